@@ -1,0 +1,24 @@
+"""Errors meant for the person who meets them: what is wrong, where, and what would be right."""
+
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A mistake in the user's input; the command line prints it without a traceback and exits 2.
+
+    Args:
+      title: one line saying what is wrong.
+      offenders: every offender, one line each; all of them are listed.
+      hint: what would be right.
+    """
+
+    def __init__(self, title: str, offenders: Iterable[str] = (), hint: str = "") -> None:
+        self.title = title
+        self.offenders = tuple(offenders)
+        self.hint = hint
+        lines = [title, *(f"  - {offender}" for offender in self.offenders)]
+        super().__init__("\n".join(lines + ([hint] if hint else [])))
+
+
+class NonFiniteError(Exception):
+    """Training produced a loss that is not finite; the command line exits 3."""
