@@ -1,0 +1,25 @@
+"""What every body offers to the rest of jaxft: two Linen modules, their width, their input."""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+
+
+class Preprocessing(NamedTuple):
+    """How pixels 0..255 in RGB become the network's input: (pixel - mean) / std, per channel."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+class Body(NamedTuple):
+    """A network without its classifier, cut into the layer groups `early` and `late`.
+
+    Both modules are called `module.apply(variables, x, train=..., axis_name=...)` on NHWC images
+    or features; `channels` is the width of what `late` returns.
+    """
+
+    early: nn.Module
+    late: nn.Module
+    channels: int
+    preprocessing: Preprocessing
