@@ -1,0 +1,107 @@
+"""Everything after the body: pooling, then a small classifier with dropout keyed by example."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Key
+
+from jaxft.models.norm import BatchNorm
+
+
+def pool(
+    features: Float[Array, "batch height width channels"], kind: str
+) -> Float[Array, "batch pooled"]:
+    """One vector for each example.
+
+    Args:
+      features: what the body returns.
+      kind: `max_avg` = maximum and average beside each other, in this order (2 x channels);
+        `avg` = the average alone.
+    """
+    average = jnp.mean(features, axis=(1, 2))
+    if kind == "avg":
+        return average
+    return jnp.concatenate([jnp.max(features, axis=(1, 2)), average], axis=-1)
+
+
+POOLINGS = ("max_avg", "avg")
+
+
+def keep_mask(
+    keys: Key[Array, "batch"], layer: int, features: int, rate: float
+) -> Bool[Array, "batch features"]:
+    """Which features survive dropout, a function of the example's key and the layer alone."""
+
+    def one(key: Key[Array, ""]) -> Bool[Array, "features"]:
+        return jax.random.bernoulli(jax.random.fold_in(key, layer), 1 - rate, (features,))
+
+    return jax.vmap(one)(keys)
+
+
+def dropout(
+    x: Float[Array, "batch features"], keys: Key[Array, "batch"], layer: int, rate: float
+) -> Float[Array, "batch features"]:
+    """Sets a share `rate` of the features to 0 and scales the others by 1 / (1 - rate)."""
+    if rate == 0:
+        return x
+    return jnp.where(keep_mask(keys, layer, x.shape[-1], rate), x / (1 - rate), 0)
+
+
+class Head(nn.Module):
+    """The classifier on pooled features.
+
+    With hidden layers: BatchNorm, dropout, Linear, ReLU for each of them, then BatchNorm, dropout,
+    Linear; without, one Linear and no dropout, as torchvision ends its networks.
+
+    Attributes:
+      classes: number of logits.
+      hidden: widths of the hidden layers.
+      dropout: rates before each linear layer, one more than `hidden`.
+    """
+
+    classes: int
+    hidden: tuple[int, ...] = (512,)
+    dropout: tuple[float, ...] = (0.25, 0.5)
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "batch features"],
+        train: bool,
+        keys: Key[Array, "batch"] | None = None,
+        axis_name: str | None = None,
+    ) -> Float[Array, "batch classes"]:
+        """Logits.
+
+        Args:
+          x: pooled features.
+          train: BatchNorm uses the batch's statistics and updates the running ones.
+          keys: one key for each example, for dropout; None = no dropout.
+          axis_name: the mesh axis over which BatchNorm shares its statistics.
+        """
+        widths = (*self.hidden, self.classes)
+        for layer, width in enumerate(widths):
+            if layer:
+                x = nn.relu(x)
+            if self.hidden:
+                x = BatchNorm(name=f"bn{layer}")(x, train, axis_name)
+                if keys is not None:
+                    x = dropout(x, keys, layer, self.dropout[layer])
+            x = Linear(width, name=f"linear{layer}")(x)
+        return x
+
+
+class Linear(nn.Module):
+    """A linear layer with bias; Kaiming-normal kernel (He et al., 2015), zero bias."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "batch in"]) -> Float[Array, "batch features"]:
+        """x times kernel plus bias."""
+        kernel = self.param(
+            "kernel",
+            nn.initializers.variance_scaling(2.0, "fan_in", "normal"),
+            (x.shape[-1], self.features),
+        )
+        return x @ kernel + self.param("bias", nn.initializers.zeros, (self.features,))

@@ -1,0 +1,182 @@
+"""ResNet and ResNeXt as torchvision computes them (v1.5: the stride sits in the 3x3 convolution).
+
+He et al., 2015 (arXiv:1512.03385); Xie et al., 2016 (arXiv:1611.05431).
+
+Parameters carry torchvision's names, with "_" where its `state_dict` has ".":
+    early: conv1, bn1, layer1_N, layer2_N
+    late: layer3_N, layer4_N
+    layerS_N: conv1, bn1, conv2, bn2 (, conv3, bn3) (, downsample_0, downsample_1)
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import flax.linen as nn
+from jaxtyping import Array, Float
+
+from jaxft.models.body import Body, Preprocessing
+from jaxft.models.conv import Conv
+from jaxft.models.norm import BatchNorm
+
+
+class Architecture(NamedTuple):
+    """A row of the family's table: blocks in each of the four layers, and what a block is."""
+
+    blocks: tuple[int, int, int, int]
+    bottleneck: bool = True
+    groups: int = 1
+    group_width: int = 64
+
+    @property
+    def expansion(self) -> int:
+        """Channels that leave a block, over the layer's nominal width."""
+        return 4 if self.bottleneck else 1
+
+
+ARCHITECTURES = {
+    "resnet18": Architecture((2, 2, 2, 2), bottleneck=False),
+    "resnet34": Architecture((3, 4, 6, 3), bottleneck=False),
+    "resnet50": Architecture((3, 4, 6, 3)),
+    "resnet101": Architecture((3, 4, 23, 3)),
+    "resnet152": Architecture((3, 8, 36, 3)),
+    "resnext50_32x4d": Architecture((3, 4, 6, 3), groups=32, group_width=4),
+    "resnext101_32x4d": Architecture((3, 4, 23, 3), groups=32, group_width=4),
+    "resnext101_32x8d": Architecture((3, 4, 23, 3), groups=32, group_width=8),
+    "resnext101_64x4d": Architecture((3, 4, 23, 3), groups=64, group_width=4),
+}
+WIDTHS = (64, 128, 256, 512)
+STEM_CHANNELS = 64
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut (resnet18, resnet34)."""
+
+    architecture: Architecture
+    width: int
+    stride: int
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch height width in"], train: bool, axis_name: str | None = None
+    ) -> Float[Array, "batch out_height out_width out"]:
+        """One block."""
+        y = _conv_bn(x, 1, self.width, 3, self.stride, 1, self.dtype, train, axis_name)
+        y = _conv_bn(y, 2, self.width, 3, 1, 1, self.dtype, train, axis_name, activation="none")
+        return nn.relu(_shortcut(x, self.width, self.stride, self.dtype, train, axis_name) + y)
+
+
+class Bottleneck(nn.Module):
+    """1x1 down, (grouped) 3x3, 1x1 up, and a shortcut (resnet50 and deeper, ResNeXt)."""
+
+    architecture: Architecture
+    width: int
+    stride: int
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch height width in"], train: bool, axis_name: str | None = None
+    ) -> Float[Array, "batch out_height out_width out"]:
+        """One block."""
+        groups, dtype = self.architecture.groups, self.dtype
+        inside = self.width * self.architecture.group_width // 64 * groups
+        outside = self.width * self.architecture.expansion
+        y = _conv_bn(x, 1, inside, 1, 1, 1, dtype, train, axis_name)
+        y = _conv_bn(y, 2, inside, 3, self.stride, groups, dtype, train, axis_name)
+        y = _conv_bn(y, 3, outside, 1, 1, 1, dtype, train, axis_name, activation="none")
+        return nn.relu(_shortcut(x, outside, self.stride, dtype, train, axis_name) + y)
+
+
+def _conv_bn(
+    x: Array,
+    number: int,
+    channels: int,
+    size: int,
+    stride: int,
+    groups: int,
+    dtype: str,
+    train: bool,
+    axis_name: str | None,
+    activation: str = "relu",
+) -> Array:
+    """convN and bnN of the block being built, padded as PyTorch pads (size // 2 on each side)."""
+    edge = (size // 2, size // 2)
+    conv = Conv(channels, size, stride, (edge, edge), groups, dtype, name=f"conv{number}")
+    return BatchNorm(activation=activation, name=f"bn{number}")(conv(x), train, axis_name)
+
+
+def _shortcut(
+    x: Array, channels: int, stride: int, dtype: str, train: bool, axis_name: str | None
+) -> Array:
+    """The block's input, through a 1x1 convolution where the block changes its shape."""
+    if stride == 1 and x.shape[-1] == channels:
+        return x
+    edge = (0, 0)
+    x = Conv(channels, 1, stride, (edge, edge), dtype=dtype, name="downsample_0")(x)
+    return BatchNorm(name="downsample_1")(x, train, axis_name)
+
+
+def _layers(
+    architecture: Architecture, numbers: tuple[int, ...], dtype: str
+) -> list[BasicBlock | Bottleneck]:
+    """The blocks of layers `numbers` (from 1); each layer but the first halves the image."""
+    kind = Bottleneck if architecture.bottleneck else BasicBlock
+    return [
+        kind(
+            architecture,
+            WIDTHS[number - 1],
+            2 if number > 1 and index == 0 else 1,
+            dtype,
+            name=f"layer{number}_{index}",
+        )
+        for number in numbers
+        for index in range(architecture.blocks[number - 1])
+    ]
+
+
+class Early(nn.Module):
+    """The stem, layer1 and layer2: an image comes in, features at 1/8 of its size go out."""
+
+    architecture: Architecture
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch height width 3"], train: bool, axis_name: str | None = None
+    ) -> Float[Array, "batch out_height out_width channels"]:
+        """Normalised images to features."""
+        stem = Conv(STEM_CHANNELS, 7, 2, ((3, 3), (3, 3)), dtype=self.dtype, name="conv1")
+        x = BatchNorm(activation="relu", name="bn1")(stem(x), train, axis_name)
+        x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
+        for block in _layers(self.architecture, (1, 2), self.dtype):
+            x = block(x, train, axis_name)
+        return x
+
+
+class Late(nn.Module):
+    """layer3 and layer4: features at 1/32 of the image's size."""
+
+    architecture: Architecture
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch height width in"], train: bool, axis_name: str | None = None
+    ) -> Float[Array, "batch out_height out_width channels"]:
+        """Features of `Early` to the features that are pooled and classified."""
+        for block in _layers(self.architecture, (3, 4), self.dtype):
+            x = block(x, train, axis_name)
+        return x
+
+
+def body(name: str, dtype: str = "float32") -> Body:
+    """The body `name` (one of BODIES), which computes its convolutions in `dtype`."""
+    architecture = ARCHITECTURES[name]
+    # ImageNet's mean and standard deviation in RGB, as torchvision's weights expect them.
+    preprocessing = Preprocessing((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+    channels = WIDTHS[-1] * architecture.expansion
+    return Body(Early(architecture, dtype), Late(architecture, dtype), channels, preprocessing)
+
+
+BODIES = {name: partial(body, name) for name in ARCHITECTURES}
