@@ -8,6 +8,7 @@ Parameters carry torchvision's names, with "_" where its `state_dict` has ".":
     layerS_N: conv1, bn1, conv2, bn2 (, conv3, bn3) (, downsample_0, downsample_1)
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -179,4 +180,4 @@ def body(name: str, dtype: str = "float32") -> Body:
     return Body(Early(architecture, dtype), Late(architecture, dtype), channels, preprocessing)
 
 
-BODIES = {name: partial(body, name) for name in ARCHITECTURES}
+BODIES: dict[str, Callable[[str], Body]] = {name: partial(body, name) for name in ARCHITECTURES}
