@@ -3,9 +3,12 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Bool, Float, Key, UInt32
 
 from jaxft.models.norm import BatchNorm
+
+
+POOLINGS = ("max_avg", "avg")
 
 
 def pool(
@@ -24,18 +27,32 @@ def pool(
     return jnp.concatenate([jnp.max(features, axis=(1, 2)), average], axis=-1)
 
 
-POOLINGS = ("max_avg", "avg")
+def mix(words: UInt32[Array, "..."]) -> UInt32[Array, "..."]:
+    """Scrambles 32-bit words, one to one: every input bit flips each output bit half of the time.
+
+    Source: Chris Wellons, hash-prospector (2018), the function named lowbias32 there.
+    """
+    words = (words ^ (words >> 16)) * jnp.uint32(0x7FEB352D)
+    words = (words ^ (words >> 15)) * jnp.uint32(0x846CA68B)
+    return words ^ (words >> 16)
 
 
 def keep_mask(
     keys: Key[Array, "batch"], layer: int, features: int, rate: float
 ) -> Bool[Array, "batch features"]:
-    """Which features survive dropout, a function of the example's key and the layer alone."""
+    """Which features survive dropout, a function of the example's key and the layer alone.
 
-    def one(key: Key[Array, ""]) -> Bool[Array, "features"]:
-        return jax.random.bernoulli(jax.random.fold_in(key, layer), 1 - rate, (features,))
+    Threefry makes two words for each example and layer, and `mix` makes of them and the feature's
+    number one word for each feature. (Threefry for every feature takes a third of the time of a
+    training step of the head on a CPU.)
+    """
 
-    return jax.vmap(one)(keys)
+    def seed(key: Key[Array, ""]) -> UInt32[Array, "2"]:
+        return jax.random.bits(jax.random.fold_in(key, layer), (2,), jnp.uint32)
+
+    first, second = jnp.split(jax.vmap(seed)(keys), 2, axis=1)
+    words = mix(mix(jnp.arange(features, dtype=jnp.uint32) + first) ^ second)
+    return words >= jnp.uint32(rate * 2**32)
 
 
 def dropout(
@@ -44,7 +61,7 @@ def dropout(
     """Sets a share `rate` of the features to 0 and scales the others by 1 / (1 - rate)."""
     if rate == 0:
         return x
-    return jnp.where(keep_mask(keys, layer, x.shape[-1], rate), x / (1 - rate), 0)
+    return jnp.where(keep_mask(keys, layer, x.shape[-1], rate), x * (1 / (1 - rate)), 0)
 
 
 class Head(nn.Module):
