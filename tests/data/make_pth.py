@@ -1,6 +1,6 @@
 """Makes the small .pth files of tests/test_torch_file.py; run with an interpreter that has PyTorch.
 
-    python tests/data/make_pth.py
+python tests/data/make_pth.py
 """
 
 from collections import OrderedDict
