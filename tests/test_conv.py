@@ -1,0 +1,104 @@
+"""Every lowering means what lax.conv_general_dilated means, forward and backward."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+from jax.sharding import AxisType, PartitionSpec
+
+from jaxft.models import conv as conv_module
+from jaxft.models.conv import conv
+
+CASES = [
+    # size, stride, padding, groups, height, width
+    (3, 1, "SAME", 8, 7, 6),
+    (3, 2, "SAME", 8, 7, 6),
+    (5, 1, "SAME", 8, 8, 5),
+    (5, 2, "SAME", 8, 8, 5),
+    (5, 2, "SAME", 8, 3, 2),
+    (3, 1, "VALID", 8, 7, 6),
+    (3, 1, ((1, 1), (1, 1)), 8, 6, 7),
+    (3, 2, ((1, 1), (1, 1)), 8, 6, 7),
+    (5, 2, ((2, 2), (0, 1)), 8, 9, 8),
+    (3, 3, ((1, 1), (1, 1)), 8, 8, 9),
+    (1, 1, "SAME", 1, 5, 4),
+    (1, 2, "SAME", 1, 5, 4),
+    (1, 2, ((0, 0), (0, 0)), 1, 6, 5),
+    (1, 1, ((1, 0), (0, 2)), 1, 4, 4),
+    (1, 1, "SAME", 8, 4, 4),
+    (3, 2, "SAME", 1, 7, 6),
+    (3, 1, "SAME", 2, 5, 6),
+    (7, 2, ((3, 3), (3, 3)), 1, 9, 8),
+]
+
+
+def reference(x, kernel, stride, padding, groups):
+    """The meaning: XLA's own convolution."""
+    return lax.conv_general_dilated(
+        x, kernel, (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
+    )  # fmt: skip
+
+
+def gradients(function, x, kernel, *how):
+    """Output, and the gradients of a scalar that weighs every output differently."""
+
+    def scalar(x, kernel):
+        y = function(x, kernel, *how)
+        return jnp.sum(jnp.sin(y + jnp.arange(y.size).reshape(y.shape))), y
+
+    (_, y), grads = jax.value_and_grad(scalar, (0, 1), has_aux=True)(x, kernel)
+    return y, *grads
+
+
+@pytest.fixture(autouse=True)
+def _float64():
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_equals_lax_forward_and_backward(case):
+    size, stride, padding, groups, height, width = case
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(3, height, width, 8)))
+    kernel = jnp.asarray(rng.normal(size=(size, size, 8 // groups, 8)))
+    how = (stride, padding, groups)
+    got = jax.jit(lambda x, k: gradients(conv, x, k, *how))(x, kernel)
+    want = jax.jit(lambda x, k: gradients(reference, x, k, *how))(x, kernel)
+    for a, b in zip(got, want, strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("size,groups", [(5, 8), (1, 1)])
+@pytest.mark.parametrize("mark", [True, False], ids=["varying kernel", "unvarying kernel"])
+def test_gradients_agree_on_one_and_four_devices(size, groups, mark):
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(8, 6, 5, 8)))
+    kernel = jnp.asarray(rng.normal(size=(size, size, 8 // groups, 8)))
+
+    def gradient(devices):
+        mesh = jax.make_mesh(
+            (devices,), ("data",), devices=jax.devices()[:devices], axis_types=(AxisType.Auto,)
+        )
+
+        def local(kernel, x):
+            marked = lax.pcast(kernel, "data", to="varying") if mark else kernel
+            loss = lambda k: jnp.sum(jnp.sin(conv(x, k, 2, "SAME", groups)))  # noqa: E731
+            grad = jax.grad(loss)(marked)
+            return lax.psum(grad, "data") if mark else grad
+
+        specs = (PartitionSpec(), PartitionSpec("data"))
+        return jax.jit(jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=specs[0]))(
+            kernel, x
+        )
+
+    np.testing.assert_allclose(gradient(4), gradient(1), rtol=1e-10, atol=1e-10)
+
+
+def test_other_platforms_get_the_native_convolution(monkeypatch):
+    monkeypatch.setattr(conv_module.jax, "default_backend", lambda: "tpu")
+    jaxpr = str(jax.make_jaxpr(conv)(jnp.zeros((2, 5, 5, 4)), jnp.zeros((1, 1, 4, 4))))
+    assert "conv_general_dilated" in jaxpr
