@@ -1,0 +1,76 @@
+"""Images in: what a data set, a split and a batch are."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+Read = Callable[[int, int | None], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Split:
+    """The examples of one split, in a fixed order; nothing is decoded until it is read.
+
+    Attributes:
+      names: what to call each example to a person: its file, or "digits/17".
+      labels: int32 [N], positions in the data set's classes.
+      identity: content identity of each example ("path:size:mtime_ns"); a cache keys on it.
+      read: (index, shorter_side or None) -> uint8 [height, width, 3], upright RGB; raises
+        decode.UnreadableImage.
+    """
+
+    names: tuple[str, ...]
+    labels: np.ndarray
+    identity: tuple[str, ...]
+    read: Read
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def select(self, indices: Sequence[int] | np.ndarray) -> "Split":
+        """The split of the examples at `indices`, in that order."""
+        chosen = np.asarray(indices, np.int64)
+        return Split(
+            tuple(self.names[i] for i in chosen),
+            self.labels[chosen],
+            tuple(self.identity[i] for i in chosen),
+            partial(_read_selected, self.read, chosen),
+        )
+
+
+def _read_selected(
+    read: Read, chosen: np.ndarray, index: int, shorter_side: int | None = None
+) -> np.ndarray:
+    return read(int(chosen[index]), shorter_side)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Two splits over the same classes.
+
+    Attributes:
+      classes: names of the classes; a label is a position in it.
+    """
+
+    classes: tuple[str, ...]
+    train: Split
+    valid: Split
+
+    def with_splits(self, train: Split, valid: Split) -> "Dataset":
+        return replace(self, train=train, valid=valid)
+
+
+class Batch(NamedTuple):
+    """A host batch: canvases, from which the device takes its views.
+
+    `image` uint8 [B,S,S,3], `label` int32 [B], `index` int32 [B] (position in the split),
+    `mask` bool [B] (False where the last batch is padded).
+    """
+
+    image: np.ndarray
+    label: np.ndarray
+    index: np.ndarray  # type: ignore[assignment]  # hides tuple.index
+    mask: np.ndarray
