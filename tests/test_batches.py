@@ -1,0 +1,281 @@
+"""Batches follow from (seed, phase, epoch, step), whoever asks for them and from wherever."""
+
+import gc
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxft.data import Split, batches
+from jaxft.data.decode import UnreadableImage
+from jaxft.data.images import Images, Memory
+
+SIDE = 12
+GOLDEN_ORDER = [2, 1, 4, 6, 0, 7, 3, 5]
+GOLDEN_SHARES = [0.9687677439628356, 0.13196943503431402]
+
+
+def wide(index: int, shorter_side: int | None = None) -> np.ndarray:
+    """Every pixel holds the example's number and its own column."""
+    image = np.zeros((SIDE, SIDE + 20, 3), np.uint8)
+    image[..., 0], image[..., 1] = index, np.arange(SIDE + 20)
+    return image if index % 2 else image.transpose(1, 0, 2)
+
+
+def make_images(count: int, memory_bytes: int = 0, read=wide) -> Images:
+    names = tuple(f"image {i}" for i in range(count))
+    split = Split(names, np.arange(count, dtype=np.int32) % 3, names, read)
+    return Images(split, SIDE, Memory(memory_bytes))
+
+
+def train(images: Images, **changes) -> list:
+    options = {"batch_size": 8, "canvas": SIDE, "seed": 1, "phase": 2, "steps": 10} | changes
+    return list(batches.train_batches(images, images.split.labels, **options))
+
+
+def same(first: list, second: list) -> bool:
+    pairs = zip(first, second, strict=True)
+    return all((a == b).all() for one, two in pairs for a, b in zip(one, two, strict=True))
+
+
+class TestOrder:
+    def test_canvas_size(self):
+        assert [batches.canvas_size(size) for size in (64, 160, 224, 10, 1)] == [
+            71,
+            176,
+            247,
+            11,
+            2,
+        ]
+
+    def test_is_a_permutation_that_depends_on_all_three(self):
+        first = batches.host_order(1, 2, 3, 1000)
+        assert first.dtype == np.int32 and sorted(first) == list(range(1000))
+        for other in ((0, 2, 3), (1, 0, 3), (1, 2, 0)):
+            assert (batches.host_order(*other, 1000) != first).mean() > 0.9
+
+    def test_host_and_device_agree_bit_for_bit(self):
+        host = batches.host_order(1, 2, 3, 1000)
+        np.testing.assert_array_equal(batches.order(1, 2, 3, 1000), host)
+        traced = jax.jit(batches.order, static_argnums=3)(1, 2, jnp.asarray(3), 1000)
+        assert traced.dtype == jnp.int32
+        np.testing.assert_array_equal(traced, host)
+        with jax.enable_x64(True):
+            np.testing.assert_array_equal(batches.host_order(1, 2, 3, 1000), host)
+
+    def test_the_users_default_generator_changes_nothing(self):
+        host = batches.host_order(1, 2, 3, 100)
+        with jax.default_prng_impl("rbg"):
+            np.testing.assert_array_equal(batches.order(1, 2, 3, 100), host)
+
+    def test_stays_the_same_for_ever(self):
+        """Golden: if these change, a run begun by an earlier release can't be continued."""
+        assert batches.host_order(0, 1, 2, 8).tolist() == GOLDEN_ORDER
+        assert batches.crop_shares(0, 1, 2, 2).tolist() == pytest.approx(GOLDEN_SHARES, abs=1e-12)
+
+    def test_allowed_where_transfers_are_not(self):
+        with jax.transfer_guard("disallow"):
+            batches.host_order(1, 2, 3, 50)
+
+
+class TestKeys:
+    def test_belong_to_positions(self):
+        key = batches.epoch_key(1, 2, 3)
+        whole = jax.random.key_data(batches.example_keys(key, jnp.arange(16)))
+        part = jax.random.key_data(jax.jit(batches.example_keys)(key, jnp.arange(8, 16)))
+        np.testing.assert_array_equal(whole[8:], part)
+        assert len(np.unique(whole, axis=0)) == 16
+
+    def test_differ_by_seed_phase_and_epoch(self):
+        keys = [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)]
+        data = np.stack([jax.random.key_data(batches.epoch_key(*key)) for key in keys])
+        assert len(np.unique(data, axis=0)) == 4
+        order_key = jax.random.key_data(batches._key(0, 0, 0, batches.ORDER_STREAM))
+        assert not (order_key == data).all(1).any()
+
+
+class TestTrainBatches:
+    def test_covers_epochs_and_drops_the_remainder(self):
+        images = make_images(26)
+        got = train(images, steps=6)
+        assert len(got) == 6
+        for epoch in range(2):
+            indices = np.concatenate([batch.index for batch in got[3 * epoch : 3 * epoch + 3]])
+            np.testing.assert_array_equal(indices, batches.host_order(1, 2, epoch, 26)[:24])
+        for batch in got:
+            assert batch.image.shape == (8, SIDE, SIDE, 3) and batch.image.dtype == np.uint8
+            assert batch.index.dtype == batch.label.dtype == np.int32
+            assert batch.mask.dtype == bool and batch.mask.all()
+            assert (batch.image[:, 0, 0, 0] == batch.index).all()
+            assert (batch.label == batch.index % 3).all()
+
+    def test_starts_anywhere(self):
+        images = make_images(26)
+        whole = train(images, steps=10)
+        for start in (1, 3, 7):
+            assert same(train(images, start_step=start, steps=10 - start), whole[start:])
+
+    def test_starting_late_reads_nothing_before(self):
+        read = []
+
+        def noting(index, shorter_side=None):
+            read.append(index)
+            return wide(index)
+
+        train(make_images(26, read=noting), start_step=4, steps=1)
+        assert sorted(read) == sorted(batches.host_order(1, 2, 1, 26)[8:16].tolist())
+
+    def test_same_for_any_number_of_workers_memory_or_not(self):
+        whole = train(make_images(26), workers=1)
+        assert same(train(make_images(26), workers=4), whole)
+        assert same(train(make_images(26, memory_bytes=1 << 20)), whole)
+
+    @pytest.mark.parametrize("hosts", [2, 4])
+    def test_hosts_share_the_global_batch(self, hosts):
+        images = make_images(26)
+        whole = train(images)
+        parts = [train(images, host_index=host, host_count=hosts) for host in range(hosts)]
+        joined = [
+            [np.concatenate(fields) for fields in zip(*batch, strict=True)]
+            for batch in zip(*parts, strict=True)
+        ]
+        assert same(joined, whole)
+
+    def test_crops_belong_to_positions(self):
+        images = make_images(26)
+        shares = batches.crop_shares(1, 2, 0, 26)
+        assert shares.min() >= 0 and shares.max() < 1 and len(set(shares)) == 26
+        np.testing.assert_array_equal(batches.crop_shares(1, 2, 0, 5), shares[:5])
+        for step, batch in enumerate(train(images, steps=3)):
+            for slot in range(8):
+                odd = batch.index[slot] % 2
+                line = batch.image[slot, 0, :, 1] if odd else batch.image[slot, :, 0, 1]
+                first = round(20 * shares[8 * step + slot])
+                assert line.tolist() == list(range(first, first + SIDE))
+
+    def test_wrong_sizes(self):
+        with pytest.raises(ValueError, match="batch of 8 is more than the 5"):
+            train(make_images(5))
+        with pytest.raises(ValueError, match="no multiple of the 3 hosts"):
+            train(make_images(26), host_count=3)
+        with pytest.raises(ValueError, match="canvases 13"):
+            train(make_images(26), canvas=13)
+        with pytest.raises(ValueError, match="26 images and 2 labels"):
+            images = make_images(26)
+            list(
+                batches.train_batches(
+                    images, np.zeros(2), batch_size=8, canvas=SIDE, seed=0, phase=0, steps=1
+                )
+            )
+
+
+class TestEvalBatches:
+    @pytest.mark.parametrize(("count", "batch_size"), [(26, 8), (24, 8), (3, 8), (1, 1)])
+    @pytest.mark.parametrize("hosts", [1, 2])
+    def test_every_example_once(self, count, batch_size, hosts):
+        if batch_size % hosts:
+            return
+        images = make_images(count)
+        parts = [
+            list(
+                batches.eval_batches(
+                    images,
+                    images.split.labels,
+                    batch_size=batch_size,
+                    canvas=SIDE,
+                    host_index=host,
+                    host_count=hosts,
+                )
+            )
+            for host in range(hosts)
+        ]
+        assert len({len(part) for part in parts}) == 1
+        assert len(parts[0]) == -(-count // batch_size)
+        seen = [i for part in parts for batch in part for i in batch.index[batch.mask]]
+        assert sorted(seen) == list(range(count))
+        for part in parts:
+            for batch in part:
+                assert len(batch.mask) == batch_size // hosts
+                assert (batch.image[batch.mask][:, 0, 0, 0] == batch.index[batch.mask]).all()
+                assert not batch.image[~batch.mask].any() and not batch.label[~batch.mask].any()
+                assert not batch.index[~batch.mask].any()
+
+    def test_centred(self):
+        images = make_images(2)
+        (batch,) = batches.eval_batches(images, images.split.labels, batch_size=2, canvas=SIDE)
+        assert batch.image[1, 0, :, 1].tolist() == list(range(10, 10 + SIDE))
+
+
+class TestPrefetch:
+    def test_hands_on_everything_in_order(self):
+        with batches.Prefetch(iter(range(100)), depth=2) as source:
+            assert list(source) == list(range(100))
+            assert next(source, None) is None
+        assert source.waited_seconds >= 0
+
+    def test_counts_the_time_that_its_consumer_waits(self):
+        gate = threading.Event()
+
+        def slow() -> Iterator[int]:
+            gate.wait(5)
+            yield 1
+
+        with batches.Prefetch(slow()) as source:
+            assert source.waited_seconds == 0
+            threading.Timer(0.05, gate.set).start()
+            assert next(source) == 1
+            assert 0.03 < source.waited_seconds < 5
+
+    def test_hands_on_errors_with_the_file(self):
+        def read(index, shorter_side=None):
+            raise UnreadableImage(f"image {index}", "gone") if index == 3 else RuntimeError("oh")
+
+        images = make_images(26, read=read)
+        with (
+            batches.Prefetch(
+                batches.train_batches(
+                    images, images.split.labels, batch_size=8, canvas=SIDE, seed=0, phase=0, steps=9
+                )
+            ) as source,
+            pytest.raises((UnreadableImage, RuntimeError)) as caught,
+        ):
+            next(source)
+        assert "image " in str(caught.value) + "".join(caught.value.__notes__)
+        assert next(source, None) is None
+
+    def test_closes_in_the_middle(self):
+        closed = threading.Event()
+
+        def endless() -> Iterator[int]:
+            try:
+                while True:
+                    yield 1
+            finally:
+                closed.set()
+
+        with batches.Prefetch(endless(), depth=2) as source:
+            next(source)
+        assert closed.is_set() and not source._thread.is_alive()
+        source.close()
+
+    def test_a_forgotten_one_stops_too(self):
+        source = batches.Prefetch(iter(lambda: 1, 2))
+        next(source)
+        thread = source._thread
+        del source
+        gc.collect()
+        thread.join(5)
+        assert not thread.is_alive()
+
+    def test_the_interpreter_does_not_wait(self):
+        code = (
+            "from jaxft.data.batches import Prefetch\n"
+            "source = Prefetch(iter(lambda: bytes(1000), None)); next(source)\n"
+        )
+        done = subprocess.run([sys.executable, "-c", code], timeout=60, capture_output=True)
+        assert done.returncode == 0, done.stderr

@@ -1,0 +1,282 @@
+"""What a source lists, how it is split, and how it complains: completely, and changing nothing."""
+
+import os
+import unicodedata
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxft.data import Dataset
+from jaxft.data.sources import files_split, image_files, open_dataset, stratified_split
+from jaxft.errors import UserError
+
+
+def make(root: Path, *files: str) -> Path:
+    for number, name in enumerate(files):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (5, 4), (number % 256, 0, 0)).save(path, "png")
+    return root
+
+
+def snapshot(root: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def short(dataset: Dataset, root: Path, side: str) -> list[tuple[str, str]]:
+    split = getattr(dataset, side)
+    classes = [dataset.classes[label] for label in split.labels]
+    return [(os.path.relpath(n, root), c) for n, c in zip(split.names, classes, strict=True)]
+
+
+def failure(source: str) -> UserError:
+    with pytest.raises(UserError) as caught:
+        open_dataset(source)
+    return caught.value
+
+
+class TestStratifiedSplit:
+    def test_shares_by_class_and_total(self):
+        labels = np.random.default_rng(0).choice(7, 1000, p=[0.5, 0.2, 0.1, 0.1, 0.05, 0.03, 0.02])
+        train, valid = stratified_split(labels, 0.3, 0)
+        assert len(valid) == 300
+        assert sorted([*train, *valid]) == list(range(1000))
+        assert (np.diff(train) > 0).all() and (np.diff(valid) > 0).all()
+        for label, count in Counter(labels.tolist()).items():
+            assert abs((labels[valid] == label).sum() - 0.3 * count) < 1
+
+    def test_every_class_on_either_side(self):
+        labels = [0] * 50 + [1] * 2 + [2] * 3
+        for fraction in (0.01, 0.3, 0.99):
+            for side in stratified_split(labels, fraction, 1):
+                assert set(np.asarray(labels)[side]) == {0, 1, 2}
+
+    def test_depends_on_its_seed(self):
+        labels = np.arange(100) % 4
+        first, again, other = (stratified_split(labels, 0.3, seed)[1] for seed in (5, 5, 6))
+        assert (first == again).all() and (first != other).any()
+
+    def test_stays_the_same_for_ever(self):
+        """Golden: if this changes, everyone's validation set does, and no result compares."""
+        assert stratified_split([0, 1] * 6, 0.3, 42)[1].tolist() == [0, 1, 4, 5]
+
+
+class TestDigits:
+    def test_the_quickstart_split(self):
+        dataset = open_dataset("digits", valid_fraction=0.3, split_seed=42)
+        assert dataset.classes == tuple("0123456789")
+        assert (len(dataset.train), len(dataset.valid)) == (1257, 540)
+        assert not set(dataset.train.names) & set(dataset.valid.names)
+        counts = np.bincount(np.concatenate([dataset.train.labels, dataset.valid.labels]))
+        assert np.abs(np.bincount(dataset.valid.labels) - 0.3 * counts).max() < 1
+        assert dataset.train.labels.dtype == np.int32
+
+    def test_pixels_and_labels_are_those_of_their_names(self):
+        from sklearn.datasets import load_digits
+
+        bunch, split = load_digits(), open_dataset("digits").valid
+        for i in (0, 100, 539):
+            number = int(split.names[i].removeprefix("digits/"))
+            assert bunch.target[number] == split.labels[i]
+            pixels = split.read(i, None)
+            assert pixels.dtype == np.uint8 and pixels.shape == (8, 8, 3)
+            np.testing.assert_allclose(pixels[..., 1] / 255 * 16, bunch.images[number], atol=0.04)
+        assert split.read(0, 71).shape == (71, 71, 3)
+
+
+class TestFolder:
+    @pytest.mark.parametrize(
+        "names", [("train", "valid"), ("Train", "val"), ("training", "validation")]
+    )
+    def test_given_split(self, tmp_path, names):
+        train, valid = names
+        make(tmp_path, f"{train}/b/2.png", f"{train}/b/1.PNG", f"{train}/a/x/deep.jpg")
+        make(tmp_path, f"{valid}/b/3.png", f"{valid}/.hidden/1.png", "test/z/1.png")
+        (tmp_path / train / "b" / "notes.txt").touch()
+        (tmp_path / train / "b" / "._1.png").touch()
+        dataset = open_dataset(f"folder:{tmp_path}")
+        assert dataset.classes == ("a", "b")
+        assert short(dataset, tmp_path / train, "train") == [
+            ("a/x/deep.jpg", "a"),
+            ("b/1.PNG", "b"),
+            ("b/2.png", "b"),
+        ]
+        assert short(dataset, tmp_path / valid, "valid") == [("b/3.png", "b")]
+        assert dataset.train.read(1, None)[0, 0, 0] == 1
+
+    def test_own_split(self, tmp_path):
+        make(tmp_path, *(f"{name}/{i}.png" for name in ("cat", "dog") for i in range(10)))
+        dataset = open_dataset(f"folder:{tmp_path}", valid_fraction=0.2)
+        assert np.bincount(dataset.valid.labels).tolist() == [2, 2]
+        assert np.bincount(dataset.train.labels).tolist() == [8, 8]
+        for split in (dataset.train, dataset.valid):
+            for i, (name, label) in enumerate(zip(split.names, split.labels, strict=True)):
+                assert Path(name).parent.name == dataset.classes[label]
+                number = 10 * label + int(Path(name).stem)
+                assert split.read(i, None)[0, 0, 0] == number
+                assert split.identity[i].startswith(name)
+        again = open_dataset(f"folder:{tmp_path}", valid_fraction=0.2)
+        assert again.valid.names == dataset.valid.names
+
+    def test_train_alone_is_split(self, tmp_path):
+        make(tmp_path, *(f"train/{name}/{i}.png" for name in "ab" for i in range(4)))
+        dataset = open_dataset(f"folder:{tmp_path}")
+        assert dataset.classes == ("a", "b") and len(dataset.valid) == 3
+
+    def test_a_class_may_be_called_train(self, tmp_path):
+        make(tmp_path, *(f"{name}/{i}.png" for name in ("train", "plane") for i in range(4)))
+        assert open_dataset(f"folder:{tmp_path}").classes == ("plane", "train")
+
+    def test_unicode_names_match_in_either_form(self, tmp_path):
+        composed, decomposed = (unicodedata.normalize(form, "Käfer") for form in ("NFC", "NFD"))
+        make(tmp_path, f"train/{decomposed}/ü 1'\".png", "train/a/1.png", f"valid/{composed}/2.png")
+        dataset = open_dataset(f"folder:{tmp_path}")
+        assert dataset.classes == (composed, "a") and dataset.valid.labels.tolist() == [0]
+
+    def test_links_are_followed_but_not_in_circles(self, tmp_path):
+        make(tmp_path / "data", "a/1.png", "a/2.png")
+        make(tmp_path / "elsewhere", "1.png", "2.png")
+        (tmp_path / "data" / "b").symlink_to(tmp_path / "elsewhere")
+        (tmp_path / "data" / "a" / "loop").symlink_to(tmp_path / "data" / "a")
+        (tmp_path / "data" / "a" / "up").symlink_to(tmp_path / "data")
+        dataset = open_dataset(f"folder:{tmp_path / 'data'}")
+        # a/up/b is reached through a link, once, and belongs to class a.
+        assert dataset.classes == ("a", "b")
+        names = [*dataset.train.names, *dataset.valid.names]
+        assert len(names) == len(set(names)) == 6
+
+    def test_home(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("HOME", str(tmp_path))
+        make(tmp_path / "d", "a/1.png", "a/2.png", "b/1.png", "b/2.png")
+        assert len(open_dataset("folder:~/d").train) == 2
+
+    def test_all_that_is_wrong_in_one_message(self, tmp_path):
+        make(tmp_path, "train/a/1.png", "train/b/1.png", "valid/a/1.png")
+        make(tmp_path, "valid/c/1.png", "valid/c/2.png", "valid/d/1.png")
+        (tmp_path / "train" / "empty").mkdir()
+        (tmp_path / "valid" / "void").mkdir()
+        before = snapshot(tmp_path)
+        assert failure(f"folder:{tmp_path}").offenders == (
+            f"no image in class folder {tmp_path}/train/empty",
+            f"no image in class folder {tmp_path}/valid/void",
+            'class "c" is in valid (2 images), but not in train',
+            'class "d" is in valid (1 images), but not in train',
+        )
+        assert snapshot(tmp_path) == before
+
+    def test_one_class_and_single_images(self, tmp_path):
+        make(tmp_path / "one", "a/1.png", "a/2.png")
+        assert failure(f"folder:{tmp_path / 'one'}").offenders == (
+            'only one class: "a"; a classifier needs two',
+        )
+        make(tmp_path / "single", "a/1.png", "a/2.png", "b/1.png", "c/1.png")
+        assert failure(f"folder:{tmp_path / 'single'}").offenders == (
+            'class "b" has a single image, and the split needs two',
+            'class "c" has a single image, and the split needs two',
+        )
+
+    def test_nothing_there(self, tmp_path):
+        assert "no such folder" in str(failure(f"folder:{tmp_path / 'absent'}"))
+        assert f"no class folder in {tmp_path}" in str(failure(f"folder:{tmp_path}"))
+        make(tmp_path, "1.png", "2.png")
+        assert "but 2 images outside of any class" in str(failure(f"folder:{tmp_path}"))
+        assert "no folder" in str(failure(f"folder:{tmp_path / '1.png'}"))
+
+    def test_which_validation_folder(self, tmp_path):
+        make(tmp_path, "train/a/1.png", "train/b/1.png", "val/a/1.png", "valid/b/1.png")
+        assert len(failure(f"folder:{tmp_path}").offenders) == 2
+
+
+class TestCsv:
+    def write(self, root: Path, text: str) -> str:
+        (root / "table.csv").write_text(text, encoding="utf-8")
+        return f"csv:{root / 'table.csv'}"
+
+    def test_given_split(self, tmp_path):
+        make(tmp_path, "i/1.png", "i/2.png", "i/3, x.png", "i/4")
+        make(tmp_path / "far", "5.png")
+        source = self.write(
+            tmp_path,
+            "\ufeffLabel, file ,split,more\n"
+            f'b,i/2.png,train,\na,i/1.png,TRAIN,x\na,"i/3, x.png",val\nb,i/4,valid,\n'
+            f"a,{tmp_path}/far/5.png,test,\n",
+        )
+        dataset = open_dataset(source)
+        assert dataset.classes == ("a", "b")
+        assert short(dataset, tmp_path, "train") == [("i/2.png", "b"), ("i/1.png", "a")]
+        assert short(dataset, tmp_path, "valid") == [("i/3, x.png", "a"), ("i/4", "b")]
+        assert dataset.valid.read(1, None)[0, 0, 0] == 3
+
+    def test_own_split(self, tmp_path):
+        make(tmp_path, *(f"{i}.png" for i in range(20)))
+        rows = "".join(f"{i}.png,{'xy'[i % 2]}\n" for i in range(20))
+        dataset = open_dataset(self.write(tmp_path, "file,label\n" + rows))
+        assert np.bincount(dataset.valid.labels).tolist() == [3, 3]
+        for split in (dataset.train, dataset.valid):
+            assert [int(Path(name).stem) % 2 for name in split.names] == split.labels.tolist()
+
+    def test_all_that_is_wrong_in_one_message(self, tmp_path):
+        make(tmp_path, "1.png", "2.png")
+        source = self.write(
+            tmp_path,
+            "file,label,split\n1.png,a,train\n2.png,,train\nno.png,b,train\n1.png,b,tran\n"
+            ",b,train\n2.png,z,valid\n2.png\n",
+        )
+        before = snapshot(tmp_path)
+        assert failure(source).offenders == (
+            "line 3: empty label",
+            f"line 4: no such file: {tmp_path}/no.png",
+            'line 5: unknown split "tran" (known are train, valid, test)',
+            "line 6: no file named",
+            "line 8: empty label",
+            'line 8: unknown split "" (known are train, valid, test)',
+            'class "z" is in valid (1 images), but not in train',
+        )
+        assert snapshot(tmp_path) == before
+
+    def test_missing_columns(self, tmp_path):
+        message = str(failure(self.write(tmp_path, "path,class\n1.png,a\n")))
+        assert 'no column "file"' in message and 'no column "label"' in message
+        assert "path, class" in message
+        assert 'no column "file"' in str(failure(self.write(tmp_path, "")))
+
+    def test_no_rows_no_file_no_text(self, tmp_path):
+        assert "no rows" in str(failure(self.write(tmp_path, "file,label\n")))
+        assert "no such file" in str(failure(f"csv:{tmp_path / 'absent.csv'}"))
+        (tmp_path / "table.csv").write_bytes(b"file,label\n\xff\xfe,a\n")
+        assert "UTF-8" in str(failure(f"csv:{tmp_path / 'table.csv'}"))
+
+
+@pytest.mark.parametrize("source", ["", "folder", "folder:", "csv:", "digits:x", "tfdz:a", "/data"])
+def test_unknown_source(source):
+    error = failure(source)
+    assert source in error.title and "folder:PATH" in str(error) and "digits" in str(error)
+
+
+@pytest.mark.parametrize("fraction", [0, 1, -0.1, 30])
+def test_valid_fraction(fraction):
+    with pytest.raises(UserError, match="between 0 and 1"):
+        open_dataset("digits", valid_fraction=fraction)
+
+
+def test_image_files_for_prediction(tmp_path):
+    make(tmp_path, "d/b.png", "d/a/c.jpg", "e.bin")
+    given = [str(tmp_path / "e.bin"), str(tmp_path / "d")]
+    found = image_files(given)
+    assert [os.path.relpath(f, tmp_path) for f in found] == ["e.bin", "d/a/c.jpg", "d/b.png"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError) as caught:
+        image_files([str(tmp_path / "empty"), *given, str(tmp_path / "absent")])
+    assert len(caught.value.offenders) == 2
+
+
+def test_identity_changes_with_the_file(tmp_path):
+    make(tmp_path, "a.png")
+    path = str(tmp_path / "a.png")
+    first = files_split([path]).identity
+    assert files_split([path]).identity == first
+    os.utime(path, ns=(1, 1))
+    assert files_split([path]).identity != first
