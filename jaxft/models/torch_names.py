@@ -169,7 +169,7 @@ def _check_names(name: str, wanted: Mapping[str, Entry], arrays: Mapping[str, np
         if key in arrays and arrays[key].shape != shape
     ]
     offenders += [
-        f"no real numbers: {key} is {arrays[key].dtype}"
+        f"not floating-point: {key} is {arrays[key].dtype}"
         for key in wanted
         if key in arrays and not _is_real(arrays[key].dtype)
     ]
