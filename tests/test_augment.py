@@ -133,6 +133,15 @@ def test_draws_keep_to_their_ranges_and_shares():
     assert drawn.contrast.max() == pytest.approx(1.05, abs=1e-3)
 
 
+def test_draws_are_independent():
+    drawn = aug.draw(jax.random.split(jax.random.key(0), 20_000), aug.PRESETS["top_down"])
+    rotated, zoomed = drawn.radians != 0, drawn.zoom != 1
+    columns = [np.asarray(column, np.float64) for column in (*drawn, rotated, zoomed)]
+    correlation = np.corrcoef(columns)
+    related = np.argwhere(np.triu(np.abs(correlation) > 0.04, 1)).tolist()
+    assert related == [[1, 9]]  # of course: zoom, and whether there is any
+
+
 def test_one_kind_of_variation_does_not_move_the_others(keys):
     both = aug.draw(keys, aug.Augmentation())
     without = aug.draw(keys, aug.Augmentation(flip=False))

@@ -40,8 +40,9 @@ def test_formats(tmp_path, photo, suffix):
         assert (pixels == photo).all()
 
 
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation(tmp_path, photo, orientation):
+def test_exif_orientation(tmp_path, photo, orientation, suffix):
     stored = {
         1: lambda a: a,
         2: lambda a: a[:, ::-1],
@@ -54,7 +55,8 @@ def test_exif_orientation(tmp_path, photo, orientation):
     }[orientation](photo)
     exif = Image.Exif()
     exif[0x0112] = orientation
-    path = save(tmp_path / "a.jpg", np.ascontiguousarray(stored), quality=95, exif=exif)
+    options = {} if suffix == "tif" else {"quality": 95}
+    path = save(tmp_path / f"a.{suffix}", np.ascontiguousarray(stored), exif=exif, **options)
     assert close(decode(path), photo)
     assert close(decode(path, 60), resize(photo, 60))
 

@@ -104,6 +104,7 @@ def _check_size(image: Image.Image, max_pixels: int) -> None:
 
 
 def _pixels(image: Image.Image, shorter_side: int | None) -> np.ndarray:
+    image.load()  # first, for it turns a TIFF upright and then drops its orientation
     turn = UPRIGHT.get(_orientation(image))
     colours = _to_rgb(image)
     if shorter_side is not None:
@@ -120,7 +121,6 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    image.load()
     if image.mode.startswith("I"):
         return _from_16_bit(image)
     if image.mode == "F":
