@@ -58,7 +58,7 @@ def test_a_state_dict_inside_a_checkpoint_is_found():
 def test_damaged_files_are_refused_without_large_allocations(layout):
     good = _bytes(layout)
     dice = random.Random(0)
-    damaged = [good[:length] for length in range(0, len(good), 7)]
+    damaged = []
     for _ in range(1500):
         data = bytearray(good)
         for _ in range(dice.choice((1, 1, 2, 8))):
@@ -74,6 +74,23 @@ def test_damaged_files_are_refused_without_large_allocations(layout):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < ONE_MEBIBYTE
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_file_cut_short_anywhere_is_refused(layout):
+    good = _bytes(layout)
+    for length in (*range(0, len(good), 13), len(good) - 1):
+        with pytest.raises(MalformedFile):
+            read(good[:length])
+
+
+def test_a_wrong_length_before_the_numbers_of_a_legacy_file_is_refused():
+    data = bytearray(_bytes("legacy"))
+    # The last storage: three bytes, and before them their number as int64.
+    assert data[-11:] == struct.pack("<q", 3) + bytes([1, 2, 250])
+    data[-11] = 2
+    with pytest.raises(MalformedFile):
+        read(bytes(data))
 
 
 def test_a_flipped_bit_in_the_numbers_of_a_zip_is_noticed():
