@@ -1,0 +1,1 @@
+"""Recipe cards: one config per file, shipped in the wheel as `jaxft.configs`."""

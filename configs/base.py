@@ -1,0 +1,122 @@
+"""Every key that a config has, with its default; a card changes what it needs to.
+
+    from jaxft.configs import base
+
+    def get_config():
+        config = base.get_config()
+        config.data.source = "folder:photos"
+        return config
+
+A key that is not here is an error. `--config.data.image_size=160` sets one from the command line.
+"""
+
+from typing import Any
+
+from ml_collections import ConfigDict, FieldReference
+
+
+def get_config() -> ConfigDict:
+    """All keys, with phases as for a near domain (natural photos)."""
+    config = ConfigDict()
+    config.seed = 0  # order, augmentation, dropout, new head; the split has its own seed
+    config.init_from = ""  # a workdir whose best weights to start from ("" = model.weights)
+    config.cache_dir = ""  # feature and compilation caches ("" = the user's cache directory)
+    config.checkpoint_minutes = 10.0  # checkpoint within an epoch this often, besides its end
+
+    config.data = ConfigDict()
+    config.data.source = "digits"  # digits | folder:PATH | csv:FILE
+    config.data.image_size = 224  # pixels, what the network sees
+    config.data.batch_size = 64  # over all devices
+    config.data.valid_fraction = 0.2  # of each class, where the source has no split of its own
+    config.data.split_seed = 42  # of that split; independent of `seed`
+    config.data.skip_bad = False  # go on without unreadable images instead of stopping
+    config.data.memory_gb = -1.0  # resized images kept in memory (-1 = a third of the machine's)
+    config.data.threads = 0  # decoding threads (0 = one per core)
+
+    config.augment = ConfigDict()  # on the device; these are fastai 0.7's transforms_side_on
+    config.augment.rotate_degrees = 10.0  # up to, either way, reflected at the borders
+    config.augment.rotate_probability = 0.75
+    config.augment.max_zoom = 1.1  # up to; then cropped at a random offset
+    config.augment.zoom_probability = 0.75
+    config.augment.brightness = 0.05  # up to, either way
+    config.augment.contrast = 0.05  # up to, either way
+    config.augment.flip = True  # left-right, half of the time
+    config.augment.dihedral = False  # all 8 flips and quarter turns (satellite photos)
+
+    config.model = ConfigDict()
+    config.model.name = "efficientnet_lite0"  # or resnet18 ... resnext101_64x4d
+    config.model.weights = "imagenet"  # imagenet | file:PATH (.safetensors, .pth) | none
+    config.model.hidden = (512,)  # widths of the head's hidden layers; () = one linear layer
+    config.model.dropout = (0.25, 0.5)  # before each linear layer of the head
+    config.model.pooling = "max_avg"  # max_avg | avg
+    config.model.dtype = "float32"  # compute dtype of the body: float32 | bfloat16
+
+    config.optimizer = ConfigDict()
+    config.optimizer.name = "sgd"  # sgd | adamw
+    config.optimizer.momentum = 0.9  # AdamW's beta1
+    config.optimizer.nesterov = False  # sgd only
+    config.optimizer.beta2 = 0.999  # adamw only
+    config.optimizer.eps = 1e-8  # adamw only
+    config.optimizer.weight_decay = 0.0  # sgd: L2; adamw: decoupled
+    config.optimizer.decay_norm_and_bias = False  # decay vectors too
+
+    config.finder = ConfigDict()  # the learning-rate range test, where a phase says lr="find"
+    config.finder.rule = "still_improving"  # or valley | minimum | steep | slide
+    config.finder.steps = 100
+    config.finder.lo = 1e-7
+    config.finder.hi = 10.0
+    config.finder.beta = 0.98  # smoothing of the losses
+    config.finder.stop_factor = 4.0  # stop at this multiple of the best smoothed loss
+    config.finder.window_fraction = 1 / 7  # of the steps: still_improving's window
+    config.finder.k = 2.0  # still_improving: standard errors below 0
+
+    config.overfit = ConfigDict()  # when cycles="until_overfit" stops
+    config.overfit.t = 2.0  # paired t of validation losses against the best cycle's
+    config.overfit.patience = 2  # consecutive cycle ends
+
+    config.phases = (
+        phase(name="head_cached", inputs="cached", lr="find", epochs=2),
+        phase(name="head_augmented", lr="previous", schedule="sgdr", cycles=3, cycle_epochs=1),
+        phase(
+            name="full",
+            groups={"early": 0.01, "late": 0.1, "head": 1.0},
+            lr="find",
+            schedule="sgdr",
+            cycles="until_overfit",
+            cycle_epochs=1,
+            cycle_mult=2,
+        ),
+    )
+    return config
+
+
+def phase(**changes: Any) -> ConfigDict:
+    """A phase with every key; `changes` replace the defaults.
+
+    A group that `groups` leaves out gets 0 (frozen).
+    """
+    groups = {"early": 0.0, "late": 0.0, "head": 0.0, **changes.pop("groups", {"head": 1.0})}
+    # `lr` and `cycles` hold a number or a word, so that the command line can set either.
+    words = {
+        "lr": changes.pop("lr", "find"),  # a rate | "find" | "previous" (the phase before's)
+        "cycles": changes.pop("cycles", 1),  # sgdr: a number | "until_overfit"
+    }
+    config = ConfigDict(
+        {
+            "name": "phase",
+            "groups": ConfigDict(groups),  # multiplier of the rate by layer group; 0 = frozen
+            "inputs": "augmented",  # augmented | cached (features of the frozen body)
+            "schedule": "constant",  # constant | one_cycle | sgdr
+            "epochs": 1,  # constant and one_cycle
+            "max_cycles": 6,  # sgdr: with until_overfit, at most so many
+            "cycle_epochs": 1,  # sgdr: epochs of the first cycle
+            "cycle_mult": 1,  # sgdr: each cycle is so many times as long as the one before
+            "warmup_steps": 0,  # a linear rise that comes before the schedule
+            "bn": "train",  # BatchNorm of training groups: train | frozen (running statistics)
+        }
+    )
+    for key, value in words.items():
+        config[key] = FieldReference(value, field_type=object)
+    for key, value in changes.items():
+        config[key] = value
+    return config

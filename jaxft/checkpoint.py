@@ -1,0 +1,198 @@
+"""Orbax behind few functions: save, restore the newest sound checkpoint, lock the workdir.
+
+A checkpoint is a directory `checkpoints/STEP` with three items: `state` (all parameters and
+statistics, the optimizer state, the step), `best` (parameters, statistics and per-example
+validation losses of the best cycle) and `cursor` (JSON: where the run is). Plain Orbax opens each.
+Array files carry no checksum of their own, so `cursor` holds a digest of every item, and a
+checkpoint whose digest does not match is passed over for the one before.
+"""
+
+import fcntl
+import hashlib
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from jaxft.errors import UserError
+
+KEEP = 2
+ARRAYS = ("state", "best")
+
+
+class Checkpoint(NamedTuple):
+    """`state` and `best` are nested dicts of NumPy arrays, `cursor` is JSON data."""
+
+    state: dict[str, Any]
+    best: dict[str, Any]
+    cursor: dict[str, Any]
+
+
+class Checkpoints:
+    """The checkpoints of one workdir; the newest KEEP are kept."""
+
+    def __init__(self, workdir: str | os.PathLike[str]) -> None:
+        logging.getLogger("absl").setLevel(logging.ERROR)
+        self.directory = Path(workdir).absolute() / "checkpoints"
+        self._manager = ocp.CheckpointManager(
+            self.directory,
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=ocp.checkpoint_managers.LatestN(KEEP),
+                cleanup_tmp_directories=True,
+            ),
+        )
+
+    def save(self, step: int, checkpoint: Checkpoint) -> None:
+        """Write a checkpoint in the background; an earlier one still under way is awaited.
+
+        Args:
+          step: its name; must be larger than any before.
+          checkpoint: arrays on the host, which are not changed afterwards.
+
+        Raises:
+          OSError or ValueError: the checkpoint before this one could not be written.
+        """
+        self.wait()
+        digests = {name: digest(getattr(checkpoint, name)) for name in ARRAYS}
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(_without_empty(checkpoint.state)),
+                best=ocp.args.StandardSave(_without_empty(checkpoint.best)),
+                cursor=ocp.args.JsonSave({**checkpoint.cursor, "digests": digests}),
+            ),
+        )
+
+    def wait(self) -> None:
+        """Wait for the save under way, and raise what it raised."""
+        self._manager.wait_until_finished()
+        self._manager.check_for_errors()
+
+    def newest(self) -> tuple[Checkpoint | None, list[str]]:
+        """The newest checkpoint that is whole, and why newer ones were passed over."""
+        problems: list[str] = []
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            try:
+                return read(self.directory / str(step)), problems
+            except Exception as error:  # whatever a damaged file makes Orbax raise
+                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+                problems.append(f"checkpoint {step} is damaged: {reason}")
+        return None, problems
+
+    def remove_after(self, step: int) -> None:
+        """Forget checkpoints newer than `step`, so that their numbers can be used again."""
+        for newer in [s for s in self._manager.all_steps() if s > step]:
+            self._manager.delete(newer)
+
+    def close(self) -> None:
+        """Wait for the save under way and let go of the directory."""
+        self.wait()
+        self._manager.close()
+
+
+def read(directory: Path) -> Checkpoint:
+    """Read one checkpoint and hold it against its digests.
+
+    Raises:
+      ValueError: an item's digest does not match.
+      Other errors of Orbax, where files are missing or cannot be parsed.
+    """
+    with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
+        cursor = reader.restore(directory / "cursor")
+    digests = cursor.pop("digests")
+    items = {}
+    with ocp.StandardCheckpointer() as arrays:
+        for name in ARRAYS:
+            items[name] = jax.tree.map(np.asarray, arrays.restore(directory / name))
+            if digest(items[name]) != digests[name]:
+                raise ValueError(f"the digest of {name} does not match its contents")
+    return Checkpoint(items["state"], items["best"], cursor)
+
+
+def read_newest(workdir: str | os.PathLike[str]) -> Checkpoint:
+    """The newest whole checkpoint of a workdir, without opening it for writing.
+
+    Raises:
+      UserError: there is none; lists why each one was passed over.
+    """
+    directory = Path(workdir).absolute() / "checkpoints"
+    names = [p.name for p in directory.iterdir()] if directory.is_dir() else []
+    problems = []
+    for step in sorted((int(name) for name in names if name.isdigit()), reverse=True):
+        try:
+            return read(directory / str(step))
+        except Exception as error:  # whatever a damaged file makes Orbax raise
+            problems.append(f"checkpoint {step}: {error}".splitlines()[0])
+    raise UserError(
+        f"{workdir} holds no checkpoint to restore", problems, "It should be a run's workdir."
+    )
+
+
+def digest(tree: Any) -> str:
+    """SHA-256 over the paths, shapes, dtypes and bytes of a tree's leaves, in path order."""
+    total = hashlib.sha256()
+    for name, leaf in sorted(flat(tree).items()):
+        array = np.ascontiguousarray(leaf)
+        total.update(f"{name} {array.shape} {array.dtype}\n".encode())
+        total.update(array.tobytes())
+    return total.hexdigest()
+
+
+def flat(tree: Any) -> dict[str, Any]:
+    """Path -> leaf, with paths such as `inner_states.head.0.trace`."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
+
+
+def fill(like: Any, leaves: Mapping[str, Any]) -> Any:
+    """A tree of the structure of `like` with the leaves that `flat` gave.
+
+    Raises:
+      ValueError: lists every missing, unexpected or misshapen leaf.
+    """
+    wanted = flat(like)
+    problems = [f"{name} is missing" for name in wanted if name not in leaves]
+    problems += [f"{name} is unexpected" for name in leaves if name not in wanted]
+    problems += [
+        f"{name} is {np.shape(leaves[name])} {leaves[name].dtype}, not {leaf.shape} {leaf.dtype}"
+        for name, leaf in wanted.items()
+        if name in leaves
+        and (np.shape(leaves[name]) != leaf.shape or leaves[name].dtype != leaf.dtype)
+    ]
+    if problems:
+        raise ValueError("; ".join(problems))
+    return jax.tree.unflatten(jax.tree.structure(like), [leaves[name] for name in wanted])
+
+
+@contextmanager
+def lock(workdir: str | os.PathLike[str]) -> Iterator[None]:
+    """Hold a workdir, so that no second process writes to it.
+
+    Raises:
+      UserError: another process holds it.
+    """
+    with open(Path(workdir) / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(
+                f"Another process is running in {workdir}",
+                hint="Wait for it to end, or choose another --workdir.",
+            ) from None
+        yield
+
+
+def _without_empty(tree: Any) -> Any:
+    """Orbax restores an empty dict as nothing, so none is written."""
+    if not isinstance(tree, dict):
+        return tree
+    kept = {key: _without_empty(value) for key, value in tree.items()}
+    return {
+        key: value for key, value in kept.items() if not (isinstance(value, dict) and not value)
+    }

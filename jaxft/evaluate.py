@@ -1,0 +1,159 @@
+"""Exact metrics over N examples: features, logits, losses, test-time augmentation."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array, Float
+
+from jaxft import sharding
+from jaxft.data import Batch, batches
+from jaxft.data.augment import Augmentation, augment, evaluate_view
+from jaxft.models import Model
+from jaxft.sharding import AXIS
+from jaxft.train import Weights, cross_entropy, network_input, param_dtype
+
+TTA_PHASE = 2**31 - 1  # the place in the key of views that belong to no phase
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Every example counted once, in the split's order.
+
+    `losses` [N] cross-entropy in nats; `probabilities` [N, classes].
+    """
+
+    losses: Float[np.ndarray, "examples"]
+    probabilities: Float[np.ndarray, "examples classes"]
+    labels: np.ndarray
+
+    @property
+    def val_loss(self) -> float:
+        """Mean cross-entropy."""
+        return float(np.mean(self.losses, dtype=np.float64))
+
+    @property
+    def accuracy(self) -> float:
+        """Top-1 accuracy, a fraction."""
+        return float(np.mean(self.probabilities.argmax(1) == self.labels))
+
+
+class Forward(NamedTuple):
+    """Jitted inference of a model on a mesh.
+
+    `features(weights, canvases)` -> [B, F]; `views(weights, canvases, index, seed, view)` -> the
+    features of a random view; `logits(weights, features)` -> [B, classes]. Weights are a Weights
+    of all groups, batches are divided over the mesh.
+    """
+
+    features: Callable[..., Array]
+    views: Callable[..., Array]
+    logits: Callable[..., Array]
+
+
+def make_forward(model: Model, augmentation: Augmentation, image_size: int, mesh: Mesh) -> Forward:
+    """Compile-on-first-use inference functions, shared by all phases."""
+
+    def run_body(weights: Weights, view: Array) -> Array:
+        images = network_input(view, model.preprocessing, param_dtype(weights.params))
+        return model.features(weights.params, weights.batch_stats, images)[0]
+
+    def features(weights: Weights, canvas: Array) -> Array:
+        return run_body(weights, evaluate_view(canvas, image_size))
+
+    def views(weights: Weights, canvas: Array, index: Array, seed: Array, view: Array) -> Array:
+        keys = batches.example_keys(batches.epoch_key(seed, TTA_PHASE, view), index)
+        return run_body(weights, augment(canvas, keys, augmentation, image_size))
+
+    def logits(weights: Weights, pooled: Array) -> Array:
+        pooled = pooled.astype(param_dtype(weights.params))
+        return model.classify(weights.params, weights.batch_stats, pooled)[0]
+
+    def mapped(function: Callable[..., Array], *specs: P) -> Callable[..., Array]:
+        return jax.jit(
+            jax.shard_map(function, mesh=mesh, in_specs=(P(), *specs), out_specs=P(AXIS))
+        )
+
+    return Forward(
+        mapped(features, P(AXIS)),
+        mapped(views, P(AXIS), P(AXIS), P(), P()),
+        mapped(logits, P(AXIS)),
+    )
+
+
+def extract(
+    forward: Forward,
+    weights: Weights,
+    source: Iterable[Batch],
+    mesh: Mesh,
+    view: tuple[int, int] | None = None,
+) -> Float[np.ndarray, "examples features"]:
+    """Pooled features of every example, in order, without the padding.
+
+    Args:
+      forward: as from `make_forward`.
+      weights: all groups, replicated.
+      source: evaluation batches.
+      mesh: the mesh of `forward`.
+      view: (seed, number) of a random view; None = the evaluation view.
+    """
+    rows: list[np.ndarray] = []
+    pending: tuple[Array, np.ndarray] | None = None
+    for batch in source:
+        placed = sharding.split_batch((batch.image, batch.index), mesh)
+        if view is None:
+            features = forward.features(weights, placed[0])
+        else:
+            features = forward.views(weights, *placed, *map(np.int32, view))
+        if pending is not None:
+            rows.append(sharding.fetch(pending[0])[pending[1]])
+        pending = (features, batch.mask)
+    if pending is not None:
+        rows.append(sharding.fetch(pending[0])[pending[1]])
+    return np.concatenate(rows)
+
+
+def score(
+    forward: Forward,
+    weights: Weights,
+    features: Float[np.ndarray, "examples features"],
+    labels: np.ndarray,
+    batch_size: int,
+    mesh: Mesh,
+) -> Evaluation:
+    """Metrics of the head on features of every example; the last batch is padded and masked."""
+    parts = []
+    for first in range(0, len(features), batch_size):
+        rows = features[first : first + batch_size]
+        padded = np.zeros((batch_size, *rows.shape[1:]), rows.dtype)
+        padded[: len(rows)] = rows
+        out = forward.logits(weights, sharding.split_batch(padded, mesh))
+        parts.append(sharding.fetch(out)[: len(rows)])
+    logits = np.concatenate(parts)
+    losses = np.asarray(cross_entropy(jnp.asarray(logits), jnp.asarray(labels)))
+    return Evaluation(losses, softmax(logits), labels)
+
+
+def softmax(logits: Float[np.ndarray, "examples classes"]) -> Float[np.ndarray, "examples classes"]:
+    """Probabilities of logits, in float64."""
+    shifted = np.exp(np.asarray(logits, np.float64) - logits.max(1, keepdims=True))
+    return shifted / shifted.sum(1, keepdims=True)
+
+
+def combine(plain: Any, views: list[Any], method: str) -> np.ndarray:
+    """Probabilities of test-time augmentation from those of the plain view and random ones.
+
+    `fastai07`: the mean over the random views and the plain one repeated ceil(n/4) times (with 4
+    views the plain one weighs 1/5). `fastai2`: 0.75 x the mean of the views' log-probabilities +
+    0.25 x the plain one's, normalised. Source: `learn.TTA` of either version.
+    """
+    if method == "fastai07":
+        repeats = -(-len(views) // 4)
+        return np.mean([*views, *[plain] * repeats], axis=0)
+    logs = [np.log(np.maximum(p, 1e-30)) for p in (plain, *views)]
+    return softmax(0.75 * np.mean(logs[1:], axis=0) + 0.25 * logs[0])

@@ -1,0 +1,95 @@
+"""The feature cache: the frozen body's output for every example, content-addressed on disk.
+
+An entry's key covers everything that its numbers depend on: the body's weights, the preprocessing
+and view, the ordered examples with their labels, the dtype. Change one and the entry is another.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from jaxft import checkpoint
+from jaxft.data import Split
+
+VERSION = 1  # of what the evaluation view computes; a change here makes all entries stale
+
+
+def default_directory() -> Path:
+    """The user's cache directory (XDG_CACHE_HOME, or ~/.cache) + `jaxft`."""
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root) / "jaxft"
+
+
+def key(split: Split, weights_digest: str, description: dict[str, Any]) -> str:
+    """The name of a cache entry.
+
+    Args:
+      split: whose identity lines and labels count, in order.
+      weights_digest: of the body's parameters and statistics, as from `weights_digest`.
+      description: whatever else matters (model, preprocessing, image size, dtype); JSON data.
+    """
+    total = hashlib.sha256()
+    total.update(json.dumps([VERSION, weights_digest, description], sort_keys=True).encode())
+    for line, label in zip(split.identity, split.labels, strict=True):
+        total.update(f"\n{label} {line}".encode(errors="surrogateescape"))
+    return total.hexdigest()
+
+
+def weights_digest(params: dict[str, Any], batch_stats: dict[str, Any]) -> str:
+    """Digest of the body's groups; the head has no part in the features."""
+    body = {
+        kind: {group: tree[group] for group in tree if group != "head"}
+        for kind, tree in (("params", params), ("batch_stats", batch_stats))
+    }
+    return checkpoint.digest(body)
+
+
+def cached(
+    directory: Path, name: str, compute: Callable[[], Float[np.ndarray, "examples features"]]
+) -> tuple[Float[np.ndarray, "examples features"], bool]:
+    """The entry `name`, computed and stored if it is not there or not whole.
+
+    An entry is an .npy file beside a .json file with its SHA-256; it is written aside and renamed,
+    so that a reader never sees half of one. A directory that cannot be written costs the cache,
+    not the run.
+
+    Returns:
+      (features, whether they came from the cache).
+    """
+    array_file, note_file = directory / f"{name}.npy", directory / f"{name}.json"
+    try:
+        features = np.load(array_file, allow_pickle=False)
+        if json.loads(note_file.read_text())["sha256"] == _sha256(features):
+            return features, True
+    except (OSError, ValueError, KeyError):
+        pass
+    features = np.ascontiguousarray(compute())
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        _replace(array_file, lambda file: np.save(file, features, allow_pickle=False))
+        note = {"sha256": _sha256(features), "shape": features.shape}
+        _replace(note_file, lambda file: file.write(json.dumps(note).encode()))
+    except OSError:
+        pass
+    return features, False
+
+
+def _sha256(array: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(array).view(np.uint8)).hexdigest()
+
+
+def _replace(path: Path, write: Callable[[Any], Any]) -> None:
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+        try:
+            write(file)
+        except BaseException:
+            os.unlink(file.name)
+            raise
+    os.replace(file.name, path)

@@ -1,0 +1,498 @@
+"""One phase, from its first step to its last cycle end: inputs, range test, epochs, checkpoints."""
+
+import dataclasses
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Float
+
+from jaxft import (
+    checkpoint,
+    evaluate,
+    inputs,
+    lr_finder,
+    optim,
+    overfit,
+    report,
+    schedules,
+    sharding,
+    train,
+)
+from jaxft.checkpoint import Checkpoint, Checkpoints
+from jaxft.errors import UserError
+from jaxft.inputs import Materials, Runner
+from jaxft.recipe import Phase
+from jaxft.train import StepSpec, TrainState, Weights
+
+
+class Interrupted(Exception):
+    """The run was told to stop, and has saved where it is."""
+
+
+@dataclass
+class Cursor:
+    """Where a run is; JSON data, stored with every checkpoint.
+
+    `epoch` and `step` count what the phase has finished, `loss_sum` and `epoch_seconds` belong to
+    the epoch under way, `rows` counts the lines of metrics.jsonl.
+    """
+
+    phase: int = 0
+    epoch: int = 0
+    step: int = 0
+    global_step: int = 0
+    saves: int = 0
+    rows: int = 0
+    loss_sum: float = 0.0
+    epoch_seconds: float = 0.0
+    epoch_wait: float = 0.0
+    lr: float | None = None
+    lr_rule: str = ""
+    lr_reason: str = ""
+    cycles: list[dict[str, Any]] = field(default_factory=list)
+    best_cycle: int | None = None
+    phases: list[dict[str, Any]] = field(default_factory=list)
+    phase_seconds: dict[str, float] = field(
+        default_factory=lambda: {"compile": 0.0, "input_wait": 0.0, "total": 0.0}
+    )
+
+    def next_phase(self, summary: dict[str, Any]) -> None:
+        """Note a finished phase and stand before the next one's first step."""
+        fresh = Cursor()
+        for name in (
+            "epoch",
+            "step",
+            "lr",
+            "lr_rule",
+            "lr_reason",
+            "cycles",
+            "best_cycle",
+            "phase_seconds",
+        ):
+            setattr(self, name, getattr(fresh, name))
+        self.phases.append(summary)
+        self.phase += 1
+
+
+class Best(NamedTuple):
+    """The weights that a phase would end with, on the host, and their validation losses."""
+
+    weights: Weights
+    losses: Float[np.ndarray, "examples"]
+
+
+class Progress(NamedTuple):
+    """What a phase hands on: the weights of all groups on the mesh, and the best on the host."""
+
+    weights: Weights
+    best: Best
+
+
+@dataclass
+class Timer:
+    """Seconds that XLA compiled, in all, since this object was made."""
+
+    compile: float = 0.0
+
+    def __post_init__(self) -> None:
+        jax.monitoring.register_event_duration_secs_listener(self._listen)
+
+    def _listen(self, event: str, seconds: float, **_: Any) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            self.compile += seconds
+
+
+def make_spec(materials: Materials, index: int) -> StepSpec:
+    """What the train step of phase `index` depends on."""
+    settings, phase = materials.settings, materials.settings.phases[index]
+    steps = sum(phase.cycle_lengths) * materials.steps_per_epoch
+    momentum = schedules.one_cycle_momentum(steps) if phase.schedule == "one_cycle" else None
+    return StepSpec(
+        model=materials.model,
+        phase=phase,
+        phase_index=index,
+        optimizer=optim.transformation(phase.groups, settings.optimizer, momentum),
+        augmentation=settings.augment,
+        image_size=settings.data.image_size,
+        batch_size=settings.data.batch_size,
+        examples=len(materials.dataset.train),
+    )
+
+
+def rates_table(spec: StepSpec, materials: Materials, rates: Any) -> Any:
+    """A rate for every step, on the mesh, as long for the range test as for the phase.
+
+    One length means one shape, so that both run the same compiled step.
+    """
+    phase = spec.phase
+    length = sum(phase.cycle_lengths) * spec.steps_per_epoch
+    if phase.lr == "find":
+        length = max(length, materials.settings.finder.steps)
+    table = np.zeros(length)
+    table[: len(rates)] = rates
+    return sharding.replicate(table.astype(jax.dtypes.canonicalize_dtype(float)), materials.mesh)
+
+
+def range_test(
+    spec: StepSpec, materials: Materials, runner: Runner, weights: Weights
+) -> lr_finder.LRCurve:
+    """Find a phase's learning rate on a copy of the state; changes nothing.
+
+    Raises:
+      UserError: the loss never falls, or diverges at once.
+    """
+    settings = materials.settings.finder
+    sweep = lr_finder.sweep(settings)
+    losses: list[float] = []
+    with materials.console.bar(settings.steps, "finding the learning rate", "step") as bar:
+
+        def sink(step: int, loss: float) -> bool:
+            losses.append(loss)
+            bar.update()
+            return lr_finder.stop_at(np.asarray(losses), settings) is None
+
+        state, frozen = train.start(spec, weights)
+        state = sharding.replicate(state, materials.mesh)
+        table, seed = rates_table(spec, materials, sweep), seed_of(materials)
+        runner(state, frozen, table, seed, 0, settings.steps, sink)
+    try:
+        return lr_finder.choose(sweep[: len(losses)], np.asarray(losses), settings)
+    except ValueError as error:
+        raise UserError(f"No learning rate found for phase {spec.phase.name!r}: {error}") from None
+
+
+def seed_of(materials: Materials) -> Any:
+    """The run's seed, on the mesh."""
+    return sharding.replicate(np.int32(materials.settings.seed), materials.mesh)
+
+
+def find_rate(
+    spec: StepSpec,
+    materials: Materials,
+    runner: Runner,
+    weights: Weights,
+    workdir: Path,
+) -> lr_finder.LRCurve:
+    """The range test of a phase, told and drawn: `lr_find/PHASE.json` and `.png`."""
+    curve = range_test(spec, materials, runner, weights)
+    directory = workdir / "lr_find"
+    directory.mkdir(exist_ok=True)
+    report.write_json(directory / f"{spec.phase.name}.json", report.curve_json(curve))
+    title = f"{spec.phase.name}: {curve.rule} takes {curve.lr:.2e}"
+    report.plot_curve(curve, title, directory / f"{spec.phase.name}.png")
+    materials.console.say(report.rules_table(curve))
+    return curve
+
+
+def resolve_rate(
+    spec: StepSpec,
+    materials: Materials,
+    runner: Runner,
+    weights: Weights,
+    cursor: Cursor,
+    workdir: Path,
+) -> None:
+    """Set the cursor's rate: found, the phase before's, or as the config says."""
+    phase = spec.phase
+    if phase.lr == "find":
+        curve = find_rate(spec, materials, runner, weights, workdir)
+        cursor.lr, cursor.lr_rule, cursor.lr_reason = curve.lr, curve.rule, curve.reason
+    elif phase.lr == "previous":
+        before = cursor.phases[-1]
+        cursor.lr, cursor.lr_rule = before["lr"], "previous"
+        cursor.lr_reason = f"as in phase {before['name']}"
+    else:
+        cursor.lr, cursor.lr_rule, cursor.lr_reason = float(phase.lr), "config", "set by hand"
+
+
+def run_phase(
+    materials: Materials,
+    cursor: Cursor,
+    entry: Progress,
+    restored: Checkpoint | None,
+    checkpoints: Checkpoints,
+    workdir: Path,
+    stop: threading.Event,
+    timer: Timer,
+) -> Progress:
+    """Run the cursor's phase, or the rest of it.
+
+    Args:
+      materials: what all phases share.
+      cursor: where the run is; moved on as the phase proceeds.
+      entry: the weights to start or go on from.
+      restored: the checkpoint in the middle of this phase to go on from, if any.
+      checkpoints, workdir: where to save.
+      stop: set from outside to make the phase save and raise Interrupted.
+      timer: counts compilation.
+
+    Raises:
+      Interrupted: `stop` was set.
+      NonFiniteError: the training loss is infinite or no number.
+    """
+    phase = materials.settings.phases[cursor.phase]
+    spec = make_spec(materials, cursor.phase)
+    started, compiled = time.perf_counter(), timer.compile
+    materials.console.say(f"\n{phase.name}: {_describe(phase)}")
+    valid_features = None
+    if not phase.trains_body:
+        valid_features = _features(materials, entry.weights, "valid")
+    runner = make_runner(spec, materials, entry.weights)
+    if cursor.lr is None:
+        resolve_rate(spec, materials, runner, entry.weights, cursor, workdir)
+    assert cursor.lr is not None
+    materials.console.say(f"learning rate {cursor.lr:.2e} ({cursor.lr_rule}: {cursor.lr_reason})")
+    state, frozen = train.start(spec, entry.weights)
+    state = sharding.replicate(state, materials.mesh)
+    if restored is not None:
+        state = _restore_state(restored, state, materials.mesh)
+    loop = Loop(
+        materials,
+        spec,
+        runner,
+        frozen,
+        cursor,
+        checkpoints,
+        workdir,
+        stop,
+        valid_features,
+        rates=phase.rates(cursor.lr, spec.steps_per_epoch),
+        clock=lambda: (time.perf_counter() - started, timer.compile - compiled),
+    )
+    return loop.run(state, entry.best)
+
+
+def _describe(phase: Phase) -> str:
+    trains = ", ".join(f"{group} x{rate:.3g}" for group, rate in phase.groups.items())
+    note = ""
+    if phase.inputs == "cached":
+        note = "; augmentation has no effect on cached features"
+    return f"trains {trains} from {phase.inputs} inputs{note}"
+
+
+def _features(materials: Materials, weights: Weights, which: str) -> np.ndarray:
+    split = getattr(materials.dataset, which)
+    images = materials.train_images if which == "train" else materials.valid_images
+    return inputs.body_features(materials, weights, which, split, images)
+
+
+def make_runner(spec: StepSpec, materials: Materials, weights: Weights) -> Runner:
+    if spec.phase.inputs == "augmented":
+        return inputs.image_runner(spec, materials)
+    return inputs.cached_runner(spec, materials, _features(materials, weights, "train"))
+
+
+def _restore_state(restored: Checkpoint, fresh: TrainState, mesh: Mesh) -> TrainState:
+    """The saved optimizer state, step and trained groups, in the shape of a fresh state."""
+    tree = {
+        "step": restored.state["step"],
+        "params": {g: restored.state["params"][g] for g in fresh.params},
+        "batch_stats": {g: restored.state["batch_stats"].get(g, {}) for g in fresh.batch_stats},
+    }
+    opt_state = checkpoint.fill(fresh.opt_state, restored.state.get("opt_state", {}))
+    return sharding.replicate(TrainState(opt_state=opt_state, **tree), mesh)
+
+
+@dataclass
+class Loop:
+    """The epochs and cycles of one phase."""
+
+    materials: Materials
+    spec: StepSpec
+    runner: Runner
+    frozen: Weights
+    cursor: Cursor
+    checkpoints: Checkpoints
+    workdir: Path
+    stop: threading.Event
+    valid_features: np.ndarray | None
+    rates: schedules.Schedule
+    clock: Callable[[], tuple[float, float]]
+
+    def __post_init__(self) -> None:
+        phase = self.spec.phase
+        self.total_steps = sum(phase.cycle_lengths) * self.spec.steps_per_epoch
+        self.rate_of_step = self.rates(np.arange(self.total_steps))
+        self.table = rates_table(self.spec, self.materials, self.rate_of_step)
+        self.seed = seed_of(self.materials)
+        self.before = dict(self.cursor.phase_seconds)
+
+    def run(self, state: TrainState, best: Best) -> Progress:
+        """All remaining epochs; ends with the weights that the phase ends with."""
+        phase, cursor = self.spec.phase, self.cursor
+        ends = np.cumsum(phase.cycle_lengths).tolist()
+        self.materials.console.say(report.HEADER)
+        ended_by = _ended_by(phase, cursor, self.materials.settings.overfit)
+        while ended_by is None:
+            state = self.epoch(state, best)
+            weights = train.finish(state, self.frozen)
+            row, evaluation = self.validate(weights, cursor.epoch, ends)
+            cursor.epoch += 1
+            cursor.loss_sum = cursor.epoch_seconds = cursor.epoch_wait = 0.0
+            if cursor.epoch in ends:
+                best = self.cycle_end(row, evaluation, weights, best)
+            ended_by = _ended_by(phase, cursor, self.materials.settings.overfit)
+            if ended_by is None:
+                self.save(state, best)
+        weights = train.finish(state, self.frozen)
+        if phase.until_overfit:
+            weights = sharding.replicate(best.weights, self.materials.mesh)
+        self._tick()
+        cursor.next_phase(self.summary(ended_by))
+        self.save(None, best)
+        return Progress(weights, best)
+
+    def epoch(self, state: TrainState, best: Best) -> TrainState:
+        """The rest of the epoch under way, with a checkpoint now and then."""
+        cursor, spec = self.cursor, self.spec
+        end = (cursor.epoch + 1) * spec.steps_per_epoch
+        interval = 60 * self.materials.settings.checkpoint_minutes
+        done_before = cursor.step % spec.steps_per_epoch
+        bar = self.materials.console.bar(
+            spec.steps_per_epoch * spec.batch_size,
+            f"epoch {cursor.epoch}",
+            "img",
+            done_before * spec.batch_size,
+        )
+        with bar:
+            while cursor.step < end:
+                started = time.perf_counter()
+
+                def sink(step: int, loss: float, started: float = started) -> bool:
+                    train.demand_finite(cursor.step + step, loss)
+                    cursor.loss_sum += loss
+                    bar.update(spec.batch_size)
+                    bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
+                    return not self.stop.is_set() and time.perf_counter() - started < interval
+
+                state, done, waited = self.runner(
+                    state, self.frozen, self.table, self.seed, cursor.step, end - cursor.step, sink
+                )
+                cursor.step += done
+                cursor.global_step += done
+                cursor.epoch_seconds += time.perf_counter() - started
+                cursor.epoch_wait += waited
+                cursor.phase_seconds["input_wait"] += waited
+                if self.stop.is_set() or cursor.step < end:
+                    self.save(state, best)
+                if self.stop.is_set():
+                    self.checkpoints.wait()
+                    raise Interrupted
+        return state
+
+    def validate(
+        self, weights: Weights, epoch: int, ends: list[int]
+    ) -> tuple[dict[str, Any], evaluate.Evaluation]:
+        """Metrics after an epoch: a row of metrics.jsonl and of the table."""
+        materials, cursor, spec = self.materials, self.cursor, self.spec
+        evaluation = inputs.evaluate_weights(materials, weights, self.valid_features)
+        steps = spec.steps_per_epoch
+        highest = float(self.rate_of_step[epoch * steps : (epoch + 1) * steps].max())
+        row = {
+            "phase": spec.phase.name,
+            "cycle": int(np.searchsorted(ends, epoch, side="right")),
+            "epoch": epoch,
+            "step": cursor.step,
+            "global_step": cursor.global_step,
+            "trn_loss": cursor.loss_sum / steps,
+            "val_loss": evaluation.val_loss,
+            "accuracy": evaluation.accuracy,
+            "lr": {group: highest * rate for group, rate in spec.phase.groups.items()},
+            "images_per_second": steps * spec.batch_size / max(cursor.epoch_seconds, 1e-9),
+            "seconds": cursor.epoch_seconds,
+            "input_wait": cursor.epoch_wait / max(cursor.epoch_seconds, 1e-9),
+        }
+        materials.console.say(report.epoch_line(row))
+        report.append_row(self.workdir / "metrics.jsonl", row)
+        cursor.rows += 1
+        return row, evaluation
+
+    def cycle_end(
+        self, row: dict[str, Any], evaluation: evaluate.Evaluation, weights: Weights, best: Best
+    ) -> Best:
+        """Note a cycle end, and return the better of it and the best one before.
+
+        Only a phase that runs until over-fitting looks back; any other ends with its last cycle.
+        """
+        cursor, phase = self.cursor, self.spec.phase
+        end = overfit.CycleEnd(row["trn_loss"], evaluation.losses)
+        signs = False
+        if phase.until_overfit and cursor.best_cycle is not None:
+            best_end = overfit.CycleEnd(cursor.cycles[cursor.best_cycle]["trn_loss"], best.losses)
+            signs = overfit.signs(end, best_end, self.materials.settings.overfit)
+        cursor.cycles.append(
+            {
+                "trn_loss": end.trn_loss,
+                "val_loss": end.val_loss,
+                "accuracy": evaluation.accuracy,
+                "signs": signs,
+            }
+        )
+        if phase.until_overfit and cursor.best_cycle is not None:
+            if end.val_loss >= cursor.cycles[cursor.best_cycle]["val_loss"]:
+                return best
+        cursor.best_cycle = len(cursor.cycles) - 1
+        return Best(sharding.fetch(weights), evaluation.losses)
+
+    def summary(self, ended_by: str) -> dict[str, Any]:
+        """The phase as `summary.json` tells it."""
+        cursor, phase = self.cursor, self.spec.phase
+        assert cursor.best_cycle is not None
+        best, seconds = cursor.cycles[cursor.best_cycle], cursor.phase_seconds
+        rest = seconds["total"] - seconds["compile"] - seconds["input_wait"]
+        return {
+            "name": phase.name,
+            "lr": cursor.lr,
+            "lr_rule": cursor.lr_rule,
+            "lr_reason": cursor.lr_reason,
+            "epochs": cursor.epoch,
+            "cycles": len(cursor.cycles),
+            "best_cycle": cursor.best_cycle,
+            "val_loss": best["val_loss"],
+            "accuracy": best["accuracy"],
+            "ended_by": ended_by,
+            "seconds": {**seconds, "compute": max(rest, 0.0)},
+        }
+
+    def save(self, state: TrainState | None, best: Best) -> None:
+        """Checkpoint; a phase that has ended (state None) leaves no optimizer state behind."""
+        self._tick()
+        self.cursor.saves += 1
+        if state is None:
+            tree: dict[str, Any] = dict(best.weights._asdict())
+        else:
+            weights = sharding.fetch(train.finish(state, self.frozen))
+            opt_state = checkpoint.flat(sharding.fetch(state.opt_state))
+            tree = {
+                **weights._asdict(),
+                "opt_state": opt_state,
+                "step": np.asarray(self.cursor.step, np.int32),
+            }
+        best_tree: dict[str, Any] = dict(best.weights._asdict())
+        if len(best.losses):
+            best_tree["losses"] = best.losses
+        cursor = dataclasses.asdict(self.cursor)
+        self.checkpoints.save(self.cursor.saves, Checkpoint(tree, best_tree, cursor))
+
+    def _tick(self) -> None:
+        """Bring the cursor's clock up to now."""
+        total, compiled = self.clock()
+        self.cursor.phase_seconds["total"] = self.before["total"] + total
+        self.cursor.phase_seconds["compile"] = self.before["compile"] + compiled
+
+
+def _ended_by(phase: Phase, cursor: Cursor, settings: overfit.OverfitSettings) -> str | None:
+    """What ends the phase at this epoch, or None while it goes on."""
+    signs = [cycle["signs"] for cycle in cursor.cycles]
+    if phase.until_overfit and overfit.over_fitted(signs, settings):
+        return "overfit"
+    if cursor.epoch < sum(phase.cycle_lengths):
+        return None
+    return "max_cycles" if phase.until_overfit else "epochs"

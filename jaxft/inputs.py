@@ -1,0 +1,167 @@
+"""Where a phase's inputs come from: augmented images, or the frozen body's cached features."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Float
+
+from jaxft import evaluate, features, report, sharding, train
+from jaxft.data import Dataset, Split, batches
+from jaxft.data.images import Images
+from jaxft.models import Model
+from jaxft.recipe import Settings
+from jaxft.train import Sink, StepSpec, TrainBatch, TrainState, Weights
+
+
+class Materials(NamedTuple):
+    """What all phases share and none changes."""
+
+    settings: Settings
+    mesh: Mesh
+    model: Model
+    forward: evaluate.Forward
+    dataset: Dataset
+    train_images: Images
+    valid_images: Images
+    cache_dir: Path
+    console: report.Console
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole training batches in an epoch."""
+        return batches.steps_per_epoch(len(self.dataset.train), self.settings.data.batch_size)
+
+
+# (state, frozen, rates, seed, first, steps, sink) -> (state, steps run, seconds waited for input)
+Runner = Callable[..., tuple[TrainState, int, float]]
+
+
+def body_features(
+    materials: Materials, weights: Weights, which: str, split: Split, images: Images
+) -> Float[np.ndarray, "examples features"]:
+    """The body's features of a split by the evaluation view, out of the cache where it has them."""
+    settings = materials.settings
+    description = {
+        "model": settings.model.name,
+        "dtype": settings.model.dtype,
+        "pooling": settings.model.pooling,
+        "preprocessing": materials.model.preprocessing,
+        "image_size": settings.data.image_size,
+    }
+    digest = features.weights_digest(*sharding.fetch(weights))
+    name = features.key(split, digest, description)
+    compute = partial(extract, materials, weights, split, images, f"features of {which}")
+    found, hit = features.cached(materials.cache_dir / "features", name, compute)
+    if hit:
+        materials.console.say(f"features of {which}: {len(found)} from the cache")
+    return found
+
+
+def extract(
+    materials: Materials,
+    weights: Weights,
+    split: Split,
+    images: Images,
+    what: str,
+    view: tuple[int, int] | None = None,
+) -> Float[np.ndarray, "examples features"]:
+    """The body's features of every example of a split, computed now."""
+    settings = materials.settings
+    source = batches.eval_batches(
+        images,
+        split.labels,
+        batch_size=settings.data.batch_size,
+        canvas=batches.canvas_size(settings.data.image_size),
+        workers=settings.data.threads or None,
+    )
+    with materials.console.bar(len(split), what) as bar, batches.Prefetch(source) as ready:
+        counted = (bar.update(int(batch.mask.sum())) or batch for batch in ready)
+        return evaluate.extract(materials.forward, weights, counted, materials.mesh, view)
+
+
+def image_runner(spec: StepSpec, materials: Materials) -> Runner:
+    """Steps on augmented images, read from `first` on."""
+    step = train.make_step(spec, materials.mesh)
+    data = materials.settings.data
+
+    def run(
+        state: TrainState,
+        frozen: Weights,
+        rates: Any,
+        seed: Any,
+        first: int,
+        steps: int,
+        sink: Sink,
+    ) -> tuple[TrainState, int, float]:
+        source = batches.train_batches(
+            materials.train_images,
+            materials.dataset.train.labels,
+            batch_size=data.batch_size,
+            canvas=batches.canvas_size(data.image_size),
+            seed=materials.settings.seed,
+            phase=spec.phase_index,
+            start_step=first,
+            steps=steps,
+            workers=data.threads or None,
+        )
+        placed = (
+            sharding.split_batch(TrainBatch(batch.image, batch.label), materials.mesh)
+            for batch in source
+        )
+        with batches.Prefetch(placed) as ready:
+            state, done = train.run_steps(step, state, frozen, ready, rates, seed, steps, sink)
+            return state, done, ready.waited_seconds
+
+    return run
+
+
+def cached_runner(
+    spec: StepSpec, materials: Materials, found: Float[np.ndarray, "examples features"]
+) -> Runner:
+    """Steps on cached features, a whole epoch in one compiled scan."""
+    held = sharding.replicate(found, materials.mesh)
+    labels = sharding.replicate(materials.dataset.train.labels, materials.mesh)
+    compiled: dict[int, train.Step] = {}
+
+    def run(
+        state: TrainState,
+        frozen: Weights,
+        rates: Any,
+        seed: Any,
+        first: int,
+        steps: int,
+        sink: Sink,
+    ) -> tuple[TrainState, int, float]:
+        done = 0
+        while done < steps:
+            left_in_epoch = spec.steps_per_epoch - (first + done) % spec.steps_per_epoch
+            length = min(left_in_epoch, steps - done)
+            if length not in compiled:
+                compiled[length] = train.make_epoch(spec, materials.mesh, length)
+            state, losses = compiled[length](state, frozen, held, labels, rates, seed)
+            going_on = [
+                sink(done + i, float(loss)) for i, loss in enumerate(sharding.fetch(losses))
+            ]
+            done += length
+            if not all(going_on):
+                break
+        return state, done, 0.0
+
+    return run
+
+
+def evaluate_weights(
+    materials: Materials, weights: Weights, valid_features: np.ndarray | None = None
+) -> evaluate.Evaluation:
+    """Metrics on the validation split; `valid_features` where the body has not changed."""
+    split = materials.dataset.valid
+    if valid_features is None:
+        valid_features = extract(materials, weights, split, materials.valid_images, "validating")
+    batch_size = materials.settings.data.batch_size
+    return evaluate.score(
+        materials.forward, weights, valid_features, split.labels, batch_size, materials.mesh
+    )

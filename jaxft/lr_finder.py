@@ -1,0 +1,203 @@
+"""The learning-rate range test: pure functions from rates and losses to a chosen rate.
+
+Stepping is the caller's (`train.range_test`): this file makes the sweep, smooths the losses, says
+when to stop, and applies the rules that pick a rate.
+
+Source of the test: Smith, Cyclical Learning Rates (2017). `valley` and `slide` are described with
+fastai 2, `minimum` and `steep` with fastai 0.7 and 2; `still_improving` is jaxft's own.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from jaxft.schedules import exponential_sweep
+
+Curve = Float[np.ndarray, "steps"]
+WARM_STEPS = 10  # the best smoothed loss counts only after so many steps
+
+
+@dataclass(frozen=True)
+class FinderSettings:
+    """What `config.finder` says; see configs/base.py for each key."""
+
+    rule: str = "still_improving"
+    steps: int = 100
+    lo: float = 1e-7
+    hi: float = 10.0
+    beta: float = 0.98
+    stop_factor: float = 4.0
+    window_fraction: float = 1 / 7
+    k: float = 2.0
+
+
+@dataclass(frozen=True)
+class LRCurve:
+    """Rates, losses and what every rule makes of them.
+
+    `rules` maps a rule to (rate or None, the reason in words); `lr` is the chosen rate, `rule`
+    the rule it came from, `reason` why.
+    """
+
+    rates: Curve
+    losses: Curve
+    smoothed: Curve
+    rules: dict[str, tuple[float | None, str]]
+    lr: float
+    rule: str
+    reason: str
+
+
+def sweep(settings: FinderSettings) -> Curve:
+    """The rates to try, lowest first."""
+    return exponential_sweep(settings.lo, settings.hi, settings.steps)(np.arange(settings.steps))
+
+
+def smooth(losses: Curve, beta: float) -> Curve:
+    """Exponential average of the losses, corrected for its start at 0."""
+    smoothed, average = np.zeros(len(losses)), 0.0
+    for i, loss in enumerate(losses):
+        average = beta * average + (1 - beta) * float(loss)
+        smoothed[i] = average / (1 - beta ** (i + 1))
+    return smoothed
+
+
+def stop_at(losses: Curve, settings: FinderSettings) -> int | None:
+    """How many leading losses are usable, or None while the sweep should go on.
+
+    It ends at the first loss that is not finite, or whose smoothed value exceeds `stop_factor`
+    times the best one so far.
+    """
+    losses = np.asarray(losses, np.float64)
+    bad = np.flatnonzero(~np.isfinite(losses))
+    finite = losses[: bad[0]] if len(bad) else losses
+    smoothed = smooth(finite, settings.beta)
+    best = math.inf
+    for i, loss in enumerate(smoothed):
+        if loss > settings.stop_factor * best:
+            return i
+        if i >= WARM_STEPS:
+            best = min(best, loss)
+    return len(finite) if len(bad) else None
+
+
+def choose(rates: Curve, losses: Curve, settings: FinderSettings) -> LRCurve:
+    """Apply every rule and choose the rate of `settings.rule`.
+
+    Where that rule finds none, the next of RULES that finds one is taken, and the reason says so.
+
+    Args:
+      rates: as from `sweep`, [steps].
+      losses: raw losses of those steps; may be shorter, and may end in numbers not finite.
+
+    Raises:
+      ValueError: fewer than 15 finite losses, or no rule finds a rate.
+    """
+    count = stop_at(losses, settings)
+    count = len(losses) if count is None else count
+    if count < 15:
+        raise ValueError(
+            f"the loss diverged after {count} steps of the range test; lower config.finder.lo"
+        )
+    rates, losses = np.asarray(rates[:count], np.float64), np.asarray(losses[:count], np.float64)
+    smoothed = smooth(losses, settings.beta)
+    rules = {name: rule(rates, losses, smoothed, settings) for name, rule in RULES.items()}
+    order = [settings.rule, *(name for name in RULES if name != settings.rule)]
+    for name in order:
+        lr, reason = rules[name]
+        if lr is not None:
+            fallback = "" if name == settings.rule else f"{settings.rule} found none; "
+            return LRCurve(rates, losses, smoothed, rules, lr, name, fallback + reason)
+    raise ValueError("no rule finds a learning rate: the loss never fell in the range test")
+
+
+Found = tuple[float | None, str]
+
+
+def valley(rates: Curve, losses: Curve, smoothed: Curve, settings: FinderSettings) -> Found:
+    """The middle of the longest valley: two thirds into the longest falling subsequence."""
+    skip = len(smoothed) // 10
+    curve = smoothed[skip : len(smoothed) - 5]
+    length, start, _ = _longest_decreasing(curve)
+    if length < 3:
+        return None, "the smoothed loss never falls"
+    index = skip + start + int(length / 3) + int(length / 6)
+    index = min(index, len(rates) - 1)
+    return float(rates[index]), f"middle of the longest valley, {length} falling points long"
+
+
+def still_improving(
+    rates: Curve, losses: Curve, smoothed: Curve, settings: FinderSettings
+) -> Found:
+    """The highest rate where the raw loss clearly falls, never above `minimum`."""
+    width = max(5, round(len(losses) * settings.window_fraction))
+    ceiling, _ = minimum(rates, losses, smoothed, settings)
+    best: Found = (None, "no window of the raw losses falls clearly")
+    for start in range(len(losses) - width + 1):
+        slope, error = _line(np.log(rates[start : start + width]), losses[start : start + width])
+        lr = float(rates[start + width // 2])
+        if slope < -settings.k * error and (ceiling is None or lr <= ceiling):
+            best = (lr, f"slope {slope:.3g} +- {error:.2g} per unit of ln(lr), still falling")
+    return best
+
+
+def minimum(rates: Curve, losses: Curve, smoothed: Curve, settings: FinderSettings) -> Found:
+    """A tenth of the rate at the least smoothed loss."""
+    index = int(np.argmin(smoothed))
+    if index == 0:
+        return None, "the smoothed loss never falls"
+    return float(rates[index]) / 10, f"a tenth of {rates[index]:.2e}, where the loss is least"
+
+
+def steep(rates: Curve, losses: Curve, smoothed: Curve, settings: FinderSettings) -> Found:
+    """The rate where the smoothed loss falls fastest per unit of ln(lr)."""
+    slopes = np.gradient(smoothed, np.log(rates))
+    index = WARM_STEPS + int(np.argmin(slopes[WARM_STEPS:]))
+    if slopes[index] >= 0:
+        return None, "the smoothed loss never falls"
+    return float(rates[index]), f"steepest descent, {slopes[index]:.3g} per unit of ln(lr)"
+
+
+def slide(rates: Curve, losses: Curve, smoothed: Curve, settings: FinderSettings) -> Found:
+    """Slide a window down from the right until the slopes at its ends nearly agree."""
+    width, tolerance = 15, 0.005
+    slopes = np.gradient(smoothed)
+    right = len(slopes) - 1
+    left = right - width
+    while left > 0 and abs(slopes[right] - slopes[left]) > tolerance:
+        left, right = left - 1, right - 1
+    if left <= 0:
+        return None, "the slopes at the window's ends never agree"
+    return float(rates[left]), f"slopes agree within {tolerance} over {width} points"
+
+
+RULES: dict[str, Callable[[Curve, Curve, Curve, FinderSettings], Found]] = {
+    "still_improving": still_improving,
+    "valley": valley,
+    "minimum": minimum,
+    "steep": steep,
+    "slide": slide,
+}
+
+
+def _longest_decreasing(values: Curve) -> tuple[int, int, int]:
+    """(length, first index, last index) of the longest strictly decreasing subsequence."""
+    length = np.ones(len(values), int)
+    start = np.arange(len(values))
+    for i in range(1, len(values)):
+        for j in range(i):
+            if values[i] < values[j] and length[i] < length[j] + 1:
+                length[i], start[i] = length[j] + 1, start[j]
+    last = int(np.argmax(length))
+    return int(length[last]), int(start[last]), last
+
+
+def _line(x: Curve, y: Curve) -> tuple[float, float]:
+    """Least-squares slope and its standard error."""
+    x, y = x - x.mean(), y - y.mean()
+    slope = float(x @ y / (x @ x))
+    residual = y - slope * x
+    return slope, math.sqrt(float(residual @ residual) / (len(x) - 2) / float(x @ x))

@@ -1,0 +1,168 @@
+"""A model as pure functions over plain dicts, keyed by layer group: early, late, head."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from jaxft.models import efficientnet_lite, resnet
+from jaxft.models.body import Body, Preprocessing
+from jaxft.models.head import Head, pool
+
+GROUPS = ("early", "late", "head")
+BODIES = {**efficientnet_lite.BODIES, **resnet.BODIES}
+
+Params = dict[str, Any]
+Stats = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A body cut into two layer groups and a head; holds no parameters.
+
+    Parameters and BatchNorm statistics are dicts with the keys `early`, `late`, `head`. The
+    methods are pure and may be jitted, differentiated and mapped.
+    """
+
+    name: str
+    classes: int
+    body: Body
+    head: Head
+    pooling: str
+
+    groups = GROUPS
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """Mean and standard deviation that the body's weights expect, per channel, 0..255."""
+        return self.body.preprocessing
+
+    @property
+    def feature_size(self) -> int:
+        """Length of the pooled vector that `features` returns and `classify` takes."""
+        return self.body.channels * (2 if self.pooling == "max_avg" else 1)
+
+    def init(self, key: Key[Array, ""]) -> tuple[Params, Stats]:
+        """Random float32 parameters and fresh statistics of all groups."""
+        early, late, head = jax.random.split(key, 3)
+        image = jnp.zeros((1, 64, 64, 3))
+        first = self.body.early.init(early, image, train=False)
+        x = jax.eval_shape(lambda v: self.body.early.apply(v, image, train=False), first)
+        second = self.body.late.init(late, jnp.zeros(x.shape), train=False)
+        variables = {"early": first, "late": second, "head": self._init_head(head)}
+        return (
+            {group: value["params"] for group, value in variables.items()},
+            {group: value.get("batch_stats", {}) for group, value in variables.items()},
+        )
+
+    def init_head(self, key: Key[Array, ""]) -> tuple[Any, Any]:
+        """Random parameters and fresh statistics of the head alone."""
+        variables = self._init_head(key)
+        return variables["params"], variables.get("batch_stats", {})
+
+    def _init_head(self, key: Key[Array, ""]) -> Any:
+        return self.head.init(key, jnp.zeros((1, self.feature_size)), train=False, keys=None)
+
+    def features(
+        self,
+        params: Mapping[str, Any],
+        batch_stats: Mapping[str, Any],
+        images: Float[Array, "batch height width 3"],
+        *,
+        training: Collection[str] = (),
+        axis_name: str | None = None,
+    ) -> tuple[Float[Array, "batch features"], Stats]:
+        """Run the body and pool.
+
+        Args:
+          params, batch_stats: with at least the groups `early` and `late`.
+          images: normalised by `preprocessing`.
+          training: the groups whose BatchNorm uses the batch's statistics.
+          axis_name: the mesh axis over which those statistics are shared.
+
+        Returns:
+          Pooled features in float32 (or float64, as the images), and the new running statistics
+          of the groups in `training`.
+        """
+        x, stats = images, {}
+        for group, module in (("early", self.body.early), ("late", self.body.late)):
+            x, new = _apply(module, params, batch_stats, group, x, training, axis_name)
+            stats.update(new)
+        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        return pool(x, self.pooling), stats
+
+    def classify(
+        self,
+        params: Mapping[str, Any],
+        batch_stats: Mapping[str, Any],
+        features: Float[Array, "batch features"],
+        *,
+        training: Collection[str] = (),
+        keys: Key[Array, "batch"] | None = None,
+        axis_name: str | None = None,
+    ) -> tuple[Float[Array, "batch classes"], Stats]:
+        """Run the head on pooled features.
+
+        Args:
+          params, batch_stats: with at least the group `head`.
+          features: as `features` returns them.
+          training: as in `features`; matters where it holds `head`.
+          keys: one key for each example, for dropout; None = no dropout.
+          axis_name: as in `features`.
+
+        Returns:
+          Logits, and the new running statistics of `head` if it is in `training`.
+        """
+        return _apply(
+            self.head, params, batch_stats, "head", features, training, axis_name, keys=keys
+        )
+
+
+def create(
+    name: str,
+    classes: int,
+    *,
+    hidden: tuple[int, ...] = (512,),
+    dropout: tuple[float, ...] = (0.25, 0.5),
+    pooling: str = "max_avg",
+    dtype: str = "float32",
+) -> Model:
+    """A model by its name (one of BODIES) for a number of classes.
+
+    Args:
+      name: efficientnet_lite0, resnet50, resnext101_64x4d, ...
+      classes: number of logits.
+      hidden: widths of the head's hidden layers; () is the plain linear head.
+      dropout: dropout rates before each linear layer, one more than `hidden` (ignored without).
+      pooling: `max_avg` (maximum and average beside each other) or `avg`.
+      dtype: what the body computes in, float32 or bfloat16; parameters stay float32.
+
+    Raises:
+      KeyError: no such model.
+    """
+    body = BODIES[name](dtype)
+    head = Head(classes, hidden, dropout)
+    return Model(name, classes, body, head, pooling)
+
+
+def _apply(
+    module: nn.Module,
+    params: Mapping[str, Any],
+    batch_stats: Mapping[str, Any],
+    group: str,
+    x: Array,
+    training: Collection[str],
+    axis_name: str | None,
+    **more: Any,
+) -> tuple[Array, Stats]:
+    variables = {"params": params[group], "batch_stats": batch_stats[group]}
+    if group not in training:
+        return module.apply(variables, x, train=False, axis_name=axis_name, **more), {}
+    y, new = module.apply(
+        variables, x, train=True, axis_name=axis_name, mutable=["batch_stats"], **more
+    )
+    return y, {group: new.get("batch_stats", {})}

@@ -1,0 +1,60 @@
+"""When to stop: cycle ends compared by the paired per-example validation losses."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+
+@dataclass(frozen=True)
+class OverfitSettings:
+    """What `config.overfit` says: the least t, at so many consecutive cycle ends."""
+
+    t: float = 2.0
+    patience: int = 2
+
+
+@dataclass(frozen=True)
+class CycleEnd:
+    """What is known at the end of a cycle.
+
+    `trn_loss` is the mean training loss of the cycle's last epoch, `losses` the validation loss
+    of every example, in the data set's order.
+    """
+
+    trn_loss: float
+    losses: Float[np.ndarray, "examples"]
+
+    @property
+    def val_loss(self) -> float:
+        """Mean validation loss."""
+        return float(np.mean(self.losses, dtype=np.float64))
+
+
+def paired_t(losses: Float[np.ndarray, "examples"], best: Float[np.ndarray, "examples"]) -> float:
+    """Student's t of the mean rise over `best`, example by example; positive is worse.
+
+    Source: the paired t-test. A constant difference gives an infinity of its sign, or 0.
+    """
+    rise = np.asarray(losses, np.float64) - np.asarray(best, np.float64)
+    error = float(np.std(rise, ddof=1)) / math.sqrt(len(rise)) if len(rise) > 1 else 0.0
+    mean = float(np.mean(rise))
+    if error == 0.0:
+        return 0.0 if mean == 0.0 else math.copysign(math.inf, mean)
+    return mean / error
+
+
+def signs(end: CycleEnd, best: CycleEnd, settings: OverfitSettings) -> bool:
+    """Whether this cycle end shows over-fitting against the best one.
+
+    It does where the validation loss is significantly higher while the training loss is lower.
+    """
+    return paired_t(end.losses, best.losses) > settings.t and end.trn_loss < best.trn_loss
+
+
+def over_fitted(recent: Sequence[bool], settings: OverfitSettings) -> bool:
+    """Whether the last `patience` cycle ends all showed over-fitting."""
+    last = list(recent)[-settings.patience :]
+    return len(last) == settings.patience and all(last)

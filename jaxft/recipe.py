@@ -1,0 +1,289 @@
+"""Reads a config once, checks all of it, and returns frozen dataclasses."""
+
+import dataclasses
+import difflib
+import types
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args, get_origin
+
+from ml_collections import ConfigDict
+
+from jaxft import schedules
+from jaxft.data.augment import Augmentation
+from jaxft.errors import UserError
+from jaxft.lr_finder import RULES, FinderSettings
+from jaxft.models import BODIES, GROUPS
+from jaxft.optim import OptimizerSettings
+from jaxft.overfit import OverfitSettings
+
+UNTIL_OVERFIT = "until_overfit"
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Which layer groups learn and how fast, from which inputs, for how long, on which schedule.
+
+    `groups` names the trained groups only; every other group is frozen.
+    """
+
+    name: str
+    groups: Mapping[str, float]
+    inputs: Literal["augmented", "cached"]
+    lr: float | str
+    schedule: Literal["constant", "one_cycle", "sgdr"]
+    epochs: int
+    cycles: int | str
+    max_cycles: int
+    cycle_epochs: int
+    cycle_mult: int
+    warmup_steps: int
+    bn: Literal["train", "frozen"]
+
+    @property
+    def until_overfit(self) -> bool:
+        """Whether over-fitting ends the phase (`max_cycles` guards it)."""
+        return self.schedule == "sgdr" and self.cycles == UNTIL_OVERFIT
+
+    @property
+    def cycle_lengths(self) -> tuple[int, ...]:
+        """Epochs of every cycle that the phase may run; without restarts it is one cycle."""
+        if self.schedule != "sgdr":
+            return (self.epochs,)
+        count = self.max_cycles if self.until_overfit else int(self.cycles)
+        return schedules.cycle_lengths(count, self.cycle_epochs, self.cycle_mult)
+
+    @property
+    def trains_body(self) -> bool:
+        """Whether any group but the head learns."""
+        return any(group != "head" for group in self.groups)
+
+    def rates(self, lr: float, steps_per_epoch: int) -> schedules.Schedule:
+        """The phase's schedule with its peak at `lr`; a warm-up shortens the first cycle."""
+        cycle_steps = [epochs * steps_per_epoch for epochs in self.cycle_lengths]
+        cycle_steps[0] = max(cycle_steps[0] - self.warmup_steps, 1)
+        schedule = {
+            "constant": lambda: schedules.constant(lr),
+            "one_cycle": lambda: schedules.one_cycle(lr, sum(cycle_steps)),
+            "sgdr": lambda: schedules.sgdr(lr, cycle_steps),
+        }[self.schedule]()
+        return schedules.warm_up(schedule, self.warmup_steps)
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """What `config.data` says; see configs/base.py for each key."""
+
+    source: str
+    image_size: int
+    batch_size: int
+    valid_fraction: float
+    split_seed: int
+    skip_bad: bool
+    memory_gb: float
+    threads: int
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """What `config.model` says; see configs/base.py for each key."""
+
+    name: str
+    weights: str
+    hidden: tuple[int, ...]
+    dropout: tuple[float, ...]
+    pooling: Literal["max_avg", "avg"]
+    dtype: Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A whole config, checked. `phases` is the recipe."""
+
+    seed: int
+    init_from: str
+    cache_dir: str
+    checkpoint_minutes: float
+    data: DataSettings
+    augment: Augmentation
+    model: ModelSettings
+    optimizer: OptimizerSettings
+    finder: FinderSettings
+    overfit: OverfitSettings
+    phases: tuple[Phase, ...]
+
+
+def read(config: ConfigDict) -> Settings:
+    """Check a config completely and freeze it.
+
+    Raises:
+      UserError: lists every unknown, missing, mistyped or senseless key.
+    """
+    plain = as_dict(config)
+    errors = list(_shape_errors(Settings, plain, "config"))
+    if not errors:
+        errors += _value_errors(plain)
+    if errors:
+        raise UserError("The config has mistakes:", errors, "configs/base.py explains every key.")
+    return _freeze(Settings, plain)
+
+
+def as_dict(config: Any) -> Any:
+    """A config as plain dicts, lists and numbers, as `config.json` holds it."""
+    if isinstance(config, ConfigDict):
+        return {key: as_dict(config[key]) for key in config}
+    if isinstance(config, Mapping):
+        return {key: as_dict(value) for key, value in config.items()}
+    if isinstance(config, tuple | list):
+        return [as_dict(value) for value in config]
+    return config
+
+
+def _shape_errors(kind: type, section: Any, path: str) -> Iterator[str]:
+    """Unknown keys, missing keys and wrong types of a section and all below it."""
+    if not isinstance(section, Mapping):
+        yield f"{path} is {section!r}; it should be a section with keys of its own"
+        return
+    fields = {field.name: field.type for field in dataclasses.fields(kind)}
+    for key in section:
+        if key not in fields:
+            near = difflib.get_close_matches(key, fields, n=1)
+            meant = f"did you mean {near[0]}? " if near else ""
+            yield f"{path}.{key} is no key; {meant}known: {', '.join(fields)}"
+    for key, field_type in fields.items():
+        if key not in section:
+            yield f"{path}.{key} is missing"
+        else:
+            yield from _type_errors(field_type, section[key], f"{path}.{key}")
+
+
+def _type_errors(wanted: Any, value: Any, path: str) -> Iterator[str]:
+    if dataclasses.is_dataclass(wanted):
+        yield from _shape_errors(wanted, value, path)
+    elif get_origin(wanted) is tuple:
+        if not isinstance(value, list):
+            yield f"{path} is {value!r}; it should be a tuple"
+            return
+        for index, item in enumerate(value):
+            yield from _type_errors(get_args(wanted)[0], item, f"{path}[{index}]")
+    elif get_origin(wanted) is Literal:
+        if value not in get_args(wanted):
+            yield f"{path} is {value!r}; it should be one of: {', '.join(get_args(wanted))}"
+    elif path.endswith(".groups"):
+        yield from _group_errors(value, path)
+    elif not _is_a(wanted, value):
+        names = " or ".join(kind.__name__ for kind in _kinds(wanted))
+        yield f"{path} is {value!r}; it should be of type {names}"
+
+
+def _kinds(wanted: Any) -> tuple[type, ...]:
+    return get_args(wanted) if isinstance(wanted, types.UnionType) else (wanted,)
+
+
+def _is_a(wanted: Any, value: Any) -> bool:
+    kinds = _kinds(wanted)
+    if isinstance(value, bool):
+        return bool in kinds
+    if isinstance(value, int) and float in kinds:
+        return True
+    return isinstance(value, kinds)
+
+
+def _group_errors(groups: Any, path: str) -> Iterator[str]:
+    if not isinstance(groups, Mapping):
+        yield f"{path} is {groups!r}; it should map layer groups to multipliers"
+        return
+    for name, multiplier in groups.items():
+        if name not in GROUPS:
+            yield f"{path}.{name} is no layer group; the layer groups are: {', '.join(GROUPS)}"
+        elif isinstance(multiplier, bool) or not isinstance(multiplier, int | float):
+            yield f"{path}.{name} is {multiplier!r}; it should be a number"
+        elif not 0 <= multiplier < float("inf"):
+            yield f"{path}.{name} is {multiplier}; it should be 0 (frozen) or more"
+
+
+def _value_errors(plain: Mapping[str, Any]) -> list[str]:
+    """Values of the right type that make no sense, alone or together."""
+    data, model, finder = plain["data"], plain["model"], plain["finder"]
+    checks = [
+        (plain["seed"] >= 0, "config.seed should be 0 or more"),
+        (plain["checkpoint_minutes"] > 0, "config.checkpoint_minutes should be more than 0"),
+        (data["image_size"] >= 32, "config.data.image_size should be 32 or more"),
+        (data["batch_size"] >= 2, "config.data.batch_size should be 2 or more"),
+        (0 < data["valid_fraction"] < 1, "config.data.valid_fraction should be between 0 and 1"),
+        (data["threads"] >= 0, "config.data.threads should be 0 or more"),
+        (
+            model["name"] in BODIES,
+            f"config.model.name is {model['name']!r}; known: {', '.join(BODIES)}",
+        ),
+        (
+            model["weights"] in ("imagenet", "none") or model["weights"].startswith("file:"),
+            f"config.model.weights is {model['weights']!r}; it should be imagenet, none or "
+            "file:PATH",
+        ),
+        (
+            not model["hidden"] or len(model["dropout"]) == len(model["hidden"]) + 1,
+            f"config.model.dropout has {len(model['dropout'])} rates; it should have one more "
+            f"than config.model.hidden ({len(model['hidden'])})",
+        ),
+        (
+            all(0 <= rate < 1 for rate in model["dropout"]),
+            "config.model.dropout: every rate should be at least 0 and less than 1",
+        ),
+        (
+            plain["optimizer"]["name"] in ("sgd", "adamw"),
+            f"config.optimizer.name is {plain['optimizer']['name']!r}; known: sgd, adamw",
+        ),
+        (
+            finder["rule"] in RULES,
+            f"config.finder.rule is {finder['rule']!r}; known: {', '.join(RULES)}",
+        ),
+        (0 < finder["lo"] < finder["hi"], "config.finder: 0 < lo < hi should hold"),
+        (finder["steps"] >= 20, "config.finder.steps should be 20 or more"),
+        (plain["augment"]["max_zoom"] >= 1, "config.augment.max_zoom should be 1 or more"),
+        (len(plain["phases"]) > 0, "config.phases should have a phase"),
+    ]
+    errors = [message for fine, message in checks if not fine]
+    names = [phase["name"] for phase in plain["phases"]]
+    errors += [
+        f"config.phases: two phases are named {n!r}"
+        for n in sorted(set(names))
+        if names.count(n) > 1
+    ]
+    for index, phase in enumerate(plain["phases"]):
+        errors += _phase_errors(index, phase)
+    return errors
+
+
+def _phase_errors(index: int, phase: Mapping[str, Any]) -> Iterator[str]:
+    path = f"config.phases[{index}]"
+    trained = [group for group, multiplier in phase["groups"].items() if multiplier > 0]
+    if not trained:
+        yield f"{path}.groups: every group is frozen; one should have a multiplier above 0"
+    if phase["inputs"] == "cached" and trained not in ([], ["head"]):
+        yield f"{path}.inputs is cached, which can train the head only, not {', '.join(trained)}"
+    if isinstance(phase["lr"], str) and phase["lr"] not in ("find", "previous"):
+        yield f"{path}.lr is {phase['lr']!r}; it should be a number, 'find' or 'previous'"
+    if not isinstance(phase["lr"], str) and not phase["lr"] > 0:
+        yield f"{path}.lr is {phase['lr']}; it should be more than 0"
+    if phase["lr"] == "previous" and index == 0:
+        yield f"{path}.lr is 'previous', but no phase comes before it"
+    if isinstance(phase["cycles"], str) and phase["cycles"] != UNTIL_OVERFIT:
+        yield f"{path}.cycles is {phase['cycles']!r}; it should be a number or '{UNTIL_OVERFIT}'"
+    counts = ("epochs", "cycles", "max_cycles", "cycle_epochs", "cycle_mult")
+    for key in counts:
+        if not isinstance(phase[key], str) and phase[key] < 1:
+            yield f"{path}.{key} is {phase[key]}; it should be 1 or more"
+    if phase["warmup_steps"] < 0:
+        yield f"{path}.warmup_steps is {phase['warmup_steps']}; it should be 0 or more"
+
+
+def _freeze(kind: Any, value: Any) -> Any:
+    if dataclasses.is_dataclass(kind):
+        fields = dataclasses.fields(kind)
+        return kind(**{f.name: _freeze(f.type, value[f.name]) for f in fields})  # type: ignore[operator]
+    if get_origin(kind) is tuple:
+        return tuple(_freeze(get_args(kind)[0], item) for item in value)
+    if isinstance(value, Mapping):
+        return {group: float(value[group]) for group in GROUPS if value.get(group, 0) > 0}
+    return float(value) if kind is float else value

@@ -1,0 +1,244 @@
+"""What a run tells: rows in metrics.jsonl, tables and progress on the terminal, plots."""
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from tqdm import tqdm
+
+from jaxft.lr_finder import LRCurve
+from jaxft.recipe import Phase, Settings
+
+HEADER = f"{'epoch':>5}  {'trn_loss':>9}  {'val_loss':>9}  {'accuracy':>8}  {'time':>7}"
+
+
+class Console:
+    """What a person sees: lines always, progress bars where the output is a terminal.
+
+    Args:
+      stream: where to write; None says nothing at all.
+    """
+
+    def __init__(self, stream: TextIO | None = sys.stdout) -> None:
+        self._stream = stream
+        self._bars = stream is not None and stream.isatty()
+
+    def say(self, text: str = "") -> None:
+        """Print a line, at once."""
+        if self._stream is not None:
+            tqdm.write(text, file=self._stream)
+            self._stream.flush()
+
+    def bar(self, total: int, what: str, unit: str = "img", done: int = 0) -> tqdm:
+        """A progress bar with rate and time left; invisible where there is no terminal."""
+        return tqdm(
+            total=total,
+            initial=done,
+            desc=what,
+            unit=unit,
+            leave=False,
+            disable=not self._bars,
+            dynamic_ncols=True,
+            file=self._stream or sys.stdout,
+        )
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write a JSON file so that a reader sees the old or the new one, never half of one."""
+    with tempfile.NamedTemporaryFile(
+        "w", dir=path.parent, prefix=f".{path.name}.", delete=False
+    ) as file:
+        json.dump(data, file, indent=2)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.chmod(file.name, 0o644)
+    os.replace(file.name, path)
+
+
+def append_row(path: Path, row: Mapping[str, Any]) -> None:
+    """Add a row to a JSON-lines file."""
+    with open(path, "a") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The whole rows of a JSON-lines file; a last line that was cut off is left out."""
+    if not path.exists():
+        return []
+    rows = []
+    for line in path.read_text().splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
+
+
+def rewind_rows(path: Path, count: int) -> None:
+    """Keep the first `count` rows, those that the checkpoint being resumed knows of."""
+    rows = read_rows(path)[:count]
+    aside = path.with_name(f".{path.name}.new")
+    aside.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    os.replace(aside, path)
+
+
+def phases_table(settings: Settings, steps_per_epoch: int) -> str:
+    """What will happen, a line a phase."""
+    head = f"{'phase':<16} {'trains (x rate)':<32} {'inputs':<10} {'lr':<9} schedule"
+    lines = [head, "-" * len(head)]
+    for phase in settings.phases:
+        trains = ", ".join(f"{group} {rate:.3g}" for group, rate in phase.groups.items())
+        lines.append(
+            f"{phase.name:<16} {trains:<32} {phase.inputs:<10} {phase.lr!s:<9} {_words(phase)}"
+        )
+    lines.append(f"{steps_per_epoch} steps an epoch, {settings.data.batch_size} images a step")
+    return "\n".join(lines)
+
+
+def _words(phase: Phase) -> str:
+    if phase.schedule != "sgdr":
+        return f"{phase.schedule}, {_count(phase.epochs, 'epoch')}"
+    lengths = " + ".join(map(str, phase.cycle_lengths))
+    until = "until over-fitting, at most " if phase.until_overfit else ""
+    return f"sgdr, {until}cycles of {lengths} epochs"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def epoch_line(row: Mapping[str, Any]) -> str:
+    """A row of the familiar table."""
+    waiting = row["input_wait"]
+    note = f"  (waited for images {waiting:.0%} of the time)" if waiting > 0.1 else ""
+    return (
+        f"{row['epoch']:>5}  {row['trn_loss']:>9.4f}  {row['val_loss']:>9.4f}  "
+        f"{row['accuracy']:>8.4f}  {clock(row['seconds']):>7}{note}"
+    )
+
+
+def clock(seconds: float) -> str:
+    """1:02:03, 2:03 or 4.5s."""
+    if seconds < 60:
+        return f"{seconds:.1f}s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def rules_table(curve: LRCurve) -> str:
+    """Every rule's rate with its reason; the chosen one is marked."""
+    lines = [f"  {'rule':<17}{'lr':>10}  reason"]
+    for name, (lr, reason) in curve.rules.items():
+        rate = "-" if lr is None else f"{lr:.2e}"
+        mark = "*" if name == curve.rule else " "
+        lines.append(f"{mark} {name:<17}{rate:>10}  {reason}")
+    return "\n".join(lines)
+
+
+def curve_json(curve: LRCurve) -> dict[str, Any]:
+    """An LR curve as `lr_find/PHASE.json` holds it."""
+    return {
+        "lr": curve.lr,
+        "rule": curve.rule,
+        "reason": curve.reason,
+        "rules": {name: {"lr": lr, "reason": why} for name, (lr, why) in curve.rules.items()},
+        "rates": curve.rates.tolist(),
+        "losses": curve.losses.tolist(),
+        "smoothed": curve.smoothed.tolist(),
+    }
+
+
+def plot_curve(curve: LRCurve, title: str, path: Path) -> None:
+    """Loss against learning rate, with every rule's choice."""
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot(curve.rates, curve.losses, ".", color="0.75", label="loss of each step")
+    axes.plot(curve.rates, curve.smoothed, color="C0", label="smoothed")
+    for number, (name, (lr, _)) in enumerate(curve.rules.items()):
+        if lr is not None:
+            chosen = name == curve.rule
+            label = f"{name} {lr:.1e}" + (" (chosen)" if chosen else "")
+            style, width = ("-", 2.0) if chosen else (":", 1.2)
+            axes.axvline(lr, color=f"C{number + 1}", ls=style, lw=width, label=label)
+    low, high = float(curve.smoothed.min()), float(curve.smoothed[0])
+    room = max(high - low, 1e-3)
+    axes.set(
+        xscale="log",
+        xlabel="learning rate",
+        ylabel="training loss",
+        ylim=(low - 0.3 * room, high + 0.8 * room),
+        title=title,
+    )
+    axes.legend(fontsize=8)
+    figure.savefig(path, dpi=110)
+
+
+def plot_losses(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Training and validation loss, accuracy and learning rate over the epochs of all phases."""
+    figure = Figure(figsize=(8, 6.4), layout="constrained")
+    above, middle, below = figure.subplots(3, 1, sharex=True, height_ratios=(3, 2, 2))
+    x = range(1, len(rows) + 1)
+    above.plot(x, [row["trn_loss"] for row in rows], "o-", ms=3, label="training")
+    above.plot(x, [row["val_loss"] for row in rows], "o-", ms=3, label="validation")
+    above.set(ylabel="loss", yscale="log")
+    above.legend(fontsize=8)
+    accuracies = [row["accuracy"] for row in rows]
+    middle.plot(x, accuracies, "o-", ms=3, color="C2")
+    middle.annotate(
+        f"{accuracies[-1]:.4f}",
+        (x[-1], accuracies[-1]),
+        (0, -14),
+        textcoords="offset points",
+        ha="center",
+        fontsize=8,
+    )
+    middle.set(ylabel="accuracy")
+    for group in ("early", "late", "head"):
+        rates = [row["lr"].get(group, float("nan")) for row in rows]
+        below.plot(x, rates, "o-", ms=3, label=group)
+    below.set(ylabel="highest lr", yscale="log", xlabel="epoch of the run")
+    below.legend(fontsize=8)
+    for axes in (above, middle, below):
+        axes.grid(alpha=0.3)
+    _mark_phases(rows, (above, middle, below))
+    figure.savefig(path, dpi=110)
+
+
+def _mark_phases(rows: Sequence[Mapping[str, Any]], panels: Sequence[Axes]) -> None:
+    for index, row in enumerate(rows):
+        if index == 0 or rows[index - 1]["phase"] != row["phase"]:
+            for axes in panels:
+                axes.axvline(index + 0.5, color="0.6", lw=0.8)
+            panels[0].text(
+                index + 0.55,
+                1.01,
+                row["phase"],
+                fontsize=8,
+                transform=panels[0].get_xaxis_transform(),
+            )
+
+
+def summary_text(summary: Mapping[str, Any], workdir: Path) -> str:
+    """The end of a run, in a few lines."""
+    lines = [
+        "",
+        f"{'phase':<16} {'lr':>9}  {'epochs':>6}  {'val_loss':>8}  {'accuracy':>8}  ended by",
+    ]
+    for phase in summary["phases"]:
+        lines.append(
+            f"{phase['name']:<16} {phase['lr']:>9.2e}  {phase['epochs']:>6}  "
+            f"{phase['val_loss']:>8.4f}  {phase['accuracy']:>8.4f}  {phase['ended_by']}"
+        )
+    lines.append(
+        f"final: accuracy {summary['accuracy']:.4f}, validation loss {summary['val_loss']:.4f}, "
+        f"after {clock(summary['seconds'])}; everything is in {workdir}"
+    )
+    return "\n".join(lines)

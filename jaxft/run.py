@@ -1,0 +1,374 @@
+"""The story of a run: data, model, then phase by phase, each resumable, to a summary."""
+
+import json
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxft import checkpoint, evaluate, fit, models, recipe, report, sharding
+from jaxft.checkpoint import Checkpoint, Checkpoints
+from jaxft.data import Dataset, batches, images, sources
+from jaxft.errors import NonFiniteError, UserError
+from jaxft.features import default_directory
+from jaxft.inputs import Materials
+from jaxft.models import Model, weights
+from jaxft.recipe import Settings
+from jaxft.report import Console
+from jaxft.train import Weights
+
+# Keys that change neither the numbers of a run nor what its files mean.
+FREE_KEYS = ("cache_dir", "checkpoint_minutes", "data.memory_gb", "data.threads")
+
+
+def train(config: Any, workdir: str | Path, console: Console | None = None) -> dict[str, Any]:
+    """Run a config's recipe in a workdir, or go on with it; returns the summary.
+
+    Args:
+      config: a ConfigDict as configs/base.py makes it.
+      workdir: made if need be; a run of the same config in it is gone on with.
+      console: where to tell what happens; None says nothing.
+
+    Raises:
+      UserError: bad config, data, weights or workdir; nothing has been written then.
+      NonFiniteError: training diverged; checkpoints up to the epoch before are whole.
+      fit.Interrupted: told to stop by SIGINT or SIGTERM; a checkpoint has been written.
+    """
+    console, workdir = console or Console(None), Path(workdir).expanduser()
+    settings = recipe.read(config)
+    check_workdir(workdir, recipe.as_dict(config))
+    finished = _finished(workdir)
+    if finished is not None:
+        console.say(f"{workdir} holds this run already, finished")
+        console.say(report.summary_text(finished, workdir))
+        return finished
+    timer = fit.Timer()
+    materials, initial = prepare(settings, console)
+    workdir.mkdir(parents=True, exist_ok=True)
+    with checkpoint.lock(workdir), _told_to_stop() as stop:
+        describe(workdir, config, materials)
+        checkpoints = Checkpoints(workdir)
+        console.say(report.phases_table(settings, materials.steps_per_epoch))
+        return run_phases(materials, initial, checkpoints, workdir, stop, timer)
+
+
+def run_phases(
+    materials: Materials,
+    initial: Weights,
+    checkpoints: Checkpoints,
+    workdir: Path,
+    stop: threading.Event,
+    timer: fit.Timer,
+) -> dict[str, Any]:
+    """All phases that are left, from the newest whole checkpoint on; ends with the summary."""
+    console = materials.console
+    restored, problems = checkpoints.newest()
+    for problem in problems:
+        console.say(f"warning: {problem}; going on from the one before")
+    cursor, progress = _begin(materials, initial, restored)
+    checkpoints.remove_after(cursor.saves)
+    report.rewind_rows(workdir / "metrics.jsonl", cursor.rows)
+    if restored is not None:
+        console.say(f"going on after {cursor.global_step} steps")
+    start = {"time": time.time(), "from_step": cursor.global_step}
+    ended_by = "failed"
+    try:
+        while cursor.phase < len(materials.settings.phases):
+            middle = restored if cursor.lr is not None else None
+            progress = fit.run_phase(
+                materials, cursor, progress, middle, checkpoints, workdir, stop, timer
+            )
+            restored = None
+        ended_by = cursor.phases[-1]["ended_by"]
+    except fit.Interrupted:
+        ended_by = "interrupted"
+        raise
+    except NonFiniteError:
+        ended_by = "nonfinite"
+        raise
+    finally:
+        checkpoints.close()
+        row = {**start, "to_step": cursor.global_step, "ended_by": ended_by}
+        report.append_row(workdir / "starts.jsonl", row)
+        if ended_by in ("interrupted", "nonfinite"):
+            _summarise(workdir, cursor, ended_by)
+    summary = _summarise(workdir, cursor, ended_by)
+    report.plot_losses(report.read_rows(workdir / "metrics.jsonl"), workdir / "losses.png")
+    console.say(report.summary_text(summary, workdir))
+    return summary
+
+
+def _summarise(workdir: Path, cursor: fit.Cursor, ended_by: str) -> dict[str, Any]:
+    """Write and return `summary.json`; its top level is of the weights that the run ends with."""
+    last: Mapping[str, Any] = cursor.phases[-1] if cursor.phases else {}
+    summary = {
+        "accuracy": last.get("accuracy"),
+        "val_loss": last.get("val_loss"),
+        "seconds": sum(phase["seconds"]["total"] for phase in cursor.phases),
+        "ended_by": ended_by,
+        "phases": cursor.phases,
+    }
+    report.write_json(workdir / "summary.json", summary)
+    return summary
+
+
+def _begin(
+    materials: Materials, initial: Weights, restored: Checkpoint | None
+) -> tuple[fit.Cursor, fit.Progress]:
+    """Where to begin: at the first step, or where a checkpoint stands."""
+    if restored is None:
+        start = sharding.replicate(initial, materials.mesh)
+        return fit.Cursor(), fit.Progress(start, fit.Best(sharding.fetch(initial), np.zeros(0)))
+    best = fit.Best(_weights(restored.best), restored.best.get("losses", np.zeros(0)))
+    current = sharding.replicate(_weights(restored.state), materials.mesh)
+    return fit.Cursor(**restored.cursor), fit.Progress(current, best)
+
+
+def _weights(tree: Mapping[str, Any]) -> Weights:
+    """Weights of a checkpoint's item; groups without statistics come back empty."""
+    stats = {group: tree["batch_stats"].get(group, {}) for group in models.GROUPS}
+    return Weights({group: tree["params"][group] for group in models.GROUPS}, stats)
+
+
+def prepare(settings: Settings, console: Console) -> tuple[Materials, Weights]:
+    """Open and check everything that a run needs, before anything is written to a workdir.
+
+    Raises:
+      UserError: whatever is wrong with data, model, weights, batch size.
+    """
+    _enable_compilation_cache(settings)
+    data = settings.data
+    dataset = sources.open_dataset(
+        data.source, valid_fraction=data.valid_fraction, split_seed=data.split_seed
+    )
+    mesh = sharding.data_mesh()
+    model, initial = open_model(settings, dataset.classes)
+    check_batch_size(data.batch_size, len(dataset.train), mesh.size)
+    total = len(dataset.train) + len(dataset.valid)
+    with console.bar(total, "reading images") as bar:
+        dataset, train_images, valid_images = images.load_images(
+            dataset,
+            batches.canvas_size(data.image_size),
+            skip_bad=data.skip_bad,
+            memory_bytes=None if data.memory_gb < 0 else int(data.memory_gb * 2**30),
+            cache_dir=_cache_dir(settings),
+            progress=lambda done, _: bar.update(done - bar.n) and None,
+            warn=console.say,
+            workers=data.threads or None,
+        )
+    check_batch_size(data.batch_size, len(dataset.train), mesh.size)
+    console.say(
+        f"{len(dataset.train)} training and {len(dataset.valid)} validation images in "
+        f"{len(dataset.classes)} classes; {settings.model.name} on {mesh.size} "
+        f"{jax.devices()[0].platform} device{'s' if mesh.size > 1 else ''}"
+    )
+    forward = evaluate.make_forward(model, settings.augment, data.image_size, mesh)
+    cache = _cache_dir(settings)
+    return (
+        Materials(
+            settings, mesh, model, forward, dataset, train_images, valid_images, cache, console
+        ),
+        initial,
+    )
+
+
+def open_model(settings: Settings, classes: tuple[str, ...]) -> tuple[Model, Weights]:
+    """The model with its initial weights: pretrained or random body, and a new head.
+
+    With `init_from` the body, and the head where the classes are the same ones, come from that
+    run's best weights.
+
+    Raises:
+      UserError: weights that are missing, or of another architecture.
+    """
+    model = create_model(settings, len(classes))
+    params, stats = jax.jit(model.init)(jax.random.key(settings.seed))
+    if settings.init_from:
+        return model, _init_from(settings, model, classes, Weights(params, stats))
+    loaded = weights.load(settings.model.name, settings.model.weights)
+    if loaded is not None:
+        params, stats = {**params, **loaded[0]}, {**stats, **loaded[1]}
+    return model, Weights(params, stats)
+
+
+def create_model(settings: Settings, classes: int) -> Model:
+    """The model that `config.model` describes."""
+    m = settings.model
+    return models.create(
+        m.name, classes, hidden=m.hidden, dropout=m.dropout, pooling=m.pooling, dtype=m.dtype
+    )
+
+
+def _init_from(
+    settings: Settings, model: Model, classes: tuple[str, ...], fresh: Weights
+) -> Weights:
+    """Weights of another run where they fit; a head for other classes stays fresh."""
+    source = Path(settings.init_from).expanduser()
+    saved = _weights(checkpoint.read_newest(source).best)
+    same_classes = json.loads((source / "classes.json").read_text()) == list(classes)
+    result = []
+    problems: list[str] = []
+    for kind, new, old in zip(Weights._fields, fresh, saved, strict=True):
+        tree = dict(new)
+        for group in new:
+            if group == "head" and not same_classes:
+                continue
+            try:
+                tree[group] = checkpoint.fill(new[group], checkpoint.flat(old[group]))
+            except ValueError as error:
+                problems += [f"{kind}.{group}.{line}" for line in str(error).split("; ")]
+        result.append(tree)
+    if problems:
+        title = f"The weights of {source} do not fit {settings.model.name}:"
+        raise UserError(title, problems, "config.model should be as in that run.")
+    return Weights(*result)
+
+
+def check_batch_size(batch_size: int, examples: int, devices: int) -> None:
+    """Raises UserError where a batch cannot be made or divided."""
+    problems = []
+    if batch_size % devices:
+        problems.append(f"config.data.batch_size={batch_size} is no multiple of {devices} devices")
+    if batch_size > examples:
+        problems.append(
+            f"config.data.batch_size={batch_size} is more than the {examples} training images"
+        )
+    if problems:
+        raise UserError("The batch size does not fit:", problems)
+
+
+def check_workdir(workdir: Path, plain: dict[str, Any]) -> None:
+    """Raises UserError where the workdir is a file, or holds a run of another config."""
+    if workdir.exists() and not workdir.is_dir():
+        raise UserError(f"{workdir} is a file; --workdir should be a directory")
+    path = workdir / "config.json"
+    if not path.exists():
+        return
+    before, now = _flat(json.loads(path.read_text())), _flat(json.loads(json.dumps(plain)))
+    differences = [
+        f"{key}: {before.get(key, 'absent')!r} there, {now.get(key, 'absent')!r} now"
+        for key in sorted(before.keys() | now.keys())
+        if key not in FREE_KEYS and before.get(key) != now.get(key)
+    ]
+    if differences:
+        raise UserError(
+            f"{workdir} holds a run of another config:",
+            differences,
+            "Choose another --workdir, or give the same config to go on with that run.",
+        )
+
+
+def describe(workdir: Path, config: Any, materials: Materials) -> None:
+    """Write what a reader of the workdir needs: config, classes, preprocessing."""
+    report.write_json(workdir / "config.json", recipe.as_dict(config))
+    report.write_json(workdir / "classes.json", list(materials.dataset.classes))
+    preprocessing = materials.model.preprocessing._asdict()
+    size = materials.settings.data.image_size
+    report.write_json(workdir / "preprocessing.json", {**preprocessing, "image_size": size})
+
+
+def find_rate(
+    config: Any, workdir: str | Path, phase: str, console: Console | None = None
+) -> dict[str, Any]:
+    """The range test for one phase of a config, from a run's newest weights or the initial ones.
+
+    Args:
+      config: as for `train`.
+      workdir: gets `lr_find/PHASE.json` and `.png`; a run of the same config in it gives the
+        weights.
+      phase: name of the phase, "" = the first with lr="find".
+
+    Raises:
+      UserError: no such phase, and what `train` raises.
+    """
+    console, workdir = console or Console(None), Path(workdir).expanduser()
+    settings = recipe.read(config)
+    index = _phase_index(settings, phase)
+    check_workdir(workdir, recipe.as_dict(config))
+    materials, current = prepare(settings, console)
+    if (workdir / "checkpoints").is_dir():
+        current = _weights(checkpoint.read_newest(workdir).state)
+    workdir.mkdir(parents=True, exist_ok=True)
+    with checkpoint.lock(workdir):
+        describe(workdir, config, materials)
+        current = sharding.replicate(current, materials.mesh)
+        spec = fit.make_spec(materials, index)
+        runner = fit.make_runner(spec, materials, current)
+        curve = fit.find_rate(spec, materials, runner, current, workdir)
+    console.say(f"{settings.phases[index].name}: learning rate {curve.lr:.2e} ({curve.rule})")
+    return report.curve_json(curve)
+
+
+def _phase_index(settings: Settings, name: str) -> int:
+    names = [phase.name for phase in settings.phases]
+    if name in names:
+        return names.index(name)
+    finding = [index for index, phase in enumerate(settings.phases) if phase.lr == "find"]
+    if not name:
+        return finding[0] if finding else 0
+    raise UserError(f"No phase is named {name!r}", hint=f"The phases are: {', '.join(names)}")
+
+
+def open_data(settings: Settings) -> Dataset:
+    """The data set of a config, labels only."""
+    data = settings.data
+    return sources.open_dataset(
+        data.source, valid_fraction=data.valid_fraction, split_seed=data.split_seed
+    )
+
+
+def _finished(workdir: Path) -> dict[str, Any] | None:
+    """The summary of a finished run, if the workdir holds one."""
+    try:
+        summary = json.loads((workdir / "summary.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return None if summary["ended_by"] in ("interrupted", "nonfinite") else summary
+
+
+def _cache_dir(settings: Settings) -> Path:
+    given = settings.cache_dir
+    return Path(given).expanduser() if given else default_directory()
+
+
+def _enable_compilation_cache(settings: Settings) -> None:
+    if jax.config.jax_compilation_cache_dir is None:
+        jax.config.update("jax_compilation_cache_dir", str(_cache_dir(settings) / "xla"))
+
+
+def _flat(data: Any, path: str = "") -> dict[str, Any]:
+    """Nested JSON data as key path -> value."""
+    if isinstance(data, dict):
+        pairs = [(f"{path}.{key}" if path else key, value) for key, value in data.items()]
+    elif isinstance(data, list):
+        pairs = [(f"{path}[{index}]", value) for index, value in enumerate(data)]
+    else:
+        return {path: data}
+    return {key: leaf for name, value in pairs for key, leaf in _flat(value, name).items()}
+
+
+@contextmanager
+def _told_to_stop() -> Iterator[threading.Event]:
+    """An event that SIGINT and SIGTERM set while this lasts (in the main thread only)."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def handle(number: int, _: Any) -> None:
+        if stop.is_set():  # asked twice: at once
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
