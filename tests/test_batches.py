@@ -258,7 +258,8 @@ class TestPrefetch:
             finally:
                 closed.set()
 
-        with batches.Prefetch(endless(), depth=2) as source:
+        generator = endless()  # held on to, so that only an explicit close ends it
+        with batches.Prefetch(generator, depth=2) as source:
             next(source)
         assert closed.is_set() and not source._thread.is_alive()
         source.close()

@@ -29,7 +29,7 @@ CROP_STREAM = 2
 
 def canvas_size(image_size: int) -> int:
     """Side of the square that a host hands over: ceil(1.1 * image_size), room to zoom and crop."""
-    return -(-image_size * 11 // 10)  # in whole numbers: 1.1 * 160 is 176.00000000000003
+    return -(-image_size * 11 // 10)  # in whole numbers: 1.1 * 50 is 55.00000000000001
 
 
 def steps_per_epoch(examples: int, batch_size: int) -> int:
