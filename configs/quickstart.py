@@ -5,9 +5,8 @@ Expected: final validation accuracy >= 0.985; bench/README.md has the table.
 Command: jaxft train --config=quickstart --workdir=runs/quickstart
 """
 
-from ml_collections import ConfigDict
-
 from jaxft.configs import base
+from ml_collections import ConfigDict
 
 
 def get_config() -> ConfigDict:

@@ -16,7 +16,7 @@ from jaxft.data import Batch, batches
 from jaxft.data.augment import Augmentation, augment, evaluate_view
 from jaxft.models import Model
 from jaxft.sharding import AXIS
-from jaxft.train import Weights, cross_entropy, network_input, param_dtype
+from jaxft.step import Weights, cross_entropy, network_input, param_dtype
 
 TTA_PHASE = 2**31 - 1  # the place in the key of views that belong to no phase
 

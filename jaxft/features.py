@@ -82,7 +82,7 @@ def cached(
 
 
 def _sha256(array: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(array).view(np.uint8)).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
 
 
 def _replace(path: Path, write: Callable[[Any], Any]) -> None:

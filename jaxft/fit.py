@@ -23,13 +23,13 @@ from jaxft import (
     report,
     schedules,
     sharding,
-    train,
+    step,
 )
 from jaxft.checkpoint import Checkpoint, Checkpoints
 from jaxft.errors import UserError
 from jaxft.inputs import Materials, Runner
 from jaxft.recipe import Phase
-from jaxft.train import StepSpec, TrainState, Weights
+from jaxft.step import StepSpec, TrainState, Weights
 
 
 class Interrupted(Exception):
@@ -104,9 +104,9 @@ class Timer:
     def __post_init__(self) -> None:
         jax.monitoring.register_event_duration_secs_listener(self._listen)
 
-    def _listen(self, event: str, seconds: float, **_: Any) -> None:
+    def _listen(self, event: str, duration_secs: float, **_: Any) -> None:
         if event == "/jax/core/compile/backend_compile_duration":
-            self.compile += seconds
+            self.compile += duration_secs
 
 
 def make_spec(materials: Materials, index: int) -> StepSpec:
@@ -153,12 +153,12 @@ def range_test(
     losses: list[float] = []
     with materials.console.bar(settings.steps, "finding the learning rate", "step") as bar:
 
-        def sink(step: int, loss: float) -> bool:
+        def sink(_: int, loss: float) -> bool:
             losses.append(loss)
             bar.update()
             return lr_finder.stop_at(np.asarray(losses), settings) is None
 
-        state, frozen = train.start(spec, weights)
+        state, frozen = step.start(spec, weights)
         state = sharding.replicate(state, materials.mesh)
         table, seed = rates_table(spec, materials, sweep), seed_of(materials)
         runner(state, frozen, table, seed, 0, settings.steps, sink)
@@ -249,7 +249,7 @@ def run_phase(
         resolve_rate(spec, materials, runner, entry.weights, cursor, workdir)
     assert cursor.lr is not None
     materials.console.say(f"learning rate {cursor.lr:.2e} ({cursor.lr_rule}: {cursor.lr_reason})")
-    state, frozen = train.start(spec, entry.weights)
+    state, frozen = step.start(spec, entry.weights)
     state = sharding.replicate(state, materials.mesh)
     if restored is not None:
         state = _restore_state(restored, state, materials.mesh)
@@ -332,7 +332,7 @@ class Loop:
         ended_by = _ended_by(phase, cursor, self.materials.settings.overfit)
         while ended_by is None:
             state = self.epoch(state, best)
-            weights = train.finish(state, self.frozen)
+            weights = step.finish(state, self.frozen)
             row, evaluation = self.validate(weights, cursor.epoch, ends)
             cursor.epoch += 1
             cursor.loss_sum = cursor.epoch_seconds = cursor.epoch_wait = 0.0
@@ -341,7 +341,7 @@ class Loop:
             ended_by = _ended_by(phase, cursor, self.materials.settings.overfit)
             if ended_by is None:
                 self.save(state, best)
-        weights = train.finish(state, self.frozen)
+        weights = step.finish(state, self.frozen)
         if phase.until_overfit:
             weights = sharding.replicate(best.weights, self.materials.mesh)
         self._tick()
@@ -365,8 +365,8 @@ class Loop:
             while cursor.step < end:
                 started = time.perf_counter()
 
-                def sink(step: int, loss: float, started: float = started) -> bool:
-                    train.demand_finite(cursor.step + step, loss)
+                def sink(number: int, loss: float, started: float = started) -> bool:
+                    step.demand_finite(cursor.step + number, loss)
                     cursor.loss_sum += loss
                     bar.update(spec.batch_size)
                     bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
@@ -435,9 +435,9 @@ class Loop:
                 "signs": signs,
             }
         )
-        if phase.until_overfit and cursor.best_cycle is not None:
-            if end.val_loss >= cursor.cycles[cursor.best_cycle]["val_loss"]:
-                return best
+        looks_back = phase.until_overfit and cursor.best_cycle is not None
+        if looks_back and end.val_loss >= cursor.cycles[cursor.best_cycle or 0]["val_loss"]:
+            return best
         cursor.best_cycle = len(cursor.cycles) - 1
         return Best(sharding.fetch(weights), evaluation.losses)
 
@@ -468,7 +468,7 @@ class Loop:
         if state is None:
             tree: dict[str, Any] = dict(best.weights._asdict())
         else:
-            weights = sharding.fetch(train.finish(state, self.frozen))
+            weights = sharding.fetch(step.finish(state, self.frozen))
             opt_state = checkpoint.flat(sharding.fetch(state.opt_state))
             tree = {
                 **weights._asdict(),

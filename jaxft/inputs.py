@@ -9,12 +9,12 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float
 
-from jaxft import evaluate, features, report, sharding, train
+from jaxft import evaluate, features, report, sharding, step
 from jaxft.data import Dataset, Split, batches
 from jaxft.data.images import Images
 from jaxft.models import Model
 from jaxft.recipe import Settings
-from jaxft.train import Sink, StepSpec, TrainBatch, TrainState, Weights
+from jaxft.step import Sink, StepSpec, TrainBatch, TrainState, Weights
 
 
 class Materials(NamedTuple):
@@ -85,7 +85,7 @@ def extract(
 
 def image_runner(spec: StepSpec, materials: Materials) -> Runner:
     """Steps on augmented images, read from `first` on."""
-    step = train.make_step(spec, materials.mesh)
+    one_step = step.make_step(spec, materials.mesh)
     data = materials.settings.data
 
     def run(
@@ -113,7 +113,7 @@ def image_runner(spec: StepSpec, materials: Materials) -> Runner:
             for batch in source
         )
         with batches.Prefetch(placed) as ready:
-            state, done = train.run_steps(step, state, frozen, ready, rates, seed, steps, sink)
+            state, done = step.run_steps(one_step, state, frozen, ready, rates, seed, steps, sink)
             return state, done, ready.waited_seconds
 
     return run
@@ -125,7 +125,7 @@ def cached_runner(
     """Steps on cached features, a whole epoch in one compiled scan."""
     held = sharding.replicate(found, materials.mesh)
     labels = sharding.replicate(materials.dataset.train.labels, materials.mesh)
-    compiled: dict[int, train.Step] = {}
+    compiled: dict[int, step.Step] = {}
 
     def run(
         state: TrainState,
@@ -141,7 +141,7 @@ def cached_runner(
             left_in_epoch = spec.steps_per_epoch - (first + done) % spec.steps_per_epoch
             length = min(left_in_epoch, steps - done)
             if length not in compiled:
-                compiled[length] = train.make_epoch(spec, materials.mesh, length)
+                compiled[length] = step.make_epoch(spec, materials.mesh, length)
             state, losses = compiled[length](state, frozen, held, labels, rates, seed)
             going_on = [
                 sink(done + i, float(loss)) for i, loss in enumerate(sharding.fetch(losses))
@@ -161,7 +161,18 @@ def evaluate_weights(
     split = materials.dataset.valid
     if valid_features is None:
         valid_features = extract(materials, weights, split, materials.valid_images, "validating")
-    batch_size = materials.settings.data.batch_size
+    return score(materials, weights, valid_features)
+
+
+def score(
+    materials: Materials, weights: Weights, found: Float[np.ndarray, "examples features"]
+) -> evaluate.Evaluation:
+    """Metrics of the head on features of the validation split."""
     return evaluate.score(
-        materials.forward, weights, valid_features, split.labels, batch_size, materials.mesh
+        materials.forward,
+        weights,
+        found,
+        materials.dataset.valid.labels,
+        materials.settings.data.batch_size,
+        materials.mesh,
     )

@@ -1,6 +1,6 @@
 """The learning-rate range test: pure functions from rates and losses to a chosen rate.
 
-Stepping is the caller's (`train.range_test`): this file makes the sweep, smooths the losses, says
+Stepping is the caller's (`fit.range_test`): this file makes the sweep, smooths the losses, says
 when to stop, and applies the rules that pick a rate.
 
 Source of the test: Smith, Cyclical Learning Rates (2017). `valley` and `slide` are described with

@@ -119,7 +119,11 @@ def read(config: ConfigDict) -> Settings:
     Raises:
       UserError: lists every unknown, missing, mistyped or senseless key.
     """
-    plain = as_dict(config)
+    return from_dict(as_dict(config))
+
+
+def from_dict(plain: dict[str, Any]) -> Settings:
+    """As `read`, of a config as plain data, such as `config.json` holds."""
     errors = list(_shape_errors(Settings, plain, "config"))
     if not errors:
         errors += _value_errors(plain)
@@ -139,7 +143,7 @@ def as_dict(config: Any) -> Any:
     return config
 
 
-def _shape_errors(kind: type, section: Any, path: str) -> Iterator[str]:
+def _shape_errors(kind: Any, section: Any, path: str) -> Iterator[str]:
     """Unknown keys, missing keys and wrong types of a section and all below it."""
     if not isinstance(section, Mapping):
         yield f"{path} is {section!r}; it should be a section with keys of its own"
@@ -206,7 +210,7 @@ def _value_errors(plain: Mapping[str, Any]) -> list[str]:
     """Values of the right type that make no sense, alone or together."""
     data, model, finder = plain["data"], plain["model"], plain["finder"]
     checks = [
-        (plain["seed"] >= 0, "config.seed should be 0 or more"),
+        (0 <= plain["seed"] < 2**31, "config.seed should be from 0 to 2147483647"),
         (plain["checkpoint_minutes"] > 0, "config.checkpoint_minutes should be more than 0"),
         (data["image_size"] >= 32, "config.data.image_size should be 32 or more"),
         (data["batch_size"] >= 2, "config.data.batch_size should be 2 or more"),

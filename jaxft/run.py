@@ -21,7 +21,7 @@ from jaxft.inputs import Materials
 from jaxft.models import Model, weights
 from jaxft.recipe import Settings
 from jaxft.report import Console
-from jaxft.train import Weights
+from jaxft.step import Weights
 
 # Keys that change neither the numbers of a run nor what its files mean.
 FREE_KEYS = ("cache_dir", "checkpoint_minutes", "data.memory_gb", "data.threads")
@@ -125,12 +125,12 @@ def _begin(
     if restored is None:
         start = sharding.replicate(initial, materials.mesh)
         return fit.Cursor(), fit.Progress(start, fit.Best(sharding.fetch(initial), np.zeros(0)))
-    best = fit.Best(_weights(restored.best), restored.best.get("losses", np.zeros(0)))
-    current = sharding.replicate(_weights(restored.state), materials.mesh)
+    best = fit.Best(weights_of(restored.best), restored.best.get("losses", np.zeros(0)))
+    current = sharding.replicate(weights_of(restored.state), materials.mesh)
     return fit.Cursor(**restored.cursor), fit.Progress(current, best)
 
 
-def _weights(tree: Mapping[str, Any]) -> Weights:
+def weights_of(tree: Mapping[str, Any]) -> Weights:
     """Weights of a checkpoint's item; groups without statistics come back empty."""
     stats = {group: tree["batch_stats"].get(group, {}) for group in models.GROUPS}
     return Weights({group: tree["params"][group] for group in models.GROUPS}, stats)
@@ -144,9 +144,7 @@ def prepare(settings: Settings, console: Console) -> tuple[Materials, Weights]:
     """
     _enable_compilation_cache(settings)
     data = settings.data
-    dataset = sources.open_dataset(
-        data.source, valid_fraction=data.valid_fraction, split_seed=data.split_seed
-    )
+    dataset = open_data(settings)
     mesh = sharding.data_mesh()
     model, initial = open_model(settings, dataset.classes)
     check_batch_size(data.batch_size, len(dataset.train), mesh.size)
@@ -157,7 +155,7 @@ def prepare(settings: Settings, console: Console) -> tuple[Materials, Weights]:
             batches.canvas_size(data.image_size),
             skip_bad=data.skip_bad,
             memory_bytes=None if data.memory_gb < 0 else int(data.memory_gb * 2**30),
-            cache_dir=_cache_dir(settings),
+            cache_dir=cache_directory(settings),
             progress=lambda done, _: bar.update(done - bar.n) and None,
             warn=console.say,
             workers=data.threads or None,
@@ -169,7 +167,7 @@ def prepare(settings: Settings, console: Console) -> tuple[Materials, Weights]:
         f"{jax.devices()[0].platform} device{'s' if mesh.size > 1 else ''}"
     )
     forward = evaluate.make_forward(model, settings.augment, data.image_size, mesh)
-    cache = _cache_dir(settings)
+    cache = cache_directory(settings)
     return (
         Materials(
             settings, mesh, model, forward, dataset, train_images, valid_images, cache, console
@@ -210,7 +208,7 @@ def _init_from(
 ) -> Weights:
     """Weights of another run where they fit; a head for other classes stays fresh."""
     source = Path(settings.init_from).expanduser()
-    saved = _weights(checkpoint.read_newest(source).best)
+    saved = weights_of(checkpoint.read_newest(source).best)
     same_classes = json.loads((source / "classes.json").read_text()) == list(classes)
     result = []
     problems: list[str] = []
@@ -293,7 +291,7 @@ def find_rate(
     check_workdir(workdir, recipe.as_dict(config))
     materials, current = prepare(settings, console)
     if (workdir / "checkpoints").is_dir():
-        current = _weights(checkpoint.read_newest(workdir).state)
+        current = weights_of(checkpoint.read_newest(workdir).state)
     workdir.mkdir(parents=True, exist_ok=True)
     with checkpoint.lock(workdir):
         describe(workdir, config, materials)
@@ -332,14 +330,15 @@ def _finished(workdir: Path) -> dict[str, Any] | None:
     return None if summary["ended_by"] in ("interrupted", "nonfinite") else summary
 
 
-def _cache_dir(settings: Settings) -> Path:
+def cache_directory(settings: Settings) -> Path:
+    """Where features and compiled programs are kept: as the config says, or the user's cache."""
     given = settings.cache_dir
     return Path(given).expanduser() if given else default_directory()
 
 
 def _enable_compilation_cache(settings: Settings) -> None:
-    if jax.config.jax_compilation_cache_dir is None:
-        jax.config.update("jax_compilation_cache_dir", str(_cache_dir(settings) / "xla"))
+    if not getattr(jax.config, "jax_compilation_cache_dir", None):
+        jax.config.update("jax_compilation_cache_dir", str(cache_directory(settings) / "xla"))
 
 
 def _flat(data: Any, path: str = "") -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
@@ -161,8 +161,8 @@ def _apply(
 ) -> tuple[Array, Stats]:
     variables = {"params": params[group], "batch_stats": batch_stats[group]}
     if group not in training:
-        return module.apply(variables, x, train=False, axis_name=axis_name, **more), {}
-    y, new = module.apply(
+        return cast(Any, module.apply)(variables, x, train=False, axis_name=axis_name, **more), {}
+    y, new = cast(Any, module.apply)(
         variables, x, train=True, axis_name=axis_name, mutable=["batch_stats"], **more
     )
     return y, {group: new.get("batch_stats", {})}

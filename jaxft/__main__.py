@@ -1,0 +1,5 @@
+"""`python -m jaxft` is `jaxft`."""
+
+from jaxft.main import entry
+
+entry()

@@ -1,0 +1,307 @@
+"""The door: flags -> config -> one function per verb. Exit codes: see EXIT_CODES."""
+
+import argparse
+import ast
+import difflib
+import importlib.util
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+from ml_collections.config_flags import config_path
+
+from jaxft.errors import NonFiniteError, UserError
+
+EXIT_CODES = """exit codes:
+  0 done; 1 a bug of jaxft's; 2 something wrong in what was given; 3 the loss is no longer finite;
+  75 interrupted, and the same command goes on"""
+CONFIG_HELP = (
+    "a config file, or the name of one that comes with jaxft; NAME.py:ARGUMENT hands ARGUMENT to it"
+)
+OVERRIDES = (
+    "any key of the config can be set: --config.data.image_size=160 --config.phases[2].lr=0.01"
+)
+
+
+def entry() -> None:
+    """What the console script `jaxft` calls."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one verb; returns the exit code."""
+    try:
+        return _run(arguments)
+    except UserError as error:
+        print(f"jaxft: {error}", file=sys.stderr)
+        return 2
+    except NonFiniteError as error:
+        print(f"jaxft: {error}. Try a lower learning rate.", file=sys.stderr)
+        return 3
+    except KeyboardInterrupt:
+        return 75
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception:
+        traceback.print_exc()
+        print("jaxft: this is a bug; please report it with the lines above.", file=sys.stderr)
+        return 1
+
+
+def _run(arguments: Sequence[str]) -> int:
+    parser = _parser()
+    flags, rest = parser.parse_known_args(arguments)
+    if flags.verb is None:
+        parser.print_help()
+        return 2
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    overrides = [item for item in rest if item.startswith("--config.")]
+    unknown = [item for item in rest if item not in overrides]
+    if unknown:
+        raise UserError(
+            "Unknown arguments:", unknown, f"`jaxft {flags.verb} --help` lists what there is."
+        )
+    if overrides and "config" not in flags:
+        raise UserError(f"{flags.verb} takes no config:", overrides)
+    if "config" in flags:
+        flags.config = load_config(flags.config, overrides)
+    return flags.function(flags)
+
+
+def load_config(name: str, overrides: Sequence[str] = ()) -> ConfigDict:
+    """A config file's `get_config()`, with `--config.KEY=VALUE` applied.
+
+    Args:
+      name: a path, or the name of a config that comes with jaxft; an argument after a colon.
+      overrides: each `--config.path.to.key=value`, or `--config.path.to.key` for true.
+
+    Raises:
+      UserError: no such file, one that fails; lists every override that cannot be applied.
+    """
+    path, _, argument = name.partition(":")
+    module = _load(_find_config(path))
+    try:
+        config = module.get_config(argument) if argument else module.get_config()
+    except Exception as error:
+        raise UserError(f"{path}: get_config fails: {type(error).__name__}: {error}") from error
+    problems = [problem for item in overrides if (problem := _override(config, item))]
+    if problems:
+        raise UserError(
+            "These keys of the config cannot be set:",
+            problems,
+            "configs/base.py lists and explains every key.",
+        )
+    return config
+
+
+def _find_config(name: str) -> Path:
+    """The file itself, or the one of this name that comes with jaxft."""
+    given = Path(name).expanduser()
+    if given.is_file():
+        return given
+    spec = importlib.util.find_spec("jaxft.configs")
+    folders = spec.submodule_search_locations if spec else None
+    shipped = Path(next(iter(folders))) if folders else Path()
+    inside = shipped / f"{given.stem}.py"
+    plain = name in (given.stem, f"{given.stem}.py", f"configs/{given.stem}.py")
+    if plain and inside.is_file():
+        return inside
+    known = sorted(p.stem for p in shipped.glob("*.py") if p.stem not in ("__init__", "base"))
+    raise UserError(f"No config {name}", hint=f"Give a file, or one of: {', '.join(known)}.")
+
+
+def _load(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(f"jaxft_config_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        module.get_config  # noqa: B018
+    except Exception as error:
+        raise UserError(f"{path} is no config: {type(error).__name__}: {error}") from error
+    return module
+
+
+def _override(config: ConfigDict, item: str) -> str | None:
+    """Apply one override; returns what is wrong with it, if anything."""
+    key, equals, text = item.removeprefix("--config.").partition("=")
+    try:
+        before = config_path.get_value(key, config)
+    except (KeyError, IndexError, AttributeError, ValueError, SyntaxError, TypeError):
+        return f"config.{key}: no such key{_near(config, key)}"
+    if isinstance(before, ConfigDict) or (isinstance(before, tuple) and key == "phases"):
+        return f"config.{key}: a section; set one of its keys"
+    value = _parse(text if equals else "true", before)
+    if value is None:
+        return f"config.{key}: {text!r} is no {type(before).__name__}"
+    try:
+        config_path.set_value(key, config, value)
+    except (TypeError, ValueError) as error:
+        return f"config.{key}: {error}"
+    return None
+
+
+def _near(config: ConfigDict, key: str) -> str:
+    """The keys of the section where `key` should have been."""
+    section, _, last = key.rpartition(".")
+    try:
+        holder = config_path.get_value(section, config) if section else config
+    except (KeyError, IndexError, AttributeError, ValueError, SyntaxError, TypeError):
+        return ""
+    if not isinstance(holder, ConfigDict):
+        return ""
+    meant = difflib.get_close_matches(last, list(holder), n=1)
+    return f"; did you mean {meant[0]}?" if meant else f"; there are: {', '.join(holder)}"
+
+
+def _parse(text: str, before: Any) -> Any:
+    """A value of the kind that the key holds, or None; keys that take words take either."""
+    if isinstance(before, bool):
+        return {"true": True, "1": True, "false": False, "0": False}.get(text.lower())
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = text
+    word_or_number = isinstance(before, str) and before in ("find", "previous", "until_overfit")
+    if isinstance(before, str) and not word_or_number:
+        return text
+    if isinstance(before, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(before, tuple):
+        return tuple(value) if isinstance(value, list | tuple) else None
+    if word_or_number:
+        return value if isinstance(value, int | float | str) else None
+    return value if isinstance(value, type(before)) else None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="jaxft",
+        description="Fine-tune pretrained image classifiers by the classic eight-step recipe.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB")
+    for name, (function, what, flags) in VERBS.items():
+        verb = verbs.add_parser(
+            name,
+            help=what,
+            description=what,
+            epilog=(OVERRIDES + "\n\n" if "config" in flags else "") + EXIT_CODES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        for flag in flags:
+            FLAGS[flag](verb)
+        verb.set_defaults(function=function)
+    return parser
+
+
+FLAGS: dict[str, Callable[[argparse.ArgumentParser], Any]] = {
+    "config": lambda verb: verb.add_argument("--config", required=True, help=CONFIG_HELP),
+    "workdir": lambda verb: verb.add_argument(
+        "--workdir", required=True, help="directory of the run"
+    ),
+    "phase": lambda verb: verb.add_argument(
+        "--phase", default="", help='name of the phase (default: the first with lr="find")'
+    ),
+    "split": lambda verb: verb.add_argument(
+        "--split", default="valid", help="valid (default) or train"
+    ),
+    "weights": lambda verb: verb.add_argument(
+        "--weights", default="best", choices=("best", "last"), help="default: best"
+    ),
+    "tta": lambda verb: verb.add_argument(
+        "--tta", type=_count, default=0, metavar="N", help="random views besides the plain one"
+    ),
+    "tta_method": lambda verb: verb.add_argument(
+        "--tta_method",
+        default="fastai07",
+        choices=("fastai07", "fastai2"),
+        help="mean of probabilities (default), or weighted mean of log-probabilities",
+    ),
+    "output": lambda verb: verb.add_argument(
+        "--output", default="predictions.csv", help="CSV to write (default: predictions.csv)"
+    ),
+    "paths": lambda verb: verb.add_argument(
+        "paths", nargs="+", metavar="IMAGE", help="image files, or folders of them"
+    ),
+}
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise ValueError
+    return number
+
+
+def _train(flags: argparse.Namespace) -> int:
+    from jaxft import fit, run
+    from jaxft.report import Console
+
+    try:
+        run.train(flags.config, flags.workdir, Console())
+    except fit.Interrupted:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return 75
+    return 0
+
+
+def _lr_find(flags: argparse.Namespace) -> int:
+    from jaxft import run
+    from jaxft.report import Console
+
+    run.find_rate(flags.config, flags.workdir, flags.phase, Console())
+    return 0
+
+
+def _evaluate(flags: argparse.Namespace) -> int:
+    from jaxft import predict
+    from jaxft.report import Console
+
+    scores = predict.score_split(
+        flags.workdir, flags.split, flags.weights, flags.tta, flags.tta_method, Console(sys.stderr)
+    )
+    print(json.dumps(scores, indent=2, ensure_ascii=False))
+    return 0
+
+
+def _predict(flags: argparse.Namespace) -> int:
+    from jaxft import predict
+    from jaxft.report import Console
+
+    count = predict.predict_files(
+        flags.workdir,
+        flags.paths,
+        flags.output,
+        flags.weights,
+        flags.tta,
+        flags.tta_method,
+        Console(sys.stderr),
+    )
+    print(f"{count} image{'s' if count != 1 else ''} -> {flags.output}")
+    return 0
+
+
+VERBS: dict[str, tuple[Callable[[argparse.Namespace], int], str, tuple[str, ...]]] = {
+    "train": (_train, "run a recipe, or go on with it", ("config", "workdir")),
+    "lr_find": (_lr_find, "find the learning rate of one phase", ("config", "workdir", "phase")),
+    "evaluate": (
+        _evaluate,
+        "metrics of a run's weights on a split",
+        ("workdir", "split", "weights", "tta", "tta_method"),
+    ),
+    "predict": (
+        _predict,
+        "classify image files into a CSV",
+        ("workdir", "weights", "tta", "tta_method", "output", "paths"),
+    ),
+}

@@ -1,0 +1,229 @@
+"""Use a finished (or running) run: restore its weights, evaluate a split, predict files."""
+
+import csv
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, UInt8
+
+from jaxft import checkpoint, evaluate, inputs, recipe, run, sharding
+from jaxft.data import Dataset, Split, batches, images, sources
+from jaxft.errors import UserError
+from jaxft.inputs import Materials
+from jaxft.recipe import Settings
+from jaxft.report import Console
+from jaxft.step import Weights
+
+TTA_METHODS = ("fastai07", "fastai2")
+
+
+class Restored(NamedTuple):
+    """A run's weights and how to use them.
+
+    `apply(images uint8 [B,S,S,3])` -> probabilities [B, classes]; the images are square views in
+    RGB, of any size S, and are resized and normalised as the run's validation images were.
+    """
+
+    params: dict[str, Any]
+    batch_stats: dict[str, Any]
+    classes: tuple[str, ...]
+    apply: Callable[[UInt8[Array, "batch side side 3"]], Float[Array, "batch classes"]]
+
+
+def restore(workdir: str | Path, which: str = "best") -> Restored:
+    """Weights of a run's newest whole checkpoint.
+
+    Args:
+      workdir: of the run.
+      which: `best` (what the run ends with) or `last` (where training stands).
+
+    Raises:
+      UserError: no run there, or no whole checkpoint.
+    """
+    settings, classes = read_workdir(workdir)
+    weights = read_weights(workdir, which)
+    model = run.create_model(settings, len(classes))
+
+    @jax.jit
+    def apply(images: Array) -> Array:
+        view = evaluate.evaluate_view(images, settings.data.image_size)
+        dtype = evaluate.param_dtype(weights.params)
+        normalised = evaluate.network_input(view, model.preprocessing, dtype)
+        features, _ = model.features(weights.params, weights.batch_stats, normalised)
+        logits, _ = model.classify(weights.params, weights.batch_stats, features)
+        return jax.nn.softmax(logits)
+
+    return Restored(weights.params, weights.batch_stats, classes, apply)
+
+
+def read_weights(workdir: str | Path, which: str) -> Weights:
+    """`best` or `last` weights, on the host.
+
+    Raises:
+      UserError: no such kind, or no whole checkpoint.
+    """
+    if which not in ("best", "last"):
+        raise UserError(f"No weights are called {which!r}", hint="They are: best, last.")
+    saved = checkpoint.read_newest(workdir)
+    return run.weights_of(saved.best if which == "best" else saved.state)
+
+
+def read_workdir(workdir: str | Path) -> tuple[Settings, tuple[str, ...]]:
+    """The settings and classes that a workdir describes.
+
+    Raises:
+      UserError: it holds no run.
+    """
+    workdir = Path(workdir).expanduser()
+    try:
+        plain = json.loads((workdir / "config.json").read_text())
+        classes = json.loads((workdir / "classes.json").read_text())
+    except (OSError, ValueError):
+        raise UserError(
+            f"{workdir} holds no run", hint="Give --workdir=DIR, where `jaxft train` wrote one."
+        ) from None
+    return recipe.from_dict(plain), tuple(classes)
+
+
+def score_split(
+    workdir: str | Path,
+    split: str = "valid",
+    which: str = "best",
+    tta: int = 0,
+    method: str = "fastai07",
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """Metrics of a run's weights on one of its splits.
+
+    Args:
+      workdir: of the run; its data must still be where config.json says.
+      split: `valid` or `train`.
+      which: `best` or `last`.
+      tta: number of random training views besides the plain one.
+      method: how views are combined, one of TTA_METHODS.
+      console: where to tell what happens.
+
+    Returns:
+      examples, accuracy, loss, tta, and the accuracy of every class by its name.
+
+    Raises:
+      UserError: what `restore` raises; no such split; data that is gone or has other classes.
+    """
+    console = console or Console(None)
+    settings, classes = read_workdir(workdir)
+    weights = read_weights(workdir, which)
+    if split not in ("train", "valid"):
+        raise UserError(f"No split is called {split!r}", hint="They are: train, valid.")
+    dataset = run.open_data(settings)
+    if dataset.classes != classes:
+        raise UserError(
+            "The data has other classes than the run:",
+            [f"only in the run: {c}" for c in classes if c not in dataset.classes]
+            + [f"only in the data: {c}" for c in dataset.classes if c not in classes],
+        )
+    chosen: Split = getattr(dataset, split)
+    materials = _materials(settings, Dataset(classes, chosen, chosen), console)
+    probabilities = probabilities_of(materials, weights, tta, method)
+    labels = materials.dataset.valid.labels
+    right = probabilities.argmax(1) == labels
+    picked = np.maximum(probabilities[np.arange(len(labels)), labels], 1e-30)
+    return {
+        "split": split,
+        "weights": which,
+        "examples": len(labels),
+        "tta": tta,
+        "accuracy": float(right.mean()),
+        "loss": float(-np.log(picked).mean()),
+        "accuracy_by_class": {
+            name: float(right[labels == index].mean())
+            for index, name in enumerate(classes)
+            if (labels == index).any()
+        },
+    }
+
+
+def predict_files(
+    workdir: str | Path,
+    paths: Sequence[str],
+    output: str | Path,
+    which: str = "best",
+    tta: int = 0,
+    method: str = "fastai07",
+    console: Console | None = None,
+) -> int:
+    """Classify image files, or all images below folders, into a CSV.
+
+    The CSV's columns are `file,label,p_CLASS...`: the predicted class, and the probability of
+    every class. The data that the run was trained on is not needed.
+
+    Returns:
+      The number of files classified.
+
+    Raises:
+      UserError: what `restore` raises; paths that are not there; files that are no images; an
+        output file that exists already.
+    """
+    console = console or Console(None)
+    output = Path(output).expanduser()
+    if output.exists():
+        raise UserError(f"{output} exists already", hint="Give another --output.")
+    settings, classes = read_workdir(workdir)
+    weights = read_weights(workdir, which)
+    files = sources.image_files(paths)
+    split = sources.files_split(files)
+    materials = _materials(settings, Dataset(classes, split, split), console)
+    probabilities = probabilities_of(materials, weights, tta, method)
+    with open(output, "x", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        writer = csv.writer(file)
+        writer.writerow(["file", "label", *(f"p_{name}" for name in classes)])
+        for name, row in zip(split.names, probabilities, strict=True):
+            writer.writerow([name, classes[row.argmax()], *(f"{p:.6f}" for p in row)])
+    return len(files)
+
+
+def probabilities_of(
+    materials: Materials, weights: Weights, tta: int, method: str
+) -> Float[np.ndarray, "examples classes"]:
+    """Probabilities of the validation split's examples, over `tta` random views and the plain one.
+
+    The random views are those of the run's seed; the same call gives the same numbers.
+    """
+    placed = sharding.replicate(weights, materials.mesh)
+    split, found = materials.dataset.valid, materials.valid_images
+
+    def view(number: int | None) -> np.ndarray:
+        keyed = None if number is None else (materials.settings.seed, number)
+        what = "predicting" if number is None else f"view {number + 1} of {tta}"
+        features = inputs.extract(materials, placed, split, found, what, keyed)
+        return inputs.score(materials, placed, features).probabilities
+
+    plain = view(None)
+    if not tta:
+        return plain
+    return evaluate.combine(plain, [view(number) for number in range(tta)], method)
+
+
+def _materials(settings: Settings, dataset: Dataset, console: Console) -> Materials:
+    """Materials for inference on one split, which stands in both places of `dataset`."""
+    data = settings.data
+    alone = Dataset(dataset.classes, dataset.valid.select([]), dataset.valid)
+    side = batches.canvas_size(data.image_size)
+    with console.bar(len(dataset.valid), "reading images") as bar:
+        alone, none, found = images.load_images(
+            alone,
+            side,
+            skip_bad=data.skip_bad,
+            memory_bytes=None if data.memory_gb < 0 else int(data.memory_gb * 2**30),
+            progress=lambda done, _: bar.update(done - bar.n) and None,
+            warn=console.say,
+            workers=data.threads or None,
+        )
+    mesh = sharding.data_mesh()
+    model = run.create_model(settings, len(dataset.classes))
+    forward = evaluate.make_forward(model, settings.augment, data.image_size, mesh)
+    cache = run.cache_directory(settings)
+    return Materials(settings, mesh, model, forward, alone, none, found, cache, console)

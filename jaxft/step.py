@@ -1,0 +1,273 @@
+"""The train step, differentiated for what trains only, and the loops around it."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array, Float, Int, Key
+
+from jaxft import groups, optim
+from jaxft.data import batches
+from jaxft.data.augment import Augmentation, augment, normalize
+from jaxft.errors import NonFiniteError
+from jaxft.models import Model
+from jaxft.models.body import Preprocessing
+from jaxft.recipe import Phase
+from jaxft.sharding import AXIS
+
+
+class TrainState(NamedTuple):
+    """What a step changes: the trained groups, their optimizer state, and the step's number.
+
+    `step` counts from 0 within the phase.
+    """
+
+    step: Int[Array, ""]
+    params: groups.Tree
+    batch_stats: groups.Tree
+    opt_state: Any
+
+
+class Weights(NamedTuple):
+    """Parameters and BatchNorm statistics by layer group.
+
+    As the argument `frozen`: of the groups that do not train in a phase, which no step returns.
+    """
+
+    params: groups.Tree
+    batch_stats: groups.Tree
+
+
+class TrainBatch(NamedTuple):
+    """`inputs`: canvases uint8 [B,S,S,3], or features [B,F] of the frozen body; `label` [B]."""
+
+    inputs: Any
+    label: Any
+
+
+@dataclass(frozen=True)
+class StepSpec:
+    """All that a phase's train step depends on besides its arguments."""
+
+    model: Model
+    phase: Phase
+    phase_index: int
+    optimizer: optax.GradientTransformationExtraArgs
+    augmentation: Augmentation
+    image_size: int
+    batch_size: int
+    examples: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole batches in an epoch; the remainder is dropped."""
+        return self.examples // self.batch_size
+
+    @property
+    def training(self) -> frozenset[str]:
+        """The groups whose BatchNorm follows the batch (bn="frozen" exempts the body)."""
+        names = frozenset(self.phase.groups)
+        return names if self.phase.bn == "train" else names & {"head"}
+
+
+Step = Callable[..., tuple[TrainState, Float[Array, ""]]]
+
+
+def start(spec: StepSpec, weights: Weights) -> tuple[TrainState, Weights]:
+    """The state for the phase's first step, with fresh optimizer state, and the frozen groups."""
+    trained, fixed = groups.split(weights.params, spec.phase.groups)
+    stats, fixed_stats = groups.split(weights.batch_stats, spec.phase.groups)
+    state = TrainState(jnp.zeros((), jnp.int32), trained, stats, spec.optimizer.init(trained))
+    return state, Weights(fixed, fixed_stats)
+
+
+def finish(state: TrainState, frozen: Weights) -> Weights:
+    """Parameters and statistics of all groups again."""
+    return Weights(
+        groups.join(frozen.params, state.params),
+        groups.join(frozen.batch_stats, state.batch_stats),
+    )
+
+
+def cross_entropy(
+    logits: Float[Array, "batch classes"], label: Int[Array, "batch"]
+) -> Float[Array, "batch"]:
+    """Softmax cross-entropy of every example, in nats."""
+    return optax.softmax_cross_entropy_with_integer_labels(logits, label)
+
+
+def network_input(
+    view: Float[Array, "batch size size 3"], preprocessing: Preprocessing, dtype: Any
+) -> Float[Array, "batch size size 3"]:
+    """A view in 0..1, normalised as the weights expect, in the parameters' dtype or wider."""
+    mean = tuple(value / 255 for value in preprocessing.mean)
+    std = tuple(value / 255 for value in preprocessing.std)
+    return normalize(view.astype(jnp.promote_types(view.dtype, dtype)), mean, std)
+
+
+def param_dtype(params: groups.Tree) -> Any:
+    """The dtype that the parameters share."""
+    return jax.tree.leaves(params)[0].dtype
+
+
+def _loss(
+    trained: groups.Tree,
+    spec: StepSpec,
+    frozen: Weights,
+    batch_stats: groups.Tree,
+    batch: TrainBatch,
+    keys: Key[Array, "batch"],
+) -> tuple[Float[Array, ""], groups.Tree]:
+    """Mean loss of the local batch, and the new statistics of the trained groups."""
+    model, training = spec.model, spec.training
+    params = {**frozen.params, **trained}
+    stats = {**frozen.batch_stats, **batch_stats}
+    new: groups.Tree = {}
+    features = batch.inputs
+    augment_keys, dropout_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
+    if spec.phase.inputs == "augmented":
+        view = augment(batch.inputs, augment_keys, spec.augmentation, spec.image_size)
+        images = network_input(view, model.preprocessing, param_dtype(params))
+        features, new = model.features(
+            params, stats, images, training=training - {"head"}, axis_name=AXIS
+        )
+    features = features.astype(param_dtype(params))
+    logits, new_head = model.classify(
+        params,
+        stats,
+        features,
+        training=training & {"head"},
+        keys=dropout_keys if "head" in trained else None,
+        axis_name=AXIS,
+    )
+    return cross_entropy(logits, batch.label).mean(), {**batch_stats, **new, **new_head}
+
+
+def local_step(
+    spec: StepSpec,
+    state: TrainState,
+    frozen: Weights,
+    batch: TrainBatch,
+    rates: Float[Array, "steps"],
+    seed: Int[Array, ""],
+) -> tuple[TrainState, Float[Array, ""]]:
+    """One step on this device's share of the batch; runs inside `shard_map` over `data`.
+
+    Gradients are taken with respect to the trained groups only, of the local loss, and averaged
+    once: the parameters are cast to `varying` first, so that nothing is reduced on the way.
+    """
+    epoch, in_epoch = jnp.divmod(state.step, spec.steps_per_epoch)
+    local = batch.label.shape[0]
+    first = in_epoch * spec.batch_size + lax.axis_index(AXIS) * local
+    epoch_key = batches.epoch_key(seed, spec.phase_index, epoch)
+    keys = batches.example_keys(epoch_key, first + jnp.arange(local))
+    varying = lax.pcast(state.params, AXIS, to="varying")
+    value_and_grad = jax.value_and_grad(_loss, has_aux=True)
+    (loss, stats), grads = value_and_grad(varying, spec, frozen, state.batch_stats, batch, keys)
+    loss, grads = lax.pmean((loss, grads), AXIS)
+    directions, opt_state = spec.optimizer.update(grads, state.opt_state, state.params)
+    params = optim.apply(state.params, directions, rates[state.step])
+    return TrainState(state.step + 1, params, stats, opt_state), loss
+
+
+def make_step(spec: StepSpec, mesh: Mesh) -> Step:
+    """The jitted step (state, frozen, batch, rates, seed) -> (state, loss); donates the state.
+
+    Args of the step:
+      state, frozen: as from `start`, replicated over the mesh.
+      batch: a TrainBatch, divided over the mesh.
+      rates: the learning rate of every step of the phase.
+      seed: the run's seed.
+    """
+    mapped = jax.shard_map(
+        partial(local_step, spec),
+        mesh=mesh,
+        in_specs=(P(), P(), P(AXIS), P(), P()),
+        out_specs=(P(), P()),
+    )
+    return jax.jit(mapped, donate_argnums=0)
+
+
+def make_epoch(spec: StepSpec, mesh: Mesh, steps: int) -> Step:
+    """`steps` steps of a phase on cached features as one compiled scan; donates the state.
+
+    (state, frozen, features, labels, rates, seed) -> (state, losses [steps]). Features [N,F] and
+    labels [N] lie whole on every device, so that the shuffle needs no communication. The steps
+    must lie within one epoch.
+    """
+
+    def local_epoch(
+        state: TrainState,
+        frozen: Weights,
+        features: Array,
+        labels: Array,
+        rates: Array,
+        seed: Array,
+    ) -> tuple[TrainState, Array]:
+        epoch = state.step // spec.steps_per_epoch
+        order = batches.order(seed, spec.phase_index, epoch, spec.examples)
+        local = spec.batch_size // lax.axis_size(AXIS)
+
+        def body(state: TrainState, _: None) -> tuple[TrainState, Array]:
+            in_epoch = state.step % spec.steps_per_epoch
+            first = in_epoch * spec.batch_size + lax.axis_index(AXIS) * local
+            index = lax.dynamic_slice(order, (first,), (local,))
+            batch = TrainBatch(features[index], labels[index])
+            return local_step(spec, state, frozen, batch, rates, seed)
+
+        return lax.scan(body, state, None, length=steps)
+
+    mapped = jax.shard_map(local_epoch, mesh=mesh, in_specs=(P(),) * 6, out_specs=(P(), P()))
+    return jax.jit(mapped, donate_argnums=0)
+
+
+Sink = Callable[[int, float], bool]
+
+
+def run_steps(
+    step: Step,
+    state: TrainState,
+    frozen: Weights,
+    source: Iterator[TrainBatch],
+    rates: Float[Array, "steps"],
+    seed: Int[Array, ""],
+    steps: int,
+    sink: Sink,
+) -> tuple[TrainState, int]:
+    """Run up to `steps` steps, handing each loss to `sink` one step late.
+
+    Step n+1 is dispatched before the loss of step n is fetched, so that the device never waits
+    for the host. `sink(n, loss)` returns False to stop (the step then under way is kept).
+
+    Returns:
+      The state, and how many steps were run.
+    """
+    pending: Array | None = None
+    done = 0
+    with jax.transfer_guard("disallow"):
+        for batch in source:
+            state, loss = step(state, frozen, batch, rates, seed)
+            done += 1
+            if pending is not None and not sink(done - 2, float(jax.device_get(pending))):
+                pending = loss
+                break
+            pending = loss
+            if done == steps:
+                break
+    if pending is not None:
+        sink(done - 1, float(jax.device_get(pending)))
+    return state, done
+
+
+def demand_finite(step: int, loss: float) -> None:
+    """Raises NonFiniteError for a loss that is infinite or no number."""
+    if not np.isfinite(loss):
+        raise NonFiniteError(f"the training loss is {loss} at step {step} of the phase")
