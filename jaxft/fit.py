@@ -463,11 +463,11 @@ class Loop:
 
     def save(self, state: TrainState | None, best: Best) -> None:
         """Checkpoint; a phase that has ended (state None) leaves no optimizer state behind."""
-        self._tick()
         self.cursor.saves += 1
-        if state is None:
+        if state is None:  # and the cursor's clock is the next phase's, which has not begun
             tree: dict[str, Any] = dict(best.weights._asdict())
         else:
+            self._tick()
             weights = sharding.fetch(step.finish(state, self.frozen))
             opt_state = checkpoint.flat(sharding.fetch(state.opt_state))
             tree = {
