@@ -1,0 +1,40 @@
+# Everything that a fresh clone needs: Python 3.11 or newer, and make.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+.PHONY: quickstart test quick lint types clean
+
+quickstart: $(VENV)/quickstart.done
+	$(BIN)/jaxft train --config=configs/quickstart.py --workdir=runs/quickstart
+
+# Lint, types and all tests.
+test: lint types
+	$(BIN)/python -m pytest
+
+# The subset of the tests that takes under two minutes.
+quick: $(VENV)/dev.done
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: $(VENV)/dev.done
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/dev.done
+	$(BIN)/mypy
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit("jaxft needs Python 3.11 or newer") if sys.version_info < (3, 11) else 0'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+$(VENV)/quickstart.done: $(VENV)/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[quickstart]'
+	touch $@
+
+$(VENV)/dev.done: $(VENV)/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@ $(VENV)/quickstart.done
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache

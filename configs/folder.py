@@ -1,0 +1,35 @@
+"""A folder of photos, classes in sub-folders, with EfficientNet-Lite0: the defaults to begin with.
+
+Data: folder:PATH with PATH/{train,valid}/CLASS/file, or PATH/CLASS/file (20% of each class is
+held out by split seed 42).
+Expected: see bench/README.md, which sets it beside fastai's fine_tune(5).
+Command: jaxft train --config=folder --config.data.source=folder:PATH --workdir=DIR
+"""
+
+from ml_collections import ConfigDict
+
+from jaxft.configs import base
+
+
+def get_config() -> ConfigDict:
+    """The recipe with cycles of 1, 2 and 4 epochs at most."""
+    config = base.get_config()
+    config.data.source = "folder:photos"
+    config.data.image_size = 224
+    config.phases = (
+        base.phase(name="head_cached", inputs="cached", lr="find", epochs=2),
+        base.phase(
+            name="head_augmented", lr="previous", schedule="sgdr", cycles=1, cycle_epochs=1
+        ),
+        base.phase(
+            name="full",
+            groups={"early": 1 / 9, "late": 1 / 3, "head": 1.0},
+            lr="find",
+            schedule="sgdr",
+            cycles="until_overfit",
+            max_cycles=3,
+            cycle_epochs=1,
+            cycle_mult=2,
+        ),
+    )
+    return config
