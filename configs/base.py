@@ -61,7 +61,7 @@ def get_config() -> ConfigDict:
     config.optimizer.decay_norm_and_bias = False  # decay vectors too
 
     config.finder = ConfigDict()  # the learning-rate range test, where a phase says lr="find"
-    config.finder.rule = "still_improving"  # or valley | minimum | steep | slide
+    config.finder.rule = "still_improving"  # or minimum | valley | steep | slide
     config.finder.steps = 100
     config.finder.lo = 1e-7
     config.finder.hi = 10.0

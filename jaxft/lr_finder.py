@@ -132,15 +132,28 @@ def valley(rates: Curve, losses: Curve, smoothed: Curve, settings: FinderSetting
 def still_improving(
     rates: Curve, losses: Curve, smoothed: Curve, settings: FinderSettings
 ) -> Found:
-    """The highest rate where the raw loss clearly falls, never above `minimum`."""
+    """The highest rate where the raw loss clearly falls, never above `minimum`.
+
+    Two things must hold over a window of the raw losses, by k standard errors each: its slope is
+    below 0, and its mean is below that of the first window. The second keeps chance dips on the
+    plateau of tiny rates from counting. Where the loss rises before it has fallen (a head that
+    is trained already), a tenth of that rate is the choice.
+    """
     width = max(5, round(len(losses) * settings.window_fraction))
     ceiling, _ = minimum(rates, losses, smoothed, settings)
+    first = losses[:width]
     best: Found = (None, "no window of the raw losses falls clearly")
-    for start in range(len(losses) - width + 1):
-        slope, error = _line(np.log(rates[start : start + width]), losses[start : start + width])
+    for start in range(width, len(losses) - width + 1):
+        window = losses[start : start + width]
+        slope, error = _line(np.log(rates[start : start + width]), window)
+        rise = float(window.mean() - first.mean())
+        noise = settings.k * math.sqrt(float(first.var(ddof=1) + window.var(ddof=1)) / width)
         lr = float(rates[start + width // 2])
-        if slope < -settings.k * error and (ceiling is None or lr <= ceiling):
+        falls = slope < -settings.k * error and rise < -noise
+        if falls and (ceiling is None or lr <= ceiling):
             best = (lr, f"slope {slope:.3g} +- {error:.2g} per unit of ln(lr), still falling")
+        if best[0] is None and rise > noise:
+            return lr / 10, f"the loss never falls clearly; a tenth of {lr:.1e}, where it rises"
     return best
 
 
@@ -176,8 +189,8 @@ def slide(rates: Curve, losses: Curve, smoothed: Curve, settings: FinderSettings
 
 RULES: dict[str, Callable[[Curve, Curve, Curve, FinderSettings], Found]] = {
     "still_improving": still_improving,
-    "valley": valley,
     "minimum": minimum,
+    "valley": valley,
     "steep": steep,
     "slide": slide,
 }
