@@ -5,8 +5,9 @@ Expected: final validation accuracy >= 0.985; bench/README.md has the table.
 Command: jaxft train --config=quickstart --workdir=runs/quickstart
 """
 
-from jaxft.configs import base
 from ml_collections import ConfigDict
+
+from jaxft.configs import base
 
 
 def get_config() -> ConfigDict:
