@@ -185,14 +185,18 @@ def open_model(settings: Settings, classes: tuple[str, ...]) -> tuple[Model, Wei
     Raises:
       UserError: weights that are missing, or of another architecture.
     """
-    model = create_model(settings, len(classes))
-    params, stats = jax.jit(model.init)(jax.random.key(settings.seed))
+    model, key = create_model(settings, len(classes)), jax.random.key(settings.seed)
     if settings.init_from:
-        return model, _init_from(settings, model, classes, Weights(params, stats))
+        return model, _init_from(settings, model, classes, key)
     loaded = weights.load(settings.model.name, settings.model.weights)
-    if loaded is not None:
-        params, stats = {**params, **loaded[0]}, {**stats, **loaded[1]}
-    return model, Weights(params, stats)
+    if loaded is None:
+        return model, Weights(*jax.jit(model.init)(key))
+    return model, _with_new_head(model, key, *loaded)
+
+
+def _with_new_head(model: Model, key: Any, params: Any, stats: Any) -> Weights:
+    head, head_stats = jax.jit(model.init_head)(key)
+    return Weights({**params, "head": head}, {**stats, "head": head_stats})
 
 
 def create_model(settings: Settings, classes: int) -> Model:
@@ -203,29 +207,25 @@ def create_model(settings: Settings, classes: int) -> Model:
     )
 
 
-def _init_from(
-    settings: Settings, model: Model, classes: tuple[str, ...], fresh: Weights
-) -> Weights:
-    """Weights of another run where they fit; a head for other classes stays fresh."""
+def _init_from(settings: Settings, model: Model, classes: tuple[str, ...], key: Any) -> Weights:
+    """The best weights of another run; a head for other classes is new."""
     source = Path(settings.init_from).expanduser()
     saved = weights_of(checkpoint.read_newest(source).best)
     same_classes = json.loads((source / "classes.json").read_text()) == list(classes)
-    result = []
-    problems: list[str] = []
-    for kind, new, old in zip(Weights._fields, fresh, saved, strict=True):
-        tree = dict(new)
-        for group in new:
-            if group == "head" and not same_classes:
-                continue
+    result, problems = [], []
+    shapes = Weights(*jax.eval_shape(model.init, key))
+    for kind, wanted, given in zip(Weights._fields, shapes, saved, strict=True):
+        tree = {}
+        for group in models.GROUPS if same_classes else models.GROUPS[:-1]:
             try:
-                tree[group] = checkpoint.fill(new[group], checkpoint.flat(old[group]))
+                tree[group] = checkpoint.fill(wanted[group], checkpoint.flat(given[group]))
             except ValueError as error:
                 problems += [f"{kind}.{group}.{line}" for line in str(error).split("; ")]
         result.append(tree)
     if problems:
         title = f"The weights of {source} do not fit {settings.model.name}:"
         raise UserError(title, problems, "config.model should be as in that run.")
-    return Weights(*result)
+    return Weights(*result) if same_classes else _with_new_head(model, key, *result)
 
 
 def check_batch_size(batch_size: int, examples: int, devices: int) -> None:
