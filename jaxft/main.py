@@ -137,7 +137,7 @@ def _override(config: ConfigDict, item: str) -> str | None:
         return f"config.{key}: no such key{_near(config, key)}"
     if isinstance(before, ConfigDict) or (isinstance(before, tuple) and key == "phases"):
         return f"config.{key}: a section; set one of its keys"
-    value = _parse(text if equals else "true", before)
+    value = _parse(text if equals else "true", before, _takes_anything(config, key))
     if value is None:
         return f"config.{key}: {text!r} is no {type(before).__name__}"
     try:
@@ -160,23 +160,29 @@ def _near(config: ConfigDict, key: str) -> str:
     return f"; did you mean {meant[0]}?" if meant else f"; there are: {', '.join(holder)}"
 
 
-def _parse(text: str, before: Any) -> Any:
-    """A value of the kind that the key holds, or None; keys that take words take either."""
+def _takes_anything(config: ConfigDict, key: str) -> bool:
+    """Whether the key was declared to hold a number or a word, as `lr` and `cycles` are."""
+    section, _, last = key.rpartition(".")
+    holder = config_path.get_value(section, config) if section else config
+    return isinstance(holder, ConfigDict) and holder.get_type(last) is object
+
+
+def _parse(text: str, before: Any, word_or_number: bool) -> Any:
+    """A value of the kind that the key holds, or None."""
     if isinstance(before, bool):
         return {"true": True, "1": True, "false": False, "0": False}.get(text.lower())
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
         value = text
-    word_or_number = isinstance(before, str) and before in ("find", "previous", "until_overfit")
-    if isinstance(before, str) and not word_or_number:
+    if word_or_number:
+        return value if isinstance(value, int | float) else text
+    if isinstance(before, str):
         return text
     if isinstance(before, float) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(before, tuple):
         return tuple(value) if isinstance(value, list | tuple) else None
-    if word_or_number:
-        return value if isinstance(value, int | float | str) else None
     return value if isinstance(value, type(before)) else None
 
 
@@ -248,7 +254,7 @@ def _train(flags: argparse.Namespace) -> int:
     from jaxft.report import Console
 
     try:
-        run.train(flags.config, flags.workdir, Console())
+        run.train(flags.config, flags.workdir, Console(sys.stdout))
     except fit.Interrupted:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return 75
@@ -259,7 +265,7 @@ def _lr_find(flags: argparse.Namespace) -> int:
     from jaxft import run
     from jaxft.report import Console
 
-    run.find_rate(flags.config, flags.workdir, flags.phase, Console())
+    run.find_rate(flags.config, flags.workdir, flags.phase, Console(sys.stdout))
     return 0
 
 

@@ -25,7 +25,7 @@ class Console:
       stream: where to write; None says nothing at all.
     """
 
-    def __init__(self, stream: TextIO | None = sys.stdout) -> None:
+    def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
         self._bars = stream is not None and stream.isatty()
 
