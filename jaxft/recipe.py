@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import types
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin
 
@@ -125,7 +126,8 @@ def read(config: ConfigDict) -> Settings:
 def from_dict(plain: dict[str, Any]) -> Settings:
     """As `read`, of a config as plain data, such as `config.json` holds."""
     errors = list(_shape_errors(Settings, plain, "config"))
-    if not errors:
+    # A value of the wrong type, reported already, may be none that a comparison takes.
+    with suppress(KeyError, TypeError, AttributeError) if errors else nullcontext():
         errors += _value_errors(plain)
     if errors:
         raise UserError("The config has mistakes:", errors, "configs/base.py explains every key.")
@@ -261,7 +263,7 @@ def _value_errors(plain: Mapping[str, Any]) -> list[str]:
 
 def _phase_errors(index: int, phase: Mapping[str, Any]) -> Iterator[str]:
     path = f"config.phases[{index}]"
-    trained = [group for group, multiplier in phase["groups"].items() if multiplier > 0]
+    trained = [group for group in GROUPS if phase["groups"].get(group, 0) > 0]
     if not trained:
         yield f"{path}.groups: every group is frozen; one should have a multiplier above 0"
     if phase["inputs"] == "cached" and trained not in ([], ["head"]):
