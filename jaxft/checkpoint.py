@@ -177,7 +177,7 @@ def lock(workdir: str | os.PathLike[str]) -> Iterator[None]:
     Raises:
       UserError: another process holds it.
     """
-    with open(Path(workdir) / ".lock", "w") as file:
+    with open(Path(workdir) / ".lock", "a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
