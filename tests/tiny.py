@@ -1,0 +1,180 @@
+"""A network of a few channels, and what a phase needs around it, for tests of the engine."""
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from jaxft import evaluate, inputs, optim, recipe, report, sharding, step
+from jaxft.configs import base
+from jaxft.data import Dataset, Split, batches
+from jaxft.data.augment import PRESETS
+from jaxft.data.images import Images, Memory
+from jaxft.models import Model
+from jaxft.models.body import Body, Preprocessing
+from jaxft.models.conv import Conv
+from jaxft.models.head import Head
+from jaxft.models.norm import BatchNorm
+from jaxft.optim import OptimizerSettings
+from jaxft.recipe import Phase
+from jaxft.step import StepSpec, TrainBatch, Weights
+
+ALL_GROUPS = {"early": 0.25, "late": 0.5, "head": 1.0}
+PREPROCESSING = Preprocessing((127.0, 120.0, 110.0), (128.0, 60.0, 64.0))
+
+
+class Block(nn.Module):
+    """Convolution, BatchNorm, ReLU."""
+
+    channels: int
+    stride: int = 2
+
+    @nn.compact
+    def __call__(self, x: Any, train: bool, axis_name: str | None = None) -> Any:
+        x = Conv(self.channels, 3, self.stride)(x)
+        return BatchNorm(activation="relu")(x, train, axis_name)
+
+
+def model(
+    channels: tuple[int, int] = (4, 8),
+    stride: int = 2,
+    classes: int = 3,
+    hidden: tuple[int, ...] = (8,),
+    dropout: tuple[float, ...] = (0.25, 0.5),
+) -> Model:
+    """A body of two blocks, one a layer group, and the usual head."""
+    body = Body(
+        Block(channels[0], stride), Block(channels[1], stride), channels[1], PREPROCESSING
+    )
+    return Model("tiny", classes, body, Head(classes, hidden, dropout), "max_avg")
+
+
+def weights(net: Model, dtype: Any = np.float32) -> Weights:
+    """Random parameters, and statistics that are not the identity's, on the host."""
+    params, stats = jax.device_get(jax.jit(net.init)(jax.random.key(0)))
+    random = np.random.default_rng(0)
+    stats = jax.tree.map(lambda a: a + 0.2 * random.random(a.shape), stats)
+    return Weights(*jax.tree.map(lambda a: np.asarray(a, dtype), (dict(params), dict(stats))))
+
+
+def phase(**changes: Any) -> Phase:
+    """A phase that trains the head on augmented images at a constant rate."""
+    plain = recipe.as_dict(base.phase(lr=0.1))
+    plain["groups"] = {"head": 1.0}
+    return Phase(**{**plain, **changes})
+
+
+def spec(
+    net: Model,
+    a_phase: Phase,
+    *,
+    settings: OptimizerSettings = OptimizerSettings(momentum=0.0),  # noqa: B008 (frozen)
+    momentum: Any = None,
+    preset: str = "side_on",
+    image_size: int = 16,
+    batch_size: int = 8,
+    examples: int = 20,
+) -> StepSpec:
+    """What the train step of a phase depends on."""
+    return StepSpec(
+        model=net,
+        phase=a_phase,
+        phase_index=1,
+        optimizer=optim.transformation(a_phase.groups, settings, momentum),
+        augmentation=PRESETS[preset],
+        image_size=image_size,
+        batch_size=batch_size,
+        examples=examples,
+    )
+
+
+def canvases(count: int = 20, image_size: int = 16, classes: int = 3) -> TrainBatch:
+    """Random smooth canvases, brighter the higher their label, and labels."""
+    random = np.random.default_rng(1)
+    labels = random.integers(classes, size=count).astype(np.int32)
+    side = batches.canvas_size(image_size)
+    coarse = random.random((count, 4, 4, 3)) * 160 + labels[:, None, None, None] * 30
+    fine = coarse.repeat(-(-side // 4), 1).repeat(-(-side // 4), 2)[:, :side, :side]
+    return TrainBatch(fine.astype(np.uint8), labels)
+
+
+def shuffled(a_spec: StepSpec, data: TrainBatch, steps: int, mesh: Any, seed: int = 0) -> Any:
+    """The batches of a phase's first steps, on the mesh."""
+    size = a_spec.batch_size
+    for number in range(steps):
+        epoch, place = divmod(number, a_spec.steps_per_epoch)
+        order = batches.host_order(seed, a_spec.phase_index, epoch, a_spec.examples)
+        chosen = order[place * size : (place + 1) * size]
+        yield sharding.split_batch(TrainBatch(data.inputs[chosen], data.label[chosen]), mesh)
+
+
+def train(
+    a_spec: StepSpec,
+    start: Weights,
+    data: TrainBatch,
+    *,
+    devices: int = 1,
+    steps: int = 1,
+    lr: float = 1.0,
+    seed: int = 0,
+) -> tuple[Weights, np.ndarray]:
+    """Weights after the first steps of a phase, and the steps' losses."""
+    mesh = sharding.data_mesh(devices)
+    state, frozen = sharding.replicate(step.start(a_spec, start), mesh)
+    rates, seed_there = sharding.replicate((np.full(steps, lr, float), np.int32(seed)), mesh)
+    rates = rates.astype(jax.dtypes.canonicalize_dtype(float))
+    losses: list[float] = []
+    state, _ = step.run_steps(
+        step.make_step(a_spec, mesh),
+        state,
+        frozen,
+        shuffled(a_spec, data, steps, mesh, seed),
+        rates,
+        seed_there,
+        steps,
+        lambda _, loss: losses.append(loss) or True,
+    )
+    return sharding.fetch(step.finish(state, frozen)), np.asarray(losses)
+
+
+def split(data: TrainBatch, name: str) -> Split:
+    """A split whose images are canvases already."""
+    names = tuple(f"{name}/{i}" for i in range(len(data.label)))
+    return Split(names, data.label, names, partial(_read, data.inputs))
+
+
+def _read(images: np.ndarray, index: int, shorter_side: int | None = None) -> np.ndarray:
+    assert shorter_side in (None, images.shape[1])
+    return images[index]
+
+
+def images(a_split: Split, image_size: int = 16) -> Images:
+    """Its images, kept in memory once read."""
+    return Images(a_split, batches.canvas_size(image_size), Memory(2**24))
+
+
+def materials(cache_dir: Any, *, phases: tuple[Phase, ...] = (), devices: int = 1, **data: Any):
+    """All that phases share, over 40 training and 13 validation images."""
+    plain = recipe.read(base.get_config())
+    size = {"image_size": 16, "batch_size": 8, "threads": 1, **data}
+    settings = replace(
+        plain, data=replace(plain.data, **size), phases=phases or (phase(lr="find"),)
+    )
+    net, mesh = model(), sharding.data_mesh(devices)
+    pixels = canvases(53, settings.data.image_size)
+    train_split = split(TrainBatch(pixels.inputs[:40], pixels.label[:40]), "train")
+    valid_split = split(TrainBatch(pixels.inputs[40:], pixels.label[40:]), "valid")
+    return inputs.Materials(
+        settings=settings,
+        mesh=mesh,
+        model=net,
+        forward=evaluate.make_forward(net, settings.augment, settings.data.image_size, mesh),
+        dataset=Dataset(("a", "b", "c"), train_split, valid_split),
+        train_images=images(train_split, settings.data.image_size),
+        valid_images=images(valid_split, settings.data.image_size),
+        cache_dir=cache_dir,
+        console=report.Console(None),
+    )

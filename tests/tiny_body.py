@@ -1,0 +1,16 @@
+"""The blocks of tiny.py as a body that a config can name, for tests that run whole recipes."""
+
+from tiny import PREPROCESSING, Block
+
+from jaxft.models import BODIES
+from jaxft.models.body import Body
+
+
+def body(dtype: str) -> Body:
+    """As the bodies in jaxft.models are made; computes in float32 whatever `dtype` says."""
+    return Body(Block(8), Block(16), 16, PREPROCESSING)
+
+
+def register() -> None:
+    """Let `config.model.name = "tiny"` find it, in this process."""
+    BODIES["tiny"] = body
