@@ -1,0 +1,133 @@
+"""A run's weights at work: restored, evaluated on a split, and on files of one's own."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import jaxft
+from jaxft import checkpoint, main, predict
+from jaxft.data import decode
+from jaxft.errors import UserError
+
+
+def table(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_restore_best_and_last(finished, tiny):
+    saved = checkpoint.read_newest(finished)
+    best, last = (jaxft.restore(finished, which) for which in ("best", "last"))
+    assert best.classes == last.classes == ("blue", "green", "red")
+    assert checkpoint.digest(best.params) == checkpoint.digest(saved.best["params"])
+    assert checkpoint.digest(last.params) == checkpoint.digest(saved.state["params"])
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    assert best.apply(images).shape == (2, 3)
+    np.testing.assert_allclose(best.apply(images).sum(1), 1, rtol=1e-6)
+
+
+def test_restore_knows_best_and_last_only(finished, tiny):
+    with pytest.raises(UserError, match="best, last"):
+        jaxft.restore(finished, "first")
+
+
+def test_evaluate_scores_as_the_summary_says(finished, tiny):
+    summary = json.loads((finished / "summary.json").read_text())
+    scores = predict.score_split(finished)
+    assert scores["examples"] == 13
+    assert scores["accuracy"] == summary["accuracy"]
+    assert scores["loss"] == pytest.approx(summary["val_loss"], rel=1e-5)
+    assert set(scores["accuracy_by_class"]) == {"blue", "green", "red"}
+
+
+def test_evaluate_train_split_and_views(finished, tiny):
+    assert predict.score_split(finished, "train")["examples"] == 29
+    plain, two, again = (predict.score_split(finished, tta=n)["loss"] for n in (0, 2, 2))
+    assert two == again != plain
+
+
+def test_evaluate_says_which_classes_differ(finished, tiny, drawn, tmp_path):
+    workdir = shutil.copytree(finished, tmp_path / "run")
+    (workdir / "classes.json").write_text('["blue", "green", "pink"]')
+    with pytest.raises(UserError) as error:
+        predict.score_split(workdir)
+    assert error.value.offenders == ("only in the run: pink", "only in the data: red")
+
+
+def test_predict_without_the_data(finished, tiny, drawn, tmp_path):
+    workdir = shutil.copytree(finished, tmp_path / "run")
+    config = json.loads((workdir / "config.json").read_text())
+    config["data"]["source"] = "folder:gone"
+    (workdir / "config.json").write_text(json.dumps(config))
+    file = tmp_path / "alone.png"
+    shutil.copy(drawn / "red" / "00.png", file)
+    output = tmp_path / "out.csv"
+    assert predict.predict_files(workdir, [str(file), str(drawn / "blue")], output) == 15
+    found = table(output)
+    assert list(found[0]) == ["file", "label", "p_blue", "p_green", "p_red"]
+    assert [row["file"] for row in found] == [
+        str(file),
+        *(str(drawn / "blue" / f"{number:02d}.png") for number in range(14)),
+    ]
+    for row in found:
+        chances = {name: float(row[f"p_{name}"]) for name in ("blue", "green", "red")}
+        assert sum(chances.values()) == pytest.approx(1, abs=2e-6)
+        assert row["label"] == max(chances, key=chances.get)
+
+
+def test_predicted_labels_score_as_evaluate_says(finished, tiny, drawn, tmp_path):
+    output = tmp_path / "out.csv"
+    predict.predict_files(finished, [str(drawn)], output)
+    right = [row["label"] in row["file"].split("/") for row in table(output)]
+    parts = [predict.score_split(finished, split) for split in ("train", "valid")]
+    assert sum(right) == round(sum(part["accuracy"] * part["examples"] for part in parts))
+
+
+def test_views_change_probabilities_and_not_from_call_to_call(finished, tiny, drawn, tmp_path):
+    files = [str(drawn / "red" / "00.png"), str(drawn / "blue" / "00.png")]
+    found = {}
+    for name, tta, method in (
+        ("plain", 0, "fastai07"),
+        ("views", 4, "fastai07"),
+        ("again", 4, "fastai07"),
+        ("logs", 4, "fastai2"),
+    ):
+        predict.predict_files(finished, files, tmp_path / name, tta=tta, method=method)
+        found[name] = (tmp_path / name).read_text()
+    assert found["views"] == found["again"]
+    assert len({found["plain"], found["views"], found["logs"]}) == 3
+
+
+def test_restored_apply_agrees_with_predict(finished, tiny, tmp_path):
+    canvas = np.random.default_rng(1).integers(0, 256, (36, 36, 3), np.uint8)
+    Image.fromarray(canvas).save(tmp_path / "square.png")
+    assert (decode.decode(str(tmp_path / "square.png")) == canvas).all()
+    predict.predict_files(finished, [str(tmp_path / "square.png")], tmp_path / "out.csv")
+    (row,) = table(tmp_path / "out.csv")
+    applied = jaxft.restore(finished).apply(canvas[None])[0]
+    told = [float(row[f"p_{name}"]) for name in ("blue", "green", "red")]
+    np.testing.assert_allclose(applied, told, atol=2e-6)
+
+
+def test_unreadable_files_are_all_listed_and_nothing_is_written(finished, tiny, drawn, tmp_path):
+    for name in ("a.png", "b.jpg"):
+        (tmp_path / name).write_text("no image")
+    with pytest.raises(UserError) as error:
+        predict.predict_files(
+            finished,
+            [str(tmp_path / "a.png"), str(drawn / "red"), str(tmp_path / "b.jpg")],
+            tmp_path / "out.csv",
+        )
+    assert len(error.value.offenders) == 2
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_the_verb_tells_where_the_table_is(finished, tiny, drawn, tmp_path, capsys):
+    output = tmp_path / "out.csv"
+    arguments = [f"--workdir={finished}", f"--output={output}", "--tta=1", str(drawn / "red")]
+    assert main.main(["predict", *arguments]) == 0
+    assert capsys.readouterr().out == f"14 images -> {output}\n"

@@ -1,0 +1,100 @@
+"""Rows survive a cut, JSON files are whole, plots are pictures, lines are lines."""
+
+import io
+import json
+
+from matplotlib import image
+
+from jaxft import recipe, report
+from jaxft.configs import base
+
+ROW = {
+    "phase": "head",
+    "epoch": 1,
+    "trn_loss": 0.5,
+    "val_loss": 0.25,
+    "accuracy": 0.75,
+    "seconds": 75.0,
+    "lr": {"head": 0.1},
+    "input_wait": 0.0,
+}
+
+
+def test_rows_come_back_without_a_last_line_cut_off(tmp_path):
+    file = tmp_path / "metrics.jsonl"
+    assert report.read_rows(file) == []
+    report.append_row(file, {"a": 1})
+    report.append_row(file, {"a": 2})
+    file.write_text(file.read_text() + '{"a": ')
+    assert report.read_rows(file) == [{"a": 1}, {"a": 2}]
+
+
+def test_rewinding_keeps_the_first_rows_and_drops_a_cut_one(tmp_path):
+    file = tmp_path / "metrics.jsonl"
+    file.write_text('{"a": 1}\n{"a": 2}\n{"a"')
+    report.rewind_rows(file, 1)
+    report.append_row(file, {"a": 3})
+    assert report.read_rows(file) == [{"a": 1}, {"a": 3}]
+    assert [p.name for p in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
+def test_json_is_replaced_whole_and_readable_by_others(tmp_path):
+    file = tmp_path / "summary.json"
+    report.write_json(file, {"a": 1})
+    report.write_json(file, {"a": [2]})
+    assert json.loads(file.read_text()) == {"a": [2]}
+    assert file.stat().st_mode & 0o777 == 0o644
+    assert [p.name for p in tmp_path.iterdir()] == ["summary.json"]
+
+
+def test_no_terminal_gets_lines_and_no_bars():
+    stream = io.StringIO()
+    console = report.Console(stream)
+    with console.bar(3, "reading") as bar:
+        bar.update(3)
+        console.say("one line")
+    assert stream.getvalue() == "one line\n"
+
+
+def test_a_terminal_gets_bars():
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    stream = Terminal()
+    with report.Console(stream).bar(3, "reading") as bar:
+        bar.update(3)
+    assert "reading" in stream.getvalue()
+
+
+def test_a_silent_console_says_nothing(capsys):
+    console = report.Console(None)
+    console.say("nothing")
+    with console.bar(3, "reading") as bar:
+        bar.update(3)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_epoch_lines_stand_under_the_header():
+    line = report.epoch_line(ROW)
+    assert line.split() == ["1", "0.5000", "0.2500", "0.7500", "1:15"]
+    assert len(line) == len(report.HEADER)
+    assert "waited" in report.epoch_line({**ROW, "input_wait": 0.5})
+
+
+def test_clock():
+    assert [report.clock(s) for s in (4.51, 75, 3723)] == ["4.5s", "1:15", "1:02:03"]
+
+
+def test_the_table_of_phases_says_all_that_will_happen():
+    text = report.phases_table(recipe.read(base.get_config()), 19)
+    for words in ("head_cached", "cached", "early 0.01, late 0.1, head 1", "until over-fitting"):
+        assert words in text
+    assert "19 steps an epoch, 64 images a step" in text
+
+
+def test_losses_are_drawn_even_after_one_epoch_or_with_a_loss_of_zero(tmp_path):
+    for number, rows in enumerate(([ROW], [ROW, {**ROW, "phase": "full", "trn_loss": 0.0}])):
+        path = tmp_path / f"{number}.png"
+        report.plot_losses(rows, path)
+        assert image.imread(path).shape[2] == 4

@@ -1,0 +1,265 @@
+"""What a run leaves, how it goes on, and what changes nothing."""
+
+import json
+import threading
+
+import numpy as np
+import pytest
+import tiny_config
+from matplotlib import image
+
+import jaxft
+from jaxft import checkpoint, fit, run
+from jaxft.errors import NonFiniteError, UserError
+
+METRICS = [
+    "phase",
+    "cycle",
+    "epoch",
+    "step",
+    "global_step",
+    "trn_loss",
+    "val_loss",
+    "accuracy",
+    "lr",
+    "images_per_second",
+    "seconds",
+    "input_wait",
+]
+
+
+def rows(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def final_digest(workdir):
+    return checkpoint.digest(checkpoint.read_newest(workdir).best)
+
+
+def head_only(drawn, **phase):
+    """A config of one short phase on the cached features."""
+    config = tiny_config.get_config(drawn)
+    config.phases = config.phases[:1]
+    config.phases[0].update(phase)
+    return config
+
+
+def test_metrics_have_a_row_for_every_epoch_and_exactly_these_keys(finished):
+    table = rows(finished / "metrics.jsonl")
+    assert [list(row) for row in table] == [METRICS] * 7
+    assert [(row["phase"], row["cycle"], row["epoch"]) for row in table] == [
+        ("head_cached", 0, 0),
+        ("head_cached", 0, 1),
+        ("head_augmented", 0, 0),
+        ("head_augmented", 1, 1),
+        ("full", 0, 0),
+        ("full", 1, 1),
+        ("full", 1, 2),
+    ]
+    assert [row["step"] for row in table] == [3, 6, 3, 6, 3, 6, 9]
+    assert [row["global_step"] for row in table] == [3, 6, 9, 12, 15, 18, 21]
+    assert all(0 <= row["accuracy"] <= 1 and 0 <= row["input_wait"] <= 1 for row in table)
+
+
+def test_lr_of_a_row_is_the_epochs_highest_by_trained_group(finished):
+    table = rows(finished / "metrics.jsonl")
+    found = [json.loads((finished / "summary.json").read_text())["phases"][i]["lr"] for i in (0, 2)]
+    assert table[0]["lr"] == {"head": pytest.approx(found[0])}
+    full = found[1]
+    wanted = {"early": 0.1 * full, "late": 0.3 * full, "head": full}
+    assert table[4]["lr"] == pytest.approx(wanted)
+    half = {group: rate / 2 for group, rate in wanted.items()}
+    assert table[6]["lr"] == pytest.approx(half)  # the second half of a cosine of 6 steps
+
+
+def test_the_summary_has_exactly_these_keys(finished):
+    summary = json.loads((finished / "summary.json").read_text())
+    assert list(summary) == ["accuracy", "val_loss", "seconds", "ended_by", "phases"]
+    assert [phase["name"] for phase in summary["phases"]] == [
+        "head_cached",
+        "head_augmented",
+        "full",
+    ]
+    keys = {"name", "lr", "lr_rule", "epochs", "cycles", "val_loss", "accuracy", "ended_by"}
+    for phase in summary["phases"]:
+        assert keys | {"seconds"} <= phase.keys()
+        assert phase["seconds"].keys() == {"compile", "input_wait", "compute", "total"}
+    assert [phase["ended_by"] for phase in summary["phases"]] == ["epochs", "epochs", "max_cycles"]
+    assert summary["ended_by"] == "max_cycles"
+    assert summary["accuracy"] == summary["phases"][2]["accuracy"]
+
+
+def test_the_summary_is_of_the_best_cycle(finished):
+    table = [row for row in rows(finished / "metrics.jsonl") if row["phase"] == "full"]
+    ends = [table[0], table[2]]
+    best = min(ends, key=lambda row: row["val_loss"])
+    summary = json.loads((finished / "summary.json").read_text())
+    assert (summary["val_loss"], summary["accuracy"]) == (best["val_loss"], best["accuracy"])
+
+
+def test_the_seconds_of_phases_add_up(finished):
+    summary = json.loads((finished / "summary.json").read_text())
+    totals = [phase["seconds"]["total"] for phase in summary["phases"]]
+    assert summary["seconds"] == pytest.approx(sum(totals))
+    (start,) = rows(finished / "starts.jsonl")
+    wall = (finished / "summary.json").stat().st_mtime - start["time"]
+    assert 0.9 * wall - 1 < summary["seconds"] < wall + 1
+    for phase in summary["phases"]:
+        parts = phase["seconds"]
+        assert all(0 <= seconds <= parts["total"] for seconds in parts.values())
+
+
+def test_starts_config_classes_and_preprocessing(finished, drawn):
+    (start,) = rows(finished / "starts.jsonl")
+    assert (start["from_step"], start["to_step"], start["ended_by"]) == (0, 21, "max_cycles")
+    assert json.loads((finished / "classes.json").read_text()) == ["blue", "green", "red"]
+    config = json.loads((finished / "config.json").read_text())
+    assert config["data"]["source"] == f"folder:{drawn}"
+    assert config["phases"][2]["groups"] == {"early": 0.1, "late": 0.3, "head": 1.0}
+    preprocessing = json.loads((finished / "preprocessing.json").read_text())
+    assert preprocessing.keys() == {"mean", "std", "image_size"}
+
+
+def test_finder_files_and_pictures(finished):
+    names = sorted(path.name for path in (finished / "lr_find").iterdir())
+    assert names == ["full.json", "full.png", "head_cached.json", "head_cached.png"]
+    summary = json.loads((finished / "summary.json").read_text())
+    for index, name in ((0, "head_cached"), (2, "full")):
+        curve = json.loads((finished / "lr_find" / f"{name}.json").read_text())
+        assert curve["lr"] == summary["phases"][index]["lr"]
+        assert curve["rule"] == summary["phases"][index]["lr_rule"]
+        assert len(curve["rates"]) == len(curve["losses"]) == len(curve["smoothed"])
+    for picture in (finished / "losses.png", *(finished / "lr_find").glob("*.png")):
+        assert min(image.imread(picture).shape[:2]) > 200
+
+
+def test_lr_find_changes_nothing(finished, drawn, tiny, tmp_path):
+    summary = json.loads((finished / "summary.json").read_text())
+    config = tiny_config.get_config(drawn)
+    for phase, told in zip(config.phases, summary["phases"], strict=True):
+        phase.lr = told["lr"]
+    again = jaxft.train(config, tmp_path / "run")
+    assert not (tmp_path / "run" / "lr_find").exists()
+    assert [phase["lr_rule"] for phase in again["phases"]] == ["config"] * 3
+    assert final_digest(tmp_path / "run") == final_digest(finished)
+
+
+def test_find_rate_finds_what_the_run_found(finished, drawn, tiny, tmp_path):
+    curve = run.find_rate(tiny_config.get_config(drawn), tmp_path / "run", "head_cached")
+    told = json.loads((finished / "lr_find" / "head_cached.json").read_text())
+    assert curve["lr"] == told["lr"]
+    assert curve["losses"] == told["losses"]
+
+
+def test_find_rate_names_the_phases_there_are(drawn, tiny, tmp_path):
+    with pytest.raises(UserError, match="head_cached, head_augmented, full"):
+        run.find_rate(tiny_config.get_config(drawn), tmp_path / "run", "ful")
+
+
+def test_a_finished_run_is_not_run_again(finished, drawn, tiny, monkeypatch):
+    monkeypatch.setattr(run, "prepare", None)
+    summary = jaxft.train(tiny_config.get_config(drawn), finished)
+    assert summary == json.loads((finished / "summary.json").read_text())
+
+
+@pytest.mark.parametrize("phase, step", [(0, 4), (1, 2), (2, 4)])
+def test_an_interrupted_run_goes_on_to_the_same_end(
+    phase, step, finished, drawn, tiny, tmp_path, monkeypatch
+):
+    """Told to stop at a step, in the cached, the augmented and the full phase."""
+    stop = threading.Event()
+    fetched = fit.step.demand_finite
+
+    def stopping(number, loss):
+        fetched(number, loss)
+        if number == step and len(rows_of(tmp_path)) >= 2 * phase:
+            stop.set()
+
+    def rows_of(folder):
+        return rows(folder / "run" / "metrics.jsonl")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fit.step, "demand_finite", stopping)
+        patch.setattr(run, "_told_to_stop", lambda: _holding(stop))
+        with pytest.raises(fit.Interrupted):
+            jaxft.train(tiny_config.get_config(drawn), tmp_path / "run")
+    told = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert told["ended_by"] == "interrupted" and len(told["phases"]) == phase
+    finder = tmp_path / "run" / "lr_find" / "head_cached.json"
+    found_at = finder.stat().st_mtime_ns
+
+    summary = jaxft.train(tiny_config.get_config(drawn), tmp_path / "run")
+
+    assert finder.stat().st_mtime_ns == found_at, "a finished range test was repeated"
+    table = rows_of(tmp_path)
+    strip = [{k: row[k] for k in METRICS[:9]} for row in table]
+    assert strip == [{k: row[k] for k in METRICS[:9]} for row in rows(finished / "metrics.jsonl")]
+    assert summary["ended_by"] == "max_cycles"
+    starts = rows(tmp_path / "run" / "starts.jsonl")
+    assert [start["ended_by"] for start in starts] == ["interrupted", "max_cycles"]
+    assert starts[0]["to_step"] == starts[1]["from_step"] > 0
+    assert final_digest(tmp_path / "run") == final_digest(finished)
+
+
+class _holding:
+    """A context that gives what it holds."""
+
+    def __init__(self, held):
+        self.held = held
+
+    def __enter__(self):
+        return self.held
+
+    def __exit__(self, *_):
+        return None
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_with_a_word(drawn, tiny, tmp_path):
+    config = head_only(drawn, lr=1e30)
+    with pytest.raises(NonFiniteError, match="at step"):
+        jaxft.train(config, tmp_path / "run")
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["ended_by"] == "nonfinite"
+    (start,) = rows(tmp_path / "run" / "starts.jsonl")
+    assert start["ended_by"] == "nonfinite"
+
+
+def test_init_from_a_run_of_the_same_classes_takes_the_head_too(finished, drawn, tiny):
+    config = tiny_config.get_config(drawn)
+    config.init_from = str(finished)
+    settings = run.recipe.read(config)
+    _, weights = run.open_model(settings, ("blue", "green", "red"))
+    best = run.weights_of(checkpoint.read_newest(finished).best)
+    assert checkpoint.digest(weights._asdict()) == checkpoint.digest(best._asdict())
+
+
+def test_init_from_a_run_of_other_classes_takes_the_body(finished, drawn, tiny, tmp_path):
+    config = head_only(drawn, lr=0.1, epochs=1)
+    config.init_from = str(finished)
+    _, weights = run.open_model(run.recipe.read(config), ("a", "b"))
+    best = run.weights_of(checkpoint.read_newest(finished).best)
+    for kind in ("params", "batch_stats"):
+        new, old = getattr(weights, kind), getattr(best, kind)
+        assert checkpoint.digest(new["early"]) == checkpoint.digest(old["early"])
+        assert checkpoint.digest(new["late"]) == checkpoint.digest(old["late"])
+    assert weights.params["head"]["linear1"]["kernel"].shape == (8, 2)
+
+
+def test_a_new_head_is_the_one_that_a_whole_new_model_would_have(drawn, tiny):
+    config = tiny_config.get_config(drawn)
+    settings = run.recipe.read(config)
+    model, whole = run.open_model(settings, ("a", "b"))
+    alone = model.init_head(run.jax.random.key(settings.seed))
+    for new, old in zip(alone, (whole.params, whole.batch_stats), strict=True):
+        assert checkpoint.digest(new) == checkpoint.digest(old["head"])
+
+
+def test_best_weights_are_whole_before_the_first_cycle_end(drawn, tiny, tmp_path, monkeypatch):
+    """A run stopped in its first phase can be restored, with the body as it began."""
+    stop = threading.Event()
+    stop.set()
+    monkeypatch.setattr(run, "_told_to_stop", lambda: _holding(stop))
+    with pytest.raises(fit.Interrupted):
+        jaxft.train(head_only(drawn, lr=0.1), tmp_path / "run")
+    restored = jaxft.restore(tmp_path / "run", "best")
+    assert np.isfinite(restored.apply(np.zeros((1, 32, 32, 3), np.uint8))).all()
