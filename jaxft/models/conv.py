@@ -1,6 +1,11 @@
-"""Convolution with one meaning and several lowerings, the fastest for each platform."""
+"""Convolution with one meaning and several lowerings, the fastest for each platform.
 
-from collections.abc import Callable, Sequence
+TPU and GPU get XLA's own convolution. On CPU that one takes 20 to 40 times as long as need be for
+a depthwise kernel, forward and backward, and up to 4 times for a 1x1; CPU_LOWERINGS says which
+kernels go another way there. bench/step_time.py measures what comes of it.
+"""
+
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import flax.linen as nn
@@ -9,19 +14,22 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-Padding = str | Sequence[tuple[int, int]]
-Pads = tuple[tuple[int, int], tuple[int, int]]
+from jaxft.models.reduce import sum_together
+
+Pads = tuple[tuple[int, int], ...]
 
 
 def conv(
     x: Float[Array, "batch height width in_channels"],
     kernel: Float[Array, "kernel_height kernel_width group_in_channels out_channels"],
     stride: int = 1,
-    padding: Padding = "SAME",
+    padding: str | Sequence[tuple[int, int]] = "SAME",
     groups: int = 1,
 ) -> Float[Array, "batch out_height out_width out_channels"]:
-    """Convolves NHWC images with an HWIO kernel; `SAME` pads as TensorFlow does."""
-    x, kernel = alike_varying(x, kernel)
+    """Convolves NHWC images with an HWIO kernel.
+
+    `padding` is "SAME" (as TensorFlow pads), "VALID", or ((top, bottom), (left, right)).
+    """
     strides = (stride, stride)
     if isinstance(padding, str):
         padding = lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, padding)
@@ -29,96 +37,113 @@ def conv(
     if jax.default_backend() == "cpu":
         for applies, lowering in CPU_LOWERINGS:
             if applies(kernel.shape, pads, groups):
+                x, kernel = alike_varying(x, kernel)
                 return lowering(x, kernel, stride, pads)
     return lax.conv_general_dilated(
-        x, kernel, strides, pads, dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        x,
+        kernel,
+        strides,
+        pads,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=groups,
-    )  # fmt: skip
+    )
 
 
 def alike_varying(*arrays: Array) -> list[Array]:
     """Inside `shard_map`, marks all as varying over the axes over which any of them varies.
 
-    A custom gradient must then be varying too; the sum that an unvarying argument wants comes
-    from the mark's own gradient.
+    A gradient written by hand is then varying for each; the sum over devices that an unvarying
+    argument wants comes from the mark's own gradient.
     """
     varying = [jax.typeof(a).manual_axis_type.varying for a in arrays]
-    axes = frozenset().union(*varying)
+    axes = frozenset[str]().union(*varying)
     missing = [tuple(axes - v) for v in varying]
-    return [lax.pcast(a, m, to="varying") if m else a for a, m in zip(arrays, missing)]
+    return [lax.pcast(a, m, to="varying") if m else a for a, m in zip(arrays, missing, strict=True)]
 
 
 def pointwise(x: Array, kernel: Array, stride: int, pads: Pads) -> Array:
-    """A 1x1 convolution as a matrix product; XLA CPU's convolution is up to 4x slower."""
+    """A 1x1 convolution without padding, as a matrix product."""
     x = x[:, ::stride, ::stride]
     return (x.reshape(-1, x.shape[-1]) @ kernel[0, 0]).reshape(*x.shape[:3], -1)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def depthwise(x: Array, kernel: Array, stride: int, pads: Pads) -> Array:
-    """A depthwise convolution as a sum of shifted products."""
-    (top, bottom), (left, right) = pads
-    padded = jnp.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
-    return sum(window * kernel[i, j, 0] for (i, j), window in windows(padded, kernel.shape, stride))
+    """One kernel for each channel: a sum of shifted products, which XLA makes one loop of."""
+    return weigh(jnp.pad(x, ((0, 0), *pads, (0, 0))), kernel, stride)
 
 
-def windows(padded: Array, kernel_shape: tuple[int, ...], stride: int):
-    """For each place in the kernel, what it meets: the image shifted by it, and strided."""
+def weigh(padded: Array, kernel: Array, stride: int) -> Array:
+    """The sum over the kernel's places of what each meets times its weight."""
+    weights = kernel.reshape(-1, kernel.shape[-1])
+    shifted = windows(padded, kernel.shape, stride)
+    return sum(w * weight for w, weight in zip(shifted, weights, strict=True))
+
+
+def windows(padded: Array, kernel_shape: Sequence[int], stride: int) -> Iterator[Array]:
+    """For each place in the kernel, row by row, what it meets: the image shifted and strided."""
     batch, height, width, channels = padded.shape
     rows, columns = kernel_shape[:2]
     for i in range(rows):
         for j in range(columns):
             limit = (batch, height - rows + i + 1, width - columns + j + 1, channels)
-            yield (i, j), lax.slice(padded, (0, i, j, 0), limit, (1, stride, stride, 1))
+            yield lax.slice(padded, (0, i, j, 0), limit, (1, stride, stride, 1))
 
 
-def _depthwise_forward(x, kernel, stride, pads):
+def _depthwise_forward(
+    x: Array, kernel: Array, stride: int, pads: Pads
+) -> tuple[Array, tuple[Array, Array]]:
     return depthwise(x, kernel, stride, pads), (x, kernel)
 
 
-def _depthwise_backward(stride, pads, residuals, dy):
+def _depthwise_backward(
+    stride: int, pads: Pads, residuals: tuple[Array, Array], dy: Array
+) -> tuple[Array, Array]:
     x, kernel = residuals
-    return input_gradient(dy, kernel, x.shape, stride, pads), kernel_gradient(
-        x, dy, kernel.shape, stride, pads
-    )
+    dx = _input_gradient(dy, kernel, x.shape, stride, pads)
+    return dx, _kernel_gradient(x, dy, kernel.shape, stride, pads)
 
 
-def input_gradient(dy, kernel, shape, stride, pads):
-    rows, columns = kernel.shape[:2]
+def _input_gradient(
+    dy: Array, kernel: Array, shape: tuple[int, ...], stride: int, pads: Pads
+) -> Array:
+    """The turned kernel over dy, spread out by the stride and padded to give `shape`."""
     edges = [(0, 0, 0)]
-    for n, size, out, (low, _) in zip(shape[1:3], (rows, columns), dy.shape[1:3], pads):
-        dilated = (out - 1) * stride + 1
-        before = size - 1 - low
-        edges.append((before, n + size - 1 - before - dilated, stride - 1))
-    spread = lax.pad(dy, jnp.zeros((), dy.dtype), [*edges, (0, 0, 0)])
-    flipped = kernel[::-1, ::-1]
-    return sum(window * flipped[i, j, 0] for (i, j), window in windows(spread, kernel.shape, 1))
+    for n, size, out, (low, _) in zip(
+        shape[1:3], kernel.shape[:2], dy.shape[1:3], pads, strict=True
+    ):
+        spread = (out - 1) * stride + 1
+        edges.append((size - 1 - low, n + low - spread, stride - 1))
+    padded = lax.pad(dy, jnp.zeros((), dy.dtype), [*edges, (0, 0, 0)])
+    return weigh(padded, kernel[::-1, ::-1], 1)
 
 
-def kernel_gradient(x, dy, kernel_shape, stride, pads):
-    (top, bottom), (left, right) = pads
-    padded = jnp.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
-    padded = lax.optimization_barrier(padded)
-    products = [window * dy for _, window in windows(padded, kernel_shape, stride)]
-    sums = sum_together(products, (1, 2))
-    sums = lax.optimization_barrier(sums)
-    return jnp.stack([jnp.sum(s, 0) for s in sums]).reshape(kernel_shape)
+def _kernel_gradient(
+    x: Array, dy: Array, kernel_shape: tuple[int, ...], stride: int, pads: Pads
+) -> Array:
+    """All places' sums of products in one loop over each image, then over the images.
 
-
-def sum_together(arrays: list[Array], axes: tuple[int, ...]) -> list[Array]:
-    zeros = alike_varying(*[jnp.zeros((), a.dtype) for a in arrays], arrays[0])[:-1]
-    return lax.reduce(arrays, zeros, lambda a, b: [p + q for p, q in zip(a, b)], axes)
+    A reduction for each place would store a shifted copy of x for each: 5 to 7 times as long.
+    """
+    padded = lax.optimization_barrier(jnp.pad(x, ((0, 0), *pads, (0, 0))))
+    products = [window * dy for window in windows(padded, kernel_shape, stride)]
+    by_image = lax.optimization_barrier(sum_together(products, (1, 2)))
+    return jnp.stack([jnp.sum(s, 0) for s in by_image]).reshape(kernel_shape)
 
 
 depthwise.defvjp(_depthwise_forward, _depthwise_backward)
 
-CPU_LOWERINGS = (
-    (
-        lambda shape, pads, groups: groups == 1 and shape[:2] == (1, 1) and not any(sum(pads, ())),
-        pointwise,
-    ),
-    (lambda shape, pads, groups: groups == shape[3] and shape[2] == 1, depthwise),
-)
+
+def _is_pointwise(kernel_shape: tuple[int, ...], pads: Pads, groups: int) -> bool:
+    return groups == 1 and kernel_shape[:2] == (1, 1) and not any(map(any, pads))
+
+
+def _is_depthwise(kernel_shape: tuple[int, ...], pads: Pads, groups: int) -> bool:
+    return groups == kernel_shape[3] and kernel_shape[2] == 1
+
+
+# (applies to, lowering), the first that applies; the rest is XLA's own.
+CPU_LOWERINGS = ((_is_pointwise, pointwise), (_is_depthwise, depthwise))
 
 
 class Conv(nn.Module):
@@ -127,7 +152,7 @@ class Conv(nn.Module):
     channels: int
     size: int = 1
     stride: int = 1
-    padding: Padding = "SAME"
+    padding: str | Sequence[tuple[int, int]] = "SAME"
     groups: int = 1
     dtype: str = "float32"
 

@@ -1,16 +1,39 @@
 """Batch normalisation over the global batch, with PyTorch's running statistics."""
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-ACTIVATIONS = {
-    "none": lambda y: y,
-    "relu": lambda y: jnp.maximum(y, 0),
-    "relu6": lambda y: jnp.clip(y, 0, 6),
-}
+from jaxft.models.conv import alike_varying
+from jaxft.models.reduce import channel_sums
+
+# Where an activation ends: y = clip(z, low, high).
+RANGES = {"none": (None, None), "relu": (0, None), "relu6": (0, 6)}
+
+
+def activate(z: Array, activation: str) -> Array:
+    """One of RANGES, the clipping that it names."""
+    low, high = RANGES[activation]
+    z = z if low is None else jnp.maximum(z, low)
+    return z if high is None else jnp.minimum(z, high)
+
+
+def passes(z: Array, activation: str) -> Array | bool:
+    """Where the activation's derivative is 1 (else 0)."""
+    low, high = RANGES[activation]
+    inside = True if low is None else z > low
+    return inside if high is None else inside & (z < high)
+
+
+def global_means(terms: list[Array], axis_name: str | None) -> Array:
+    """The terms' means over everything but channels, in one collective."""
+    count = terms[0].size // terms[0].shape[-1]
+    means = jnp.stack(channel_sums(terms)) / count
+    return means if axis_name is None else lax.pmean(means, axis_name)
 
 
 def batch_moments(
@@ -20,12 +43,71 @@ def batch_moments(
 
     Taken of x - shift: with a shift near the mean, E[d^2] - E[d]^2 loses no digits.
     """
-    d = x.astype(shift.dtype) - shift
-    axes = tuple(range(x.ndim - 1))
-    moments = jnp.stack([jnp.mean(d, axes), jnp.mean(jnp.square(d), axes)])
-    if axis_name is not None:
-        moments = lax.pmean(moments, axis_name)
-    return shift + moments[0], jnp.maximum(moments[1] - jnp.square(moments[0]), 0)
+    d = lax.optimization_barrier(x) - shift
+    mean, square = global_means([d, jnp.square(d)], axis_name)
+    return shift + mean, jnp.maximum(square - jnp.square(mean), 0)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6))
+def normalise(
+    x: Float[Array, "... channels"],
+    scale: Float[Array, "channels"],
+    bias: Float[Array, "channels"],
+    shift: Float[Array, "channels"],
+    eps: float,
+    activation: str,
+    axis_name: str | None,
+) -> tuple[Array, Array, Array]:
+    """activation(scale * (x - mean) / sqrt(var + eps) + bias), mean and var, of the global batch.
+
+    The gradient is written by hand: it keeps x alone, recomputes the rest, and makes one pass for
+    the two sums and one for dx, where automatic differentiation stores several arrays of x's size.
+    Mean and var are for the running statistics and carry no gradient.
+    """
+    return _normalise_forward(x, scale, bias, shift, eps, activation, axis_name)[0]
+
+
+def _normalise_forward(
+    x: Array,
+    scale: Array,
+    bias: Array,
+    shift: Array,
+    eps: float,
+    activation: str,
+    axis_name: str | None,
+) -> tuple[tuple[Array, Array, Array], tuple[Array, ...]]:
+    mean, var = batch_moments(x, shift, axis_name)
+    inverse = lax.rsqrt(var + eps)
+    y = activate((x - mean) * (scale * inverse) + bias, activation)
+    return (y, mean, var), (x, scale, bias, mean, inverse)
+
+
+def _normalise_backward(
+    eps: float,
+    activation: str,
+    axis_name: str | None,
+    residuals: tuple[Array, ...],
+    cotangents: tuple[Array, Array, Array],
+) -> tuple[Array, Array, Array, None]:
+    x, scale, bias, mean, inverse = residuals
+    factor = scale * inverse
+
+    def parts() -> tuple[Array, Array]:
+        # Behind a barrier, so that each pass computes them for itself instead of storing them.
+        here, dy = lax.optimization_barrier((x, cotangents[0]))
+        centred = here - mean
+        return centred, jnp.where(passes(centred * factor + bias, activation), dy, 0)
+
+    centred, dz = parts()
+    sums = jnp.stack(channel_sums([dz, dz * centred]))
+    means = sums / (x.size // x.shape[-1])
+    means = means if axis_name is None else lax.pmean(means, axis_name)
+    centred, dz = parts()
+    dx = factor * (dz - means[0] - centred * (jnp.square(inverse) * means[1]))
+    return dx, sums[1] * inverse, sums[0], None
+
+
+normalise.defvjp(_normalise_forward, _normalise_backward)
 
 
 class BatchNorm(nn.Module):
@@ -47,33 +129,31 @@ class BatchNorm(nn.Module):
         train: bool,
         axis_name: str | None = None,
     ) -> Float[Array, "... channels"]:
-        """Normalises by the batch's statistics when `train`, else by the running ones."""
+        """Normalises by the batch's statistics when `train`, else by the running ones.
+
+        Computes in float32, or in float64 where x is.
+        """
         shape = (x.shape[-1],)
         scale = self.param("scale", nn.initializers.ones, shape)
         bias = self.param("bias", nn.initializers.zeros, shape)
         mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
         var = self.variable("batch_stats", "var", jnp.ones, shape)
-        used_mean, used_var = mean.value, var.value
-        if train and not self.is_initializing():
-            shift = lax.stop_gradient(mean.value).astype(jnp.promote_types(x.dtype, jnp.float32))
-            used_mean, used_var = batch_moments(x, shift, axis_name)
-            self._update(mean, var, used_mean, used_var, x, axis_name)
-        multiplier = scale * lax.rsqrt(used_var + self.eps)
-        y = x * multiplier + (bias - used_mean * multiplier)
-        return ACTIVATIONS[self.activation](y).astype(x.dtype)
+        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        if not train or self.is_initializing():
+            factor = scale * lax.rsqrt(var.value + self.eps)
+            y = activate(wide * factor + (bias - mean.value * factor), self.activation)
+            return y.astype(x.dtype)
+        wide, scale, bias = alike_varying(wide, scale, bias)
+        shift = lax.stop_gradient(mean.value).astype(wide.dtype)
+        y, batch_mean, batch_var = normalise(
+            wide, scale, bias, shift, self.eps, self.activation, axis_name
+        )
+        self._update(mean, batch_mean)
+        count = x.size // shape[0] * (1 if axis_name is None else lax.axis_size(axis_name))
+        self._update(var, batch_var * (count / max(count - 1, 1)))
+        return y.astype(x.dtype)
 
-    def _update(
-        self,
-        mean: nn.Variable,
-        var: nn.Variable,
-        batch_mean: Array,
-        batch_var: Array,
-        x: Array,
-        axis_name: str | None,
-    ) -> None:
-        """Moves the running statistics towards the batch's."""
-        count = x.size // x.shape[-1] * (1 if axis_name is None else jax.lax.axis_size(axis_name))
-        unbiased = batch_var * (count / max(count - 1, 1))
-        keep = self.momentum
-        mean.value = keep * mean.value + (1 - keep) * lax.stop_gradient(batch_mean)
-        var.value = keep * var.value + (1 - keep) * lax.stop_gradient(unbiased)
+    def _update(self, running: nn.Variable, batch: Array) -> None:
+        """Moves a running statistic towards the batch's."""
+        batch = lax.stop_gradient(batch).astype(running.value.dtype)
+        running.value = self.momentum * running.value + (1 - self.momentum) * batch

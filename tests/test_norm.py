@@ -1,0 +1,120 @@
+"""BatchNorm is PyTorch's, its hand-written gradient is right, and meshes do not change it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+from jax.sharding import AxisType, PartitionSpec
+
+from jaxft.models.norm import BatchNorm, activate
+
+EPS, MOMENTUM = 1e-3, 0.9
+ACTIVATIONS = ["none", "relu", "relu6"]
+
+
+@pytest.fixture(autouse=True)
+def _float64():
+    with jax.enable_x64(True):
+        yield
+
+
+def inputs(seed=0, batch=8):
+    """Images far from zero mean, parameters and statistics, in float64."""
+    rng = np.random.default_rng(seed)
+    x = jnp.asarray(rng.normal(2.0, 3.0, size=(batch, 3, 5, 4)))
+    params = {"scale": jnp.asarray(rng.normal(size=4)), "bias": jnp.asarray(rng.normal(size=4))}
+    stats = {"mean": jnp.asarray(rng.normal(size=4)), "var": jnp.asarray(rng.uniform(1, 2, 4))}
+    return x, params, stats
+
+
+def loss_of(y):
+    """A scalar that weighs every output differently."""
+    return jnp.sum(jnp.sin(y) * (1 + jnp.cos(jnp.arange(y[0].size).reshape(y.shape[1:]))))
+
+
+def run(x, params, stats, activation, train=True, axis_name=None):
+    """Output and updated statistics."""
+    layer = BatchNorm(EPS, MOMENTUM, activation)
+    variables = {"params": params, "batch_stats": stats}
+    y, new = layer.apply(variables, x, train, axis_name, mutable=["batch_stats"])
+    return y, new["batch_stats"]
+
+
+def plain(x, params, activation):
+    """The definition, left to automatic differentiation."""
+    mean, var = jnp.mean(x, (0, 1, 2)), jnp.var(x, (0, 1, 2))
+    z = (x - mean) / jnp.sqrt(var + EPS) * params["scale"] + params["bias"]
+    return activate(z, activation)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_output_and_gradient_are_the_definitions(activation):
+    x, params, stats = inputs()
+    ours = lambda x, p: loss_of(run(x, p, stats, activation)[0])  # noqa: E731
+    definition = lambda x, p: loss_of(plain(x, p, activation))  # noqa: E731
+    got = jax.jit(jax.value_and_grad(ours, (0, 1)))(x, params)
+    want = jax.jit(jax.value_and_grad(definition, (0, 1)))(x, params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10), got, want)
+
+
+def test_running_statistics_are_pytorchs():
+    x, params, stats = inputs()
+    _, new = run(x, params, stats, "none")
+    rows = np.asarray(x).reshape(-1, 4)
+    mean = MOMENTUM * stats["mean"] + (1 - MOMENTUM) * rows.mean(0)
+    var = MOMENTUM * stats["var"] + (1 - MOMENTUM) * rows.var(0, ddof=1)
+    np.testing.assert_allclose(new["mean"], mean, rtol=1e-12)
+    np.testing.assert_allclose(new["var"], var, rtol=1e-12)
+
+
+def test_inference_uses_the_running_statistics_and_keeps_them():
+    x, params, stats = inputs()
+    y, new = run(x, params, stats, "relu6", train=False)
+    z = (x - stats["mean"]) / jnp.sqrt(stats["var"] + EPS) * params["scale"] + params["bias"]
+    np.testing.assert_allclose(y, jnp.clip(z, 0, 6), rtol=1e-12)
+    assert all(np.array_equal(new[k], stats[k]) for k in stats)
+
+
+def test_a_far_mean_costs_no_digits_in_float32():
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(1000 + rng.normal(size=(64, 8, 8, 4)), jnp.float32)
+    ones = jnp.ones(4, jnp.float32)
+    stats = {"mean": 1000 * ones, "var": ones}
+    _, new = run(x, {"scale": ones, "bias": 0 * ones}, stats, "none")
+    want = 0.9 + 0.1 * np.asarray(x, np.float64).reshape(-1, 4).var(0, ddof=1)
+    np.testing.assert_allclose(new["var"], want, rtol=1e-5)
+
+
+@pytest.mark.parametrize("mark", [True, False], ids=["varying params", "unvarying params"])
+def test_one_and_four_devices_agree(mark):
+    x, params, stats = inputs()
+
+    def step(devices):
+        mesh = jax.make_mesh(
+            (devices,), ("data",), devices=jax.devices()[:devices], axis_types=(AxisType.Auto,)
+        )
+
+        def local(params, stats, x):
+            def loss(params, x):
+                y, new = run(x, params, stats, "relu6", axis_name="data")
+                return loss_of(y), new
+
+            marked = lax.pcast(params, "data", to="varying") if mark else params
+            (grads, dx), new = jax.grad(loss, (0, 1), has_aux=True)(marked, x)
+            return lax.psum(grads, "data") if mark else grads, dx, new
+
+        everywhere, split = PartitionSpec(), PartitionSpec("data")
+        # Unvarying out_specs under check_vma: the running statistics must come out replicated.
+        sharded = jax.shard_map(
+            local,
+            mesh=mesh,
+            in_specs=(everywhere, everywhere, split),
+            out_specs=(everywhere, split, everywhere),
+            check_vma=True,
+        )
+        return jax.jit(sharded)(params, stats, x)
+
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10), step(4), step(1)
+    )
