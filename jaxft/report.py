@@ -83,7 +83,11 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 def rewind_rows(path: Path, count: int) -> None:
     """Keep the first `count` rows, those that the checkpoint being resumed knows of."""
-    rows = read_rows(path)[:count]
+    write_rows(path, read_rows(path)[:count])
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Replace a JSON-lines file by one of these rows."""
     aside = path.with_name(f".{path.name}.new")
     aside.write_text("".join(json.dumps(row) + "\n" for row in rows))
     os.replace(aside, path)

@@ -76,7 +76,9 @@ def run_phases(
     report.rewind_rows(workdir / "metrics.jsonl", cursor.rows)
     if restored is not None:
         console.say(f"going on after {cursor.global_step} steps")
-    start = {"time": time.time(), "from_step": cursor.global_step}
+    starts = _starts_before(workdir, cursor.global_step)
+    start = {"time": time.time(), "from_step": cursor.global_step, "to_step": None}
+    report.write_rows(workdir / "starts.jsonl", [*starts, {**start, "ended_by": "interrupted"}])
     ended_by = "failed"
     try:
         while cursor.phase < len(materials.settings.phases):
@@ -95,13 +97,19 @@ def run_phases(
     finally:
         checkpoints.close()
         row = {**start, "to_step": cursor.global_step, "ended_by": ended_by}
-        report.append_row(workdir / "starts.jsonl", row)
+        report.write_rows(workdir / "starts.jsonl", [*starts, row])
         if ended_by in ("interrupted", "nonfinite"):
             _summarise(workdir, cursor, ended_by)
     summary = _summarise(workdir, cursor, ended_by)
     report.plot_losses(report.read_rows(workdir / "metrics.jsonl"), workdir / "losses.png")
     console.say(report.summary_text(summary, workdir))
     return summary
+
+
+def _starts_before(workdir: Path, reached: int) -> list[dict[str, Any]]:
+    """The rows of earlier starts; one that was killed got as far as its last checkpoint."""
+    rows = report.read_rows(workdir / "starts.jsonl")
+    return [{**row, "to_step": reached} if row["to_step"] is None else row for row in rows]
 
 
 def _summarise(workdir: Path, cursor: fit.Cursor, ended_by: str) -> dict[str, Any]:
