@@ -76,7 +76,8 @@ def augment(
     """A random view of every canvas, in 0..1, decided by its own key."""
     parameters = draw(keys, settings)
     view = warp(canvas, affine(parameters, canvas.shape[1], image_size), image_size)
-    return light(view, parameters.brightness, parameters.contrast)
+    lit = light(view, parameters.brightness, parameters.contrast)
+    return lit.astype(jnp.float32)
 
 
 def evaluate_view(
@@ -102,6 +103,9 @@ def draw(keys: Key[Array, "batch"], settings: Augmentation) -> Parameters:
     off leaves the others as they were.
     """
     uniform = jax.vmap(lambda key: jax.random.uniform(key, (10,), jnp.float32))(keys).T
+    # In float64 where that is enabled, up to the pixels: how float32 rounds depends on how many
+    # examples a device holds.
+    uniform = uniform.astype(float)
     signed = 2 * uniform - 1
     rotated = uniform[0] < settings.rotate_probability
     zoomed = uniform[2] < settings.zoom_probability
