@@ -118,14 +118,16 @@ Found = tuple[float | None, str]
 
 
 def valley(rates: Curve, losses: Curve, smoothed: Curve, settings: FinderSettings) -> Found:
-    """The middle of the longest valley: two thirds into the longest falling subsequence."""
+    """The middle of the longest valley, on the curve less its first tenth and last 5 points.
+
+    A valley is a falling subsequence of L points; it counts as the L steps before its last.
+    """
     skip = len(smoothed) // 10
     curve = smoothed[skip : len(smoothed) - 5]
-    length, start, _ = _longest_decreasing(curve)
+    length, last = _longest_decreasing(curve)
     if length < 3:
         return None, "the smoothed loss never falls"
-    index = skip + start + int(length / 3) + int(length / 6)
-    index = min(index, len(rates) - 1)
+    index = skip + last - length + int(length / 3) + int(length / 6)
     return float(rates[index]), f"middle of the longest valley, {length} falling points long"
 
 
@@ -196,16 +198,13 @@ RULES: dict[str, Callable[[Curve, Curve, Curve, FinderSettings], Found]] = {
 }
 
 
-def _longest_decreasing(values: Curve) -> tuple[int, int, int]:
-    """(length, first index, last index) of the longest strictly decreasing subsequence."""
+def _longest_decreasing(values: Curve) -> tuple[int, int]:
+    """(length, last index) of the longest strictly decreasing subsequence; the first such."""
     length = np.ones(len(values), int)
-    start = np.arange(len(values))
     for i in range(1, len(values)):
-        for j in range(i):
-            if values[i] < values[j] and length[i] < length[j] + 1:
-                length[i], start[i] = length[j] + 1, start[j]
+        length[i] += max(length[:i][values[:i] > values[i]], default=0)
     last = int(np.argmax(length))
-    return int(length[last]), int(start[last]), last
+    return int(length[last]), last
 
 
 def _line(x: Curve, y: Curve) -> tuple[float, float]:
