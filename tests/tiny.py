@@ -46,18 +46,23 @@ def model(
     dropout: tuple[float, ...] = (0.25, 0.5),
 ) -> Model:
     """A body of two blocks, one a layer group, and the usual head."""
-    body = Body(
-        Block(channels[0], stride), Block(channels[1], stride), channels[1], PREPROCESSING
-    )
+    body = Body(Block(channels[0], stride), Block(channels[1], stride), channels[1], PREPROCESSING)
     return Model("tiny", classes, body, Head(classes, hidden, dropout), "max_avg")
 
 
 def weights(net: Model, dtype: Any = np.float32) -> Weights:
-    """Random parameters, and statistics that are not the identity's, on the host."""
-    params, stats = jax.device_get(jax.jit(net.init)(jax.random.key(0)))
+    """Random parameters and positive statistics, on the host; nothing is compiled for it."""
     random = np.random.default_rng(0)
-    stats = jax.tree.map(lambda a: a + 0.2 * random.random(a.shape), stats)
-    return Weights(*jax.tree.map(lambda a: np.asarray(a, dtype), (dict(params), dict(stats))))
+
+    def parameter(leaf: Any) -> Any:
+        if leaf.ndim == 1:  # biases and BatchNorm's scale
+            return 0.5 + random.random(leaf.shape)
+        return random.normal(size=leaf.shape) * np.sqrt(2 / np.prod(leaf.shape[:-1]))
+
+    params, stats = jax.eval_shape(net.init, jax.random.key(0))
+    params = jax.tree.map(parameter, dict(params))
+    stats = jax.tree.map(lambda leaf: 0.2 + random.random(leaf.shape), dict(stats))
+    return Weights(*jax.tree.map(lambda a: np.asarray(a, dtype), (params, stats)))
 
 
 def phase(**changes: Any) -> Phase:
@@ -118,10 +123,10 @@ def train(
     *,
     devices: int = 1,
     steps: int = 1,
-    lr: float = 1.0,
+    lr: float | np.ndarray = 1.0,
     seed: int = 0,
 ) -> tuple[Weights, np.ndarray]:
-    """Weights after the first steps of a phase, and the steps' losses."""
+    """Weights after the first steps of a phase, and the steps' losses; `lr` one rate or many."""
     mesh = sharding.data_mesh(devices)
     state, frozen = sharding.replicate(step.start(a_spec, start), mesh)
     rates, seed_there = sharding.replicate((np.full(steps, lr, float), np.int32(seed)), mesh)

@@ -1,0 +1,263 @@
+"""The train step: what it costs, what it leaves alone, and that no mesh changes it."""
+
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+from jaxft import evaluate, sharding, step
+from jaxft.data import batches
+from jaxft.data.augment import PRESETS, augment
+from jaxft.errors import NonFiniteError
+from jaxft.step import TrainBatch
+
+NET = tiny.model()
+WEIGHTS = tiny.weights(NET)
+DATA = tiny.canvases()
+FULL = tiny.phase(groups=tiny.ALL_GROUPS)
+
+
+def _same(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def _differs(a, b):
+    return [not np.array_equal(x, y) for x, y in zip(*map(jax.tree.leaves, (a, b)), strict=True)]
+
+
+# Law 1: differentiate only what trains.
+
+
+def _cost(lowered):
+    compiled = lowered.compile()
+    return compiled.cost_analysis()["flops"], compiled.memory_analysis().temp_size_in_bytes
+
+
+def _step_cost(groups):
+    net = tiny.model((32, 64), stride=1)
+    spec = tiny.spec(net, tiny.phase(groups=groups), image_size=32, batch_size=32, examples=64)
+    mesh = sharding.data_mesh(1)
+    state, frozen = sharding.replicate(step.start(spec, tiny.weights(net)), mesh)
+    batch = sharding.split_batch(tiny.canvases(32, 32), mesh)
+    rates, seed = sharding.replicate((np.ones(2, np.float32), np.int32(0)), mesh)
+    return _cost(step.make_step(spec, mesh).lower(state, frozen, batch, rates, seed))
+
+
+@cache
+def _forward_cost():
+    """Augmentation, body and head in inference."""
+    net = tiny.model((32, 64), stride=1)
+
+    @jax.jit
+    def forward(weights, canvas):
+        keys = batches.example_keys(batches.epoch_key(0, 1, 0), jnp.arange(32))
+        view = augment(canvas, keys, PRESETS["side_on"], 32)
+        view = step.network_input(view, net.preprocessing, jnp.float32)
+        return net.classify(*weights, net.features(*weights, view)[0])[0]
+
+    return _cost(forward.lower(tiny.weights(net), tiny.canvases(32, 32).inputs))
+
+
+def test_a_head_step_costs_little_more_than_inference():
+    (flops, memory), (forward_flops, forward_memory) = _step_cost({"head": 1.0}), _forward_cost()
+    assert flops <= 1.2 * forward_flops
+    assert memory <= 1.2 * forward_memory
+
+
+def test_the_measure_sees_gradients_of_all_groups():
+    (flops, memory), (forward_flops, forward_memory) = _step_cost(tiny.ALL_GROUPS), _forward_cost()
+    assert flops > 2 * forward_flops
+    assert memory > 1.2 * forward_memory
+
+
+# Law 2: frozen means frozen.
+
+
+@pytest.mark.parametrize("groups", [{"head": 1.0}, {"late": 0.5, "head": 1.0}, {"early": 1.0}])
+def test_what_does_not_train_stays_bit_identical(groups):
+    after, _ = tiny.train(tiny.spec(NET, tiny.phase(groups=groups)), WEIGHTS, DATA, steps=3)
+    for before, now in zip(WEIGHTS, after, strict=True):
+        for group in before:
+            if group in groups:
+                assert all(_differs(before[group], now[group]))
+            else:
+                _same(before[group], now[group])
+
+
+def test_the_train_state_holds_nothing_of_frozen_groups():
+    state, frozen = step.start(tiny.spec(NET, tiny.phase()), WEIGHTS)
+    assert set(state.params) == set(state.batch_stats) == {"head"}
+    assert set(frozen.params) == set(frozen.batch_stats) == {"early", "late"}
+
+
+def test_frozen_batchnorm_of_a_training_body_keeps_its_statistics():
+    phase = tiny.phase(groups=tiny.ALL_GROUPS, bn="frozen")
+    after, _ = tiny.train(tiny.spec(NET, phase), WEIGHTS, DATA, steps=2)
+    for group in ("early", "late"):
+        _same(WEIGHTS.batch_stats[group], after.batch_stats[group])
+        assert all(_differs(WEIGHTS.params[group], after.params[group]))
+    assert all(_differs(WEIGHTS.batch_stats["head"], after.batch_stats["head"]))
+
+
+# Laws 3 and 4: randomness belongs to the example; any mesh gives the same run.
+
+
+FIRST_ONLY = np.array([1.0, 0, 0, 0])
+
+
+@cache
+def _first_gradient(devices, dtype):
+    """-> (the first step's gradient, parameters and statistics after four steps, losses).
+
+    At rate 1 without momentum the first step moves by the gradient itself; the others, of an
+    epoch more, move the statistics only.
+    """
+    with jax.enable_x64(dtype == "float64"):
+        start = tiny.weights(NET, dtype)
+        after, losses = tiny.train(
+            tiny.spec(NET, FULL), start, DATA, devices=devices, steps=4, lr=FIRST_ONLY
+        )
+    return jax.tree.map(np.subtract, start.params, after.params), after.batch_stats, losses
+
+
+@pytest.mark.parametrize("devices", [2, 4, 8])
+def test_in_64_bits_any_mesh_gives_the_same_gradients_losses_and_statistics(devices):
+    gradients, stats, losses = _first_gradient(1, "float64")
+    gradients_there, stats_there, losses_there = _first_gradient(devices, "float64")
+    assert losses.dtype == np.float64 and len(set(losses)) == 4
+    assert _norm(gradients) > 0.1
+    np.testing.assert_allclose(losses_there, losses, rtol=1e-9)
+    assert _close(gradients, gradients_there, 1e-9)
+    assert _close(stats, stats_there, 1e-9)
+
+
+def _norm(tree):
+    return np.sqrt(sum(float(np.sum(np.square(leaf))) for leaf in jax.tree.leaves(tree)))
+
+
+def _close(a, b, share):
+    """Trees agree to a share of their norm. (A bias before a BatchNorm has a gradient of 0.)"""
+    return _norm(jax.tree.map(np.subtract, a, b)) <= share * _norm(a)
+
+
+def test_in_32_bits_the_first_gradient_agrees_to_1e_5():
+    one, many = (_first_gradient(devices, "float32")[0] for devices in (1, 4))
+    for group in one:
+        assert _close(one[group], many[group], 1e-5)
+
+
+def test_seed_and_epoch_each_change_what_is_random():
+    spec = tiny.spec(NET, FULL, examples=8)
+    same_order = TrainBatch(np.repeat(DATA.inputs[:1], 8, 0), np.repeat(DATA.label[:1], 8))
+    # At rate 0 nothing but the keys tells the steps apart; each is an epoch of its own.
+    losses = tiny.train(spec, WEIGHTS, same_order, steps=3, lr=0.0)[1]
+    again = tiny.train(spec, WEIGHTS, same_order, steps=3, lr=0.0)[1]
+    other_seed = tiny.train(spec, WEIGHTS, same_order, steps=3, lr=0.0, seed=1)[1]
+    np.testing.assert_array_equal(losses, again)
+    assert len({*losses, *other_seed}) == 6
+
+
+# Law 6: cached equals uncached.
+
+
+def _cached(spec, devices, steps):
+    """Head training on features that the frozen body gives the evaluation view."""
+    mesh = sharding.data_mesh(devices)
+    forward = evaluate.make_forward(NET, PRESETS["none"], 16, mesh)
+    placed = sharding.replicate(WEIGHTS, mesh)
+    split = tiny.split(DATA, "train")
+    source = batches.eval_batches(tiny.images(split), split.labels, batch_size=8, canvas=18)
+    features = evaluate.extract(forward, placed, source, mesh)
+    state, frozen = sharding.replicate(step.start(spec, WEIGHTS), mesh)
+    rates, seed = sharding.replicate((np.full(steps, 0.3, np.float32), np.int32(0)), mesh)
+    held, labels = sharding.replicate((features, DATA.label), mesh)
+    losses = []
+    for _ in range(steps // spec.steps_per_epoch):
+        epoch = step.make_epoch(spec, mesh, spec.steps_per_epoch)
+        state, some = epoch(state, frozen, held, labels, rates, seed)
+        losses.extend(np.asarray(some))
+    return sharding.fetch(step.finish(state, frozen)), losses
+
+
+@pytest.mark.parametrize("devices", [1, 4])
+def test_head_training_on_cached_features_equals_training_through_the_body(devices):
+    cached = tiny.spec(NET, tiny.phase(inputs="cached"), preset="none")
+    through = tiny.spec(NET, tiny.phase(), preset="none")
+    # Two epochs of two steps: the remainder of four examples is dropped, another one in each.
+    after, losses = _cached(cached, devices, 4)
+    expected, expected_losses = tiny.train(through, WEIGHTS, DATA, steps=4, lr=0.3)
+    np.testing.assert_allclose(losses, expected_losses, rtol=1e-4)
+    moved = jax.tree.map(np.subtract, expected.params["head"], WEIGHTS.params["head"])
+    assert _norm(moved) > 0.1
+    assert _close(expected.params["head"], after.params["head"], 1e-4)
+    assert _close(expected.batch_stats["head"], after.batch_stats["head"], 1e-4)
+
+
+def test_the_remainder_of_an_epoch_is_dropped():
+    assert tiny.spec(NET, FULL, batch_size=8, examples=23).steps_per_epoch == 2
+    assert tiny.spec(NET, FULL, batch_size=8, examples=24).steps_per_epoch == 3
+
+
+# Law 8: the loop never waits.
+
+
+def _run(sink, monkeypatch, steps=4):
+    """run_steps with a step that notes when it is dispatched; -> (events, state, done)."""
+    events = []
+    numbers = [jax.device_put(np.float32(n)) for n in range(10)]
+    compiled = jax.jit(jnp.negative)
+
+    def fake_step(state, frozen, batch, rates, seed):
+        with pytest.raises(Exception, match=r"[Dd]isallowed host-to-device"):
+            compiled(np.ones(1, np.float32))
+        events.append(f"dispatch {state}")
+        return state + 1, numbers[state]
+
+    fetch = jax.device_get
+
+    def recording_fetch(value):
+        events.append(f"fetch {int(fetch(value))}")
+        return fetch(value)
+
+    def recording_sink(number, loss):
+        assert number == loss
+        return sink(number)
+
+    monkeypatch.setattr(jax, "device_get", recording_fetch)
+    state, done = step.run_steps(
+        fake_step, 0, None, iter(range(10)), None, None, steps, recording_sink
+    )
+    return events, state, done
+
+
+def test_the_next_step_is_dispatched_before_a_loss_is_fetched(monkeypatch):
+    seen = []
+    events, state, done = _run(lambda n: seen.append(n) or True, monkeypatch)
+    order = "d0 d1 f0 d2 f1 d3 f2 f3"
+    words = {"d": "dispatch", "f": "fetch"}
+    assert events == [f"{words[event[0]]} {event[1]}" for event in order.split()]
+    assert seen == [0, 1, 2, 3]
+    assert state == done == 4
+
+
+def test_a_sink_stops_the_loop_and_the_step_under_way_is_kept(monkeypatch):
+    seen = []
+    events, state, done = _run(lambda n: seen.append(n) or n < 1, monkeypatch)
+    assert seen == [0, 1, 2]
+    assert state == done == 3
+    assert events[-1] == "fetch 2"
+
+
+def test_a_loss_that_is_no_number_raises():
+    step.demand_finite(3, 1e30)
+    for loss in (np.nan, np.inf, -np.inf):
+        with pytest.raises(NonFiniteError, match=r"(nan|inf) at step 3"):
+            step.demand_finite(3, loss)
+
+
+def test_an_overflowing_run_gives_a_loss_that_is_not_finite():
+    _, losses = tiny.train(tiny.spec(NET, FULL), WEIGHTS, DATA, steps=3, lr=1e38)
+    assert np.isfinite(losses[0]) and not np.isfinite(losses[-1])
