@@ -1,0 +1,46 @@
+"""Who may import what: frameworks stay in their rooms."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FILES = sorted([*ROOT.glob("jaxft/**/*.py"), *ROOT.glob("configs/*.py")])
+NAMES = [file.relative_to(ROOT).as_posix() for file in FILES]
+ROOMS = {
+    "flax": ("jaxft/models/",),
+    "absl": ("jaxft/main.py", "jaxft/recipe.py", "configs/"),
+    "ml_collections": ("jaxft/main.py", "jaxft/recipe.py", "configs/"),
+    "orbax": ("jaxft/checkpoint.py",),
+    "torch": (),
+    "torchvision": (),
+    "tensorflow": (),
+}
+
+
+def imported(source: str) -> set[str]:
+    """Top-level packages that a source imports anywhere, also inside functions."""
+    names = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names.append(node.module or "")
+    return {name.split(".")[0] for name in names}
+
+
+def test_the_measure_sees_every_form_of_import():
+    source = "import torch.nn as t\ndef f():\n    from flax import linen\nfrom . import orbax\n"
+    assert imported(source) == {"torch", "flax"}
+
+
+@pytest.mark.parametrize("package", ROOMS)
+def test_a_package_is_imported_only_in_its_rooms(package):
+    assert len(FILES) > 20
+    using = [
+        name
+        for name, file in zip(NAMES, FILES, strict=True)
+        if package in imported(file.read_text()) and not name.startswith(ROOMS[package])
+    ]
+    assert using == []
