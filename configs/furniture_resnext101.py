@@ -1,8 +1,9 @@
 """180,000 furniture photos in 128 classes with ResNeXt-101 64x4d: the recipe's own example.
 
 Data: a folder per class under photos/train and photos/valid (iMaterialist Furniture 2018, whose
-training classes are skewed and validation classes balanced). Not measured yet: the recipe's
-authors reached about 0.85 to 0.87 top-1 with bodies of this size; put your own figure here.
+training classes are skewed and validation classes balanced).
+Expected: not measured yet; the recipe's authors reached about 0.85 to 0.87 top-1 with bodies of
+this size. Put your own figure here.
 Weights: torchvision's resnext101_64x4d-173b62eb.pth (IMAGENET1K_V1), or timm's
 resnext101_64x4d.tv_in1k as model.safetensors.
 Command, on a TPU v5e-8 or a GPU of 40 GB and more:
