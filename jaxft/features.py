@@ -68,7 +68,7 @@ def cached(
         features = np.load(array_file, allow_pickle=False)
         if json.loads(note_file.read_text())["sha256"] == _sha256(features):
             return features, True
-    except (OSError, ValueError, KeyError):
+    except Exception:  # what a damaged header or note raises is anybody's guess
         pass
     features = np.ascontiguousarray(compute())
     try:
@@ -82,7 +82,10 @@ def cached(
 
 
 def _sha256(array: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
+    """Of the dtype, the byte order in it, the shape and the numbers."""
+    total = hashlib.sha256(f"{array.dtype.str} {array.shape}\n".encode())
+    total.update(np.ascontiguousarray(array).data)
+    return total.hexdigest()
 
 
 def _replace(path: Path, write: Callable[[Any], Any]) -> None:
