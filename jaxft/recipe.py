@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import math
 import types
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext, suppress
@@ -180,6 +181,8 @@ def _type_errors(wanted: Any, value: Any, path: str) -> Iterator[str]:
     elif not _is_a(wanted, value):
         names = " or ".join(kind.__name__ for kind in _kinds(wanted))
         yield f"{path} is {value!r}; it should be of type {names}"
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield f"{path} is {value}; it should be a finite number"
 
 
 def _kinds(wanted: Any) -> tuple[type, ...]:
