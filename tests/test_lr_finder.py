@@ -1,0 +1,244 @@
+"""The range test's rules on hand-made curves, when it stops, and that it changes nothing."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+
+from jaxft import fit, lr_finder, sharding, step
+from jaxft.errors import UserError
+from jaxft.lr_finder import RULES, FinderSettings
+
+GOLDEN = json.loads((Path(__file__).parent / "data" / "schedules.json").read_text())
+SETTINGS = FinderSettings()
+RATES = lr_finder.sweep(SETTINGS)
+# Flat, falling over points 30 to 69, flat at the bottom, rising from point 85.
+CURVE = np.interp(np.arange(100), [0, 30, 70, 85, 99], [3, 3, 1, 1, 1.8])
+
+
+def _rule(name, losses, smoothed=None, settings=SETTINGS):
+    """(rate or None, reason) of a rule on a curve that needs no smoothing."""
+    smoothed = losses if smoothed is None else smoothed
+    return RULES[name](RATES[: len(losses)], losses, smoothed, settings)
+
+
+def test_the_sweep_goes_from_lo_to_hi():
+    assert len(RATES) == 100
+    np.testing.assert_allclose(RATES[[0, -1]], [1e-7, 10])
+
+
+def test_smoothing_is_corrected_for_its_start_at_zero():
+    np.testing.assert_allclose(lr_finder.smooth(np.full(50, 2.5), 0.98), 2.5)
+    by_hand = [4, (0.5 * 0.5 * 4 + 0.5 * 1) / 0.75, (0.125 * 4 + 0.25 * 1 + 0.5 * 2) / 0.875]
+    np.testing.assert_allclose(lr_finder.smooth(np.array([4.0, 1.0, 2.0]), 0.5), by_hand)
+
+
+# When it stops. beta = 0: the smoothed losses are the raw ones.
+
+RAW = replace(SETTINGS, beta=0.0)
+
+
+def test_it_stops_above_four_times_the_best():
+    losses = np.array([1.0] * 12 + [3.9, 4.1, 1.0])
+    assert lr_finder.stop_at(losses[:13], RAW) is None
+    assert lr_finder.stop_at(losses[:14], RAW) == 13
+    assert lr_finder.stop_at(losses, RAW) == 13
+
+
+def test_the_best_counts_only_after_ten_steps():
+    assert lr_finder.stop_at(np.array([0.1, *[3.0] * 20]), RAW) is None
+    assert lr_finder.stop_at(np.array([3.0] * 10 + [0.1] + [3.0]), RAW) == 11
+    assert lr_finder.stop_at(np.array([3.0] * 9 + [0.1] + [3.0] * 9), RAW) is None
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_it_stops_at_a_loss_that_is_not_finite(bad):
+    assert lr_finder.stop_at(np.array([1.0] * 5 + [bad, 1.0]), SETTINGS) == 5
+    assert lr_finder.stop_at(np.array([bad]), SETTINGS) == 0
+
+
+# The rules.
+
+
+@pytest.mark.parametrize("golden", GOLDEN["valley"])
+def test_valley_chooses_what_fastai_chooses(golden):
+    """fastai's function got the curve less its first tenth and last five points."""
+    curve = np.array(golden["curve"])
+    assert _rule("valley", curve)[0] == RATES[golden["index"]]
+
+
+def test_valley_by_hand():
+    # Points 30 to 70 fall (41 of them): s = 70 - 41, and a third and a sixth of 41 on.
+    assert _rule("valley", CURVE)[0] == RATES[29 + 13 + 6]
+    # What falls in the first tenth or the last five points is not looked at.
+    hidden = np.interp(np.arange(100), [0, 9, 40, 60, 94, 95, 99], [9, 5, 5, 4, 4, 0.4, 0.0])
+    assert _rule("valley", hidden)[0] == RATES[60 - 21 + 7 + 3]
+
+
+def test_valley_of_a_curve_that_only_rises_is_none():
+    assert _rule("valley", np.arange(100.0))[0] is None
+
+
+def test_minimum_is_a_tenth_of_the_rate_at_the_least_smoothed_loss():
+    smoothed = CURVE.copy()
+    smoothed[77] = 0.5
+    assert _rule("minimum", CURVE, smoothed)[0] == pytest.approx(RATES[77] / 10)
+    assert _rule("minimum", np.arange(100.0))[0] is None
+
+
+def test_steep_is_where_the_smoothed_loss_falls_fastest():
+    dip = CURVE - 3 / (1 + np.exp(-(np.arange(100) - 52)))
+    assert _rule("steep", CURVE, dip)[0] == RATES[52]
+    assert _rule("steep", np.arange(100.0))[0] is None
+
+
+def test_slide_stops_where_the_slopes_fifteen_points_apart_agree():
+    # Slopes: 0 to point 60, then growing by 0.1 a point.
+    x = np.arange(100.0)
+    curve = 5 + 0.05 * np.maximum(x - 60, 0) ** 2
+    slopes = np.gradient(curve)
+    lr, _ = _rule("slide", curve)
+    left = int(np.flatnonzero(lr == RATES)[0])
+    assert abs(slopes[left] - slopes[left + 15]) <= 0.005
+    assert all(abs(slopes[i] - slopes[i + 15]) > 0.005 for i in range(left + 1, 85))
+    assert _rule("slide", x**2)[0] is None
+
+
+def test_still_improving_is_the_highest_rate_of_a_clear_fall():
+    noise = 0.02 * np.random.RandomState(0).standard_normal(100)
+    wide = replace(SETTINGS, window_fraction=0.1)
+    lr, reason = _rule("still_improving", CURVE + noise, settings=wide)
+    # `minimum` of this curve lies beyond the fall, so that the fall itself decides or its bound.
+    ceiling, _ = _rule("minimum", CURVE + noise)
+    assert lr is not None and lr <= ceiling
+    assert RATES[30] < lr < RATES[75]
+    assert "still falling" in reason
+
+
+def test_still_improving_reads_the_raw_losses_not_the_smoothed():
+    flat = np.full(100, 2.3)
+    assert _rule("still_improving", flat, CURVE)[0] is None
+
+
+def test_still_improving_is_never_above_minimum():
+    falling = np.linspace(3, 1, 100)
+    smoothed = np.abs(np.arange(100) - 60) / 60
+    lr, _ = _rule("still_improving", falling, smoothed)
+    assert lr == max(rate for rate in RATES if rate <= RATES[60] / 10)
+
+
+def test_still_improving_asks_for_k_standard_errors():
+    noise = 0.5 * np.random.RandomState(1).standard_normal(100)
+    strict = replace(SETTINGS, k=6.0)
+    assert _rule("still_improving", CURVE + noise)[0] is not None
+    assert _rule("still_improving", CURVE + noise, settings=strict)[0] is None
+
+
+def test_noise_around_a_loss_that_never_changes_gives_no_rate_at_a_strict_k():
+    strict = replace(SETTINGS, k=5.0)
+    for seed in range(20):
+        noise = np.random.RandomState(seed).standard_normal(100)
+        assert _rule("still_improving", 3 + 0.1 * noise, settings=strict)[0] is None
+
+
+def test_a_dip_of_the_first_rates_is_not_the_loss_still_improving():
+    # A chance run of falling losses high above the plateau's start.
+    losses = np.full(100, 2.0)
+    losses[:14] = 1.5
+    losses[40:54] = np.linspace(2.6, 2.2, 14)
+    assert "still falling" not in _rule("still_improving", losses)[1]
+
+
+def test_where_the_loss_rises_before_it_falls_the_rate_is_a_tenth_of_that():
+    losses = np.where(np.arange(100) < 60, 0.1, 0.1 + (np.arange(100) - 59) * 0.1)
+    lr, reason = _rule("still_improving", losses)
+    assert RATES[50] / 10 < lr < RATES[62] / 10
+    assert "rises" in reason
+
+
+def test_losses_that_are_all_the_same_give_no_rate():
+    flat = np.full(100, 2.3)
+    for name in ("still_improving", "valley", "minimum"):
+        assert _rule(name, flat)[0] is None
+
+
+# Choosing.
+
+
+def test_choose_reports_every_rule_and_takes_the_one_asked_for():
+    for name in RULES:
+        curve = lr_finder.choose(RATES, CURVE, replace(SETTINGS, rule=name))
+        assert set(curve.rules) == set(RULES)
+        assert (curve.rule, curve.lr) == (name, curve.rules[name][0])
+        assert curve.reason == curve.rules[name][1]
+
+
+def test_where_the_rule_finds_none_the_next_one_that_does_is_taken_and_said():
+    settings = replace(SETTINGS, k=math.inf)
+    curve = lr_finder.choose(RATES, CURVE, settings)
+    assert curve.rule == "minimum"
+    assert curve.reason.startswith("still_improving found none; a tenth of ")
+
+
+def test_choose_uses_the_curve_up_to_where_it_stops():
+    losses = np.append(CURVE[:80], [np.nan] * 20)
+    curve = lr_finder.choose(RATES, losses, SETTINGS)
+    assert len(curve.rates) == len(curve.losses) == len(curve.smoothed) == 80
+
+
+def test_a_curve_too_short_says_what_to_change():
+    with pytest.raises(ValueError, match=r"diverged after 3 steps.*lower config.finder.lo"):
+        lr_finder.choose(RATES, np.append([2.0] * 3, np.nan), SETTINGS)
+
+
+def test_a_loss_that_only_rises_gives_no_rate():
+    rising = 1 + np.arange(100.0) ** 2 / 100  # too steep at its right end for `slide` too
+    with pytest.raises(ValueError, match="never fell"):
+        lr_finder.choose(RATES, rising, replace(RAW, k=math.inf, stop_factor=1e9))
+
+
+# Law 5: the range test changes nothing. The same runner serves it and the fit.
+
+
+@pytest.mark.parametrize("source", ["augmented", "cached"])
+def test_a_fit_is_bit_identical_with_and_without_a_range_test_before_it(tmp_path, source):
+    phase = tiny.phase(lr="find", inputs=source)
+    materials = tiny.materials(tmp_path, phases=(phase,))
+    finder = replace(materials.settings.finder, steps=20, lo=1e-3)
+    materials = materials._replace(settings=replace(materials.settings, finder=finder))
+    spec = fit.make_spec(materials, 0)
+    start = sharding.replicate(tiny.weights(materials.model), materials.mesh)
+    runner = fit.make_runner(spec, materials, start)
+
+    def trained():
+        losses = []
+        state, frozen = step.start(spec, start)
+        state = sharding.replicate(state, materials.mesh)
+        table = fit.rates_table(spec, materials, np.full(5, 0.1))
+        seed = fit.seed_of(materials)
+        sink = lambda _, loss: losses.append(loss) or True  # noqa: E731
+        state, done, _ = runner(state, frozen, table, seed, 0, 5, sink)
+        assert done == 5
+        return losses, sharding.fetch(step.finish(state, frozen))
+
+    losses, weights = trained()
+    first = fit.range_test(spec, materials, runner, start)
+    second = fit.range_test(spec, materials, runner, start)
+    np.testing.assert_array_equal(first.losses, second.losses)
+    losses_after, weights_after = trained()
+    assert losses == losses_after
+    for group in weights.params:
+        for tree, tree_after in zip(weights, weights_after, strict=True):
+            assert str(tree[group]) == str(tree_after[group])
+
+
+def test_a_range_test_that_fails_names_its_phase(tmp_path):
+    materials = tiny.materials(tmp_path, phases=(tiny.phase(name="heads", lr="find"),))
+    runner = lambda *args: [args[-1](n, 2.0 if n < 5 else np.nan) for n in range(6)]  # noqa: E731
+    start = tiny.weights(materials.model)
+    with pytest.raises(UserError, match="'heads'"):
+        fit.range_test(fit.make_spec(materials, 0), materials, runner, start)
