@@ -1,0 +1,184 @@
+"""Configs are read whole: every mistake at once, and every shipped card."""
+
+import importlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+
+from jaxft import recipe
+from jaxft.configs import base
+from jaxft.errors import UserError
+
+CARDS = sorted(
+    file.stem for file in Path(__file__).parent.parent.glob("configs/*.py") if file.stem[0] != "_"
+)
+
+
+def _plain():
+    return recipe.as_dict(base.get_config())
+
+
+def _offenders(plain):
+    with pytest.raises(UserError) as caught:
+        recipe.from_dict(plain)
+    for offender in caught.value.offenders:
+        assert offender in str(caught.value)
+    return caught.value.offenders
+
+
+def _assert_listed(offenders, *starts):
+    """Each start stands for one offender, and no offender is left over."""
+    for start in starts:
+        assert any(offender.startswith(start) for offender in offenders), (start, offenders)
+    assert len(offenders) == len(starts), offenders
+
+
+@pytest.mark.parametrize("card", CARDS)
+def test_every_shipped_card_reads(card):
+    config = importlib.import_module(f"jaxft.configs.{card}").get_config()
+    settings = recipe.read(config)
+    assert settings.phases
+    assert settings == recipe.from_dict(recipe.as_dict(config))
+
+
+def test_the_quickstart_is_the_eight_steps():
+    from jaxft.configs import quickstart
+
+    cached, augmented, full = recipe.read(quickstart.get_config()).phases
+    assert (cached.inputs, cached.lr, dict(cached.groups)) == ("cached", "find", {"head": 1.0})
+    assert (augmented.inputs, augmented.lr, augmented.trains_body) == (
+        "augmented",
+        "previous",
+        False,
+    )
+    assert augmented.cycle_lengths == (1, 1, 1)
+    assert list(full.groups) == ["early", "late", "head"]
+    assert full.lr == "find" and full.until_overfit and full.cycle_lengths == (1, 2, 4)
+
+
+def test_every_mistake_in_the_shape_of_a_config_is_listed_at_once():
+    plain = _plain()
+    plain["sead"] = 1
+    plain["data"]["imagesize"] = 64
+    del plain["data"]["image_size"]
+    plain["data"]["batch_size"] = "64"
+    plain["data"]["skip_bad"] = 1
+    plain["model"]["pooling"] = "max"
+    plain["model"]["hidden"] = 512
+    plain["overfit"] = 2.0
+    plain["phases"][0]["groups"] = {"head": "1", "neck": 1.0, "late": -1.0}
+    plain["phases"][2]["epochs"] = 1.5
+    del plain["phases"][1]["bn"]
+    offenders = _offenders(plain)
+    expected = [
+        "config.sead is no key; did you mean seed? known: seed, ",
+        "config.data.imagesize is no key; did you mean image_size?",
+        "config.data.image_size is missing",
+        "config.data.batch_size is '64'; it should be of type int",
+        "config.data.skip_bad is 1; it should be of type bool",
+        "config.model.pooling is 'max'; it should be one of: max_avg, avg",
+        "config.model.hidden is 512; it should be a tuple",
+        "config.overfit is 2.0; it should be a section",
+        "config.phases[0].groups.head is '1'; it should be a number",
+        "config.phases[0].groups.neck is no layer group; the layer groups are: early, late, head",
+        "config.phases[0].groups.late is -1.0; it should be 0 (frozen) or more",
+        "config.phases[1].bn is missing",
+        "config.phases[2].epochs is 1.5; it should be of type int",
+    ]
+    _assert_listed(offenders, *expected)
+
+
+def test_every_value_that_makes_no_sense_is_listed_at_once():
+    plain = _plain()
+    plain["seed"] = -1
+    plain["data"].update(image_size=8, batch_size=1, valid_fraction=1.0)
+    plain["model"].update(name="resnet19", weights="imagnet", dropout=[0.5, 1.0, 0.1])
+    plain["optimizer"]["name"] = "lion"
+    plain["finder"].update(rule="flat", lo=1.0, hi=0.1)
+    first, second, third = plain["phases"]
+    first.update(lr="previous", groups={"late": 1.0, "head": 1.0})
+    second.update(lr="seek", cycles="forever", groups={"early": 0, "late": 0.0, "head": 0.0})
+    third.update(lr=0.0, cycle_mult=0, warmup_steps=-1, name=second["name"])
+    expected = [
+        "config.seed should be",
+        "config.data.image_size should be 32 or more",
+        "config.data.batch_size should be 2 or more",
+        "config.data.valid_fraction should be between 0 and 1",
+        "config.model.name is 'resnet19'; known: efficientnet_lite0, ",
+        "config.model.weights is 'imagnet'",
+        "config.model.dropout has 3 rates; it should have one more than config.model.hidden (1)",
+        "config.model.dropout: every rate",
+        "config.optimizer.name is 'lion'; known: sgd, adamw",
+        "config.finder.rule is 'flat'; known: still_improving, ",
+        "config.finder: 0 < lo < hi",
+        "config.phases: two phases are named 'head_augmented'",
+        "config.phases[0].inputs is cached, which can train the head only, not late, head",
+        "config.phases[0].lr is 'previous', but no phase comes before it",
+        "config.phases[1].groups: every group is frozen",
+        "config.phases[1].lr is 'seek'",
+        "config.phases[1].cycles is 'forever'; it should be a number or 'until_overfit'",
+        "config.phases[2].lr is 0.0; it should be more than 0",
+        "config.phases[2].cycle_mult is 0; it should be 1 or more",
+        "config.phases[2].warmup_steps is -1",
+    ]
+    _assert_listed(_offenders(plain), *expected)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), 0, -0.1, True, None])
+def test_a_learning_rate_is_a_number_above_zero(bad):
+    plain = _plain()
+    plain["phases"][0]["lr"] = bad
+    assert any("config.phases[0].lr" in offender for offender in _offenders(plain))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_numbers_are_finite(bad):
+    plain = _plain()
+    plain["optimizer"]["weight_decay"] = plain["finder"]["k"] = bad
+    starts = [f"config.{key} is {bad}" for key in ("optimizer.weight_decay", "finder.k")]
+    _assert_listed(_offenders(plain), *starts)
+
+
+def test_a_recipe_without_phases_is_a_mistake():
+    _assert_listed(_offenders({**_plain(), "phases": []}), "config.phases should have a phase")
+
+
+def test_frozen_groups_are_left_out_and_the_others_come_in_order():
+    plain = _plain()
+    plain["phases"][2]["groups"] = {"head": 1, "late": 0, "early": 0.5}
+    groups = recipe.from_dict(plain).phases[2].groups
+    assert list(groups.items()) == [("early", 0.5), ("head", 1.0)]
+
+
+def test_cycles_of_each_schedule():
+    growing = {"schedule": "sgdr", "cycle_epochs": 1, "cycle_mult": 2}
+    assert tiny.phase(cycles=3, **growing).cycle_lengths == (1, 2, 4)
+    assert tiny.phase(cycles="until_overfit", max_cycles=2, **growing).cycle_lengths == (1, 2)
+    assert tiny.phase(schedule="constant", epochs=5, cycles=3).cycle_lengths == (5,)
+    assert not tiny.phase(cycles="until_overfit").until_overfit
+
+
+def test_rates_restart_at_the_peak_per_step():
+    phase = tiny.phase(schedule="sgdr", cycles=3, cycle_epochs=1, cycle_mult=2)
+    rates = phase.rates(0.4, 10)(np.arange(70))
+    np.testing.assert_allclose(rates[[0, 10, 30]], 0.4)
+    np.testing.assert_allclose(rates[[5, 20, 50]], 0.2)
+    assert np.flatnonzero(np.diff(rates) > 0).tolist() == [9, 29]
+
+
+@pytest.mark.parametrize("schedule", ["sgdr", "constant", "one_cycle"])
+def test_a_warm_up_comes_before_the_schedule_and_later_cycles_start_on_time(schedule):
+    phase = tiny.phase(schedule=schedule, epochs=2, cycles=2, warmup_steps=4)
+    plain = tiny.phase(schedule=schedule, epochs=2, cycles=2)
+    rates = phase.rates(0.5, 10)(np.arange(20))
+    first = plain.rates(0.5, 10)(0)
+    np.testing.assert_allclose(rates[:5], first * np.arange(1, 6) / 5)
+    if schedule == "sgdr":
+        np.testing.assert_allclose(rates[[4, 7, 10]], [0.5, 0.25, 0.5])
+
+
+def test_one_cycle_rises_and_falls_over_the_whole_phase():
+    rates = tiny.phase(schedule="one_cycle", epochs=4).rates(1.0, 10)(np.arange(40))
+    assert rates.argmax() == 10 and rates[0] == pytest.approx(1 / 25) and rates[-1] < 0.01
