@@ -1,0 +1,145 @@
+"""Killed anywhere, a run goes on by the same command and ends as if nothing had happened."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jaxft import checkpoint
+
+HERE = Path(__file__).parent
+KEYS = ("phase", "cycle", "epoch", "step", "global_step", "trn_loss", "val_loss", "accuracy", "lr")
+KILLED = -9
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory, drawn):
+    """Runs `jaxft train` on the workdir `name` in a process of its own, told where to die."""
+    root = tmp_path_factory.mktemp("faults")
+    environment = {
+        **os.environ,
+        "XDG_CACHE_HOME": str(root / "cache"),
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=1",
+    }
+
+    def run(place, name, *overrides):
+        command = [
+            sys.executable,
+            str(HERE / "tiny_main.py"),
+            place,
+            "train",
+            f"--config={HERE / 'tiny_config.py'}:{drawn}",
+            f"--workdir={root / name}",
+            *overrides,
+        ]
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=300, check=False
+        )
+        return root / name, done
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def untouched(start):
+    """The workdir of a run that nothing happened to."""
+    workdir, done = start("none", "untouched")
+    assert done.returncode == 0, done.stderr
+    return workdir
+
+
+def rows(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def assert_same_end(workdir, untouched):
+    table, wanted = (
+        [{key: row[key] for key in KEYS} for row in rows(folder / "metrics.jsonl")]
+        for folder in (workdir, untouched)
+    )
+    assert table == wanted
+    summary, whole = (
+        json.loads((folder / "summary.json").read_text()) for folder in (workdir, untouched)
+    )
+    assert summary["ended_by"] == whole["ended_by"] == "max_cycles"
+    assert (summary["accuracy"], summary["val_loss"]) == (whole["accuracy"], whole["val_loss"])
+    for phase, other in zip(summary["phases"], whole["phases"], strict=True):
+        assert phase.keys() == other.keys()
+        same = phase.keys() - {"seconds"}
+        assert {k: phase[k] for k in same} == {k: other[k] for k in same}
+    saved, expected = (checkpoint.read_newest(folder) for folder in (workdir, untouched))
+    assert checkpoint.digest(saved.best) == checkpoint.digest(expected.best)
+    assert checkpoint.digest(saved.state) == checkpoint.digest(expected.state)
+
+
+# Each start of one run ends here, beginning with the first phase; the run has 7 epochs, and a
+# checkpoint at the end of each. (place, the steps that the next start finds done)
+DEATHS = [
+    ("find:9", 0),  # in the first range test
+    ("step:head_cached:4", 0),  # with the first checkpoint's save under way
+    ("row:1", 0),  # a row in metrics.jsonl that no checkpoint knows
+    ("save:1", None),  # while it is being written
+    ("committing:2", None),  # while it gets its name
+    ("step:head_augmented:1", 6),
+    ("committing:4", 9),  # the last of a phase
+    ("find:5", 12),  # in the second range test
+    ("step:full:1", 12),
+    ("ended:1", 15),
+    ("step:full:4", 15),
+    ("row:1", 15),
+]
+
+
+@pytest.mark.slow
+def test_sigkill_anywhere_changes_nothing(start, untouched):
+    """A dozen deaths in one run, one for each start, then a start that is left alone."""
+    for place, _ in DEATHS:
+        workdir, done = start(place, "killed")
+        assert done.returncode == KILLED, f"{place}: {done.returncode}\n{done.stderr}"
+        assert not (workdir / "summary.json").exists()
+    workdir, done = start("none", "killed")
+    assert done.returncode == 0, done.stderr
+    assert_same_end(workdir, untouched)
+    starts = rows(workdir / "starts.jsonl")
+    assert [row["ended_by"] for row in starts] == ["interrupted"] * len(DEATHS) + ["max_cycles"]
+    assert [row["from_step"] for row in starts[1:]] == [row["to_step"] for row in starts[:-1]]
+    for (place, reached), row in zip(DEATHS, starts, strict=False):
+        assert reached is None or row["to_step"] == reached, place
+
+
+@pytest.mark.parametrize("place, done_steps", [("term-step:head_augmented:1", 8)])
+def test_sigterm_saves_at_once_and_exits_75(place, done_steps, start, untouched):
+    workdir, done = start(place, "terminated")
+    assert done.returncode == 75, done.stderr
+    assert "goes on" in done.stderr and "Traceback" not in done.stderr
+    summary = json.loads((workdir / "summary.json").read_text())
+    assert summary["ended_by"] == "interrupted"
+    (row,) = rows(workdir / "starts.jsonl")
+    assert done_steps <= row["to_step"] <= done_steps + 1
+    workdir, done = start("none", "terminated")
+    assert done.returncode == 0, done.stderr
+    assert_same_end(workdir, untouched)
+
+
+def test_a_loss_that_is_not_finite_exits_3(start):
+    overrides = ("--config.phases[0].lr=1e30", "--config.phases[0].warmup_steps=0")
+    workdir, done = start("none", "diverged", *overrides)
+    assert done.returncode == 3, done.stderr
+    assert "lower learning rate" in done.stderr and "Traceback" not in done.stderr
+    assert json.loads((workdir / "summary.json").read_text())["ended_by"] == "nonfinite"
+
+
+def test_a_damaged_newest_checkpoint_costs_an_epoch_not_the_run(start, untouched):
+    workdir, done = start("ended:3", "damaged")
+    assert done.returncode == KILLED, done.stderr
+    for path in (workdir / "checkpoints" / "3" / "state").rglob("d/*"):
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+    workdir, done = start("none", "damaged")
+    assert done.returncode == 0, done.stderr
+    assert "checkpoint 3 is damaged" in done.stdout
+    assert_same_end(workdir, untouched)
