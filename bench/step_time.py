@@ -128,8 +128,10 @@ def jaxft_steps(batch_size: int, image_size: int, threads: int) -> tuple[dict, S
     import jax.numpy as jnp
     import numpy as np
 
+    from jaxft.allocator import keep_freed_memory
     from jaxft.models.efficientnet_lite import body
 
+    keep_freed_memory()  # as every jaxft command does
     network = body("efficientnet_lite0")
     rng = np.random.default_rng(0)
     images = jnp.asarray(rng.normal(size=(batch_size, image_size, image_size, 3)), jnp.float32)

@@ -209,6 +209,7 @@ def probabilities_of(
 
 def _materials(settings: Settings, dataset: Dataset, console: Console) -> Materials:
     """Materials for inference on one split, which stands in both places of `dataset`."""
+    run.set_up(settings)
     data = settings.data
     alone = Dataset(dataset.classes, dataset.valid.select([]), dataset.valid)
     side = batches.canvas_size(data.image_size)

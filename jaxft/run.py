@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxft import checkpoint, evaluate, fit, models, recipe, report, sharding
+from jaxft import allocator, checkpoint, evaluate, fit, models, recipe, report, sharding
 from jaxft.checkpoint import Checkpoint, Checkpoints
 from jaxft.data import Dataset, batches, images, sources
 from jaxft.errors import NonFiniteError, UserError
@@ -150,7 +150,7 @@ def prepare(settings: Settings, console: Console) -> tuple[Materials, Weights]:
     Raises:
       UserError: whatever is wrong with data, model, weights, batch size.
     """
-    _enable_compilation_cache(settings)
+    set_up(settings)
     data = settings.data
     dataset = open_data(settings)
     mesh = sharding.data_mesh()
@@ -344,7 +344,9 @@ def cache_directory(settings: Settings) -> Path:
     return Path(given).expanduser() if given else default_directory()
 
 
-def _enable_compilation_cache(settings: Settings) -> None:
+def set_up(settings: Settings) -> None:
+    """What the process needs once: compiled programs kept on disk, freed memory kept in hand."""
+    allocator.keep_freed_memory()
     if not getattr(jax.config, "jax_compilation_cache_dir", None):
         jax.config.update("jax_compilation_cache_dir", str(cache_directory(settings) / "xla"))
 
