@@ -4,14 +4,19 @@ import subprocess
 import sys
 
 PROGRAM = """
+import ctypes
 import resource
-import numpy as np
 from jaxft import allocator
 
 KEEP
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    np.ones(64 * 2**20 // 8)
+    block = ctypes.c_void_p(libc.malloc(64 * 2**20))
+    ctypes.memset(block, 1, 64 * 2**20)
+    libc.free(block)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 faults()
