@@ -149,13 +149,15 @@ def test_in_32_bits_the_first_gradient_agrees_to_1e_5():
         assert _close(one[group], many[group], 1e-5)
 
 
-def test_seed_and_epoch_each_change_what_is_random():
-    spec = tiny.spec(NET, FULL, examples=8)
+@pytest.mark.parametrize(("preset", "dropout"), [("side_on", (0.0, 0.0)), ("none", (0.25, 0.5))])
+def test_seed_and_epoch_each_change_augmentation_and_dropout(preset, dropout):
+    net = tiny.model(dropout=dropout)
+    spec = tiny.spec(net, tiny.phase(), preset=preset, examples=8)
     same_order = TrainBatch(np.repeat(DATA.inputs[:1], 8, 0), np.repeat(DATA.label[:1], 8))
     # At rate 0 nothing but the keys tells the steps apart; each is an epoch of its own.
-    losses = tiny.train(spec, WEIGHTS, same_order, steps=3, lr=0.0)[1]
-    again = tiny.train(spec, WEIGHTS, same_order, steps=3, lr=0.0)[1]
-    other_seed = tiny.train(spec, WEIGHTS, same_order, steps=3, lr=0.0, seed=1)[1]
+    losses, again, other_seed = (
+        tiny.train(spec, WEIGHTS, same_order, steps=3, lr=0.0, seed=seed)[1] for seed in (0, 0, 1)
+    )
     np.testing.assert_array_equal(losses, again)
     assert len({*losses, *other_seed}) == 6
 
