@@ -1,6 +1,6 @@
 """Head epochs from cached features, and 45 of them with their extraction, beside PyTorch's.
 
-    python bench/head_epoch.py --peer-python=PATH [--rounds=5] [--skip-images]
+    python bench/head_epoch.py --peer-python=PATH [--rounds=5] [--image-rounds=1]
 
 PATH is an interpreter that has torch; nothing else is assumed of it. Part one trains the head
 2560 -> 512 -> 10 (BatchNorm, dropout, ReLU; batch 64) for epochs over 4,096 feature vectors:
@@ -16,12 +16,11 @@ images per second over the peer's.
 
 import argparse
 import json
-import os
-import statistics
 import sys
-from collections.abc import Callable
 
+import side_by_side
 import step_time
+from side_by_side import Passes, Side
 
 CLASSES, FEATURES, HIDDEN, BATCH = 10, 2560, 512, 64
 EXAMPLES = 4096
@@ -43,7 +42,7 @@ def torch_head():
     )
 
 
-def torch_sides(threads: int) -> tuple[dict, dict[str, Callable[[], None]]]:
+def torch_sides(threads: int) -> tuple[dict, Passes]:
     """The peer's loops: over a DataLoader, over tensors on hand, and 45 frozen epochs."""
     import torch
     from torch.nn import functional as F
@@ -100,16 +99,17 @@ def torch_sides(threads: int) -> tuple[dict, dict[str, Callable[[], None]]]:
     }
 
 
-def jaxft_sides(threads: int) -> tuple[dict, dict[str, Callable[[], None]]]:
+def jaxft_sides(threads: int) -> tuple[dict, Passes]:
     """jaxft's compiled epoch, and extraction followed by 45 of them."""
     import jax
     import numpy as np
 
-    from jaxft import evaluate, models, optim, recipe, sharding, step
+    from jaxft import allocator, evaluate, models, optim, recipe, sharding, step
     from jaxft.configs import base
     from jaxft.data import Batch, augment
     from jaxft.step import Weights
 
+    allocator.keep_freed_memory()  # as every jaxft command does
     mesh = sharding.data_mesh(1)
     model = models.create("efficientnet_lite0", CLASSES)
     weights = Weights(*jax.jit(model.init)(jax.random.key(0)))
@@ -169,49 +169,39 @@ SIDES = {"torch": torch_sides, "jaxft": jaxft_sides}
 
 
 def serve(side: str, threads: int) -> None:
-    """A worker: for each line `PASS REPEATS` on stdin, times that pass and prints the seconds."""
+    """A worker: the heads once, then as asked."""
     about, passes = SIDES[side](threads)
     for name, run in passes.items():
         if name.startswith("head"):
             run()
-    step_time.answer(about, passes)
+    side_by_side.serve(about, passes)
 
 
 def compare(options: argparse.Namespace) -> dict:
     """Runs both sides in turn and puts their medians beside each other."""
-    jaxft = step_time.Worker(sys.executable, __file__, "jaxft", options, ("threads",))
-    peer = step_time.Worker(options.peer_python, __file__, "torch", options, ("threads",))
+    flags = {"threads": options.threads}
+    jaxft = Side(sys.executable, __file__, "jaxft", flags)
+    peer = Side(options.peer_python, __file__, "torch", flags)
     for number in range(options.rounds):
-        for worker in (jaxft, peer):
-            worker.time("head", 3)
+        for side in (jaxft, peer):
+            side.time("head", 3)
         if number < options.image_rounds:
-            for worker in (jaxft, peer):
-                worker.time("images", 1)
+            for side in (jaxft, peer):
+                side.time("images", 1)
     jaxft.close()
     peer.close()
-    medians = {
-        **{f"jaxft {k}": statistics.median(v) for k, v in jaxft.seconds.items() if v},
-        **{f"torch {k}": statistics.median(v) for k, v in peer.seconds.items() if v},
-    }
-    spread = {
-        f"{side} {k}": [round(min(v), 4), round(max(v), 4)]
-        for side, worker in (("jaxft", jaxft), ("torch", peer))
-        for k, v in worker.seconds.items()
-        if v
-    }
-    ours = medians["jaxft head/epoch"]
+    ours = jaxft.median("head/epoch")
     ratios = {
-        "head_over_loader": medians["torch head/loader"] / ours,
-        "head_over_tensors_on_hand": medians["torch head/on_hand"] / ours,
+        "head_over_loader": peer.median("head/loader") / ours,
+        "head_over_tensors_on_hand": peer.median("head/on_hand") / ours,
     }
     if options.image_rounds:
-        ratios["45_epochs"] = medians["torch images"] / medians["jaxft images"]
+        ratios["45_epochs"] = peer.median("images") / jaxft.median("images")
     return {
         "bench": "head_epoch",
         "ratios": {name: round(ratio, 2) for name, ratio in ratios.items()},
         "images_per_second": round(EXAMPLES / ours),
-        "median_seconds": {name: round(value, 4) for name, value in medians.items()},
-        "min_max_seconds": spread,
+        "milliseconds": {"jaxft": jaxft.table(), "torch": peer.table()},
         "threads": options.threads,
         "versions": {"python": sys.version.split()[0], **jaxft.about, **peer.about},
     }
@@ -220,13 +210,11 @@ def compare(options: argparse.Namespace) -> dict:
 def main() -> None:
     """Reads the flags; compares, or serves as one side's worker."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--peer-python", help="an interpreter that has torch")
+    side_by_side.add_flags(parser, SIDES)
     parser.add_argument("--rounds", type=int, default=5, help="of part one, three epochs each")
     parser.add_argument("--image-rounds", type=int, default=1, help="of part two; 0 = none")
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--worker", choices=sorted(SIDES), help=argparse.SUPPRESS)
     options = parser.parse_args()
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
+    side_by_side.limit_threads(options.threads)
     if options.worker:
         serve(options.worker, options.threads)
     elif options.peer_python:
