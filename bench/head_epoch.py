@@ -17,6 +17,7 @@ images per second over the peer's.
 import argparse
 import json
 import sys
+import tempfile
 
 import side_by_side
 import step_time
@@ -104,20 +105,21 @@ def jaxft_sides(threads: int) -> tuple[dict, Passes]:
     import jax
     import numpy as np
 
-    from jaxft import allocator, evaluate, models, optim, recipe, sharding, step
+    from jaxft import evaluate, models, optim, recipe, run, sharding, step
     from jaxft.configs import base
     from jaxft.data import Batch, augment
     from jaxft.step import Weights
 
-    allocator.keep_freed_memory()  # as every jaxft command does
+    config = base.get_config()
+    config.cache_dir = tempfile.mkdtemp()
+    config.phases = (base.phase(inputs="cached", lr=0.01, epochs=EPOCHS),)
+    settings = recipe.read(config)
+    run.set_up(settings)  # as every jaxft command does
+    phase = settings.phases[0]
     mesh = sharding.data_mesh(1)
     model = models.create("efficientnet_lite0", CLASSES)
     weights = Weights(*jax.jit(model.init)(jax.random.key(0)))
     weights = sharding.replicate(weights, mesh)
-    config = base.get_config()
-    config.phases = (base.phase(inputs="cached", lr=0.01, epochs=EPOCHS),)
-    settings = recipe.read(config)
-    phase = settings.phases[0]
     rng = np.random.default_rng(0)
     seed = sharding.replicate(np.int32(0), mesh)
     rates = sharding.replicate(np.full(1_000_000, 0.01, np.float32), mesh)

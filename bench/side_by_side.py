@@ -88,15 +88,6 @@ class Side:
         self.process.wait()
 
 
-def keep_freed_memory() -> None:
-    """glibc's mallopt as jaxft sets it for itself, for a peer that is to have the same."""
-    import ctypes
-
-    mallopt = ctypes.CDLL(None).mallopt
-    for parameter, value in ((-4, 0), (-1, 2**31 - 1), (-8, 1)):
-        mallopt(parameter, value)
-
-
 def add_flags(parser: argparse.ArgumentParser, sides: Mapping[str, object]) -> None:
     """The flags that every side-by-side benchmark has."""
     parser.add_argument("--peer-python", help="an interpreter that has torch")

@@ -16,6 +16,7 @@ PyTorch's.
 import argparse
 import json
 import sys
+import tempfile
 import time
 
 import side_by_side
@@ -124,7 +125,9 @@ def torch_steps(batch_size: int, image_size: int, threads: int) -> tuple[dict, P
 
 def tuned_torch_steps(batch_size: int, image_size: int, threads: int) -> tuple[dict, Passes]:
     """PyTorch with freed memory kept, as jaxft keeps it."""
-    side_by_side.keep_freed_memory()
+    from jaxft import allocator  # imports neither JAX nor anything else
+
+    allocator.keep_freed_memory()
     return torch_steps(batch_size, image_size, threads)
 
 
@@ -133,20 +136,21 @@ def jaxft_steps(batch_size: int, image_size: int, threads: int) -> tuple[dict, P
     import jax
     import numpy as np
 
-    from jaxft import allocator, evaluate, models, optim, recipe, sharding, step
+    from jaxft import evaluate, models, optim, recipe, run, sharding, step
     from jaxft.configs import base
     from jaxft.data import augment, batches
 
-    allocator.keep_freed_memory()  # as every jaxft command does
-    mesh = sharding.data_mesh(1)
-    model = models.create("efficientnet_lite0", CLASSES, hidden=(), pooling="avg")
-    weights = sharding.replicate(step.Weights(*jax.jit(model.init)(jax.random.key(0))), mesh)
     config = base.get_config()
+    config.cache_dir = tempfile.mkdtemp()
     config.phases = (
         base.phase(groups={"early": 1.0, "late": 1.0, "head": 1.0}, lr=LEARNING_RATE, epochs=1),
     )
     settings = recipe.read(config)
+    run.set_up(settings)  # as every jaxft command does
     phase = settings.phases[0]
+    mesh = sharding.data_mesh(1)
+    model = models.create("efficientnet_lite0", CLASSES, hidden=(), pooling="avg")
+    weights = sharding.replicate(step.Weights(*jax.jit(model.init)(jax.random.key(0))), mesh)
     optimizer = optim.transformation(phase.groups, settings.optimizer)
     plain = augment.PRESETS["none"]
     spec = step.StepSpec(
@@ -174,9 +178,9 @@ def jaxft_steps(batch_size: int, image_size: int, threads: int) -> tuple[dict, P
         loss.block_until_ready()
 
     seconds = {}
-    for name, run in (("forward", forward), ("train", train)):
+    for name, function in (("forward", forward), ("train", train)):
         start = time.perf_counter()
-        run()
+        function()
         seconds[name] = round(time.perf_counter() - start, 2)
     return {"jax": jax.__version__, "compile_seconds": seconds}, {
         "forward": forward,

@@ -346,7 +346,9 @@ def cache_directory(settings: Settings) -> Path:
 
 def set_up(settings: Settings) -> None:
     """What the process needs once: compiled programs kept on disk, freed memory kept in hand."""
-    allocator.keep_freed_memory()
+    jax.config.update("jax_cpu_enable_async_dispatch", False)  # see allocator.py
+    if jax.default_backend() == "cpu":
+        allocator.keep_freed_memory()
     if not getattr(jax.config, "jax_compilation_cache_dir", None):
         jax.config.update("jax_compilation_cache_dir", str(cache_directory(settings) / "xla"))
 
