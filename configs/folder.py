@@ -14,6 +14,9 @@ from jaxft.configs import base
 def get_config() -> ConfigDict:
     """The recipe with cycles of 1, 2 and 4 epochs at most."""
     config = base.get_config()
+    config.data.batch_size = 32  # a few thousand photos need small steps rather than large batches
+    config.finder.steps = 50  # half an epoch of 3,000 photos
+    config.finder.lo = 1e-5
     config.data.source = "folder:photos"
     config.data.image_size = 224
     config.phases = (

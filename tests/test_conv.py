@@ -11,7 +11,7 @@ from jaxft.models import conv as conv_module
 from jaxft.models.conv import conv
 
 CASES = [
-    # size, stride, padding, groups, height, width
+    # size, stride, padding, groups, height, width[, input channels: 8]
     (3, 1, "SAME", 8, 7, 6),
     (3, 2, "SAME", 8, 7, 6),
     (5, 1, "SAME", 8, 8, 5),
@@ -30,6 +30,9 @@ CASES = [
     (3, 2, "SAME", 1, 7, 6),
     (3, 1, "SAME", 2, 5, 6),
     (7, 2, ((3, 3), (3, 3)), 1, 9, 8),
+    (3, 2, "SAME", 1, 8, 7, 3),
+    (7, 2, ((3, 3), (3, 3)), 1, 9, 8, 3),
+    (3, 1, "VALID", 1, 5, 6, 1),
 ]
 
 
@@ -60,10 +63,10 @@ def _float64():
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_equals_lax_forward_and_backward(case):
-    size, stride, padding, groups, height, width = case
+    size, stride, padding, groups, height, width, channels = (*case, 8)[:7]
     rng = np.random.default_rng(0)
-    x = jnp.asarray(rng.normal(size=(3, height, width, 8)))
-    kernel = jnp.asarray(rng.normal(size=(size, size, 8 // groups, 8)))
+    x = jnp.asarray(rng.normal(size=(3, height, width, channels)))
+    kernel = jnp.asarray(rng.normal(size=(size, size, channels // groups, 8)))
     how = (stride, padding, groups)
     got = jax.jit(lambda x, k: gradients(conv, x, k, *how))(x, kernel)
     want = jax.jit(lambda x, k: gradients(reference, x, k, *how))(x, kernel)
