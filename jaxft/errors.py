@@ -20,5 +20,9 @@ class UserError(Exception):
         super().__init__("\n".join(lines + ([hint] if hint else [])))
 
 
+class Interrupted(Exception):
+    """The run was told to stop; what it had reached is saved. The command line exits 75."""
+
+
 class NonFiniteError(Exception):
     """Training produced a loss that is not finite; the command line exits 3."""

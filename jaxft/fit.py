@@ -1,7 +1,6 @@
 """One phase, from its first step to its last cycle end: inputs, range test, epochs, checkpoints."""
 
 import dataclasses
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -26,14 +25,10 @@ from jaxft import (
     step,
 )
 from jaxft.checkpoint import Checkpoint, Checkpoints
-from jaxft.errors import UserError
+from jaxft.errors import Interrupted, UserError
 from jaxft.inputs import Materials, Runner
 from jaxft.recipe import Phase
 from jaxft.step import StepSpec, TrainState, Weights
-
-
-class Interrupted(Exception):
-    """The run was told to stop, and has saved where it is."""
 
 
 @dataclass
@@ -41,7 +36,8 @@ class Cursor:
     """Where a run is; JSON data, stored with every checkpoint.
 
     `epoch` and `step` count what the phase has finished, `loss_sum` and `epoch_seconds` belong to
-    the epoch under way, `rows` counts the lines of metrics.jsonl.
+    the epoch under way, `rows` counts the lines of metrics.jsonl, `setup_seconds`
+    adds up what every start took to open data and model.
     """
 
     phase: int = 0
@@ -50,6 +46,7 @@ class Cursor:
     global_step: int = 0
     saves: int = 0
     rows: int = 0
+    setup_seconds: float = 0.0
     loss_sum: float = 0.0
     epoch_seconds: float = 0.0
     epoch_wait: float = 0.0
@@ -58,6 +55,7 @@ class Cursor:
     lr_reason: str = ""
     cycles: list[dict[str, Any]] = field(default_factory=list)
     best_cycle: int | None = None
+    entry: dict[str, Any] | None = None
     phases: list[dict[str, Any]] = field(default_factory=list)
     phase_seconds: dict[str, float] = field(
         default_factory=lambda: {"compile": 0.0, "input_wait": 0.0, "total": 0.0}
@@ -77,6 +75,7 @@ class Cursor:
             "phase_seconds",
         ):
             setattr(self, name, getattr(fresh, name))
+        self.entry = {name: summary[name] for name in ("trn_loss", "val_loss", "accuracy")}
         self.phases.append(summary)
         self.phase += 1
 
@@ -135,7 +134,7 @@ def rates_table(spec: StepSpec, materials: Materials, rates: Any) -> Any:
     length = sum(phase.cycle_lengths) * spec.steps_per_epoch
     if phase.lr == "find":
         length = max(length, materials.settings.finder.steps)
-    table = np.zeros(length)
+    table = np.zeros(max(length, len(rates)))
     table[: len(rates)] = rates
     return sharding.replicate(table.astype(jax.dtypes.canonicalize_dtype(float)), materials.mesh)
 
@@ -156,12 +155,14 @@ def range_test(
         def sink(_: int, loss: float) -> bool:
             losses.append(loss)
             bar.update()
-            return lr_finder.stop_at(np.asarray(losses), settings) is None
+            going_on = lr_finder.stop_at(np.asarray(losses), settings) is None
+            return going_on and not materials.stop.is_set()
 
         state, frozen = step.start(spec, weights)
         state = sharding.replicate(state, materials.mesh)
         table, seed = rates_table(spec, materials, sweep), seed_of(materials)
         runner(state, frozen, table, seed, 0, settings.steps, sink)
+    materials.demand_going_on()
     try:
         return lr_finder.choose(sweep[: len(losses)], np.asarray(losses), settings)
     except ValueError as error:
@@ -219,7 +220,6 @@ def run_phase(
     restored: Checkpoint | None,
     checkpoints: Checkpoints,
     workdir: Path,
-    stop: threading.Event,
     timer: Timer,
 ) -> Progress:
     """Run the cursor's phase, or the rest of it.
@@ -230,11 +230,10 @@ def run_phase(
       entry: the weights to start or go on from.
       restored: the checkpoint in the middle of this phase to go on from, if any.
       checkpoints, workdir: where to save.
-      stop: set from outside to make the phase save and raise Interrupted.
       timer: counts compilation.
 
     Raises:
-      Interrupted: `stop` was set.
+      Interrupted: `materials.stop` was set; a checkpoint has been written.
       NonFiniteError: the training loss is infinite or no number.
     """
     phase = materials.settings.phases[cursor.phase]
@@ -261,7 +260,6 @@ def run_phase(
         cursor,
         checkpoints,
         workdir,
-        stop,
         valid_features,
         rates=phase.rates(cursor.lr, spec.steps_per_epoch),
         clock=lambda: (time.perf_counter() - started, timer.compile - compiled),
@@ -311,7 +309,6 @@ class Loop:
     cursor: Cursor
     checkpoints: Checkpoints
     workdir: Path
-    stop: threading.Event
     valid_features: np.ndarray | None
     rates: schedules.Schedule
     clock: Callable[[], tuple[float, float]]
@@ -343,6 +340,8 @@ class Loop:
                 self.save(state, best)
         weights = step.finish(state, self.frozen)
         if phase.until_overfit:
+            if cursor.best_cycle is None:
+                self.materials.console.say("no cycle is better than what it began with: that stays")
             weights = sharding.replicate(best.weights, self.materials.mesh)
         self._tick()
         cursor.next_phase(self.summary(ended_by))
@@ -370,7 +369,10 @@ class Loop:
                     cursor.loss_sum += loss
                     bar.update(spec.batch_size)
                     bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
-                    return not self.stop.is_set() and time.perf_counter() - started < interval
+                    return (
+                        not self.materials.stop.is_set()
+                        and time.perf_counter() - started < interval
+                    )
 
                 state, done, waited = self.runner(
                     state, self.frozen, self.table, self.seed, cursor.step, end - cursor.step, sink
@@ -380,9 +382,9 @@ class Loop:
                 cursor.epoch_seconds += time.perf_counter() - started
                 cursor.epoch_wait += waited
                 cursor.phase_seconds["input_wait"] += waited
-                if self.stop.is_set() or cursor.step < end:
+                if self.materials.stop.is_set() or cursor.step < end:
                     self.save(state, best)
-                if self.stop.is_set():
+                if self.materials.stop.is_set():
                     self.checkpoints.wait()
                     raise Interrupted
         return state
@@ -417,15 +419,12 @@ class Loop:
     def cycle_end(
         self, row: dict[str, Any], evaluation: evaluate.Evaluation, weights: Weights, best: Best
     ) -> Best:
-        """Note a cycle end, and return the better of it and the best one before.
-
-        Only a phase that runs until over-fitting looks back; any other ends with its last cycle.
-        """
-        cursor, phase = self.cursor, self.spec.phase
+        """Note a cycle end, and return the better of it and the best one before."""
+        cursor = self.cursor
         end = overfit.CycleEnd(row["trn_loss"], evaluation.losses)
-        signs = False
-        if phase.until_overfit and cursor.best_cycle is not None:
-            best_end = overfit.CycleEnd(cursor.cycles[cursor.best_cycle]["trn_loss"], best.losses)
+        before, signs = self.best_end(), False
+        if before is not None:
+            best_end = overfit.CycleEnd(before["trn_loss"], best.losses)
             signs = overfit.signs(end, best_end, self.materials.settings.overfit)
         cursor.cycles.append(
             {
@@ -435,17 +434,25 @@ class Loop:
                 "signs": signs,
             }
         )
-        looks_back = phase.until_overfit and cursor.best_cycle is not None
-        if looks_back and end.val_loss >= cursor.cycles[cursor.best_cycle or 0]["val_loss"]:
+        if before is not None and end.val_loss >= before["val_loss"]:
             return best
         cursor.best_cycle = len(cursor.cycles) - 1
         return Best(sharding.fetch(weights), evaluation.losses)
 
+    def best_end(self) -> dict[str, Any] | None:
+        """What the next cycle end has to beat: the best one so far, or what the phase began with.
+
+        Only a phase that runs until over-fitting looks back; any other ends with its last cycle.
+        """
+        cursor = self.cursor
+        if not self.spec.phase.until_overfit:
+            return None
+        return cursor.entry if cursor.best_cycle is None else cursor.cycles[cursor.best_cycle]
+
     def summary(self, ended_by: str) -> dict[str, Any]:
         """The phase as `summary.json` tells it."""
         cursor, phase = self.cursor, self.spec.phase
-        assert cursor.best_cycle is not None
-        best, seconds = cursor.cycles[cursor.best_cycle], cursor.phase_seconds
+        best, seconds = self.best_end() or cursor.cycles[-1], cursor.phase_seconds
         rest = seconds["total"] - seconds["compile"] - seconds["input_wait"]
         return {
             "name": phase.name,
@@ -455,6 +462,7 @@ class Loop:
             "epochs": cursor.epoch,
             "cycles": len(cursor.cycles),
             "best_cycle": cursor.best_cycle,
+            "trn_loss": best["trn_loss"],
             "val_loss": best["val_loss"],
             "accuracy": best["accuracy"],
             "ended_by": ended_by,

@@ -1,6 +1,7 @@
 """Where a phase's inputs come from: augmented images, or the frozen body's cached features."""
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,15 +11,18 @@ from jax.sharding import Mesh
 from jaxtyping import Float
 
 from jaxft import evaluate, features, report, sharding, step
-from jaxft.data import Dataset, Split, batches
+from jaxft.data import Batch, Dataset, Split, batches
 from jaxft.data.images import Images
+from jaxft.errors import Interrupted
 from jaxft.models import Model
 from jaxft.recipe import Settings
 from jaxft.step import Sink, StepSpec, TrainBatch, TrainState, Weights
 
+NEVER = threading.Event()
+
 
 class Materials(NamedTuple):
-    """What all phases share and none changes."""
+    """What all phases share and none changes; `stop` is set from outside, to end the run."""
 
     settings: Settings
     mesh: Mesh
@@ -29,6 +33,12 @@ class Materials(NamedTuple):
     valid_images: Images
     cache_dir: Path
     console: report.Console
+    stop: threading.Event = NEVER
+
+    def demand_going_on(self) -> None:
+        """Raises Interrupted where the run was told to stop."""
+        if self.stop.is_set():
+            raise Interrupted
 
     @property
     def steps_per_epoch(self) -> int:
@@ -79,8 +89,14 @@ def extract(
         workers=settings.data.threads or None,
     )
     with materials.console.bar(len(split), what) as bar, batches.Prefetch(source) as ready:
-        counted = (bar.update(int(batch.mask.sum())) or batch for batch in ready)
-        return evaluate.extract(materials.forward, weights, counted, materials.mesh, view)
+
+        def counted(source: Iterable[Batch]) -> Iterator[Batch]:
+            for batch in source:
+                materials.demand_going_on()
+                yield batch
+                bar.update(int(batch.mask.sum()))
+
+        return evaluate.extract(materials.forward, weights, counted(ready), materials.mesh, view)
 
 
 def image_runner(spec: StepSpec, materials: Materials) -> Runner:

@@ -104,6 +104,8 @@ def choose(rates: Curve, losses: Curve, settings: FinderSettings) -> LRCurve:
         )
     rates, losses = np.asarray(rates[:count], np.float64), np.asarray(losses[:count], np.float64)
     smoothed = smooth(losses, settings.beta)
+    if np.ptp(losses) <= 1e-6 * np.abs(losses).max():
+        raise ValueError("no rule finds a learning rate: the loss never moved in the range test")
     rules = {name: rule(rates, losses, smoothed, settings) for name, rule in RULES.items()}
     order = [settings.rule, *(name for name in RULES if name != settings.rule)]
     for name in order:
@@ -154,7 +156,7 @@ def still_improving(
         falls = slope < -settings.k * error and rise < -noise
         if falls and (ceiling is None or lr <= ceiling):
             best = (lr, f"slope {slope:.3g} +- {error:.2g} per unit of ln(lr), still falling")
-        if best[0] is None and rise > noise:
+        if best[0] is None and rise > 3 * noise:
             return lr / 10, f"the loss never falls clearly; a tenth of {lr:.1e}, where it rises"
     return best
 
@@ -181,12 +183,12 @@ def slide(rates: Curve, losses: Curve, smoothed: Curve, settings: FinderSettings
     width, tolerance = 15, 0.005
     slopes = np.gradient(smoothed)
     right = len(slopes) - 1
-    left = right - width
+    chosen = left = right - width
     while left > 0 and abs(slopes[right] - slopes[left]) > tolerance:
-        left, right = left - 1, right - 1
+        chosen, left, right = left, left - 1, right - 1
     if left <= 0:
         return None, "the slopes at the window's ends never agree"
-    return float(rates[left]), f"slopes agree within {tolerance} over {width} points"
+    return float(rates[chosen]), f"slopes agree within {tolerance} over {width} points"
 
 
 RULES: dict[str, Callable[[Curve, Curve, Curve, FinderSettings], Found]] = {

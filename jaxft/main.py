@@ -15,7 +15,7 @@ from typing import Any
 from ml_collections import ConfigDict
 from ml_collections.config_flags import config_path
 
-from jaxft.errors import NonFiniteError, UserError
+from jaxft.errors import Interrupted, NonFiniteError, UserError
 
 EXIT_CODES = """exit codes:
   0 done; 1 a bug of jaxft's; 2 something wrong in what was given; 3 the loss is no longer finite;
@@ -250,12 +250,12 @@ def _count(text: str) -> int:
 
 
 def _train(flags: argparse.Namespace) -> int:
-    from jaxft import fit, run
+    from jaxft import run
     from jaxft.report import Console
 
     try:
         run.train(flags.config, flags.workdir, Console(sys.stdout))
-    except fit.Interrupted:
+    except Interrupted:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return 75
     return 0

@@ -283,6 +283,8 @@ def _phase_errors(index: int, phase: Mapping[str, Any]) -> Iterator[str]:
     for key in counts:
         if not isinstance(phase[key], str) and phase[key] < 1:
             yield f"{path}.{key} is {phase[key]}; it should be 1 or more"
+    if phase["warmup_steps"] > 0 and phase["schedule"] == "one_cycle":
+        yield f"{path}.warmup_steps should be 0: one_cycle rises by itself"
     if phase["warmup_steps"] < 0:
         yield f"{path}.warmup_steps is {phase['warmup_steps']}; it should be 0 or more"
 

@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,9 @@ import numpy as np
 from jaxft import allocator, checkpoint, evaluate, fit, models, recipe, report, sharding
 from jaxft.checkpoint import Checkpoint, Checkpoints
 from jaxft.data import Dataset, batches, images, sources
-from jaxft.errors import NonFiniteError, UserError
+from jaxft.errors import Interrupted, NonFiniteError, UserError
 from jaxft.features import default_directory
-from jaxft.inputs import Materials
+from jaxft.inputs import NEVER, Materials
 from jaxft.models import Model, weights
 from jaxft.recipe import Settings
 from jaxft.report import Console
@@ -38,7 +38,7 @@ def train(config: Any, workdir: str | Path, console: Console | None = None) -> d
     Raises:
       UserError: bad config, data, weights or workdir; nothing has been written then.
       NonFiniteError: training diverged; checkpoints up to the epoch before are whole.
-      fit.Interrupted: told to stop by SIGINT or SIGTERM; a checkpoint has been written.
+      Interrupted: told to stop by SIGINT or SIGTERM; a checkpoint has been written.
     """
     console, workdir = console or Console(None), Path(workdir).expanduser()
     settings = recipe.read(config)
@@ -48,14 +48,20 @@ def train(config: Any, workdir: str | Path, console: Console | None = None) -> d
         console.say(f"{workdir} holds this run already, finished")
         console.say(report.summary_text(finished, workdir))
         return finished
-    timer = fit.Timer()
-    materials, initial = prepare(settings, console)
-    workdir.mkdir(parents=True, exist_ok=True)
-    with checkpoint.lock(workdir), _told_to_stop() as stop:
+    timer, started = fit.Timer(), time.perf_counter()
+    with ExitStack() as held:
+        stop = held.enter_context(_told_to_stop())
+        if workdir.exists():  # else nothing is made before all has been checked
+            held.enter_context(checkpoint.lock(workdir))
+        materials, initial = prepare(settings, console, stop)
+        if not workdir.exists():
+            workdir.mkdir(parents=True)
+            held.enter_context(checkpoint.lock(workdir))
         describe(workdir, config, materials)
         checkpoints = Checkpoints(workdir)
         console.say(report.phases_table(settings, materials.steps_per_epoch))
-        return run_phases(materials, initial, checkpoints, workdir, stop, timer)
+        setup_seconds = time.perf_counter() - started
+        return run_phases(materials, initial, checkpoints, workdir, timer, setup_seconds)
 
 
 def run_phases(
@@ -63,8 +69,8 @@ def run_phases(
     initial: Weights,
     checkpoints: Checkpoints,
     workdir: Path,
-    stop: threading.Event,
     timer: fit.Timer,
+    setup_seconds: float,
 ) -> dict[str, Any]:
     """All phases that are left, from the newest whole checkpoint on; ends with the summary."""
     console = materials.console
@@ -72,6 +78,7 @@ def run_phases(
     for problem in problems:
         console.say(f"warning: {problem}; going on from the one before")
     cursor, progress = _begin(materials, initial, restored)
+    cursor.setup_seconds += setup_seconds
     checkpoints.remove_after(cursor.saves)
     report.rewind_rows(workdir / "metrics.jsonl", cursor.rows)
     if restored is not None:
@@ -84,22 +91,22 @@ def run_phases(
         while cursor.phase < len(materials.settings.phases):
             middle = restored if cursor.lr is not None else None
             progress = fit.run_phase(
-                materials, cursor, progress, middle, checkpoints, workdir, stop, timer
+                materials, cursor, progress, middle, checkpoints, workdir, timer
             )
             restored = None
         ended_by = cursor.phases[-1]["ended_by"]
-    except fit.Interrupted:
+    except Interrupted:
         ended_by = "interrupted"
         raise
     except NonFiniteError:
         ended_by = "nonfinite"
         raise
     finally:
-        checkpoints.close()
         row = {**start, "to_step": cursor.global_step, "ended_by": ended_by}
         report.write_rows(workdir / "starts.jsonl", [*starts, row])
         if ended_by in ("interrupted", "nonfinite"):
             _summarise(workdir, cursor, ended_by)
+        checkpoints.close()
     summary = _summarise(workdir, cursor, ended_by)
     report.plot_losses(report.read_rows(workdir / "metrics.jsonl"), workdir / "losses.png")
     console.say(report.summary_text(summary, workdir))
@@ -118,7 +125,7 @@ def _summarise(workdir: Path, cursor: fit.Cursor, ended_by: str) -> dict[str, An
     summary = {
         "accuracy": last.get("accuracy"),
         "val_loss": last.get("val_loss"),
-        "seconds": sum(phase["seconds"]["total"] for phase in cursor.phases),
+        "seconds": cursor.setup_seconds + sum(p["seconds"]["total"] for p in cursor.phases),
         "ended_by": ended_by,
         "phases": cursor.phases,
     }
@@ -144,7 +151,9 @@ def weights_of(tree: Mapping[str, Any]) -> Weights:
     return Weights({group: tree["params"][group] for group in models.GROUPS}, stats)
 
 
-def prepare(settings: Settings, console: Console) -> tuple[Materials, Weights]:
+def prepare(
+    settings: Settings, console: Console, stop: threading.Event = NEVER
+) -> tuple[Materials, Weights]:
     """Open and check everything that a run needs, before anything is written to a workdir.
 
     Raises:
@@ -158,13 +167,19 @@ def prepare(settings: Settings, console: Console) -> tuple[Materials, Weights]:
     check_batch_size(data.batch_size, len(dataset.train), mesh.size)
     total = len(dataset.train) + len(dataset.valid)
     with console.bar(total, "reading images") as bar:
+
+        def count(done: int, _: int) -> None:
+            bar.update(done - bar.n)
+            if stop.is_set():
+                raise Interrupted
+
         dataset, train_images, valid_images = images.load_images(
             dataset,
             batches.canvas_size(data.image_size),
             skip_bad=data.skip_bad,
             memory_bytes=None if data.memory_gb < 0 else int(data.memory_gb * 2**30),
             cache_dir=cache_directory(settings),
-            progress=lambda done, _: bar.update(done - bar.n) and None,
+            progress=count,
             warn=console.say,
             workers=data.threads or None,
         )
@@ -175,13 +190,9 @@ def prepare(settings: Settings, console: Console) -> tuple[Materials, Weights]:
         f"{jax.devices()[0].platform} device{'s' if mesh.size > 1 else ''}"
     )
     forward = evaluate.make_forward(model, settings.augment, data.image_size, mesh)
-    cache = cache_directory(settings)
-    return (
-        Materials(
-            settings, mesh, model, forward, dataset, train_images, valid_images, cache, console
-        ),
-        initial,
-    )
+    cache, images_of = cache_directory(settings), (train_images, valid_images)
+    materials = Materials(settings, mesh, model, forward, dataset, *images_of, cache, console, stop)
+    return materials, initial
 
 
 def open_model(settings: Settings, classes: tuple[str, ...]) -> tuple[Model, Weights]:

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from jaxft import fit, main, models, recipe
-from jaxft.errors import NonFiniteError
+from jaxft import main, models, recipe
+from jaxft.errors import Interrupted, NonFiniteError
 from jaxft.models import weights
 
 TINY = str(Path(__file__).parent / "tiny_config.py")
@@ -109,7 +109,7 @@ def test_bad_flags_exit_2(arguments, capsys, monkeypatch, tmp_path):
     "error, code",
     [
         (NonFiniteError("the training loss is nan"), 3),
-        (fit.Interrupted(), 75),
+        (Interrupted(), 75),
         (KeyboardInterrupt(), 75),
         (ZeroDivisionError(), 1),
     ],

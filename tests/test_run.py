@@ -10,7 +10,7 @@ from matplotlib import image
 
 import jaxft
 from jaxft import checkpoint, fit, run
-from jaxft.errors import NonFiniteError, UserError
+from jaxft.errors import Interrupted, NonFiniteError, UserError
 
 METRICS = [
     "phase",
@@ -91,7 +91,8 @@ def test_the_summary_has_exactly_these_keys(finished):
 
 def test_the_summary_is_of_the_best_cycle(finished):
     table = [row for row in rows(finished / "metrics.jsonl") if row["phase"] == "full"]
-    ends = [table[0], table[2]]
+    began_with = [r for r in rows(finished / "metrics.jsonl") if r["phase"] != "full"][-1]
+    ends = [began_with, table[0], table[2]]
     best = min(ends, key=lambda row: row["val_loss"])
     summary = json.loads((finished / "summary.json").read_text())
     assert (summary["val_loss"], summary["accuracy"]) == (best["val_loss"], best["accuracy"])
@@ -100,10 +101,10 @@ def test_the_summary_is_of_the_best_cycle(finished):
 def test_the_seconds_of_phases_add_up(finished):
     summary = json.loads((finished / "summary.json").read_text())
     totals = [phase["seconds"]["total"] for phase in summary["phases"]]
-    assert summary["seconds"] == pytest.approx(sum(totals))
     (start,) = rows(finished / "starts.jsonl")
     wall = (finished / "summary.json").stat().st_mtime - start["time"]
-    assert 0.9 * wall - 1 < summary["seconds"] < wall + 1
+    assert 0.9 * wall - 1 < sum(totals) < wall + 1
+    assert summary["seconds"] > sum(totals), "opening data and model takes time too"
     for phase in summary["phases"]:
         parts = phase["seconds"]
         assert all(0 <= seconds <= parts["total"] for seconds in parts.values())
@@ -181,7 +182,7 @@ def test_an_interrupted_run_goes_on_to_the_same_end(
     with monkeypatch.context() as patch:
         patch.setattr(fit.step, "demand_finite", stopping)
         patch.setattr(run, "_told_to_stop", lambda: _holding(stop))
-        with pytest.raises(fit.Interrupted):
+        with pytest.raises(Interrupted):
             jaxft.train(tiny_config.get_config(drawn), tmp_path / "run")
     told = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert told["ended_by"] == "interrupted" and len(told["phases"]) == phase
@@ -257,9 +258,9 @@ def test_a_new_head_is_the_one_that_a_whole_new_model_would_have(drawn, tiny):
 def test_best_weights_are_whole_before_the_first_cycle_end(drawn, tiny, tmp_path, monkeypatch):
     """A run stopped in its first phase can be restored, with the body as it began."""
     stop = threading.Event()
-    stop.set()
     monkeypatch.setattr(run, "_told_to_stop", lambda: _holding(stop))
-    with pytest.raises(fit.Interrupted):
+    monkeypatch.setattr(fit.step, "demand_finite", lambda number, loss: stop.set())
+    with pytest.raises(Interrupted):
         jaxft.train(head_only(drawn, lr=0.1), tmp_path / "run")
     restored = jaxft.restore(tmp_path / "run", "best")
     assert np.isfinite(restored.apply(np.zeros((1, 32, 32, 3), np.uint8))).all()
