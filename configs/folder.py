@@ -21,7 +21,7 @@ def get_config() -> ConfigDict:
     config.data.image_size = 224
     config.phases = (
         base.phase(name="head_cached", inputs="cached", lr="find", epochs=2),
-        base.phase(name="head_augmented", lr="previous", schedule="sgdr", cycles=1, cycle_epochs=1),
+        base.phase(name="head_augmented", lr="previous", schedule="sgdr", cycles=3, cycle_epochs=1),
         base.phase(
             name="full",
             groups={"early": 1 / 9, "late": 1 / 3, "head": 1.0},
