@@ -1,9 +1,11 @@
 """The mesh, and what goes on it: replicated trees, batches split along the axis `data`."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
+from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 AXIS = "data"
@@ -28,6 +30,21 @@ def replicate(tree: Any, mesh: Mesh) -> Any:
 def split_batch(tree: Any, mesh: Mesh) -> Any:
     """Place host arrays with their first axis divided over the mesh."""
     return jax.device_put(tree, NamedSharding(mesh, PartitionSpec(AXIS)))
+
+
+def mean(tree: Any) -> Any:
+    """The mean over the devices of a tree of local values; inside `shard_map` over the mesh.
+
+    On one device it is the tree itself: XLA CPU would copy all of it for a reduction of one.
+    """
+    return lax.pmean(tree, AXIS) if lax.axis_size(AXIS) > 1 else tree
+
+
+def shard_map(function: Callable[..., Any], mesh: Mesh, in_specs: Any, out_specs: Any) -> Any:
+    """`jax.shard_map`, which checks on more than one device that what is replicated is reduced."""
+    return jax.shard_map(
+        function, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=mesh.size > 1
+    )
 
 
 def fetch(tree: Any) -> Any:

@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int, Key
 
-from jaxft import groups, optim
+from jaxft import groups, optim, sharding
 from jaxft.data import batches
 from jaxft.data.augment import Augmentation, augment, normalize
 from jaxft.errors import NonFiniteError
@@ -172,7 +172,7 @@ def local_step(
     varying = lax.pcast(state.params, AXIS, to="varying")
     value_and_grad = jax.value_and_grad(_loss, has_aux=True)
     (loss, stats), grads = value_and_grad(varying, spec, frozen, state.batch_stats, batch, keys)
-    loss, grads = lax.pmean((loss, grads), AXIS)
+    loss, grads = sharding.mean((loss, grads))
     directions, opt_state = spec.optimizer.update(grads, state.opt_state, state.params)
     params = optim.apply(state.params, directions, rates[state.step])
     return TrainState(state.step + 1, params, stats, opt_state), loss
@@ -187,9 +187,9 @@ def make_step(spec: StepSpec, mesh: Mesh) -> Step:
       rates: the learning rate of every step of the phase.
       seed: the run's seed.
     """
-    mapped = jax.shard_map(
+    mapped = sharding.shard_map(
         partial(local_step, spec),
-        mesh=mesh,
+        mesh,
         in_specs=(P(), P(), P(AXIS), P(), P()),
         out_specs=(P(), P()),
     )
@@ -225,7 +225,7 @@ def make_epoch(spec: StepSpec, mesh: Mesh, steps: int) -> Step:
 
         return lax.scan(body, state, None, length=steps)
 
-    mapped = jax.shard_map(local_epoch, mesh=mesh, in_specs=(P(),) * 6, out_specs=(P(), P()))
+    mapped = sharding.shard_map(local_epoch, mesh, in_specs=(P(),) * 6, out_specs=(P(), P()))
     return jax.jit(mapped, donate_argnums=0)
 
 
