@@ -42,8 +42,8 @@ def keep_mask(
     """Which features survive dropout, a function of the example's key and the layer alone.
 
     Threefry makes two words for each example and layer, and `mix` makes of them and the feature's
-    scrambled number one word for each feature. (Threefry for every feature takes a third of the time of a
-    training step of the head on a CPU.)
+    scrambled number one word for each feature. (Threefry for every feature takes a third of the
+    time of a training step of the head on a CPU.)
     """
 
     def seed(key: Key[Array, ""]) -> UInt32[Array, "2"]:
