@@ -53,7 +53,7 @@ def get_config() -> ConfigDict:
 
     config.optimizer = ConfigDict()
     config.optimizer.name = "sgd"  # sgd | adamw
-    config.optimizer.momentum = 0.9  # AdamW's beta1
+    config.optimizer.momentum = 0.9  # AdamW's beta1; one_cycle varies it by itself
     config.optimizer.nesterov = False  # sgd only
     config.optimizer.beta2 = 0.999  # adamw only
     config.optimizer.eps = 1e-8  # adamw only
@@ -111,7 +111,7 @@ def phase(**changes: Any) -> ConfigDict:
             "max_cycles": 6,  # sgdr: with until_overfit, at most so many
             "cycle_epochs": 1,  # sgdr: epochs of the first cycle
             "cycle_mult": 1,  # sgdr: each cycle is so many times as long as the one before
-            "warmup_steps": 0,  # a linear rise that comes before the schedule
+            "warmup_steps": 0,  # a linear rise at the start of the first cycle
             "bn": "train",  # BatchNorm of training groups: train | frozen (running statistics)
         }
     )

@@ -115,18 +115,23 @@ def read(directory: Path) -> Checkpoint:
     return Checkpoint(items["state"], items["best"], cursor)
 
 
+def steps(workdir: str | os.PathLike[str]) -> list[int]:
+    """The numbers of a workdir's checkpoints, whole or not, oldest first."""
+    directory = Path(workdir).expanduser() / "checkpoints"
+    names = [p.name for p in directory.iterdir()] if directory.is_dir() else []
+    return sorted(int(name) for name in names if name.isdigit())
+
+
 def read_newest(workdir: str | os.PathLike[str]) -> Checkpoint:
     """The newest whole checkpoint of a workdir, without opening it for writing.
 
     Raises:
       UserError: there is none; lists why each one was passed over.
     """
-    directory = Path(workdir).absolute() / "checkpoints"
-    names = [p.name for p in directory.iterdir()] if directory.is_dir() else []
     problems = []
-    for step in sorted((int(name) for name in names if name.isdigit()), reverse=True):
+    for step in reversed(steps(workdir)):
         try:
-            return read(directory / str(step))
+            return read(Path(workdir).expanduser().absolute() / "checkpoints" / str(step))
         except Exception as error:  # whatever a damaged file makes Orbax raise
             problems.append(f"checkpoint {step}: {error}".splitlines()[0])
     raise UserError(

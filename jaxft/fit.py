@@ -330,7 +330,13 @@ class Loop:
         while ended_by is None:
             state = self.epoch(state, best)
             weights = step.finish(state, self.frozen)
-            row, evaluation = self.validate(weights, cursor.epoch, ends)
+            try:
+                row, evaluation = self.validate(weights, cursor.epoch, ends)
+            except Interrupted:
+                self.save(state, best)
+                self.checkpoints.wait()
+                raise
+            step.demand_finite(cursor.step, evaluation.val_loss)
             cursor.epoch += 1
             cursor.loss_sum = cursor.epoch_seconds = cursor.epoch_wait = 0.0
             if cursor.epoch in ends:
@@ -434,7 +440,7 @@ class Loop:
                 "signs": signs,
             }
         )
-        if before is not None and end.val_loss >= before["val_loss"]:
+        if before is not None and not end.val_loss < before["val_loss"]:
             return best
         cursor.best_cycle = len(cursor.cycles) - 1
         return Best(sharding.fetch(weights), evaluation.losses)

@@ -4,6 +4,7 @@ import argparse
 import ast
 import difflib
 import importlib.util
+import io
 import json
 import os
 import sys
@@ -30,6 +31,9 @@ OVERRIDES = (
 
 def entry() -> None:
     """What the console script `jaxft` calls."""
+    for stream in (sys.stdout, sys.stderr):  # file names may hold what the terminal cannot show
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(main(sys.argv[1:]))
 
 
@@ -41,13 +45,16 @@ def main(arguments: Sequence[str]) -> int:
         print(f"jaxft: {error}", file=sys.stderr)
         return 2
     except NonFiniteError as error:
-        print(f"jaxft: {error}. Try a lower learning rate.", file=sys.stderr)
+        print(f"jaxft: {error}. Try a lower learning rate in another --workdir.", file=sys.stderr)
         return 3
     except KeyboardInterrupt:
         return 75
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        print(f"jaxft: {error.strerror or error}: {error.filename or ''}", file=sys.stderr)
+        return 2
     except Exception:
         traceback.print_exc()
         print("jaxft: this is a bug; please report it with the lines above.", file=sys.stderr)

@@ -67,7 +67,7 @@ def _sgd(settings: OptimizerSettings, momentum: Schedule | None) -> optax.Gradie
     else:
         # The schedule is this factory's argument, so optax keeps its count in the state.
         trace = optax.inject_hyperparams(optax.trace, static_args=("nesterov",))(
-            decay=_scalar(momentum), nesterov=settings.nesterov
+            decay=momentum, nesterov=settings.nesterov
         )
     return optax.chain(_weight_decay(settings), trace)
 
@@ -78,7 +78,7 @@ def _adamw(settings: OptimizerSettings, momentum: Schedule | None) -> optax.Grad
         adam = optax.scale_by_adam(settings.momentum, settings.beta2, settings.eps)
     else:
         adam = optax.inject_hyperparams(optax.scale_by_adam)(
-            b1=_scalar(momentum), b2=settings.beta2, eps=settings.eps
+            b1=momentum, b2=settings.beta2, eps=settings.eps
         )
     return optax.chain(adam, _weight_decay(settings))
 
@@ -93,7 +93,3 @@ def _weight_decay(settings: OptimizerSettings) -> optax.GradientTransformation:
 def _is_kernel(params: Any) -> Any:
     """True for kernels; biases and BatchNorm's scale and bias are vectors."""
     return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
-
-
-def _scalar(schedule: Schedule) -> Any:
-    return lambda count: schedule(count)

@@ -3,10 +3,12 @@
 import csv
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
@@ -18,14 +20,12 @@ from jaxft.recipe import Settings
 from jaxft.report import Console
 from jaxft.step import Weights
 
-TTA_METHODS = ("fastai07", "fastai2")
-
 
 class Restored(NamedTuple):
     """A run's weights and how to use them.
 
     `apply(images uint8 [B,S,S,3])` -> probabilities [B, classes]; the images are square views in
-    RGB, of any size S, and are resized and normalised as the run's validation images were.
+    RGB. They are shrunk, with antialiasing, to the run's canvas if they are larger, and normalised.
     """
 
     params: dict[str, Any]
@@ -50,7 +50,8 @@ def restore(workdir: str | Path, which: str = "best") -> Restored:
 
     @jax.jit
     def apply(images: Array) -> Array:
-        view = evaluate.evaluate_view(images, settings.data.image_size)
+        size = settings.data.image_size
+        view = evaluate.evaluate_view(_shrink(images, batches.canvas_size(size)), size)
         dtype = evaluate.param_dtype(weights.params)
         normalised = evaluate.network_input(view, model.preprocessing, dtype)
         features, _ = model.features(weights.params, weights.batch_stats, normalised)
@@ -58,6 +59,15 @@ def restore(workdir: str | Path, which: str = "best") -> Restored:
         return jax.nn.softmax(logits)
 
     return Restored(weights.params, weights.batch_stats, classes, apply)
+
+
+def _shrink(images: Array, side: int) -> Array:
+    """Square images no larger than `side`, resized with antialiasing as files are."""
+    if images.shape[1] <= side:
+        return images
+    shape = (images.shape[0], side, side, 3)
+    smaller = jax.image.resize(images.astype(jnp.float32), shape, "linear", antialias=True)
+    return jnp.round(smaller).astype(jnp.uint8)
 
 
 def read_weights(workdir: str | Path, which: str) -> Weights:
@@ -104,7 +114,7 @@ def score_split(
       split: `valid` or `train`.
       which: `best` or `last`.
       tta: number of random training views besides the plain one.
-      method: how views are combined, one of TTA_METHODS.
+      method: how views are combined, `fastai07` or `fastai2`; see evaluate.combine.
       console: where to tell what happens.
 
     Returns:
@@ -125,6 +135,10 @@ def score_split(
             [f"only in the run: {c}" for c in classes if c not in dataset.classes]
             + [f"only in the data: {c}" for c in dataset.classes if c not in classes],
         )
+    try:
+        run.check_data(Path(workdir).expanduser(), run.describe_data(dataset))
+    except UserError as error:
+        console.say(f"warning: {error}")
     chosen: Split = getattr(dataset, split)
     materials = _materials(settings, Dataset(classes, chosen, chosen), console)
     probabilities = probabilities_of(materials, weights, tta, method)
@@ -171,6 +185,8 @@ def predict_files(
     output = Path(output).expanduser()
     if output.exists():
         raise UserError(f"{output} exists already", hint="Give another --output.")
+    if not output.parent.is_dir():
+        raise UserError(f"no such folder: {output.parent}", hint="Give another --output.")
     settings, classes = read_workdir(workdir)
     weights = read_weights(workdir, which)
     files = sources.image_files(paths)
@@ -180,9 +196,9 @@ def predict_files(
     with open(output, "x", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
         writer.writerow(["file", "label", *(f"p_{name}" for name in classes)])
-        for name, row in zip(split.names, probabilities, strict=True):
+        for name, row in zip(materials.dataset.valid.names, probabilities, strict=True):
             writer.writerow([name, classes[row.argmax()], *(f"{p:.6f}" for p in row)])
-    return len(files)
+    return len(probabilities)
 
 
 def probabilities_of(
@@ -210,6 +226,9 @@ def probabilities_of(
 def _materials(settings: Settings, dataset: Dataset, console: Console) -> Materials:
     """Materials for inference on one split, which stands in both places of `dataset`."""
     run.set_up(settings)
+    mesh = sharding.data_mesh()
+    whole = -(-settings.data.batch_size // mesh.size) * mesh.size  # divides over any devices
+    settings = replace(settings, data=replace(settings.data, batch_size=whole))
     data = settings.data
     alone = Dataset(dataset.classes, dataset.valid.select([]), dataset.valid)
     side = batches.canvas_size(data.image_size)
@@ -223,7 +242,6 @@ def _materials(settings: Settings, dataset: Dataset, console: Console) -> Materi
             warn=console.say,
             workers=data.threads or None,
         )
-    mesh = sharding.data_mesh()
     model = run.create_model(settings, len(dataset.classes))
     forward = evaluate.make_forward(model, settings.augment, data.image_size, mesh)
     cache = run.cache_directory(settings)

@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import math
+import re
 import types
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext, suppress
@@ -20,6 +21,7 @@ from jaxft.optim import OptimizerSettings
 from jaxft.overfit import OverfitSettings
 
 UNTIL_OVERFIT = "until_overfit"
+MOST_EPOCHS = 10_000
 
 
 @dataclass(frozen=True)
@@ -249,6 +251,18 @@ def _value_errors(plain: Mapping[str, Any]) -> list[str]:
         ),
         (0 < finder["lo"] < finder["hi"], "config.finder: 0 < lo < hi should hold"),
         (finder["steps"] >= 20, "config.finder.steps should be 20 or more"),
+        (finder["stop_factor"] > 1, "config.finder.stop_factor should be more than 1"),
+        (0 < finder["beta"] < 1, "config.finder.beta should be between 0 and 1"),
+        (0 < finder["window_fraction"] <= 0.5, "config.finder.window_fraction: 0 to 0.5"),
+        (finder["k"] >= 0, "config.finder.k should be 0 or more"),
+        (plain["overfit"]["patience"] >= 1, "config.overfit.patience should be 1 or more"),
+        (all(width >= 1 for width in model["hidden"]), "config.model.hidden: widths of 1 or more"),
+        (0 <= plain["optimizer"]["momentum"] < 1, "config.optimizer.momentum: 0 or more, below 1"),
+        (plain["optimizer"]["weight_decay"] >= 0, "config.optimizer.weight_decay: 0 or more"),
+        *(
+            (0 <= plain["augment"][key] <= 1, f"config.augment.{key} should be from 0 to 1")
+            for key in ("rotate_probability", "zoom_probability", "brightness", "contrast")
+        ),
         (plain["augment"]["max_zoom"] >= 1, "config.augment.max_zoom should be 1 or more"),
         (len(plain["phases"]) > 0, "config.phases should have a phase"),
     ]
@@ -285,8 +299,22 @@ def _phase_errors(index: int, phase: Mapping[str, Any]) -> Iterator[str]:
             yield f"{path}.{key} is {phase[key]}; it should be 1 or more"
     if phase["warmup_steps"] > 0 and phase["schedule"] == "one_cycle":
         yield f"{path}.warmup_steps should be 0: one_cycle rises by itself"
+    if not re.fullmatch(r"[\w-]+", phase["name"]):
+        yield f"{path}.name is {phase['name']!r}; it should be of letters, digits, _ and -"
+    if phase["schedule"] == "sgdr" and _too_many_epochs(phase):
+        yield f"{path}: more than {MOST_EPOCHS} epochs; max_cycles or cycle_mult is too large"
     if phase["warmup_steps"] < 0:
         yield f"{path}.warmup_steps is {phase['warmup_steps']}; it should be 0 or more"
+
+
+def _too_many_epochs(phase: Mapping[str, Any]) -> bool:
+    cycles = phase["max_cycles"] if isinstance(phase["cycles"], str) else phase["cycles"]
+    epochs, length = 0, phase["cycle_epochs"]
+    for _ in range(cycles):
+        epochs, length = epochs + length, length * max(phase["cycle_mult"], 1)
+        if epochs > MOST_EPOCHS:
+            return True
+    return False
 
 
 def _freeze(kind: Any, value: Any) -> Any:

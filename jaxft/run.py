@@ -1,5 +1,6 @@
 """The story of a run: data, model, then phase by phase, each resumable, to a summary."""
 
+import hashlib
 import json
 import signal
 import threading
@@ -51,12 +52,14 @@ def train(config: Any, workdir: str | Path, console: Console | None = None) -> d
     timer, started = fit.Timer(), time.perf_counter()
     with ExitStack() as held:
         stop = held.enter_context(_told_to_stop())
-        if workdir.exists():  # else nothing is made before all has been checked
+        was_there = workdir.exists()  # else nothing is made before all has been checked
+        if was_there:
             held.enter_context(checkpoint.lock(workdir))
         materials, initial = prepare(settings, console, stop)
-        if not workdir.exists():
-            workdir.mkdir(parents=True)
+        workdir.mkdir(parents=True, exist_ok=True)
+        if not was_there:
             held.enter_context(checkpoint.lock(workdir))
+            check_workdir(workdir, recipe.as_dict(config))
         describe(workdir, config, materials)
         checkpoints = Checkpoints(workdir)
         console.say(report.phases_table(settings, materials.steps_per_epoch))
@@ -75,6 +78,12 @@ def run_phases(
     """All phases that are left, from the newest whole checkpoint on; ends with the summary."""
     console = materials.console
     restored, problems = checkpoints.newest()
+    if problems and restored is None:
+        raise UserError(
+            f"No checkpoint in {workdir} can be read:",
+            problems,
+            "Nothing was changed; choose another --workdir to begin anew.",
+        )
     for problem in problems:
         console.say(f"warning: {problem}; going on from the one before")
     cursor, progress = _begin(materials, initial, restored)
@@ -107,8 +116,8 @@ def run_phases(
         if ended_by in ("interrupted", "nonfinite"):
             _summarise(workdir, cursor, ended_by)
         checkpoints.close()
-    summary = _summarise(workdir, cursor, ended_by)
     report.plot_losses(report.read_rows(workdir / "metrics.jsonl"), workdir / "losses.png")
+    summary = _summarise(workdir, cursor, ended_by)
     console.say(report.summary_text(summary, workdir))
     return summary
 
@@ -184,6 +193,7 @@ def prepare(
             workers=data.threads or None,
         )
     check_batch_size(data.batch_size, len(dataset.train), mesh.size)
+    check_warm_up(settings, len(dataset.train) // data.batch_size)
     console.say(
         f"{len(dataset.train)} training and {len(dataset.valid)} validation images in "
         f"{len(dataset.classes)} classes; {settings.model.name} on {mesh.size} "
@@ -230,7 +240,7 @@ def _init_from(settings: Settings, model: Model, classes: tuple[str, ...], key: 
     """The best weights of another run; a head for other classes is new."""
     source = Path(settings.init_from).expanduser()
     saved = weights_of(checkpoint.read_newest(source).best)
-    same_classes = json.loads((source / "classes.json").read_text()) == list(classes)
+    same_classes = _read_json(source / "classes.json") == list(classes)
     result, problems = [], []
     shapes = Weights(*jax.eval_shape(model.init, key))
     for kind, wanted, given in zip(Weights._fields, shapes, saved, strict=True):
@@ -260,14 +270,26 @@ def check_batch_size(batch_size: int, examples: int, devices: int) -> None:
         raise UserError("The batch size does not fit:", problems)
 
 
+def check_warm_up(settings: Settings, steps_per_epoch: int) -> None:
+    """Raises UserError where a warm-up is as long as the first cycle that it is part of."""
+    too_long = [
+        f"config.phases[{index}].warmup_steps={phase.warmup_steps}, and the first cycle has "
+        f"{phase.cycle_lengths[0] * steps_per_epoch} steps"
+        for index, phase in enumerate(settings.phases)
+        if phase.warmup_steps >= phase.cycle_lengths[0] * steps_per_epoch
+    ]
+    if too_long:
+        raise UserError("The warm-up is too long:", too_long)
+
+
 def check_workdir(workdir: Path, plain: dict[str, Any]) -> None:
-    """Raises UserError where the workdir is a file, or holds a run of another config."""
+    """Raises UserError where the workdir is a file, or holds checkpoints of another config."""
     if workdir.exists() and not workdir.is_dir():
         raise UserError(f"{workdir} is a file; --workdir should be a directory")
-    path = workdir / "config.json"
-    if not path.exists():
+    if not checkpoint.steps(workdir):
         return
-    before, now = _flat(json.loads(path.read_text())), _flat(json.loads(json.dumps(plain)))
+    saved = _read_json(workdir / "config.json")
+    before, now = _flat(saved), _flat(json.loads(json.dumps(plain)))
     differences = [
         f"{key}: {before.get(key, 'absent')!r} there, {now.get(key, 'absent')!r} now"
         for key in sorted(before.keys() | now.keys())
@@ -282,12 +304,59 @@ def check_workdir(workdir: Path, plain: dict[str, Any]) -> None:
 
 
 def describe(workdir: Path, config: Any, materials: Materials) -> None:
-    """Write what a reader of the workdir needs: config, classes, preprocessing."""
+    """Write what a reader of the workdir needs: config, classes, data, preprocessing.
+
+    Raises:
+      UserError: the workdir holds checkpoints of a run on other data; nothing is written then.
+    """
+    data = describe_data(materials.dataset)
+    if checkpoint.steps(workdir):
+        check_data(workdir, data)
+    report.write_json(workdir / "data.json", data)
     report.write_json(workdir / "config.json", recipe.as_dict(config))
     report.write_json(workdir / "classes.json", list(materials.dataset.classes))
     preprocessing = materials.model.preprocessing._asdict()
     size = materials.settings.data.image_size
     report.write_json(workdir / "preprocessing.json", {**preprocessing, "image_size": size})
+
+
+def describe_data(dataset: Dataset) -> dict[str, Any]:
+    """What tells one data set from another: classes, numbers, a digest of names and labels."""
+    total = hashlib.sha256()
+    for split in (dataset.train, dataset.valid):
+        for name, label in zip(split.names, split.labels, strict=True):
+            total.update(f"{label} {name}\n".encode(errors="surrogateescape"))
+        total.update(b"\n")
+    return {
+        "classes": list(dataset.classes),
+        "train": len(dataset.train),
+        "valid": len(dataset.valid),
+        "digest": total.hexdigest(),
+    }
+
+
+def check_data(workdir: Path, data: dict[str, Any]) -> None:
+    """Raises UserError, saying what differs, where the data are not those of the run."""
+    before = _read_json(workdir / "data.json")
+    differences = [
+        f"{key}: {before.get(key)} then, {data[key]} now"
+        for key in ("classes", "train", "valid", "digest")
+        if before.get(key) != data[key]
+    ]
+    if differences:
+        raise UserError(
+            f"The data have changed since the run in {workdir} began:",
+            differences,
+            "Bring the files back, or begin another run (config.init_from takes its weights).",
+        )
+
+
+def _read_json(path: Path) -> Any:
+    """Raises UserError where a file of a workdir is missing or damaged."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
 
 
 def find_rate(
@@ -309,7 +378,7 @@ def find_rate(
     index = _phase_index(settings, phase)
     check_workdir(workdir, recipe.as_dict(config))
     materials, current = prepare(settings, console)
-    if (workdir / "checkpoints").is_dir():
+    if checkpoint.steps(workdir):
         current = weights_of(checkpoint.read_newest(workdir).state)
     workdir.mkdir(parents=True, exist_ok=True)
     with checkpoint.lock(workdir):

@@ -270,4 +270,4 @@ def run_steps(
 def demand_finite(step: int, loss: float) -> None:
     """Raises NonFiniteError for a loss that is infinite or no number."""
     if not np.isfinite(loss):
-        raise NonFiniteError(f"the training loss is {loss} at step {step} of the phase")
+        raise NonFiniteError(f"the loss is {loss} at step {step} of the phase")

@@ -7,8 +7,6 @@ from jaxtyping import Array, Bool, Float, Key, UInt32
 
 from jaxft.models.norm import BatchNorm
 
-POOLINGS = ("max_avg", "avg")
-
 
 def pool(
     features: Float[Array, "batch height width channels"], kind: str

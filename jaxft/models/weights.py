@@ -86,7 +86,15 @@ def load(name: str, source: str) -> tuple[Params, Stats] | None:
     """
     if source == "none":
         return None
-    path = imagenet_path(name) if source == "imagenet" else source.removeprefix("file:")
+    path = (
+        imagenet_path(name)
+        if source == "imagenet"
+        else str(
+            Path(source.removeprefix("file:")).expanduser()
+            if source.startswith("file:")
+            else source
+        )
+    )
     if path == source:
         hint = "It is one of: imagenet, file:PATH, none."
         raise UserError(f"Unknown source of weights: {source!r}", hint=hint)
