@@ -55,7 +55,8 @@ def test_the_quickstart_is_the_eight_steps():
     )
     assert augmented.cycle_lengths == (1, 1, 1)
     assert list(full.groups) == ["early", "late", "head"]
-    assert full.lr == "find" and full.until_overfit and full.cycle_lengths == (1, 2, 4)
+    assert full.lr == "find" and full.until_overfit
+    assert full.cycle_lengths == (1, 2, 4, 8)
 
 
 def test_every_mistake_in_the_shape_of_a_config_is_listed_at_once():
