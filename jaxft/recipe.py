@@ -254,11 +254,11 @@ def _value_errors(plain: Mapping[str, Any]) -> list[str]:
         (finder["stop_factor"] > 1, "config.finder.stop_factor should be more than 1"),
         (0 < finder["beta"] < 1, "config.finder.beta should be between 0 and 1"),
         (0 < finder["window_fraction"] <= 0.5, "config.finder.window_fraction: 0 to 0.5"),
-        (finder["k"] >= 0, "config.finder.k should be 0 or more"),
+        (not finder["k"] < 0, "config.finder.k should be 0 or more"),
         (plain["overfit"]["patience"] >= 1, "config.overfit.patience should be 1 or more"),
         (all(width >= 1 for width in model["hidden"]), "config.model.hidden: widths of 1 or more"),
         (0 <= plain["optimizer"]["momentum"] < 1, "config.optimizer.momentum: 0 or more, below 1"),
-        (plain["optimizer"]["weight_decay"] >= 0, "config.optimizer.weight_decay: 0 or more"),
+        (not plain["optimizer"]["weight_decay"] < 0, "config.optimizer.weight_decay: 0 or more"),
         *(
             (0 <= plain["augment"][key] <= 1, f"config.augment.{key} should be from 0 to 1")
             for key in ("rotate_probability", "zoom_probability", "brightness", "contrast")

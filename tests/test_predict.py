@@ -131,3 +131,30 @@ def test_the_verb_tells_where_the_table_is(finished, tiny, drawn, tmp_path, caps
     arguments = [f"--workdir={finished}", f"--output={output}", "--tta=1", str(drawn / "red")]
     assert main.main(["predict", *arguments]) == 0
     assert capsys.readouterr().out == f"14 images -> {output}\n"
+
+
+def test_names_and_labels_stay_together_where_a_bad_file_is_skipped(
+    finished, tiny, drawn, tmp_path
+):
+    workdir = shutil.copytree(finished, tmp_path / "run")
+    config = json.loads((workdir / "config.json").read_text())
+    config["data"]["skip_bad"] = True
+    (workdir / "config.json").write_text(json.dumps(config))
+    files = sorted(str(path) for path in drawn.rglob("*.png"))[:3]
+    (tmp_path / "aa.png").write_bytes(b"no image")
+    for name, source in zip(("a.png", "b.png", "c.png"), files, strict=True):
+        shutil.copy(source, tmp_path / name)
+    predict.predict_files(finished, files, tmp_path / "plain.csv")
+    chosen = [str(tmp_path / name) for name in ("a.png", "aa.png", "b.png", "c.png")]
+    assert predict.predict_files(workdir, chosen, tmp_path / "skipped.csv") == 3
+    plain, skipped = table(tmp_path / "plain.csv"), table(tmp_path / "skipped.csv")
+    assert [row["file"][-5:] for row in skipped] == ["a.png", "b.png", "c.png"]
+    for old, new in zip(plain, skipped, strict=True):
+        assert {k: v for k, v in old.items() if k != "file"} == {
+            k: v for k, v in new.items() if k != "file"
+        }
+
+
+def test_no_folder_for_the_table_is_said_before_any_work(finished, tiny, drawn, tmp_path):
+    with pytest.raises(UserError, match="no such folder"):
+        predict.predict_files(finished, [str(drawn)], tmp_path / "nowhere" / "table.csv")

@@ -1,6 +1,7 @@
 """What a run leaves, how it goes on, and what changes nothing."""
 
 import json
+import shutil
 import threading
 
 import numpy as np
@@ -264,3 +265,43 @@ def test_best_weights_are_whole_before_the_first_cycle_end(drawn, tiny, tmp_path
         jaxft.train(head_only(drawn, lr=0.1), tmp_path / "run")
     restored = jaxft.restore(tmp_path / "run", "best")
     assert np.isfinite(restored.apply(np.zeros((1, 32, 32, 3), np.uint8))).all()
+
+
+def test_changed_data_are_refused_and_nothing_is_written(finished, drawn, tiny, tmp_path):
+    workdir = shutil.copytree(finished, tmp_path / "run")
+    photos = shutil.copytree(drawn, tmp_path / "photos")
+    config = tiny_config.get_config(drawn)
+    materials, _ = run.prepare(run.recipe.read(config), run.Console(None))
+    run.describe(workdir, config, materials)
+    split = materials.dataset.train
+    fewer = materials._replace(dataset=materials.dataset.with_splits(split.select([0, 1]), split))
+    before = (workdir / "data.json").read_text()
+    with pytest.raises(UserError, match="have changed") as error:
+        run.describe(workdir, config, fewer)
+    assert any(line.startswith("train: 29 then, 2 now") for line in error.value.offenders)
+    assert (workdir / "data.json").read_text() == before and photos.is_dir()
+
+
+def test_a_workdir_whose_checkpoints_are_all_damaged_keeps_them(finished, drawn, tiny, tmp_path):
+    workdir = shutil.copytree(finished, tmp_path / "run")
+    (workdir / "summary.json").unlink()
+    steps = checkpoint.steps(workdir)
+    for step in steps:
+        for file in (workdir / "checkpoints" / str(step) / "cursor").iterdir():
+            file.write_bytes(b"")
+    with pytest.raises(UserError, match="No checkpoint in"):
+        jaxft.train(tiny_config.get_config(drawn), workdir)
+    assert checkpoint.steps(workdir) == steps
+
+
+def test_a_validation_loss_that_is_no_number_ends_the_run(drawn, tiny, tmp_path, monkeypatch):
+    score = run.evaluate.score
+
+    def no_number(*arguments):
+        found = score(*arguments)
+        return run.evaluate.Evaluation(found.losses * np.nan, found.probabilities, found.labels)
+
+    monkeypatch.setattr(run.evaluate, "score", no_number)
+    with pytest.raises(NonFiniteError):
+        jaxft.train(head_only(drawn, lr=0.1), tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["ended_by"] == "nonfinite"
