@@ -102,7 +102,8 @@ def test_slide_stops_where_the_slopes_fifteen_points_apart_agree():
     curve = 5 + 0.05 * np.maximum(x - 60, 0) ** 2
     slopes = np.gradient(curve)
     lr, _ = _rule("slide", curve)
-    left = int(np.flatnonzero(lr == RATES)[0])
+    # As fastai's: the window's left end one step before the slopes agree.
+    left = int(np.flatnonzero(lr == RATES)[0]) - 1
     assert abs(slopes[left] - slopes[left + 15]) <= 0.005
     assert all(abs(slopes[i] - slopes[i + 15]) > 0.005 for i in range(left + 1, 85))
     assert _rule("slide", x**2)[0] is None
@@ -155,7 +156,8 @@ def test_a_slope_that_never_gets_below_the_first_losses_does_not_count():
 def test_where_the_loss_rises_before_it_falls_the_rate_is_a_tenth_of_that():
     losses = np.where(np.arange(100) < 60, 0.1, 0.1 + (np.arange(100) - 59) * 0.1)
     lr, reason = _rule("still_improving", losses)
-    assert RATES[50] / 10 < lr < RATES[62] / 10
+    # Clearly: the window is well inside the rise before it counts.
+    assert RATES[60] / 10 < lr < RATES[70] / 10
     assert "rises" in reason
 
 
