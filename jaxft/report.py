@@ -10,6 +10,7 @@ from typing import Any, TextIO
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from tqdm import tqdm
 
 from jaxft.lr_finder import LRCurve
@@ -209,6 +210,7 @@ def plot_losses(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         rates = [row["lr"].get(group, float("nan")) for row in rows]
         below.plot(x, rates, "o-", ms=3, label=group)
     below.set(ylabel="highest lr", yscale="log", xlabel="epoch of the run")
+    below.xaxis.set_major_locator(MaxNLocator(integer=True))
     below.legend(fontsize=8)
     for axes in (above, middle, below):
         axes.grid(alpha=0.3)
@@ -217,17 +219,19 @@ def plot_losses(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 
 def _mark_phases(rows: Sequence[Mapping[str, Any]], panels: Sequence[Axes]) -> None:
-    for index, row in enumerate(rows):
-        if index == 0 or rows[index - 1]["phase"] != row["phase"]:
-            for axes in panels:
-                axes.axvline(index + 0.5, color="0.6", lw=0.8)
-            panels[0].text(
-                index + 0.55,
-                1.01,
-                row["phase"],
-                fontsize=8,
-                transform=panels[0].get_xaxis_transform(),
-            )
+    """A line where each phase begins; names on two levels, so that short phases stay legible."""
+    names = [row["phase"] for row in rows]
+    begins = [i for i in range(len(rows)) if i == 0 or names[i - 1] != names[i]]
+    for number, index in enumerate(begins):
+        for axes in panels:
+            axes.axvline(index + 0.5, color="0.6", lw=0.8)
+        panels[0].text(
+            index + 0.55,
+            1.02 + 0.07 * (number % 2),
+            names[index],
+            fontsize=8,
+            transform=panels[0].get_xaxis_transform(),
+        )
 
 
 def summary_text(summary: Mapping[str, Any], workdir: Path) -> str:
