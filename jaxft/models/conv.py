@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from jaxft.models import platform
 from jaxft.models.reduce import sum_together
 
 Pads = tuple[tuple[int, int], ...]
@@ -34,7 +35,7 @@ def conv(
     if isinstance(padding, str):
         padding = lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, padding)
     pads = tuple((int(low), int(high)) for low, high in padding)
-    if jax.default_backend() == "cpu":
+    if platform.current().name == "cpu":
         for applies, lowering in CPU_LOWERINGS:
             if applies(kernel.shape, pads, groups):
                 x, kernel = alike_varying(x, kernel)
