@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -51,6 +50,13 @@ class TrainBatch(NamedTuple):
 
     inputs: Any
     label: Any
+
+
+class ExampleKeys(NamedTuple):
+    """What is random for each example of a batch: its view, and what dropout drops of it."""
+
+    augment: Key[Array, "batch"]
+    dropout: Key[Array, "batch"]
 
 
 @dataclass(frozen=True)
@@ -124,7 +130,7 @@ def _loss(
     frozen: Weights,
     batch_stats: groups.Tree,
     batch: TrainBatch,
-    keys: Key[Array, "batch"],
+    keys: ExampleKeys,
 ) -> tuple[Float[Array, ""], groups.Tree]:
     """Mean loss of the local batch, and the new statistics of the trained groups."""
     model, training = spec.model, spec.training
@@ -132,9 +138,8 @@ def _loss(
     stats = {**frozen.batch_stats, **batch_stats}
     new: groups.Tree = {}
     features = batch.inputs
-    augment_keys, dropout_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
     if spec.phase.inputs == "augmented":
-        view = augment(batch.inputs, augment_keys, spec.augmentation, spec.image_size)
+        view = augment(batch.inputs, keys.augment, spec.augmentation, spec.image_size)
         images = network_input(view, model.preprocessing, param_dtype(params))
         features, new = model.features(
             params, stats, images, training=training - {"head"}, axis_name=AXIS
@@ -145,10 +150,21 @@ def _loss(
         stats,
         features,
         training=training & {"head"},
-        keys=dropout_keys if "head" in trained else None,
+        keys=keys.dropout if "head" in trained else None,
         axis_name=AXIS,
     )
     return cross_entropy(logits, batch.label).mean(), {**batch_stats, **new, **new_head}
+
+
+def example_keys(
+    spec: StepSpec, seed: Int[Array, ""], step: Int[Array, ""], local: int, steps: int = 1
+) -> ExampleKeys:
+    """Keys [steps * local] of this device's examples in the steps from `step` on, of one epoch."""
+    epoch, in_epoch = jnp.divmod(step, spec.steps_per_epoch)
+    firsts = (in_epoch + jnp.arange(steps)) * spec.batch_size + lax.axis_index(AXIS) * local
+    positions = (firsts[:, None] + jnp.arange(local)).reshape(-1)
+    keys = batches.example_keys(batches.epoch_key(seed, spec.phase_index, epoch), positions)
+    return ExampleKeys(*jax.vmap(jax.random.split, out_axes=1)(keys))
 
 
 def local_step(
@@ -156,19 +172,14 @@ def local_step(
     state: TrainState,
     frozen: Weights,
     batch: TrainBatch,
+    keys: ExampleKeys,
     rates: Float[Array, "steps"],
-    seed: Int[Array, ""],
 ) -> tuple[TrainState, Float[Array, ""]]:
     """One step on this device's share of the batch; runs inside `shard_map` over `data`.
 
     Gradients are taken with respect to the trained groups only, of the local loss, and averaged
     once: the parameters are cast to `varying` first, so that nothing is reduced on the way.
     """
-    epoch, in_epoch = jnp.divmod(state.step, spec.steps_per_epoch)
-    local = batch.label.shape[0]
-    first = in_epoch * spec.batch_size + lax.axis_index(AXIS) * local
-    epoch_key = batches.epoch_key(seed, spec.phase_index, epoch)
-    keys = batches.example_keys(epoch_key, first + jnp.arange(local))
     varying = lax.pcast(state.params, AXIS, to="varying")
     value_and_grad = jax.value_and_grad(_loss, has_aux=True)
     (loss, stats), grads = value_and_grad(varying, spec, frozen, state.batch_stats, batch, keys)
@@ -187,8 +198,15 @@ def make_step(spec: StepSpec, mesh: Mesh) -> Step:
       rates: the learning rate of every step of the phase.
       seed: the run's seed.
     """
+
+    def one_step(
+        state: TrainState, frozen: Weights, batch: TrainBatch, rates: Array, seed: Array
+    ) -> tuple[TrainState, Array]:
+        keys = example_keys(spec, seed, state.step, batch.label.shape[0])
+        return local_step(spec, state, frozen, batch, keys, rates)
+
     mapped = sharding.shard_map(
-        partial(local_step, spec),
+        one_step,
         mesh,
         in_specs=(P(), P(), P(AXIS), P(), P()),
         out_specs=(P(), P()),
@@ -215,15 +233,18 @@ def make_epoch(spec: StepSpec, mesh: Mesh, steps: int) -> Step:
         epoch = state.step // spec.steps_per_epoch
         order = batches.order(seed, spec.phase_index, epoch, spec.examples)
         local = spec.batch_size // lax.axis_size(AXIS)
+        # For the whole epoch at once: one by one, they would take a twentieth of a CPU's step.
+        keys = example_keys(spec, seed, state.step, local, steps)
+        keys = ExampleKeys(*(k.reshape(steps, local) for k in keys))
 
-        def body(state: TrainState, _: None) -> tuple[TrainState, Array]:
+        def body(state: TrainState, keys: ExampleKeys) -> tuple[TrainState, Array]:
             in_epoch = state.step % spec.steps_per_epoch
             first = in_epoch * spec.batch_size + lax.axis_index(AXIS) * local
             index = lax.dynamic_slice(order, (first,), (local,))
             batch = TrainBatch(features[index], labels[index])
-            return local_step(spec, state, frozen, batch, rates, seed)
+            return local_step(spec, state, frozen, batch, keys, rates)
 
-        return lax.scan(body, state, None, length=steps)
+        return lax.scan(body, state, keys, length=steps)
 
     mapped = sharding.shard_map(local_epoch, mesh, in_specs=(P(),) * 6, out_specs=(P(), P()))
     return jax.jit(mapped, donate_argnums=0)

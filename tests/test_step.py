@@ -113,12 +113,13 @@ def _first_gradient(devices, dtype):
     """-> (the first step's gradient, parameters and statistics after four steps, losses).
 
     At rate 1 without momentum the first step moves by the gradient itself; the others, of an
-    epoch more, move the statistics only.
+    epoch more, move the statistics only. (Seed 2: a draw of dropout that leaves no hidden feature
+    of the 8 examples almost constant, which BatchNorm would blow rounding up with.)
     """
     with jax.enable_x64(dtype == "float64"):
         start = tiny.weights(NET, dtype)
         after, losses = tiny.train(
-            tiny.spec(NET, FULL), start, DATA, devices=devices, steps=4, lr=FIRST_ONLY
+            tiny.spec(NET, FULL), start, DATA, devices=devices, steps=4, lr=FIRST_ONLY, seed=2
         )
     return jax.tree.map(np.subtract, start.params, after.params), after.batch_stats, losses
 
