@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, PartitionSpec
 
-from jaxft.models.head import Head, dropout, keep_mask, pool
+from jaxft.models.head import Head, dropout, keep_mask, pool, product
 
 KEYS = jax.random.split(jax.random.key(0), 64)
 
@@ -51,6 +51,21 @@ def test_without_hidden_layers_the_head_is_one_linear_layer_without_dropout():
     np.testing.assert_array_equal(
         Head(3, hidden=()).apply(variables, x, train=True, keys=KEYS[:4]), plain
     )
+
+
+def test_the_product_and_its_gradients_are_those_of_plain_matrices():
+    with jax.enable_x64(True):
+        x, kernel = (jax.random.normal(jax.random.key(i), s) for i, s in ((1, (6, 5)), (2, (5, 3))))
+        weights = jax.random.normal(jax.random.key(3), (6, 3))
+
+        def gradients(function):
+            return jax.value_and_grad(lambda *a: jnp.sum(weights * function(*a)), (0, 1))(x, kernel)
+
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12),
+            gradients(product),
+            gradients(lambda x, kernel: x @ kernel),
+        )
 
 
 def test_kernels_are_kaiming_normal_and_biases_zero():
