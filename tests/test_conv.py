@@ -8,7 +8,7 @@ from jax import lax
 from jax.sharding import AxisType, PartitionSpec
 
 from jaxft.models import platform
-from jaxft.models.conv import conv
+from jaxft.models.conv import conv, packed_width
 
 CASES = [
     # size, stride, padding, groups, height, width[, input channels: 8]
@@ -105,3 +105,35 @@ def test_other_platforms_get_the_native_convolution():
     with platform.targeting("tpu", "v5e"):
         jaxpr = str(jax.make_jaxpr(conv)(jnp.zeros((2, 5, 5, 4)), jnp.zeros((1, 1, 4, 4))))
     assert "conv_general_dilated" in jaxpr
+
+
+@pytest.mark.parametrize("chip,width,groups", [("v5e", 128, 2), ("v6e", 256, 1), ("v4", 128, 2)])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_packed_for_a_tpu_it_is_the_same_convolution(chip, width, groups, stride):
+    rng = np.random.default_rng(0)
+    x, kernel = (
+        jnp.asarray(rng.normal(size=(2, 7, 6, 256))),
+        jnp.asarray(rng.normal(size=(3, 3, 4, 256))),
+    )
+
+    def value_and_gradients(x, kernel):
+        loss = lambda x, k: jnp.sum(jnp.sin(conv(x, k, stride, "SAME", 64)))  # noqa: E731
+        return jax.value_and_grad(loss, (0, 1))(x, kernel)
+
+    with platform.targeting("gpu", "native"):
+        native = value_and_gradients(x, kernel)
+    with platform.targeting("tpu", chip):
+        jaxpr = str(jax.make_jaxpr(lambda x, k: conv(x, k, stride, "SAME", 64))(x, kernel))
+        packed = value_and_gradients(x, kernel)
+    assert f"feature_group_count={groups}" in jaxpr and f"[3,3,{width},256]" in jaxpr
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9), packed, native
+    )
+
+
+def test_depthwise_and_wide_groups_are_not_packed():
+    with platform.targeting("tpu", "v5e"):
+        assert packed_width((3, 3, 1, 256), 256) == 0
+        assert packed_width((3, 3, 128, 256), 2) == 0
+        assert packed_width((3, 3, 64, 64), 1) == 0
+        assert packed_width((3, 3, 8, 256), 32) == 128

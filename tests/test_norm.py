@@ -7,6 +7,7 @@ import pytest
 from jax import lax
 from jax.sharding import AxisType, PartitionSpec
 
+from jaxft.models import platform
 from jaxft.models.norm import BatchNorm, activate
 
 EPS, MOMENTUM = 1e-3, 0.9
@@ -48,12 +49,14 @@ def plain(x, params, activation):
     return activate(z, activation)
 
 
+@pytest.mark.parametrize("lowered_for", ["cpu", "tpu"])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_output_and_gradient_are_the_definitions(activation):
+def test_output_and_gradient_are_the_definitions(activation, lowered_for):
     x, params, stats = inputs()
     ours = lambda x, p: loss_of(run(x, p, stats, activation)[0])  # noqa: E731
     definition = lambda x, p: loss_of(plain(x, p, activation))  # noqa: E731
-    got = jax.jit(jax.value_and_grad(ours, (0, 1)))(x, params)
+    with platform.targeting(lowered_for, lowered_for):
+        got = jax.jit(jax.value_and_grad(ours, (0, 1)))(x, params)
     want = jax.jit(jax.value_and_grad(definition, (0, 1)))(x, params)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10), got, want)
 

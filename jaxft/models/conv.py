@@ -1,6 +1,7 @@
 """Convolution with one meaning and several lowerings, the fastest for each platform.
 
-TPU and GPU get XLA's own convolution. On CPU that one takes 20 to 40 times as long as need be for
+GPU gets XLA's own convolution, and TPU too, grouped kernels in fewer and wider groups
+(PACKED_WIDTHS). On CPU XLA's own takes 20 to 40 times as long as need be for
 a depthwise kernel, forward and backward, and up to 4 times for a 1x1; CPU_LOWERINGS says which
 kernels go another way there. bench/step_time.py measures what comes of it.
 """
@@ -40,6 +41,9 @@ def conv(
             if applies(kernel.shape, pads, groups):
                 x, kernel = alike_varying(x, kernel)
                 return lowering(x, kernel, stride, pads)
+    width = packed_width(kernel.shape, groups)
+    if width:
+        kernel, groups = pack(kernel, groups, width), kernel.shape[2] * groups // width
     return lax.conv_general_dilated(
         x,
         kernel,
@@ -48,6 +52,29 @@ def conv(
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=groups,
     )
+
+
+def packed_width(kernel_shape: Sequence[int], groups: int) -> int:
+    """Input channels of the groups that the platform multiplies fastest; 0: as they are."""
+    width = PACKED_WIDTHS.get(platform.current().chip, 0)
+    inside = kernel_shape[2]
+    suits = 1 < inside < width and width % inside == 0 and inside * groups % width == 0
+    return width if suits and groups > 1 else 0
+
+
+def pack(
+    kernel: Float[Array, "height width group_in out"], groups: int, width: int
+) -> Float[Array, "height width packed_in out"]:
+    """The kernel of fewer groups, each `width` wide, with several of the old ones on its diagonal.
+
+    The same convolution with more zeros, which matrix units as wide multiply in less time. It
+    belongs inside what is differentiated, so that the zeros have no gradient and never change.
+    """
+    rows, columns, inside, out = kernel.shape
+    together = width // inside
+    blocks = kernel.reshape(rows, columns, 1, inside, groups // together, together, -1)
+    diagonal = jnp.eye(together, dtype=kernel.dtype).reshape(1, 1, together, 1, 1, together, 1)
+    return (blocks * diagonal).reshape(rows, columns, width, out)
 
 
 def alike_varying(*arrays: Array) -> list[Array]:
@@ -157,6 +184,10 @@ def _is_depthwise(kernel_shape: tuple[int, ...], pads: Pads, groups: int) -> boo
 def _has_few_channels(kernel_shape: tuple[int, ...], pads: Pads, groups: int) -> bool:
     return groups == 1 and kernel_shape[2] <= 4
 
+
+# Widths to which grouped kernels are packed, by chip: those of its matrix units. Measured by
+# XLA's cost model of the whole train step: bench/tpu_grouped.py.
+PACKED_WIDTHS = {"v4": 128, "v5e": 128, "v5p": 128, "v6e": 256}
 
 # (applies to, lowering), the first that applies; the rest is XLA's own.
 CPU_LOWERINGS = (

@@ -1,6 +1,7 @@
 """Batch normalisation over the global batch, with PyTorch's running statistics."""
 
 from functools import partial
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from jaxft.models import platform
 from jaxft.models.conv import alike_varying
 from jaxft.models.reduce import channel_sums
 
@@ -29,10 +31,30 @@ def passes(z: Array, activation: str) -> Array | bool:
     return inside if high is None else inside & (z < high)
 
 
+def sums(terms: list[Array]) -> list[Array]:
+    """The terms' sums over all but channels, as the platform's compiler is fastest with."""
+    if platform.current().name == "cpu":
+        return channel_sums(terms)
+    return [jnp.sum(term, tuple(range(term.ndim - 1))) for term in terms]
+
+
+def kept_apart(arrays: Any) -> Any:
+    """Arrays behind a barrier on CPU, where XLA would store what several loops compute from them.
+
+    The compilers of TPU and GPU fuse each loop with what it needs; a barrier costs them a copy.
+    """
+    return lax.optimization_barrier(arrays) if platform.current().name == "cpu" else arrays
+
+
+def widened(x: Array) -> Array:
+    """x in float32, or in float64 where it is."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
 def global_means(terms: list[Array], axis_name: str | None) -> Array:
     """The terms' means over everything but channels, in one collective."""
     count = terms[0].size // terms[0].shape[-1]
-    means = jnp.stack(channel_sums(terms)) / count
+    means = jnp.stack(sums(terms)) / count
     return means if axis_name is None else lax.pmean(means, axis_name)
 
 
@@ -43,7 +65,7 @@ def batch_moments(
 
     Taken of x - shift: with a shift near the mean, E[d^2] - E[d]^2 loses no digits.
     """
-    d = lax.optimization_barrier(x) - shift
+    d = kept_apart(x) - shift
     mean, square = global_means([d, jnp.square(d)], axis_name)
     return shift + mean, jnp.maximum(square - jnp.square(mean), 0)
 
@@ -76,9 +98,10 @@ def _normalise_forward(
     activation: str,
     axis_name: str | None,
 ) -> tuple[tuple[Array, Array, Array], tuple[Array, ...]]:
-    mean, var = batch_moments(x, shift, axis_name)
+    wide = widened(x)
+    mean, var = batch_moments(wide, shift, axis_name)
     inverse = lax.rsqrt(var + eps)
-    y = activate((x - mean) * (scale * inverse) + bias, activation)
+    y = activate((wide - mean) * (scale * inverse) + bias, activation).astype(x.dtype)
     return (y, mean, var), (x, scale, bias, mean, inverse)
 
 
@@ -94,17 +117,17 @@ def _normalise_backward(
 
     def parts() -> tuple[Array, Array]:
         # Behind a barrier, so that each pass computes them for itself instead of storing them.
-        here, dy = lax.optimization_barrier((x, cotangents[0]))
+        here, dy = map(widened, kept_apart((x, cotangents[0])))
         centred = here - mean
         return centred, jnp.where(passes(centred * factor + bias, activation), dy, 0)
 
     centred, dz = parts()
-    sums = jnp.stack(channel_sums([dz, dz * centred]))
-    means = sums / (x.size // x.shape[-1])
+    totals = jnp.stack(sums([dz, dz * centred]))
+    means = totals / (x.size // x.shape[-1])
     means = means if axis_name is None else lax.pmean(means, axis_name)
     centred, dz = parts()
     dx = factor * (dz - means[0] - centred * (jnp.square(inverse) * means[1]))
-    return dx, sums[1] * inverse, sums[0], None
+    return dx.astype(x.dtype), totals[1] * inverse, totals[0], None
 
 
 normalise.defvjp(_normalise_forward, _normalise_backward)
@@ -138,20 +161,19 @@ class BatchNorm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, shape)
         mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
         var = self.variable("batch_stats", "var", jnp.ones, shape)
-        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         if not train or self.is_initializing():
             factor = scale * lax.rsqrt(var.value + self.eps)
-            y = activate(wide * factor + (bias - mean.value * factor), self.activation)
+            y = activate(widened(x) * factor + (bias - mean.value * factor), self.activation)
             return y.astype(x.dtype)
-        wide, scale, bias = alike_varying(wide, scale, bias)
-        shift = lax.stop_gradient(mean.value).astype(wide.dtype)
+        x, scale, bias = alike_varying(x, scale, bias)
+        shift = lax.stop_gradient(mean.value).astype(widened(x).dtype)
         y, batch_mean, batch_var = normalise(
-            wide, scale, bias, shift, self.eps, self.activation, axis_name
+            x, scale, bias, shift, self.eps, self.activation, axis_name
         )
         self._update(mean, batch_mean)
         count = x.size // shape[0] * (1 if axis_name is None else lax.axis_size(axis_name))
         self._update(var, batch_var * (count / max(count - 1, 1)))
-        return y.astype(x.dtype)
+        return y
 
     def _update(self, running: nn.Variable, batch: Array) -> None:
         """Moves a running statistic towards the batch's."""
