@@ -74,6 +74,11 @@ def get_config() -> ConfigDict:
     config.overfit.t = 2.0  # paired t of validation losses against the best cycle's
     config.overfit.patience = 2  # consecutive cycle ends
 
+    config.plan = ConfigDict()  # what `jaxft plan` takes for granted where the source is not there
+    config.plan.examples = 0  # training images (0 = not known)
+    config.plan.valid_examples = 0  # validation images (0 = by data.valid_fraction)
+    config.plan.classes = 0  # (0 = not known)
+
     config.phases = (
         phase(name="head_cached", inputs="cached", lr="find", epochs=2),
         phase(name="head_augmented", lr="previous", schedule="sgdr", cycles=3, cycle_epochs=1),

@@ -5,6 +5,7 @@ training classes are skewed and validation classes balanced).
 Expected: not measured yet.
 Weights: torchvision's resnext101_64x4d-173b62eb.pth (IMAGENET1K_V1), or timm's
 resnext101_64x4d.tv_in1k as model.safetensors.
+Planned (no device, no data): jaxft plan --config=furniture_resnext101 --topology=v5e:2x4
 Command, on a TPU v5e-8 or a GPU of 40 GB and more:
   jaxft train --config=furniture_resnext101 --workdir=runs/furniture \\
     --config.data.source=folder:photos --config.model.weights=file:resnext101_64x4d-173b62eb.pth
@@ -24,6 +25,9 @@ def get_config() -> ConfigDict:
     config.model.name = "resnext101_64x4d"
     config.model.weights = "file:resnext101_64x4d-173b62eb.pth"
     config.model.dtype = "bfloat16"
+    config.plan.examples = 180_000
+    config.plan.valid_examples = 6_400
+    config.plan.classes = 128
     config.phases = (
         # Steps 1 to 3: last layer from precomputed activations, at the rate found.
         base.phase(name="head_cached", inputs="cached", lr="find", epochs=2),

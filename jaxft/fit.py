@@ -27,7 +27,8 @@ from jaxft import (
 from jaxft.checkpoint import Checkpoint, Checkpoints
 from jaxft.errors import Interrupted, UserError
 from jaxft.inputs import Materials, Runner
-from jaxft.recipe import Phase
+from jaxft.models import Model
+from jaxft.recipe import Phase, Settings
 from jaxft.step import StepSpec, TrainState, Weights
 
 
@@ -110,18 +111,23 @@ class Timer:
 
 def make_spec(materials: Materials, index: int) -> StepSpec:
     """What the train step of phase `index` depends on."""
-    settings, phase = materials.settings, materials.settings.phases[index]
-    steps = sum(phase.cycle_lengths) * materials.steps_per_epoch
+    return spec_of(materials.settings, materials.model, index, len(materials.dataset.train))
+
+
+def spec_of(settings: Settings, model: Model, index: int, examples: int) -> StepSpec:
+    """As `make_spec`, for a number of training examples that need not be there."""
+    phase = settings.phases[index]
+    steps = sum(phase.cycle_lengths) * (examples // settings.data.batch_size)
     momentum = schedules.one_cycle_momentum(steps) if phase.schedule == "one_cycle" else None
     return StepSpec(
-        model=materials.model,
+        model=model,
         phase=phase,
         phase_index=index,
         optimizer=optim.transformation(phase.groups, settings.optimizer, momentum),
         augmentation=settings.augment,
         image_size=settings.data.image_size,
         batch_size=settings.data.batch_size,
-        examples=len(materials.dataset.train),
+        examples=examples,
     )
 
 

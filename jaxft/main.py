@@ -243,6 +243,24 @@ FLAGS: dict[str, Callable[[argparse.ArgumentParser], Any]] = {
     "output": lambda verb: verb.add_argument(
         "--output", default="predictions.csv", help="CSV to write (default: predictions.csv)"
     ),
+    "topology": lambda verb: verb.add_argument(
+        "--topology",
+        default="",
+        metavar="SLICE",
+        help="compile for a TPU slice that is not there, such as v5e:2x4 (default: what is there)",
+    ),
+    "examples": lambda verb: verb.add_argument(
+        "--examples", type=_count, default=0, metavar="N", help="training images to plan for"
+    ),
+    "classes": lambda verb: verb.add_argument(
+        "--classes", type=_count, default=0, metavar="N", help="classes to plan for"
+    ),
+    "json": lambda verb: verb.add_argument(
+        "--json", default="", metavar="FILE", help="write the figures as JSON, too"
+    ),
+    "plot": lambda verb: verb.add_argument(
+        "--plot", default="", metavar="FILE", help="draw the learning rates (.png)"
+    ),
     "paths": lambda verb: verb.add_argument(
         "paths", nargs="+", metavar="IMAGE", help="image files, or folders of them"
     ),
@@ -304,6 +322,34 @@ def _predict(flags: argparse.Namespace) -> int:
     return 0
 
 
+def _plan(flags: argparse.Namespace) -> int:
+    if flags.topology:
+        os.environ.setdefault("JAX_PLATFORMS", "cpu")  # a device that is there is not needed
+    from jaxft import plan, plan_text, recipe, report, run, topology
+
+    settings = recipe.read(flags.config)
+    demand_places(flags.json, flags.plot)
+    target = topology.slice_of(flags.topology) if flags.topology else topology.here()
+    sizes = plan.sizes_of(settings, flags.examples, flags.classes)
+    run.set_up(settings)
+    console = report.Console(sys.stdout)
+    found = plan.make(settings, sizes, target, console)
+    console.say("\n" + plan_text.text(found))
+    if flags.json:
+        report.write_json(Path(flags.json), plan.as_json(found))
+    if flags.plot:
+        plan_text.plot(found, Path(flags.plot))
+    return 0
+
+
+def demand_places(*files: str) -> None:
+    """Raises UserError, before any work is done, where files cannot be written."""
+    folders = {file: Path(file).parent for file in files if file}
+    missing = [f"{file}: no folder {at}" for file, at in folders.items() if not at.is_dir()]
+    if missing:
+        raise UserError("These files cannot be written:", missing)
+
+
 VERBS: dict[str, tuple[Callable[[argparse.Namespace], int], str, tuple[str, ...]]] = {
     "train": (_train, "run a recipe, or go on with it", ("config", "workdir")),
     "lr_find": (_lr_find, "find the learning rate of one phase", ("config", "workdir", "phase")),
@@ -316,5 +362,10 @@ VERBS: dict[str, tuple[Callable[[argparse.Namespace], int], str, tuple[str, ...]
         _predict,
         "classify image files into a CSV",
         ("workdir", "weights", "tta", "tta_method", "output", "paths"),
+    ),
+    "plan": (
+        _plan,
+        "what a run would do and cost, without running it",
+        ("config", "topology", "examples", "classes", "json", "plot"),
     ),
 }

@@ -101,6 +101,15 @@ class ModelSettings:
 
 
 @dataclass(frozen=True)
+class PlanSettings:
+    """What `config.plan` says; see configs/base.py for each key."""
+
+    examples: int
+    valid_examples: int
+    classes: int
+
+
+@dataclass(frozen=True)
 class Settings:
     """A whole config, checked. `phases` is the recipe."""
 
@@ -114,6 +123,7 @@ class Settings:
     optimizer: OptimizerSettings
     finder: FinderSettings
     overfit: OverfitSettings
+    plan: PlanSettings
     phases: tuple[Phase, ...]
 
 
@@ -255,6 +265,10 @@ def _value_errors(plain: Mapping[str, Any]) -> list[str]:
         (0 < finder["beta"] < 1, "config.finder.beta should be between 0 and 1"),
         (0 < finder["window_fraction"] <= 0.5, "config.finder.window_fraction: 0 to 0.5"),
         (not finder["k"] < 0, "config.finder.k should be 0 or more"),
+        (
+            all(number >= 0 for number in plain["plan"].values()),
+            "config.plan: numbers of 0 (unknown) or more",
+        ),
         (plain["overfit"]["patience"] >= 1, "config.overfit.patience should be 1 or more"),
         (all(width >= 1 for width in model["hidden"]), "config.model.hidden: widths of 1 or more"),
         (0 <= plain["optimizer"]["momentum"] < 1, "config.optimizer.momentum: 0 or more, below 1"),

@@ -25,7 +25,15 @@ from jaxft.report import Console
 from jaxft.step import Weights
 
 # Keys that change neither the numbers of a run nor what its files mean.
-FREE_KEYS = ("cache_dir", "checkpoint_minutes", "data.memory_gb", "data.threads")
+FREE_KEYS = (
+    "cache_dir",
+    "checkpoint_minutes",
+    "data.memory_gb",
+    "data.threads",
+    "plan.examples",
+    "plan.valid_examples",
+    "plan.classes",
+)
 
 
 def train(config: Any, workdir: str | Path, console: Console | None = None) -> dict[str, Any]:

@@ -1,0 +1,345 @@
+"""What a run would do and cost, without its images, its weights, or the device.
+
+The programs are those of the run itself (step.make_step, step.make_epoch, evaluate.make_forward),
+lowered for shapes instead of arrays, compiled once each, and never executed.
+"""
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+from jaxft import costs, evaluate, fit, run, sharding, step
+from jaxft.costs import Costs
+from jaxft.data import batches
+from jaxft.errors import UserError
+from jaxft.models import platform
+from jaxft.recipe import Phase, Settings
+from jaxft.report import Console
+from jaxft.step import StepSpec, TrainBatch, Weights
+from jaxft.topology import Target
+
+FORWARD = "features"  # the program that extracts features
+
+
+class Sizes(NamedTuple):
+    """How much data there is, and how that is known."""
+
+    train: int
+    valid: int
+    classes: int
+    source: str
+
+
+class Shortage(NamedTuple):
+    """A program that the compiler refused: bytes that it needs, bytes that there are."""
+
+    needed: float
+    allowed: float
+
+
+@dataclass(frozen=True)
+class Program:
+    """One compiled program: its costs, or why it did not compile, and how long that took."""
+
+    name: str
+    images: int  # a device's share of a batch
+    costs: Costs | Shortage
+    compile_seconds: float
+
+
+@dataclass(frozen=True)
+class PhasePlan:
+    """A phase: what trains, for how long, and what it costs.
+
+    `epochs` and `steps` are the most where over-fitting ends the phase; `finder_steps` come on
+    top. `seconds` is the estimate for all of it, None where nothing is known of the device;
+    `extraction_seconds` the part before the first step that computes cached features.
+    """
+
+    name: str
+    trains: Mapping[str, float]
+    parameters: int
+    inputs: str
+    epochs: int
+    at_most: bool
+    steps: int
+    finder_steps: int
+    program: Program
+    step_seconds: float | None
+    extraction_seconds: float | None
+    seconds: float | None
+
+
+class Fit(NamedTuple):
+    """Whether a program fits into a device's memory, and the batch (over all devices) that would.
+
+    `batch` is an extrapolation from one compilation: what the arguments take stays, the rest
+    grows with the images of a device. None: not even one image a device, or nothing is known.
+    """
+
+    fits: bool | None
+    needed: float
+    allowed: float | None
+    batch: int | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `make` found out."""
+
+    target: Target
+    settings: Settings
+    sizes: Sizes
+    forward: Program | None
+    phases: tuple[PhasePlan, ...]
+
+    @property
+    def programs(self) -> list[Program]:
+        """Every compiled program, once."""
+        all_of_them = [self.forward, *(phase.program for phase in self.phases)]
+        return list({p.name: p for p in all_of_them if p is not None}.values())
+
+    @property
+    def fit(self) -> dict[str, Fit]:
+        """By program, whether it fits."""
+        devices = self.target.mesh.size
+        memory = None if self.target.device is None else self.target.device.hbm_bytes
+        return {program.name: fit_of(program, memory, devices) for program in self.programs}
+
+
+def sizes_of(settings: Settings, examples: int | None, classes: int | None) -> Sizes:
+    """The data set's sizes: from the command line, else the source, else what the card assumes.
+
+    Raises:
+      UserError: the source is not there, and nothing else says how large it is.
+    """
+    try:
+        dataset = None if examples and classes else run.open_data(settings)
+    except UserError as error:
+        assumed = settings.plan
+        examples, classes = examples or assumed.examples, classes or assumed.classes
+        if not (examples and classes):
+            hint = "Without the data set, give --examples=N (training images) and --classes=N."
+            raise UserError(error.title, error.offenders, hint) from None
+        dataset = None
+    if dataset is not None:
+        valid, count = len(dataset.valid), len(dataset.classes)
+        return Sizes(examples or len(dataset.train), valid, classes or count, settings.data.source)
+    assert examples and classes
+    fraction = settings.data.valid_fraction
+    valid = settings.plan.valid_examples or round(examples * fraction / (1 - fraction))
+    return Sizes(examples, valid, classes, "assumed; the data set was not looked at")
+
+
+def make(settings: Settings, sizes: Sizes, target: Target, console: Console) -> Plan:
+    """Compile every distinct program of a run for a target, and add up.
+
+    Raises:
+      UserError: the batch cannot be divided over the devices, or is larger than the data set.
+    """
+    run.check_batch_size(settings.data.batch_size, sizes.train, target.mesh.size)
+    run.check_warm_up(settings, sizes.train // settings.data.batch_size)
+    model = run.create_model(settings, sizes.classes)
+    weights = Weights(*jax.eval_shape(model.init, jax.random.key(0)))
+    compiled: dict[Any, Program] = {}
+    specs = [fit.spec_of(settings, model, i, sizes.train) for i in range(len(settings.phases))]
+    with platform.targeting(*target.platform):
+        for spec in specs:
+            key = distinct(spec.phase)
+            if key not in compiled:
+                lower = _lowering(spec, settings, weights, target)
+                compiled[key] = _compile(spec.phase.name, lower, settings, target, console)
+        forward = compiled.get(("augmented", frozenset({"head"}), "train", False))
+        if forward is None:
+            lower = _forward_lowering(settings, model, weights, target)
+            forward = _compile(FORWARD, lower, settings, target, console)
+    phases = [_phase(s, settings, sizes, compiled[distinct(s.phase)], forward) for s in specs]
+    return Plan(target, settings, sizes, forward, tuple(phases))
+
+
+def distinct(phase: Phase) -> tuple[Any, ...]:
+    """What tells the programs of two phases apart, apart from numbers in them."""
+    return phase.inputs, frozenset(phase.groups), phase.bn, phase.schedule == "one_cycle"
+
+
+def _lowering(
+    spec: StepSpec, settings: Settings, weights: Weights, target: Target
+) -> Callable[[], Any]:
+    """The phase's own step (cached: an epoch of one step) on shapes."""
+    everywhere = _placed(target, PartitionSpec())
+    divided = _placed(target, PartitionSpec(sharding.AXIS))
+    state, frozen = everywhere(jax.eval_shape(lambda w: step.start(spec, w), weights))
+    rates = everywhere(jax.ShapeDtypeStruct((_rates(spec, settings),), jnp.float32))
+    seed = everywhere(jax.ShapeDtypeStruct((), jnp.int32))
+    side, size = batches.canvas_size(spec.image_size), spec.batch_size
+    if spec.phase.inputs == "cached":
+        features = jax.ShapeDtypeStruct((spec.examples, spec.model.feature_size), jnp.float32)
+        labels = jax.ShapeDtypeStruct((spec.examples,), jnp.int32)
+        data = everywhere((features, labels))
+        epoch: Any = step.make_epoch(spec, target.mesh, 1)
+        return lambda: epoch.lower(state, frozen, *data, rates, seed)
+    images = jax.ShapeDtypeStruct((size, side, side, 3), jnp.uint8)
+    batch = divided(TrainBatch(images, jax.ShapeDtypeStruct((size,), jnp.int32)))
+    one_step: Any = step.make_step(spec, target.mesh)
+    return lambda: one_step.lower(state, frozen, batch, rates, seed)
+
+
+def _forward_lowering(
+    settings: Settings, model: Any, weights: Weights, target: Target
+) -> Callable[[], Any]:
+    data = settings.data
+    forward: Any = evaluate.make_forward(model, settings.augment, data.image_size, target.mesh)
+    side = batches.canvas_size(data.image_size)
+    images = jax.ShapeDtypeStruct((data.batch_size, side, side, 3), jnp.uint8)
+    arguments = (
+        _placed(target, PartitionSpec())(weights),
+        _placed(target, PartitionSpec(sharding.AXIS))(images),
+    )
+    return lambda: forward.features.lower(*arguments)
+
+
+def _placed(target: Target, spec: PartitionSpec) -> Callable[[Any], Any]:
+    """Gives the shapes of a tree a place on the target's mesh."""
+    where = NamedSharding(target.mesh, spec)
+
+    def place(tree: Any) -> Any:
+        return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=where), tree)
+
+    return place
+
+
+def _rates(spec: StepSpec, settings: Settings) -> int:
+    """Length of the table of rates, as fit.rates_table makes it."""
+    steps = sum(spec.phase.cycle_lengths) * spec.steps_per_epoch
+    return max(steps, settings.finder.steps if spec.phase.lr == "find" else 0)
+
+
+def _compile(
+    name: str, lower: Callable[[], Any], settings: Settings, target: Target, console: Console
+) -> Program:
+    console.say(f"compiling the step of {name} for {target.name} ...")
+    started = time.perf_counter()
+    found: Costs | Shortage
+    try:
+        found = costs.of_compiled(lower().compile(), target.device)
+    except jax.errors.JaxRuntimeError as error:
+        shortage = shortage_of(str(error))
+        if shortage is None:
+            raise
+        found = shortage
+    share = settings.data.batch_size // target.mesh.size
+    return Program(name, share, found, time.perf_counter() - started)
+
+
+UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+def shortage_of(message: str) -> Shortage | None:
+    """Reads XLA's refusal: "RESOURCE_EXHAUSTED ... Used 20.10G of 15.75G hbm"."""
+    match = re.search(r"Used ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?) hbm", message)
+    if match is None:
+        return None
+    return Shortage(float(match[1]) * UNITS[match[2]], float(match[3]) * UNITS[match[4]])
+
+
+def fit_of(program: Program, memory: float | None, devices: int) -> Fit:
+    """A program against a device's memory (bytes, None if unknown)."""
+    found = program.costs
+    if isinstance(found, Shortage):
+        # What of it is arguments is not known: all of it is taken to grow with the batch.
+        images = int(program.images * found.allowed / found.needed)
+        return Fit(False, found.needed, found.allowed, _batch(images, devices))
+    used = found.memory
+    if memory is None:
+        return Fit(None, used.total, None, None)
+    growing = max(used.temporary, 1) / program.images
+    images = int((memory - (used.total - used.temporary)) / growing)
+    return Fit(used.total <= memory, used.total, memory, _batch(images, devices))
+
+
+def _batch(images: int, devices: int) -> int | None:
+    """The batch over all devices, of multiples of 8 images each where there are so many."""
+    if images < 1:
+        return None
+    return devices * (images // 8 * 8 if images >= 8 else images)
+
+
+def _phase(
+    spec: StepSpec, settings: Settings, sizes: Sizes, program: Program, forward: Program
+) -> PhasePlan:
+    phase = spec.phase
+    trained = {group: jax.tree.leaves(spec_shapes(spec)[group]) for group in phase.groups}
+    epochs = sum(phase.cycle_lengths)
+    steps = epochs * spec.steps_per_epoch
+    finder_steps = settings.finder.steps if phase.lr == "find" else 0
+    each, pass_seconds = _seconds(program), _seconds(forward)
+    extraction = total = None
+    if each is not None and pass_seconds is not None:
+        per_image = pass_seconds / spec.batch_size
+        cached = sizes.train if phase.inputs == "cached" else 0
+        held_out = sizes.valid * (epochs if phase.trains_body else 1)
+        extraction = per_image * cached
+        total = (steps + finder_steps) * each + extraction + per_image * held_out
+    return PhasePlan(
+        name=phase.name,
+        trains=phase.groups,
+        parameters=sum(int(np.prod(leaf.shape)) for group in trained.values() for leaf in group),
+        inputs=phase.inputs,
+        epochs=epochs,
+        at_most=phase.until_overfit,
+        steps=steps,
+        finder_steps=finder_steps,
+        program=program,
+        step_seconds=each,
+        extraction_seconds=extraction,
+        seconds=total,
+    )
+
+
+def spec_shapes(spec: StepSpec) -> dict[str, Any]:
+    """The parameters of a spec's model as shapes, by layer group."""
+    return jax.eval_shape(spec.model.init, jax.random.key(0))[0]
+
+
+def _seconds(program: Program) -> float | None:
+    return program.costs.seconds if isinstance(program.costs, Costs) else None
+
+
+def as_json(plan: Plan) -> dict[str, Any]:
+    """All of a plan as plain data."""
+    return {
+        "target": plan.target.name,
+        "devices": plan.target.mesh.size,
+        "chips": plan.target.chips,
+        "chip": None if plan.target.device is None else plan.target.device._asdict(),
+        "jax": jax.__version__,
+        "model": plan.settings.model.name,
+        "batch_size": plan.settings.data.batch_size,
+        "sizes": plan.sizes._asdict(),
+        "phases": [{**asdict(p), "program": p.program.name} for p in plan.phases],
+        "programs": {p.name: _program_json(p) for p in plan.programs},
+        "fit": {name: fit._asdict() for name, fit in plan.fit.items()},
+    }
+
+
+def _program_json(program: Program) -> dict[str, Any]:
+    found = program.costs
+    data = {"images_a_device": program.images, "compile_seconds": program.compile_seconds}
+    if isinstance(found, Shortage):
+        return {**data, "shortage": found._asdict()}
+    return {
+        **data,
+        "flops": found.flops,
+        "bytes": found.bytes,
+        "memory": {**found.memory._asdict(), "total": found.memory.total},
+        "collectives": {kind: c._asdict() for kind, c in found.collectives.items()},
+        "roofline_seconds": found.roofline_seconds,
+        "model": None if found.model is None else found.model._asdict(),
+    }

@@ -1,0 +1,56 @@
+"""Costs read out of compiled programs."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from jaxft import chips, costs
+from jaxft.models.platform import Platform
+
+HLO = """HloModule step
+%inside (p: f32[8]) -> f32[8] {
+  %p = f32[8]{0} parameter(0)
+  ROOT %double = f32[8]{0} add(%p, %p), backend_config={"estimated_cycles":"999"}
+}
+
+ENTRY %main (a: f32[8], b: bf16[4,2]) -> f32[8] {
+  %a = f32[8]{0:T(128)} parameter(0)
+  %b = bf16[4,2]{1,0} parameter(1)
+  %f = f32[8]{0} fusion(%a), kind=kLoop, calls=%inside, backend_config={"estimated_cycles":"3000"}
+  %sum = (f32[8]{0}, bf16[4,2]{1,0}) all-reduce(%f, %b), channel_id=1
+  %free = f32[8]{0} custom-call(%a), custom_call_target="ConcatBitcast"
+  %g = f32[8]{0} fusion(%f, %a), kind=kCustom, calls=%inside
+  ROOT %out = f32[8]{0} copy(%g), backend_config={"estimated_cycles":"1500"}
+}
+"""
+
+
+def test_shapes_have_bytes():
+    assert costs.shape_bytes("(f32[8,128]{1,0:T(8,128)}, bf16[3], pred[5], s32[])") == 4096 + 6 + 9
+    assert costs.shape_bytes("u4[3]") == 2
+
+
+def test_collectives_by_kind_and_bytes():
+    assert costs.collectives(HLO) == {"all-reduce": costs.Collective(1, 32 + 16)}
+
+
+def test_what_the_compiler_has_no_estimate_for_is_charged_at_its_roofline():
+    time = costs.model_time(HLO, chips.TPUS["v5e"])
+    assert time.costed == pytest.approx(4500 / 1.5e9)
+    assert time.unknown == {"all-reduce": 1, "fusion": 1}
+    assert time.charged == pytest.approx((48 + 32 + 16 + 3 * 32) / 0.819e12)
+
+
+def test_a_compiled_product_costs_what_it_costs():
+    compiled = jax.jit(jnp.matmul).lower(jnp.zeros((8, 16)), jnp.zeros((16, 4))).compile()
+    found = costs.of_compiled(compiled, chips.Chip("slow", 1024.0, 1e9, 1e12))
+    assert found.flops == 2 * 8 * 16 * 4
+    assert found.seconds == found.roofline_seconds == 1.0
+    assert found.memory.arguments == 4 * (8 * 16 + 16 * 4)
+    assert found.collectives == {} and found.model is None
+
+
+def test_chips_by_what_jax_calls_them():
+    assert chips.of_platform(Platform("gpu", "NVIDIA H100 80GB HBM3")).peak_flops == 989e12
+    assert chips.of_platform(Platform("tpu", "v6e")).name == "v6e"
+    assert chips.of_platform(Platform("cpu", "cpu")) is None

@@ -1,0 +1,118 @@
+"""What a run would cost, on the device that is there and on a TPU that is not."""
+
+import importlib.util
+import json
+
+import jax
+import numpy as np
+import pytest
+import tiny_config
+from jax.sharding import Mesh
+
+from jaxft import main, plan, plan_text, recipe, topology
+from jaxft.costs import Costs, Memory
+from jaxft.errors import UserError
+from jaxft.report import Console
+
+GIB = 2**30
+
+
+def settings_for(folder):
+    return recipe.read(tiny_config.get_config(folder))
+
+
+def one_device():
+    return topology.here()._replace(mesh=Mesh(np.asarray(jax.devices()[:1]), ("data",)))
+
+
+@pytest.fixture(scope="module")
+def planned(drawn):
+    import tiny_body
+
+    from jaxft.models import BODIES
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BODIES, "tiny", tiny_body.body)
+        settings = settings_for(drawn)
+        sizes = plan.sizes_of(settings, None, None)
+        yield plan.make(settings, sizes, one_device(), Console(None))
+
+
+def test_phases_steps_and_parameters(planned):
+    names = [p.name for p in planned.phases]
+    assert names == ["head_cached", "head_augmented", "full"]
+    steps = planned.sizes.train // 8
+    assert [p.steps for p in planned.phases] == [2 * steps, 2 * steps, 3 * steps]
+    assert [p.at_most for p in planned.phases] == [False, False, True]
+    assert [p.finder_steps for p in planned.phases] == [24, 0, 24]
+    assert planned.phases[0].parameters == planned.phases[1].parameters
+    assert planned.phases[2].parameters > planned.phases[1].parameters
+
+
+def test_a_step_that_trains_more_costs_more(planned):
+    cached, head, full = (p.program.costs for p in planned.phases)
+    assert cached.flops < head.flops < full.flops
+
+
+def test_json_and_words(planned, tmp_path):
+    data = json.loads(json.dumps(plan.as_json(planned)))
+    assert set(data["programs"]) == {"head_cached", "head_augmented", "full"}
+    assert "full" in plan_text.text(planned) and "not known" in plan_text.text(planned)
+    plan_text.plot(planned, tmp_path / "rates.png")
+    assert (tmp_path / "rates.png").read_bytes().startswith(b"\x89PNG")
+
+
+def program(temporary, images=64):
+    memory = Memory(2 * GIB, GIB, GIB, temporary, 0)
+    return plan.Program("full", images, Costs(1.0, 1.0, memory, {}, None, None), 0.0)
+
+
+def test_what_fits_and_which_batch_would():
+    roomy = plan.fit_of(program(8 * GIB), 16 * GIB, 8)
+    assert roomy.fits and roomy.needed == 10 * GIB and roomy.batch == 8 * 112
+    tight = plan.fit_of(program(28 * GIB), 16 * GIB, 8)
+    assert not tight.fits and tight.batch == 8 * 32
+    assert plan.fit_of(program(28 * GIB), GIB, 8).batch is None
+    assert plan.fit_of(program(8 * GIB), None, 8).fits is None
+
+
+def test_a_refusal_of_the_compiler_is_a_shortage():
+    message = "RESOURCE_EXHAUSTED: Ran out of memory in hbm. Used 31.5G of 15.75G hbm. Exceeded"
+    shortage = plan.shortage_of(message)
+    assert shortage == plan.Shortage(31.5 * GIB, 15.75 * GIB)
+    assert plan.fit_of(plan.Program("full", 64, shortage, 0.0), 16 * GIB, 4).batch == 4 * 32
+    assert plan.shortage_of("INTERNAL: something else") is None
+
+
+def test_without_the_data_the_sizes_are_the_cards_or_the_users(tmp_path):
+    settings = recipe.read(main.load_config("furniture_resnext101"))
+    assert plan.sizes_of(settings, None, None)[:3] == (180_000, 6_400, 128)
+    assert plan.sizes_of(settings, 1000, 5)[:3] == (1000, 6_400, 5)
+    with pytest.raises(UserError, match="--examples=N"):
+        plan.sizes_of(settings_for(tmp_path / "none"), None, None)
+
+
+@pytest.mark.parametrize("name", ["v5e:3x3", "v9:2x2", "v5e", "2x4", "v5e:2x4x1"])
+def test_an_unknown_topology_lists_the_known_ones(name):
+    with pytest.raises(UserError, match="v6e: 2x2, 2x4"):
+        topology.slice_of(name)
+
+
+def test_without_libtpu_it_says_what_to_install(monkeypatch, capsys):
+    monkeypatch.setattr(topology.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"jaxft\[tpu\]"):
+        topology.slice_of("v5e:2x4")
+
+
+def test_a_small_model_compiles_for_a_tpu_that_is_not_there(tiny, drawn):
+    assert importlib.util.find_spec("libtpu"), "libtpu comes with [dev]; without it this must fail"
+    target = topology.slice_of("v5e:2x2")
+    settings = settings_for(drawn)
+    found = plan.make(settings, plan.Sizes(96, 32, 3, "made up"), target, Console(None))
+    assert (target.mesh.size, target.chips) == (4, 4)
+    for one in found.programs:
+        assert isinstance(one.costs, Costs) and one.costs.model.costed > 0
+        assert "all-gather" not in one.costs.collectives
+    assert all(fit.fits for fit in found.fit.values())
+    words = plan_text.text(found)
+    assert "It fits" in words and "XLA's cost model" in words
