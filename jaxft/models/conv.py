@@ -185,8 +185,8 @@ def _has_few_channels(kernel_shape: tuple[int, ...], pads: Pads, groups: int) ->
     return groups == 1 and kernel_shape[2] <= 4
 
 
-# Widths to which grouped kernels are packed, by chip: those of its matrix units. Measured by
-# XLA's cost model of the whole train step: bench/tpu_grouped.py.
+# Widths to which grouped kernels are packed, by chip: those of its matrix units. XLA's cost model
+# was asked for v5e only; the others follow from the width of their units.
 PACKED_WIDTHS = {"v4": 128, "v5e": 128, "v5p": 128, "v6e": 256}
 
 # (applies to, lowering), the first that applies; the rest is XLA's own.
