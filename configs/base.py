@@ -73,6 +73,7 @@ def get_config() -> ConfigDict:
     config.overfit = ConfigDict()  # when cycles="until_overfit" stops
     config.overfit.t = 2.0  # paired t of validation losses against the best cycle's
     config.overfit.patience = 2  # consecutive cycle ends
+    config.overfit.best_by = "val_loss"  # val_loss | accuracy: whose best cycle the phase ends with
 
     config.plan = ConfigDict()  # what `jaxft plan` takes for granted where the source is not there
     config.plan.examples = 0  # training images (0 = not known)

@@ -432,12 +432,12 @@ class Loop:
         self, row: dict[str, Any], evaluation: evaluate.Evaluation, weights: Weights, best: Best
     ) -> Best:
         """Note a cycle end, and return the better of it and the best one before."""
-        cursor = self.cursor
+        cursor, settings = self.cursor, self.materials.settings.overfit
         end = overfit.CycleEnd(row["trn_loss"], evaluation.losses)
         before, signs = self.best_end(), False
         if before is not None:
             best_end = overfit.CycleEnd(before["trn_loss"], best.losses)
-            signs = overfit.signs(end, best_end, self.materials.settings.overfit)
+            signs = overfit.signs(end, best_end, settings)
         cursor.cycles.append(
             {
                 "trn_loss": end.trn_loss,
@@ -446,7 +446,9 @@ class Loop:
                 "signs": signs,
             }
         )
-        if before is not None and not end.val_loss < before["val_loss"]:
+        if before is not None and not overfit.better(
+            end.val_loss, evaluation.accuracy, before, settings
+        ):
             return best
         cursor.best_cycle = len(cursor.cycles) - 1
         return Best(sharding.fetch(weights), evaluation.losses)

@@ -18,7 +18,7 @@ from jaxft.errors import UserError
 from jaxft.lr_finder import RULES, FinderSettings
 from jaxft.models import BODIES, GROUPS
 from jaxft.optim import OptimizerSettings
-from jaxft.overfit import OverfitSettings
+from jaxft.overfit import BEST_BY, OverfitSettings
 
 UNTIL_OVERFIT = "until_overfit"
 MOST_EPOCHS = 10_000
@@ -270,6 +270,11 @@ def _value_errors(plain: Mapping[str, Any]) -> list[str]:
             "config.plan: numbers of 0 (unknown) or more",
         ),
         (plain["overfit"]["patience"] >= 1, "config.overfit.patience should be 1 or more"),
+        (
+            plain["overfit"]["best_by"] in BEST_BY,
+            f"config.overfit.best_by is {plain['overfit']['best_by']!r}; known: "
+            f"{', '.join(BEST_BY)}",
+        ),
         (all(width >= 1 for width in model["hidden"]), "config.model.hidden: widths of 1 or more"),
         (0 <= plain["optimizer"]["momentum"] < 1, "config.optimizer.momentum: 0 or more, below 1"),
         (not plain["optimizer"]["weight_decay"] < 0, "config.optimizer.weight_decay: 0 or more"),
