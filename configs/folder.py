@@ -17,6 +17,7 @@ def get_config() -> ConfigDict:
     config.data.batch_size = 32  # a few thousand photos need small steps rather than large batches
     config.finder.steps = 50  # half an epoch of 3,000 photos
     config.finder.lo = 1e-5
+    config.overfit.best_by = "accuracy"
     config.data.source = "folder:photos"
     config.data.image_size = 224
     config.phases = (
@@ -24,7 +25,7 @@ def get_config() -> ConfigDict:
         base.phase(name="head_augmented", lr="previous", schedule="sgdr", cycles=3, cycle_epochs=1),
         base.phase(
             name="full",
-            groups={"early": 1 / 9, "late": 1 / 3, "head": 1.0},
+            groups={"early": 1 / 3, "late": 1 / 2, "head": 1.0},
             lr="find",
             schedule="sgdr",
             cycles="until_overfit",
