@@ -162,9 +162,12 @@ def still_improving(
 
 
 def minimum(rates: Curve, losses: Curve, smoothed: Curve, settings: FinderSettings) -> Found:
-    """A tenth of the rate at the least smoothed loss."""
-    index = int(np.argmin(smoothed))
-    if index == 0:
+    """A tenth of the rate at the least smoothed loss, its first WARM_STEPS aside.
+
+    So early the average is of a few batches: an easy one would pass for the minimum.
+    """
+    index = WARM_STEPS + int(np.argmin(smoothed[WARM_STEPS:]))
+    if index == WARM_STEPS:
         return None, "the smoothed loss never falls"
     return float(rates[index]) / 10, f"a tenth of {rates[index]:.2e}, where the loss is least"
 
@@ -191,10 +194,12 @@ def slide(rates: Curve, losses: Curve, smoothed: Curve, settings: FinderSettings
     return float(rates[chosen]), f"slopes agree within {tolerance} over {width} points"
 
 
+# In the order in which they stand in for a rule that finds none: `valley` first, because it asks
+# for many falling points, where one lucky batch can make the `minimum`.
 RULES: dict[str, Callable[[Curve, Curve, Curve, FinderSettings], Found]] = {
     "still_improving": still_improving,
-    "minimum": minimum,
     "valley": valley,
+    "minimum": minimum,
     "steep": steep,
     "slide": slide,
 }

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from tqdm import tqdm
 
-from jaxft.lr_finder import LRCurve
+from jaxft.lr_finder import WARM_STEPS, LRCurve
 from jaxft.recipe import Phase, Settings
 
 HEADER = f"{'epoch':>5}  {'trn_loss':>9}  {'val_loss':>9}  {'accuracy':>8}  {'time':>7}"
@@ -173,7 +173,8 @@ def plot_curve(curve: LRCurve, title: str, path: Path) -> None:
             label = f"{name} {lr:.1e}" + (" (chosen)" if chosen else "")
             style, width = ("-", 2.0) if chosen else (":", 1.2)
             axes.axvline(lr, color=f"C{number + 1}", ls=style, lw=width, label=label)
-    low, high = float(curve.smoothed.min()), float(curve.smoothed[0])
+    low = float(curve.smoothed.min())
+    high = float(curve.smoothed[: max(int(curve.smoothed.argmin()), WARM_STEPS)].max())
     room = max(high - low, 1e-3)
     axes.set(
         xscale="log",

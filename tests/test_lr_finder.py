@@ -90,6 +90,15 @@ def test_minimum_is_a_tenth_of_the_rate_at_the_least_smoothed_loss():
     assert _rule("minimum", np.arange(100.0))[0] is None
 
 
+def test_an_easy_batch_among_the_first_steps_does_not_make_the_minimum():
+    smoothed = CURVE.copy()
+    smoothed[77], smoothed[3] = 0.5, 0.4
+    assert _rule("minimum", CURVE, smoothed)[0] == pytest.approx(RATES[77] / 10)
+    # Nor does it bind still_improving, which stays below the minimum.
+    noise = 0.02 * np.random.RandomState(0).standard_normal(100)
+    assert _rule("still_improving", CURVE + noise, smoothed)[0] > RATES[30]
+
+
 def test_steep_is_where_the_smoothed_loss_falls_fastest():
     dip = CURVE - 3 / (1 + np.exp(-(np.arange(100) - 52)))
     assert _rule("steep", CURVE, dip)[0] == RATES[52]
@@ -181,8 +190,8 @@ def test_choose_reports_every_rule_and_takes_the_one_asked_for():
 def test_where_the_rule_finds_none_the_next_one_that_does_is_taken_and_said():
     settings = replace(SETTINGS, k=math.inf)
     curve = lr_finder.choose(RATES, CURVE, settings)
-    assert curve.rule == "minimum"
-    assert curve.reason.startswith("still_improving found none; a tenth of ")
+    assert curve.rule == "valley"
+    assert curve.reason.startswith("still_improving found none; middle of the longest valley")
 
 
 def test_choose_uses_the_curve_up_to_where_it_stops():
