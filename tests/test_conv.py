@@ -8,7 +8,7 @@ from jax import lax
 from jax.sharding import AxisType, PartitionSpec
 
 from jaxft.models import platform
-from jaxft.models.conv import conv, packed_width
+from jaxft.models.conv import conv, has_blocks, packed_width
 
 CASES = [
     # size, stride, padding, groups, height, width[, input channels: 8]
@@ -72,6 +72,21 @@ def test_equals_lax_forward_and_backward(case):
     want = jax.jit(lambda x, k: gradients(reference, x, k, *how))(x, kernel)
     for a, b in zip(got, want, strict=True):
         assert a.dtype == b.dtype
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("inside,groups", [(4, 16), (8, 8), (16, 4), (32, 2), (64, 2), (4, 3)])
+def test_a_grouped_convolution_in_blocks_equals_lax(inside, groups, stride):
+    channels = inside * groups
+    assert has_blocks((3, 3, inside, channels), groups) == (channels % 32 == 0)
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(2, 7, 6, channels)))
+    kernel = jnp.asarray(rng.normal(size=(3, 3, inside, channels)))
+    how = (stride, ((1, 1), (1, 1)), groups)
+    got = jax.jit(lambda x, k: gradients(conv, x, k, *how))(x, kernel)
+    want = jax.jit(lambda x, k: gradients(reference, x, k, *how))(x, kernel)
+    for a, b in zip(got, want, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10)
 
 

@@ -1,9 +1,9 @@
 """Convolution with one meaning and several lowerings, the fastest for each platform.
 
 GPU gets XLA's own convolution, and TPU too, grouped kernels in fewer and wider groups
-(PACKED_WIDTHS). On CPU XLA's own takes 20 to 40 times as long as need be for
-a depthwise kernel, forward and backward, and up to 4 times for a 1x1; CPU_LOWERINGS says which
-kernels go another way there. bench/step_time.py measures what comes of it.
+(PACKED_WIDTHS). On CPU XLA's own takes 20 to 40 times as long as need be for a depthwise kernel,
+forward and backward, and up to 4 times for a 1x1 or a grouped one; CPU_LOWERINGS and `blocks` say
+which kernels go another way there. bench/step_time.py measures what comes of it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -41,6 +41,8 @@ def conv(
             if applies(kernel.shape, pads, groups):
                 x, kernel = alike_varying(x, kernel)
                 return lowering(x, kernel, stride, pads)
+        if has_blocks(kernel.shape, groups):
+            return blocks(x, kernel, stride, pads, groups)
     width = packed_width(kernel.shape, groups)
     if width:
         kernel, groups = pack(kernel, groups, width), kernel.shape[2] * groups // width
@@ -75,6 +77,33 @@ def pack(
     blocks = kernel.reshape(rows, columns, 1, inside, groups // together, together, -1)
     diagonal = jnp.eye(together, dtype=kernel.dtype).reshape(1, 1, together, 1, 1, together, 1)
     return (blocks * diagonal).reshape(rows, columns, width, out)
+
+
+def blocks(x: Array, kernel: Array, stride: int, pads: Pads, groups: int) -> Array:
+    """A grouped convolution as plain ones, each of BLOCK channels or of one wider group.
+
+    XLA CPU takes up to four times as long for the same in one grouped convolution.
+    """
+    inside = kernel.shape[2]
+    width = max(BLOCK, inside)
+    count = inside * groups // width
+    dense = pack(kernel, groups, width) if inside < width else kernel
+    parts = zip(jnp.split(x, count, -1), jnp.split(dense, count, -1), strict=True)
+    names = ("NHWC", "HWIO", "NHWC")
+    strides = (stride, stride)
+    return jnp.concatenate(
+        [
+            lax.conv_general_dilated(part, weights, strides, pads, dimension_numbers=names)
+            for part, weights in parts
+        ],
+        -1,
+    )
+
+
+def has_blocks(kernel_shape: Sequence[int], groups: int) -> bool:
+    """Whether the channels divide into blocks that hold whole groups."""
+    inside = kernel_shape[2]
+    return groups > 1 and inside * groups % BLOCK == 0 and (BLOCK % inside == 0 or inside > BLOCK)
 
 
 def alike_varying(*arrays: Array) -> list[Array]:
@@ -188,6 +217,9 @@ def _has_few_channels(kernel_shape: tuple[int, ...], pads: Pads, groups: int) ->
 # Widths to which grouped kernels are packed, by chip: those of its matrix units. XLA's cost model
 # was asked for v5e only; the others follow from the width of their units.
 PACKED_WIDTHS = {"v4": 128, "v5e": 128, "v5p": 128, "v6e": 256}
+
+# Channels of a block on CPU: of 16, 32 and 64 the fastest over ResNeXt-101 64x4d's four shapes.
+BLOCK = 32
 
 # (applies to, lowering), the first that applies; the rest is XLA's own.
 CPU_LOWERINGS = (
