@@ -52,7 +52,9 @@ def baselines() -> dict:
 
     config = quickstart.get_config()
     config.model.pooling = "avg"
-    materials, weights = run.prepare(recipe.read(config), Console(None))
+    settings = recipe.read(config)
+    run.set_up(settings)
+    materials, weights = run.prepare(settings, Console(None))
     weights = sharding.replicate(weights, materials.mesh)
     sides = {}
     for which in ("train", "valid"):

@@ -20,6 +20,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from jaxft import hosts
 from jaxft.errors import UserError
 
 KEEP = 2
@@ -177,11 +178,14 @@ def fill(like: Any, leaves: Mapping[str, Any]) -> Any:
 
 @contextmanager
 def lock(workdir: str | os.PathLike[str]) -> Iterator[None]:
-    """Hold a workdir, so that no second process writes to it.
+    """Hold a workdir, so that no second run writes to it; the first of several processes does.
 
     Raises:
-      UserError: another process holds it.
+      UserError: another run holds it.
     """
+    if not hosts.is_first():
+        yield
+        return
     with open(Path(workdir) / ".lock", "a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

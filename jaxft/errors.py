@@ -10,7 +10,12 @@ class UserError(Exception):
       title: one line saying what is wrong.
       offenders: every offender, one line each; all of them are listed.
       hint: what would be right.
+
+    Attributes:
+      everywhere: every process of the run raises it, so that one of them may tell it for all.
     """
+
+    everywhere = False
 
     def __init__(self, title: str, offenders: Iterable[str] = (), hint: str = "") -> None:
         self.title = title

@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float
 
-from jaxft import sharding
+from jaxft import hosts, sharding
 from jaxft.data import Batch, batches
 from jaxft.data.augment import Augmentation, augment, evaluate_view
 from jaxft.models import Model
@@ -98,24 +98,27 @@ def extract(
     Args:
       forward: as from `make_forward`.
       weights: all groups, replicated.
-      source: evaluation batches.
+      source: evaluation batches, of each process its share.
       mesh: the mesh of `forward`.
       view: (seed, number) of a random view; None = the evaluation view.
     """
     rows: list[np.ndarray] = []
-    pending: tuple[Array, np.ndarray] | None = None
+    masks: list[np.ndarray] = []
+    pending: Array | None = None
+    keyed = None if view is None else sharding.replicate(tuple(map(np.int32, view)), mesh)
     for batch in source:
         placed = sharding.split_batch((batch.image, batch.index), mesh)
-        if view is None:
+        if keyed is None:
             features = forward.features(weights, placed[0])
         else:
-            features = forward.views(weights, *placed, *map(np.int32, view))
+            features = forward.views(weights, *placed, *keyed)
         if pending is not None:
-            rows.append(sharding.fetch(pending[0])[pending[1]])
-        pending = (features, batch.mask)
+            rows.append(sharding.fetch_rows(pending))
+        pending = features
+        masks.append(batch.mask)
     if pending is not None:
-        rows.append(sharding.fetch(pending[0])[pending[1]])
-    return np.concatenate(rows)
+        rows.append(sharding.fetch_rows(pending))
+    return hosts.gather_batches(rows)[hosts.gather_batches(masks)]
 
 
 def score(
@@ -132,9 +135,9 @@ def score(
         rows = features[first : first + batch_size]
         padded = np.zeros((batch_size, *rows.shape[1:]), rows.dtype)
         padded[: len(rows)] = rows
-        out = forward.logits(weights, sharding.split_batch(padded, mesh))
-        parts.append(sharding.fetch(out)[: len(rows)])
-    logits = np.concatenate(parts)
+        out = forward.logits(weights, sharding.split_batch(sharding.my_rows(padded), mesh))
+        parts.append(sharding.fetch_rows(out))
+    logits = hosts.gather_batches(parts)[: len(features)]
     losses = np.asarray(cross_entropy(jnp.asarray(logits), jnp.asarray(labels)))
     return Evaluation(losses, softmax(logits), labels)
 

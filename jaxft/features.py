@@ -9,13 +9,14 @@ import json
 import os
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from jaxft import checkpoint
+from jaxft import checkpoint, hosts
 from jaxft.data import Split
 
 VERSION = 1  # of what the evaluation view computes; a change here makes all entries stale
@@ -56,6 +57,8 @@ def cached(
 ) -> tuple[Float[np.ndarray, "examples features"], bool]:
     """The entry `name`, computed and stored if it is not there or not whole.
 
+    With several processes the first one's directory counts, and all get what it holds.
+
     An entry is an .npy file beside a .json file with its SHA-256; it is written aside and renamed,
     so that a reader never sees half of one. A directory that cannot be written costs the cache,
     not the run.
@@ -63,22 +66,37 @@ def cached(
     Returns:
       (features, whether they came from the cache).
     """
-    array_file, note_file = directory / f"{name}.npy", directory / f"{name}.json"
+    found = hosts.from_first(_load(directory, name) if hosts.is_first() else None)
+    if found is not None:
+        return found, True
+    features = np.ascontiguousarray(compute())
+    with suppress(OSError):
+        _store(directory, name, features)
+    return features, False
+
+
+def _files(directory: Path, name: str) -> tuple[Path, Path]:
+    return directory / f"{name}.npy", directory / f"{name}.json"
+
+
+def _load(directory: Path, name: str) -> np.ndarray | None:
+    """The entry, if it is there and whole."""
+    array_file, note_file = _files(directory, name)
     try:
         features = np.load(array_file, allow_pickle=False)
-        if json.loads(note_file.read_text())["sha256"] == _sha256(features):
-            return features, True
+        whole = json.loads(note_file.read_text())["sha256"] == _sha256(features)
     except Exception:  # what a damaged header or note raises is anybody's guess
-        pass
-    features = np.ascontiguousarray(compute())
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        _replace(array_file, lambda file: np.save(file, features, allow_pickle=False))
-        note = {"sha256": _sha256(features), "shape": features.shape}
-        _replace(note_file, lambda file: file.write(json.dumps(note).encode()))
-    except OSError:
-        pass
-    return features, False
+        return None
+    return features if whole else None
+
+
+@hosts.first_only
+def _store(directory: Path, name: str, features: np.ndarray) -> None:
+    array_file, note_file = _files(directory, name)
+    directory.mkdir(parents=True, exist_ok=True)
+    _replace(array_file, lambda file: np.save(file, features, allow_pickle=False))
+    note = {"sha256": _sha256(features), "shape": features.shape}
+    _replace(note_file, lambda file: file.write(json.dumps(note).encode()))
 
 
 def _sha256(array: np.ndarray) -> str:

@@ -26,6 +26,7 @@ from jaxft import (
 )
 from jaxft.checkpoint import Checkpoint, Checkpoints
 from jaxft.errors import Interrupted, UserError
+from jaxft.hosts import Ballot
 from jaxft.inputs import Materials, Runner
 from jaxft.models import Model
 from jaxft.recipe import Phase, Settings
@@ -156,13 +157,14 @@ def range_test(
     settings = materials.settings.finder
     sweep = lr_finder.sweep(settings)
     losses: list[float] = []
+    ballot = Ballot(materials.stop)
     with materials.console.bar(settings.steps, "finding the learning rate", "step") as bar:
 
         def sink(_: int, loss: float) -> bool:
             losses.append(loss)
             bar.update()
             going_on = lr_finder.stop_at(np.asarray(losses), settings) is None
-            return going_on and not materials.stop.is_set()
+            return not ballot() and going_on
 
         state, frozen = step.start(spec, weights)
         state = sharding.replicate(state, materials.mesh)
@@ -374,17 +376,16 @@ class Loop:
         )
         with bar:
             while cursor.step < end:
-                started = time.perf_counter()
+                started, ballot = time.perf_counter(), Ballot(self.materials.stop)
 
-                def sink(number: int, loss: float, started: float = started) -> bool:
+                def sink(
+                    number: int, loss: float, started: float = started, ballot: Ballot = ballot
+                ) -> bool:
                     step.demand_finite(cursor.step + number, loss)
                     cursor.loss_sum += loss
                     bar.update(spec.batch_size)
                     bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
-                    return (
-                        not self.materials.stop.is_set()
-                        and time.perf_counter() - started < interval
-                    )
+                    return not ballot(time.perf_counter() - started >= interval)
 
                 state, done, waited = self.runner(
                     state, self.frozen, self.table, self.seed, cursor.step, end - cursor.step, sink

@@ -1,6 +1,5 @@
 """Where a phase's inputs come from: augmented images, or the frozen body's cached features."""
 
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -10,15 +9,16 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float
 
-from jaxft import evaluate, features, report, sharding, step
+from jaxft import evaluate, features, hosts, report, sharding, step
 from jaxft.data import Batch, Dataset, Split, batches
 from jaxft.data.images import Images
 from jaxft.errors import Interrupted
+from jaxft.hosts import Ballot, Stop
 from jaxft.models import Model
 from jaxft.recipe import Settings
 from jaxft.step import Sink, StepSpec, TrainBatch, TrainState, Weights
 
-NEVER = threading.Event()
+NEVER = Stop()
 
 
 class Materials(NamedTuple):
@@ -33,7 +33,7 @@ class Materials(NamedTuple):
     valid_images: Images
     cache_dir: Path
     console: report.Console
-    stop: threading.Event = NEVER
+    stop: Stop = NEVER
 
     def demand_going_on(self) -> None:
         """Raises Interrupted where the run was told to stop."""
@@ -86,15 +86,19 @@ def extract(
         split.labels,
         batch_size=settings.data.batch_size,
         canvas=batches.canvas_size(settings.data.image_size),
+        host_index=hosts.index(),
+        host_count=hosts.count(),
         workers=settings.data.threads or None,
     )
+    ballot = Ballot(materials.stop)
     with materials.console.bar(len(split), what) as bar, batches.Prefetch(source) as ready:
 
         def counted(source: Iterable[Batch]) -> Iterator[Batch]:
             for batch in source:
-                materials.demand_going_on()
+                if ballot():
+                    materials.demand_going_on()
                 yield batch
-                bar.update(int(batch.mask.sum()))
+                bar.update(int(batch.mask.sum()) * hosts.count())
 
         return evaluate.extract(materials.forward, weights, counted(ready), materials.mesh, view)
 
@@ -122,6 +126,8 @@ def image_runner(spec: StepSpec, materials: Materials) -> Runner:
             phase=spec.phase_index,
             start_step=first,
             steps=steps,
+            host_index=hosts.index(),
+            host_count=hosts.count(),
             workers=data.threads or None,
         )
         placed = (

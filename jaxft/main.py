@@ -42,23 +42,28 @@ def main(arguments: Sequence[str]) -> int:
     try:
         return _run(arguments)
     except UserError as error:
+        if error.everywhere:
+            _tell_once(f"jaxft: {error}")
+            return 2
         print(f"jaxft: {error}", file=sys.stderr)
-        return 2
+        return _leave(2)
     except NonFiniteError as error:
-        print(f"jaxft: {error}. Try a lower learning rate in another --workdir.", file=sys.stderr)
+        _tell_once(f"jaxft: {error}. Try a lower learning rate in another --workdir.")
         return 3
     except KeyboardInterrupt:
-        return 75
+        return _leave(75)
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
         print(f"jaxft: {error.strerror or error}: {error.filename or ''}", file=sys.stderr)
-        return 2
+        return _leave(2)
     except Exception:
         traceback.print_exc()
+        if _joined():
+            print("jaxft: did another process end? If not, then", file=sys.stderr)
         print("jaxft: this is a bug; please report it with the lines above.", file=sys.stderr)
-        return 1
+        return _leave(1)
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -78,7 +83,42 @@ def _run(arguments: Sequence[str]) -> int:
         raise UserError(f"{flags.verb} takes no config:", overrides)
     if "config" in flags:
         flags.config = load_config(flags.config, overrides)
+    if "distributed" in flags:
+        _join(flags.distributed)
     return flags.function(flags)
+
+
+def _join(mode: str) -> None:
+    """First thing: JAX has to know of the other processes before it does anything else."""
+    from jaxft import hosts
+
+    hosts.join(mode)
+    if not hosts.is_first():
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what libraries print, too
+
+
+def _joined() -> bool:
+    """Whether this is one process of several."""
+    hosts = sys.modules.get("jaxft.hosts")
+    return hosts is not None and not hosts.alone()
+
+
+def _tell_once(message: str) -> None:
+    """Print to stderr what all processes have to say; the first one does."""
+    if not _joined() or sys.modules["jaxft.hosts"].is_first():
+        print(message, file=sys.stderr)
+
+
+def _leave(code: int) -> int:
+    """An exit that the other processes do not share: at once, so that they notice.
+
+    Leaving in good order would wait for them, who wait for this one.
+    """
+    if _joined():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 def load_config(name: str, overrides: Sequence[str] = ()) -> ConfigDict:
@@ -261,6 +301,12 @@ FLAGS: dict[str, Callable[[argparse.ArgumentParser], Any]] = {
     "plot": lambda verb: verb.add_argument(
         "--plot", default="", metavar="FILE", help="draw the learning rates (.png)"
     ),
+    "distributed": lambda verb: verb.add_argument(
+        "--distributed",
+        default="auto",
+        choices=("auto", "on", "off"),
+        help="one process of several: where JAX detects a cluster (auto, the default), on or off",
+    ),
     "paths": lambda verb: verb.add_argument(
         "paths", nargs="+", metavar="IMAGE", help="image files, or folders of them"
     ),
@@ -281,7 +327,7 @@ def _train(flags: argparse.Namespace) -> int:
     try:
         run.train(flags.config, flags.workdir, Console(sys.stdout))
     except Interrupted:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
+        _tell_once("interrupted; the same command goes on from here")
         return 75
     return 0
 
@@ -351,17 +397,21 @@ def demand_places(*files: str) -> None:
 
 
 VERBS: dict[str, tuple[Callable[[argparse.Namespace], int], str, tuple[str, ...]]] = {
-    "train": (_train, "run a recipe, or go on with it", ("config", "workdir")),
-    "lr_find": (_lr_find, "find the learning rate of one phase", ("config", "workdir", "phase")),
+    "train": (_train, "run a recipe, or go on with it", ("config", "workdir", "distributed")),
+    "lr_find": (
+        _lr_find,
+        "find the learning rate of one phase",
+        ("config", "workdir", "phase", "distributed"),
+    ),
     "evaluate": (
         _evaluate,
         "metrics of a run's weights on a split",
-        ("workdir", "split", "weights", "tta", "tta_method"),
+        ("workdir", "split", "weights", "tta", "tta_method", "distributed"),
     ),
     "predict": (
         _predict,
         "classify image files into a CSV",
-        ("workdir", "weights", "tta", "tta_method", "output", "paths"),
+        ("workdir", "weights", "tta", "tta_method", "output", "distributed", "paths"),
     ),
     "plan": (
         _plan,

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
-from jaxft import checkpoint, evaluate, inputs, recipe, run, sharding
+from jaxft import checkpoint, evaluate, hosts, inputs, recipe, run, sharding
 from jaxft.data import Dataset, Split, batches, images, sources
 from jaxft.errors import UserError
 from jaxft.inputs import Materials
@@ -128,7 +128,8 @@ def score_split(
     weights = read_weights(workdir, which)
     if split not in ("train", "valid"):
         raise UserError(f"No split is called {split!r}", hint="They are: train, valid.")
-    dataset = run.open_data(settings)
+    run.set_up(settings)
+    dataset = hosts.together(lambda: run.open_data(settings))
     if dataset.classes != classes:
         raise UserError(
             "The data has other classes than the run:",
@@ -183,22 +184,33 @@ def predict_files(
     """
     console = console or Console(None)
     output = Path(output).expanduser()
+    hosts.together(lambda: _check_output(output))
+    settings, classes = read_workdir(workdir)
+    run.set_up(settings)
+    weights = read_weights(workdir, which)
+    split = sources.files_split(hosts.together(lambda: sources.image_files(paths)))
+    materials = _materials(settings, Dataset(classes, split, split), console)
+    probabilities = probabilities_of(materials, weights, tta, method)
+    _write_csv(output, classes, materials.dataset.valid.names, probabilities)
+    return len(probabilities)
+
+
+def _check_output(output: Path) -> None:
     if output.exists():
         raise UserError(f"{output} exists already", hint="Give another --output.")
     if not output.parent.is_dir():
         raise UserError(f"no such folder: {output.parent}", hint="Give another --output.")
-    settings, classes = read_workdir(workdir)
-    weights = read_weights(workdir, which)
-    files = sources.image_files(paths)
-    split = sources.files_split(files)
-    materials = _materials(settings, Dataset(classes, split, split), console)
-    probabilities = probabilities_of(materials, weights, tta, method)
+
+
+@hosts.first_only
+def _write_csv(
+    output: Path, classes: Sequence[str], names: Sequence[str], probabilities: np.ndarray
+) -> None:
     with open(output, "x", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
         writer.writerow(["file", "label", *(f"p_{name}" for name in classes)])
-        for name, row in zip(materials.dataset.valid.names, probabilities, strict=True):
+        for name, row in zip(names, probabilities, strict=True):
             writer.writerow([name, classes[row.argmax()], *(f"{p:.6f}" for p in row)])
-    return len(probabilities)
 
 
 def probabilities_of(
@@ -225,7 +237,6 @@ def probabilities_of(
 
 def _materials(settings: Settings, dataset: Dataset, console: Console) -> Materials:
     """Materials for inference on one split, which stands in both places of `dataset`."""
-    run.set_up(settings)
     mesh = sharding.data_mesh()
     whole = -(-settings.data.batch_size // mesh.size) * mesh.size  # divides over any devices
     settings = replace(settings, data=replace(settings.data, batch_size=whole))

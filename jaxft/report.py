@@ -1,4 +1,7 @@
-"""What a run tells: rows in metrics.jsonl, tables and progress on the terminal, plots."""
+"""What a run tells: rows in metrics.jsonl, tables and progress on the terminal, plots.
+
+Of several processes the first one writes, and the others pass over it.
+"""
 
 import json
 import os
@@ -13,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from tqdm import tqdm
 
+from jaxft import hosts
 from jaxft.lr_finder import WARM_STEPS, LRCurve
 from jaxft.recipe import Phase, Settings
 
@@ -23,12 +27,12 @@ class Console:
     """What a person sees: lines always, progress bars where the output is a terminal.
 
     Args:
-      stream: where to write; None says nothing at all.
+      stream: where the first process writes; None says nothing at all.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
-        self._stream = stream
-        self._bars = stream is not None and stream.isatty()
+        self._stream = stream if hosts.is_first() else None
+        self._bars = self._stream is not None and self._stream.isatty()
 
     def say(self, text: str = "") -> None:
         """Print a line, at once."""
@@ -50,6 +54,7 @@ class Console:
         )
 
 
+@hosts.first_only
 def write_json(path: Path, data: Any) -> None:
     """Write a JSON file so that a reader sees the old or the new one, never half of one."""
     with tempfile.NamedTemporaryFile(
@@ -63,6 +68,7 @@ def write_json(path: Path, data: Any) -> None:
     os.replace(file.name, path)
 
 
+@hosts.first_only
 def append_row(path: Path, row: Mapping[str, Any]) -> None:
     """Add a row to a JSON-lines file."""
     with open(path, "a") as file:
@@ -87,6 +93,7 @@ def rewind_rows(path: Path, count: int) -> None:
     write_rows(path, read_rows(path)[:count])
 
 
+@hosts.first_only
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Replace a JSON-lines file by one of these rows."""
     aside = path.with_name(f".{path.name}.new")
@@ -161,6 +168,7 @@ def curve_json(curve: LRCurve) -> dict[str, Any]:
     }
 
 
+@hosts.first_only
 def plot_curve(curve: LRCurve, title: str, path: Path) -> None:
     """Loss against learning rate, with every rule's choice."""
     figure = Figure(figsize=(7, 4.2), layout="constrained")
@@ -187,6 +195,7 @@ def plot_curve(curve: LRCurve, title: str, path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
+@hosts.first_only
 def plot_losses(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Training and validation loss, accuracy and learning rate over the epochs of all phases."""
     figure = Figure(figsize=(8, 6.4), layout="constrained")

@@ -13,11 +13,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxft import allocator, checkpoint, evaluate, fit, models, recipe, report, sharding
+from jaxft import allocator, checkpoint, evaluate, fit, hosts, models, recipe, report, sharding
 from jaxft.checkpoint import Checkpoint, Checkpoints
 from jaxft.data import Dataset, batches, images, sources
 from jaxft.errors import Interrupted, NonFiniteError, UserError
 from jaxft.features import default_directory
+from jaxft.hosts import Stop
 from jaxft.inputs import NEVER, Materials
 from jaxft.models import Model, weights
 from jaxft.recipe import Settings
@@ -51,8 +52,9 @@ def train(config: Any, workdir: str | Path, console: Console | None = None) -> d
     """
     console, workdir = console or Console(None), Path(workdir).expanduser()
     settings = recipe.read(config)
-    check_workdir(workdir, recipe.as_dict(config))
-    finished = _finished(workdir)
+    set_up(settings)
+    hosts.together(lambda: check_workdir(workdir, recipe.as_dict(config)))
+    finished = hosts.gather(_finished(workdir))[0]
     if finished is not None:
         console.say(f"{workdir} holds this run already, finished")
         console.say(report.summary_text(finished, workdir))
@@ -62,11 +64,11 @@ def train(config: Any, workdir: str | Path, console: Console | None = None) -> d
         stop = held.enter_context(_told_to_stop())
         was_there = workdir.exists()  # else nothing is made before all has been checked
         if was_there:
-            held.enter_context(checkpoint.lock(workdir))
+            hosts.together(lambda: held.enter_context(checkpoint.lock(workdir)))
         materials, initial = prepare(settings, console, stop)
         workdir.mkdir(parents=True, exist_ok=True)
         if not was_there:
-            held.enter_context(checkpoint.lock(workdir))
+            hosts.together(lambda: held.enter_context(checkpoint.lock(workdir)))
             check_workdir(workdir, recipe.as_dict(config))
         describe(workdir, config, materials)
         checkpoints = Checkpoints(workdir)
@@ -168,26 +170,24 @@ def weights_of(tree: Mapping[str, Any]) -> Weights:
     return Weights({group: tree["params"][group] for group in models.GROUPS}, stats)
 
 
-def prepare(
-    settings: Settings, console: Console, stop: threading.Event = NEVER
-) -> tuple[Materials, Weights]:
+def prepare(settings: Settings, console: Console, stop: Stop = NEVER) -> tuple[Materials, Weights]:
     """Open and check everything that a run needs, before anything is written to a workdir.
 
     Raises:
       UserError: whatever is wrong with data, model, weights, batch size.
     """
-    set_up(settings)
     data = settings.data
-    dataset = open_data(settings)
+    dataset = hosts.together(lambda: open_data(settings))
     mesh = sharding.data_mesh()
-    model, initial = open_model(settings, dataset.classes)
+    model, initial = hosts.together(lambda: open_model(settings, dataset.classes))
+    check_same(dataset, initial)
     check_batch_size(data.batch_size, len(dataset.train), mesh.size)
     total = len(dataset.train) + len(dataset.valid)
     with console.bar(total, "reading images") as bar:
 
         def count(done: int, _: int) -> None:
-            bar.update(done - bar.n)
-            if stop.is_set():
+            bar.update(done * hosts.count() - bar.n)
+            if stop.asked or stop.is_set():
                 raise Interrupted
 
         dataset, train_images, valid_images = images.load_images(
@@ -206,11 +206,21 @@ def prepare(
         f"{len(dataset.train)} training and {len(dataset.valid)} validation images in "
         f"{len(dataset.classes)} classes; {settings.model.name} on {mesh.size} "
         f"{jax.devices()[0].platform} device{'s' if mesh.size > 1 else ''}"
+        + (f" of {hosts.count()} processes" if hosts.count() > 1 else "")
     )
     forward = evaluate.make_forward(model, settings.augment, data.image_size, mesh)
     cache, images_of = cache_directory(settings), (train_images, valid_images)
     materials = Materials(settings, mesh, model, forward, dataset, *images_of, cache, console, stop)
     return materials, initial
+
+
+def check_same(dataset: Dataset, initial: Weights) -> None:
+    """Raises UserError where processes see different data, or start from different weights."""
+    if hosts.count() == 1:
+        return
+    data = describe_data(dataset)
+    weights = checkpoint.digest(initial._asdict())
+    hosts.demand_same({**data, "weights": weights}, "The processes do not see the same files:")
 
 
 def open_model(settings: Settings, classes: tuple[str, ...]) -> tuple[Model, Weights]:
@@ -384,12 +394,14 @@ def find_rate(
     console, workdir = console or Console(None), Path(workdir).expanduser()
     settings = recipe.read(config)
     index = _phase_index(settings, phase)
-    check_workdir(workdir, recipe.as_dict(config))
+    set_up(settings)
+    hosts.together(lambda: check_workdir(workdir, recipe.as_dict(config)))
     materials, current = prepare(settings, console)
     if checkpoint.steps(workdir):
         current = weights_of(checkpoint.read_newest(workdir).state)
     workdir.mkdir(parents=True, exist_ok=True)
-    with checkpoint.lock(workdir):
+    with ExitStack() as held:
+        hosts.together(lambda: held.enter_context(checkpoint.lock(workdir)))
         describe(workdir, config, materials)
         current = sharding.replicate(current, materials.mesh)
         spec = fit.make_spec(materials, index)
@@ -453,17 +465,17 @@ def _flat(data: Any, path: str = "") -> dict[str, Any]:
 
 
 @contextmanager
-def _told_to_stop() -> Iterator[threading.Event]:
+def _told_to_stop() -> Iterator[Stop]:
     """An event that SIGINT and SIGTERM set while this lasts (in the main thread only)."""
-    stop = threading.Event()
+    stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
 
     def handle(number: int, _: Any) -> None:
-        if stop.is_set():  # asked twice: at once
+        if stop.asked:  # twice: at once
             raise KeyboardInterrupt
-        stop.set()
+        stop.ask()
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -1,4 +1,8 @@
-"""The mesh, and what goes on it: replicated trees, batches split along the axis `data`."""
+"""The mesh, and what goes on it: replicated trees, batches split along the axis `data`.
+
+The mesh spans the devices of all processes, those of process 0 first, so that process h holds the
+h-th part of whatever is divided over it.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,12 +12,14 @@ import numpy as np
 from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from jaxft import hosts
+
 AXIS = "data"
 
 
 def data_mesh(devices: int | None = None) -> Mesh:
     """A mesh of one axis, `data`, over the first `devices` devices (all when None)."""
-    chosen = jax.devices()[:devices]
+    chosen = sorted(jax.devices(), key=lambda d: (d.process_index, d.id))[:devices]
     return Mesh(np.asarray(chosen), (AXIS,), axis_types=(AxisType.Auto,))
 
 
@@ -24,12 +30,39 @@ def replicate(tree: Any, mesh: Mesh) -> Any:
     on a device already may share its buffer, and donating the one then deletes the other.
     """
     sharding = NamedSharding(mesh, PartitionSpec())
-    return jax.device_put(jax.tree.map(np.array, jax.device_get(tree)), sharding, may_alias=False)
+    on_host = jax.tree.map(np.array, jax.device_get(tree))
+    if hosts.count() == 1:
+        return jax.device_put(on_host, sharding, may_alias=False)
+    with jax.transfer_guard("allow"):  # asked for, as `device_put` is
+        return jax.tree.map(
+            lambda a: jax.make_array_from_process_local_data(sharding, a, a.shape), on_host
+        )
 
 
 def split_batch(tree: Any, mesh: Mesh) -> Any:
-    """Place host arrays with their first axis divided over the mesh."""
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec(AXIS)))
+    """Place host arrays with their first axis divided over the mesh.
+
+    With several processes each hands over its own share, `my_rows` of the global batch.
+    """
+    sharding = NamedSharding(mesh, PartitionSpec(AXIS))
+    if hosts.count() == 1:
+        return jax.device_put(tree, sharding)
+    with jax.transfer_guard("allow"):  # asked for, as `device_put` is
+        return jax.tree.map(lambda a: jax.make_array_from_process_local_data(sharding, a), tree)
+
+
+def my_rows(batch: np.ndarray) -> np.ndarray:
+    """The share of a global batch that this process hands over."""
+    size = len(batch) // hosts.count()
+    return batch[hosts.index() * size : (hosts.index() + 1) * size]
+
+
+def fetch_rows(array: jax.Array) -> np.ndarray:
+    """This process's share of an array that is divided over the mesh, waiting for it."""
+    if hosts.count() == 1:
+        return np.asarray(jax.device_get(array))
+    shards = sorted(array.addressable_shards, key=lambda shard: shard.index[0].start or 0)
+    return np.concatenate([np.asarray(shard.data) for shard in shards])
 
 
 def mean(tree: Any) -> Any:

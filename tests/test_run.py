@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import threading
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ import tiny_config
 from matplotlib import image
 
 import jaxft
-from jaxft import checkpoint, fit, run
+from jaxft import checkpoint, fit, hosts, run
 from jaxft.errors import Interrupted, NonFiniteError, UserError
 
 METRICS = [
@@ -169,7 +168,7 @@ def test_an_interrupted_run_goes_on_to_the_same_end(
     phase, step, finished, drawn, tiny, tmp_path, monkeypatch
 ):
     """Told to stop at a step, in the cached, the augmented and the full phase."""
-    stop = threading.Event()
+    stop = hosts.Stop()
     fetched = fit.step.demand_finite
 
     def stopping(number, loss):
@@ -258,7 +257,7 @@ def test_a_new_head_is_the_one_that_a_whole_new_model_would_have(drawn, tiny):
 
 def test_best_weights_are_whole_before_the_first_cycle_end(drawn, tiny, tmp_path, monkeypatch):
     """A run stopped in its first phase can be restored, with the body as it began."""
-    stop = threading.Event()
+    stop = hosts.Stop()
     monkeypatch.setattr(run, "_told_to_stop", lambda: _holding(stop))
     monkeypatch.setattr(fit.step, "demand_finite", lambda number, loss: stop.set())
     with pytest.raises(Interrupted):

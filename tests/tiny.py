@@ -31,10 +31,11 @@ class Block(nn.Module):
 
     channels: int
     stride: int = 2
+    groups: int = 1
 
     @nn.compact
     def __call__(self, x: Any, train: bool, axis_name: str | None = None) -> Any:
-        x = Conv(self.channels, 3, self.stride)(x)
+        x = Conv(self.channels, 3, self.stride, groups=self.groups)(x)
         return BatchNorm(activation="relu")(x, train, axis_name)
 
 
@@ -44,9 +45,11 @@ def model(
     classes: int = 3,
     hidden: tuple[int, ...] = (8,),
     dropout: tuple[float, ...] = (0.25, 0.5),
+    groups: int = 1,
 ) -> Model:
-    """A body of two blocks, one a layer group, and the usual head."""
-    body = Body(Block(channels[0], stride), Block(channels[1], stride), channels[1], PREPROCESSING)
+    """A body of two blocks, one a layer group, the second grouped as in ResNeXt; the usual head."""
+    late = Block(channels[1], stride, groups)
+    body = Body(Block(channels[0], stride), late, channels[1], PREPROCESSING)
     return Model("tiny", classes, body, Head(classes, hidden, dropout), "max_avg")
 
 
@@ -113,7 +116,8 @@ def shuffled(a_spec: StepSpec, data: TrainBatch, steps: int, mesh: Any, seed: in
         epoch, place = divmod(number, a_spec.steps_per_epoch)
         order = batches.host_order(seed, a_spec.phase_index, epoch, a_spec.examples)
         chosen = order[place * size : (place + 1) * size]
-        yield sharding.split_batch(TrainBatch(data.inputs[chosen], data.label[chosen]), mesh)
+        mine = sharding.my_rows(chosen)
+        yield sharding.split_batch(TrainBatch(data.inputs[mine], data.label[mine]), mesh)
 
 
 def train(
@@ -121,7 +125,7 @@ def train(
     start: Weights,
     data: TrainBatch,
     *,
-    devices: int = 1,
+    devices: int | None = 1,
     steps: int = 1,
     lr: float | np.ndarray = 1.0,
     seed: int = 0,

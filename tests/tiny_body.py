@@ -11,6 +11,11 @@ def body(dtype: str) -> Body:
     return Body(Block(8), Block(16), 16, PREPROCESSING)
 
 
+def grouped(dtype: str) -> Body:
+    """The same with a grouped convolution, as in ResNeXt."""
+    return Body(Block(8), Block(16, groups=4), 16, PREPROCESSING)
+
+
 def register() -> None:
     """Let `config.model.name = "tiny"` find it, in this process."""
-    BODIES["tiny"] = body
+    BODIES.update(tiny=body, tiny_grouped=grouped)

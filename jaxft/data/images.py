@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxft import hosts
 from jaxft.data import Dataset, Split
 from jaxft.data.decode import UnreadableImage
 from jaxft.errors import UserError
@@ -99,6 +100,8 @@ def load_images(
 ) -> tuple[Dataset, Images, Images]:
     """Decodes every image once, reports all bad ones together, and keeps what fits in memory.
 
+    With several processes each decodes its share, and all report what any of them found.
+
     Args:
       dataset: what sources.open_dataset returned.
       shorter_side: pixels; batches.canvas_size(image_size).
@@ -119,7 +122,8 @@ def load_images(
     memory = Memory(spare_memory_bytes() if memory_bytes is None else memory_bytes)
     train = Images(dataset.train, shorter_side, memory)
     valid = Images(dataset.valid, shorter_side, memory)
-    bad = _read_all([train, valid], cache_dir, progress, workers)
+    bad = hosts.together(lambda: _read_all([train, valid], cache_dir, progress, workers))
+    bad = _of_all_hosts(bad)
     if not any(bad):
         return dataset, train, valid
     _report(bad, skip_bad, warn)
@@ -157,6 +161,7 @@ def _read_all(
     """By split: index -> why it can't be read."""
     whole = _recall(cache_dir)
     jobs = [(which, index) for which, images in enumerate(splits) for index in range(len(images))]
+    jobs = jobs[hosts.index() :: hosts.count()]
     bad: list[dict[int, UnreadableImage]] = [{} for _ in splits]
     seen = []
 
@@ -187,6 +192,18 @@ def _read_all(
             pool.shutdown(wait=True, cancel_futures=True)
             _remember(cache_dir, [digest for digest in seen if digest not in whole])
     return bad
+
+
+def _of_all_hosts(bad: list[dict[int, UnreadableImage]]) -> list[dict[int, UnreadableImage]]:
+    """What any host found, in all of them."""
+    if hosts.count() == 1:
+        return bad
+    mine = [[[index, e.name, e.reason] for index, e in failed.items()] for failed in bad]
+    found = hosts.gather(mine)
+    return [
+        {i: UnreadableImage(name, why) for row in found for i, name, why in row[which]}
+        for which in range(len(bad))
+    ]
 
 
 def _digest(identity: str) -> str:

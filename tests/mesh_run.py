@@ -1,0 +1,95 @@
+"""What to compare meshes by; as a program, `mesh_run.py FOLDER WORKDIR`, one process of several.
+
+It prints nothing, and writes WORKDIR.json: a run's story in 64 bits, and the first steps in 32.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import tiny
+import tiny_body
+import tiny_config
+
+from jaxft import fit, hosts, predict, report, run
+from jaxft.configs import base
+
+
+def get_config(folder):
+    """Three epochs on images of the whole network, two of the head on cached features before."""
+    config = tiny_config.get_config(folder)
+    config.model.name = "tiny_grouped"
+    config.phases = (
+        base.phase(name="head_cached", inputs="cached", lr="find", epochs=2),
+        base.phase(
+            name="full",
+            groups={"early": 0.1, "late": 0.3, "head": 1.0},
+            lr=0.05,
+            schedule="sgdr",
+            cycles=3,
+        ),
+    )
+    return config
+
+
+def story(folder, workdir):
+    """Train and predict in 64 bits; -> the loss of every step, rows, and probabilities."""
+    with jax.enable_x64(True):
+        return _story(folder, workdir)
+
+
+def _story(folder, workdir):
+    losses = []
+    demand = fit.step.demand_finite
+
+    def recording(number, loss):
+        losses.append(loss)
+        demand(number, loss)
+
+    fit.step.demand_finite = recording
+    try:
+        run.train(get_config(folder), workdir)
+    finally:
+        fit.step.demand_finite = demand
+    materials = _materials(workdir)
+    placed = run.sharding.replicate(predict.read_weights(workdir, "best"), materials.mesh)
+    probabilities = predict.probabilities_of(materials, placed, 0, "fastai07")
+    rows = report.read_rows(Path(workdir) / "metrics.jsonl")
+    kept = ("phase", "epoch", "trn_loss", "val_loss", "accuracy", "lr")
+    return {
+        "losses": losses,
+        "rows": [{key: row[key] for key in kept} for row in rows],
+        "probabilities": probabilities.tolist(),
+    }
+
+
+def _materials(workdir):
+    settings, _ = predict.read_workdir(workdir)
+    return predict._materials(settings, run.open_data(settings), report.Console(None))
+
+
+def first_steps(devices=None):
+    """Three losses, and the first gradient flat, in 32 bits.
+
+    At rate 1 without momentum the first step moves the parameters by the gradient itself.
+    """
+    net = tiny.model(groups=2)
+    start = tiny.weights(net)
+    spec = tiny.spec(net, tiny.phase(groups=tiny.ALL_GROUPS))
+    rates = np.array([1.0, 0.0, 0.0])
+    first, _ = tiny.train(spec, start, tiny.canvases(), devices=devices, steps=3, lr=rates)
+    _, losses = tiny.train(spec, start, tiny.canvases(), devices=devices, steps=3, lr=0.1)
+    moved = jax.tree.map(np.subtract, start.params, first.params)
+    return {
+        "losses": losses.tolist(),
+        "gradient": np.concatenate([leaf.ravel() for leaf in jax.tree.leaves(moved)]).tolist(),
+    }
+
+
+if __name__ == "__main__":
+    tiny_body.register()
+    hosts.join("auto")
+    told = {"x64": story(*sys.argv[1:]), "float32": first_steps()}
+    hosts.first_only(lambda: Path(f"{sys.argv[2]}.json").write_text(json.dumps(told)))()
