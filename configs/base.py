@@ -49,7 +49,7 @@ def get_config() -> ConfigDict:
     config.model.hidden = (512,)  # widths of the head's hidden layers; () = one linear layer
     config.model.dropout = (0.25, 0.5)  # before each linear layer of the head
     config.model.pooling = "max_avg"  # max_avg | avg
-    config.model.dtype = "float32"  # compute dtype of the body: float32 | bfloat16
+    config.model.dtype = "auto"  # body computes in float32 | bfloat16 | auto (latter on TPU, GPU)
 
     config.optimizer = ConfigDict()
     config.optimizer.name = "sgd"  # sgd | adamw
@@ -118,7 +118,10 @@ def phase(**changes: Any) -> ConfigDict:
             "cycle_epochs": 1,  # sgdr: epochs of the first cycle
             "cycle_mult": 1,  # sgdr: each cycle is so many times as long as the one before
             "warmup_steps": 0,  # a linear rise at the start of the first cycle
-            "bn": "train",  # BatchNorm of training groups: train | frozen (running statistics)
+            # BatchNorm of training groups: train (statistics over the whole batch) | per_device
+            # (over each device's share) | frozen (the body's running statistics)
+            "bn": "train",
+            "microbatches": 1,  # a batch in so many parts, one after the other, to save memory
         }
     )
     for key, value in words.items():

@@ -26,7 +26,8 @@ MODES = ("auto", "on", "off")
 # JAX reads the first of these by itself, and the others from its cluster environments only.
 ADDRESS, COUNT, INDEX = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
 PIECE_BYTES = 2**28  # sent at once, so that features of a large data set need no room of their size
-NO_CLUSTER = "coordinator_address should be defined"  # what JAX says where it detects none
+# What JAX says where it detects none, and to one that computes already, as in a notebook.
+ALONE = ("coordinator_address should be defined", "must be called before")
 
 
 def join(mode: str) -> None:
@@ -44,7 +45,7 @@ def join(mode: str) -> None:
     try:
         jax.distributed.initialize(os.environ.get(ADDRESS), **_numbers())  # type: ignore[arg-type]
     except (ValueError, RuntimeError, OSError) as error:
-        if mode == "auto" and NO_CLUSTER in str(error):
+        if mode == "auto" and any(words in str(error) for words in ALONE):
             return
         raise UserError(
             f"This process cannot join the others: {error}",

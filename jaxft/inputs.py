@@ -57,7 +57,7 @@ def body_features(
     settings = materials.settings
     description = {
         "model": settings.model.name,
-        "dtype": settings.model.dtype,
+        "dtype": settings.model.compute_dtype,
         "pooling": settings.model.pooling,
         "preprocessing": materials.model.preprocessing,
         "image_size": settings.data.image_size,
@@ -128,6 +128,7 @@ def image_runner(spec: StepSpec, materials: Materials) -> Runner:
             steps=steps,
             host_index=hosts.index(),
             host_count=hosts.count(),
+            layout=batches.layout(data.batch_size, materials.mesh.size, spec.phase.microbatches),
             workers=data.threads or None,
         )
         placed = (

@@ -16,7 +16,7 @@ from jaxft import schedules
 from jaxft.data.augment import Augmentation
 from jaxft.errors import UserError
 from jaxft.lr_finder import RULES, FinderSettings
-from jaxft.models import BODIES, GROUPS
+from jaxft.models import BODIES, GROUPS, platform
 from jaxft.optim import OptimizerSettings
 from jaxft.overfit import BEST_BY, OverfitSettings
 
@@ -42,7 +42,8 @@ class Phase:
     cycle_epochs: int
     cycle_mult: int
     warmup_steps: int
-    bn: Literal["train", "frozen"]
+    bn: Literal["train", "per_device", "frozen"]
+    microbatches: int
 
     @property
     def until_overfit(self) -> bool:
@@ -97,7 +98,14 @@ class ModelSettings:
     hidden: tuple[int, ...]
     dropout: tuple[float, ...]
     pooling: Literal["max_avg", "avg"]
-    dtype: Literal["float32", "bfloat16"]
+    dtype: Literal["auto", "float32", "bfloat16"]
+
+    @property
+    def compute_dtype(self) -> str:
+        """What the body computes in; `auto` is bfloat16 where the hardware is made for it."""
+        if self.dtype != "auto":
+            return self.dtype
+        return "float32" if platform.current().name == "cpu" else "bfloat16"
 
 
 @dataclass(frozen=True)
@@ -145,6 +153,13 @@ def from_dict(plain: dict[str, Any]) -> Settings:
     if errors:
         raise UserError("The config has mistakes:", errors, "configs/base.py explains every key.")
     return _freeze(Settings, plain)
+
+
+def resolved(config: Any) -> dict[str, Any]:
+    """A config as plain data, with what depends on the platform settled; as `read`, else."""
+    plain = as_dict(config)
+    plain["model"]["dtype"] = from_dict(plain).model.compute_dtype
+    return plain
 
 
 def as_dict(config: Any) -> Any:
@@ -312,7 +327,9 @@ def _phase_errors(index: int, phase: Mapping[str, Any]) -> Iterator[str]:
         yield f"{path}.lr is 'previous', but no phase comes before it"
     if isinstance(phase["cycles"], str) and phase["cycles"] != UNTIL_OVERFIT:
         yield f"{path}.cycles is {phase['cycles']!r}; it should be a number or '{UNTIL_OVERFIT}'"
-    counts = ("epochs", "cycles", "max_cycles", "cycle_epochs", "cycle_mult")
+    if phase["inputs"] == "cached" and phase["microbatches"] > 1:
+        yield f"{path}.microbatches should be 1: a batch of cached features is small"
+    counts = ("epochs", "cycles", "max_cycles", "cycle_epochs", "cycle_mult", "microbatches")
     for key in counts:
         if not isinstance(phase[key], str) and phase[key] < 1:
             yield f"{path}.{key} is {phase[key]}; it should be 1 or more"

@@ -51,9 +51,8 @@ def train(config: Any, workdir: str | Path, console: Console | None = None) -> d
       Interrupted: told to stop by SIGINT or SIGTERM; a checkpoint has been written.
     """
     console, workdir = console or Console(None), Path(workdir).expanduser()
-    settings = recipe.read(config)
-    set_up(settings)
-    hosts.together(lambda: check_workdir(workdir, recipe.as_dict(config)))
+    settings, config = start_up(config)
+    hosts.together(lambda: check_workdir(workdir, config))
     finished = hosts.gather(_finished(workdir))[0]
     if finished is not None:
         console.say(f"{workdir} holds this run already, finished")
@@ -69,7 +68,7 @@ def train(config: Any, workdir: str | Path, console: Console | None = None) -> d
         workdir.mkdir(parents=True, exist_ok=True)
         if not was_there:
             hosts.together(lambda: held.enter_context(checkpoint.lock(workdir)))
-            check_workdir(workdir, recipe.as_dict(config))
+            check_workdir(workdir, config)
         describe(workdir, config, materials)
         checkpoints = Checkpoints(workdir)
         console.say(report.phases_table(settings, materials.steps_per_epoch))
@@ -181,7 +180,7 @@ def prepare(settings: Settings, console: Console, stop: Stop = NEVER) -> tuple[M
     mesh = sharding.data_mesh()
     model, initial = hosts.together(lambda: open_model(settings, dataset.classes))
     check_same(dataset, initial)
-    check_batch_size(data.batch_size, len(dataset.train), mesh.size)
+    check_batch_size(settings, len(dataset.train), mesh.size)
     total = len(dataset.train) + len(dataset.valid)
     with console.bar(total, "reading images") as bar:
 
@@ -200,7 +199,7 @@ def prepare(settings: Settings, console: Console, stop: Stop = NEVER) -> tuple[M
             warn=console.say,
             workers=data.threads or None,
         )
-    check_batch_size(data.batch_size, len(dataset.train), mesh.size)
+    check_batch_size(settings, len(dataset.train), mesh.size)
     check_warm_up(settings, len(dataset.train) // data.batch_size)
     console.say(
         f"{len(dataset.train)} training and {len(dataset.valid)} validation images in "
@@ -250,7 +249,12 @@ def create_model(settings: Settings, classes: int) -> Model:
     """The model that `config.model` describes."""
     m = settings.model
     return models.create(
-        m.name, classes, hidden=m.hidden, dropout=m.dropout, pooling=m.pooling, dtype=m.dtype
+        m.name,
+        classes,
+        hidden=m.hidden,
+        dropout=m.dropout,
+        pooling=m.pooling,
+        dtype=m.compute_dtype,
     )
 
 
@@ -275,9 +279,15 @@ def _init_from(settings: Settings, model: Model, classes: tuple[str, ...], key: 
     return Weights(*result) if same_classes else _with_new_head(model, key, *result)
 
 
-def check_batch_size(batch_size: int, examples: int, devices: int) -> None:
+def check_batch_size(settings: Settings, examples: int, devices: int) -> None:
     """Raises UserError where a batch cannot be made or divided."""
-    problems = []
+    problems, batch_size = [], settings.data.batch_size
+    for index, phase in enumerate(settings.phases):
+        if phase.microbatches > 1 and batch_size % (devices * phase.microbatches):
+            problems.append(
+                f"config.phases[{index}].microbatches={phase.microbatches}: batches of "
+                f"{batch_size} cannot be divided by it on {devices} devices"
+            )
     if batch_size % devices:
         problems.append(f"config.data.batch_size={batch_size} is no multiple of {devices} devices")
     if batch_size > examples:
@@ -392,10 +402,9 @@ def find_rate(
       UserError: no such phase, and what `train` raises.
     """
     console, workdir = console or Console(None), Path(workdir).expanduser()
-    settings = recipe.read(config)
+    settings, config = start_up(config)
     index = _phase_index(settings, phase)
-    set_up(settings)
-    hosts.together(lambda: check_workdir(workdir, recipe.as_dict(config)))
+    hosts.together(lambda: check_workdir(workdir, config))
     materials, current = prepare(settings, console)
     if checkpoint.steps(workdir):
         current = weights_of(checkpoint.read_newest(workdir).state)
@@ -442,6 +451,13 @@ def cache_directory(settings: Settings) -> Path:
     """Where features and compiled programs are kept: as the config says, or the user's cache."""
     given = settings.cache_dir
     return Path(given).expanduser() if given else default_directory()
+
+
+def start_up(config: Any) -> tuple[Settings, dict[str, Any]]:
+    """Read a config and set up the process for it; -> settings, and the config for the workdir."""
+    set_up(recipe.read(config))
+    plain = recipe.resolved(config)
+    return recipe.from_dict(plain), plain
 
 
 def set_up(settings: Settings) -> None:

@@ -81,7 +81,12 @@ class StepSpec:
     def training(self) -> frozenset[str]:
         """The groups whose BatchNorm follows the batch (bn="frozen" exempts the body)."""
         names = frozenset(self.phase.groups)
-        return names if self.phase.bn == "train" else names & {"head"}
+        return names & {"head"} if self.phase.bn == "frozen" else names
+
+    @property
+    def bn_axis(self) -> str | None:
+        """The mesh axis over which BatchNorm shares its statistics."""
+        return None if self.phase.bn == "per_device" else AXIS
 
 
 Step = Callable[..., tuple[TrainState, Float[Array, ""]]]
@@ -142,7 +147,7 @@ def _loss(
         view = augment(batch.inputs, keys.augment, spec.augmentation, spec.image_size)
         images = network_input(view, model.preprocessing, param_dtype(params))
         features, new = model.features(
-            params, stats, images, training=training - {"head"}, axis_name=AXIS
+            params, stats, images, training=training - {"head"}, axis_name=spec.bn_axis
         )
     features = features.astype(param_dtype(params))
     logits, new_head = model.classify(
@@ -151,7 +156,7 @@ def _loss(
         features,
         training=training & {"head"},
         keys=keys.dropout if "head" in trained else None,
-        axis_name=AXIS,
+        axis_name=spec.bn_axis,
     )
     return cross_entropy(logits, batch.label).mean(), {**batch_stats, **new, **new_head}
 
@@ -161,10 +166,50 @@ def example_keys(
 ) -> ExampleKeys:
     """Keys [steps * local] of this device's examples in the steps from `step` on, of one epoch."""
     epoch, in_epoch = jnp.divmod(step, spec.steps_per_epoch)
-    firsts = (in_epoch + jnp.arange(steps)) * spec.batch_size + lax.axis_index(AXIS) * local
-    positions = (firsts[:, None] + jnp.arange(local)).reshape(-1)
+    count = spec.phase.microbatches
+    share, part = local // count, spec.batch_size // count
+    firsts = (in_epoch + jnp.arange(steps)) * spec.batch_size + lax.axis_index(AXIS) * share
+    # Each microbatch is divided over the devices, as batches.layout lays out what comes in.
+    within = (jnp.arange(count)[:, None] * part + jnp.arange(share)).reshape(-1)
+    positions = (firsts[:, None] + within).reshape(-1)
     keys = batches.example_keys(batches.epoch_key(seed, spec.phase_index, epoch), positions)
     return ExampleKeys(*jax.vmap(jax.random.split, out_axes=1)(keys))
+
+
+Local = tuple[Float[Array, ""], groups.Tree, groups.Tree]
+
+
+def local_gradient(
+    spec: StepSpec,
+    state: TrainState,
+    frozen: Weights,
+    batch: TrainBatch,
+    keys: ExampleKeys,
+) -> Local:
+    """Loss, gradients and new statistics of this device's share, none reduced over devices.
+
+    With microbatches one after the other, for the memory of one; BatchNorm sees one at a time.
+    """
+    varying = lax.pcast(state.params, AXIS, to="varying")
+    stats = state.batch_stats
+    if spec.bn_axis is None:
+        stats = lax.pcast(stats, AXIS, to="varying")
+    value_and_grad = jax.value_and_grad(_loss, has_aux=True)
+    count = spec.phase.microbatches
+    if count == 1:
+        (loss, stats), grads = value_and_grad(varying, spec, frozen, stats, batch, keys)
+        return loss, grads, stats
+
+    def add(sums: Local, part: tuple[TrainBatch, Any]) -> tuple[Local, None]:
+        loss, grads, stats = sums
+        (more, stats), more_grads = value_and_grad(varying, spec, frozen, stats, *part)
+        return (loss + more, jax.tree.map(jnp.add, grads, more_grads), stats), None
+
+    parts = jax.tree.map(lambda a: a.reshape(count, -1, *a.shape[1:]), (batch, keys))
+    zeros = (jnp.zeros((), param_dtype(varying)), jax.tree.map(jnp.zeros_like, state.params))
+    (loss, grads, stats), _ = lax.scan(add, (*lax.pcast(zeros, AXIS, to="varying"), stats), parts)
+    loss, grads = jax.tree.map(lambda a: a / count, (loss, grads))
+    return loss, grads, stats
 
 
 def local_step(
@@ -180,10 +225,10 @@ def local_step(
     Gradients are taken with respect to the trained groups only, of the local loss, and averaged
     once: the parameters are cast to `varying` first, so that nothing is reduced on the way.
     """
-    varying = lax.pcast(state.params, AXIS, to="varying")
-    value_and_grad = jax.value_and_grad(_loss, has_aux=True)
-    (loss, stats), grads = value_and_grad(varying, spec, frozen, state.batch_stats, batch, keys)
+    loss, grads, stats = local_gradient(spec, state, frozen, batch, keys)
     loss, grads = sharding.mean((loss, grads))
+    if spec.bn_axis is None:
+        stats = sharding.mean(stats)
     directions, opt_state = spec.optimizer.update(grads, state.opt_state, state.params)
     params = optim.apply(state.params, directions, rates[state.step])
     return TrainState(state.step + 1, params, stats, opt_state), loss

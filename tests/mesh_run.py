@@ -75,7 +75,7 @@ def first_steps(devices=None):
 
     At rate 1 without momentum the first step moves the parameters by the gradient itself.
     """
-    net = tiny.model(groups=2)
+    net = tiny.model(hidden=(), groups=2)  # see PLAIN_HEAD in test_step.py
     start = tiny.weights(net)
     spec = tiny.spec(net, tiny.phase(groups=tiny.ALL_GROUPS))
     rates = np.array([1.0, 0.0, 0.0])

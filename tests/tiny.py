@@ -116,7 +116,8 @@ def shuffled(a_spec: StepSpec, data: TrainBatch, steps: int, mesh: Any, seed: in
         epoch, place = divmod(number, a_spec.steps_per_epoch)
         order = batches.host_order(seed, a_spec.phase_index, epoch, a_spec.examples)
         chosen = order[place * size : (place + 1) * size]
-        mine = sharding.my_rows(chosen)
+        parts = a_spec.phase.microbatches
+        mine = sharding.my_rows(chosen[batches.layout(size, mesh.size, parts)])
         yield sharding.split_batch(TrainBatch(data.inputs[mine], data.label[mine]), mesh)
 
 

@@ -46,6 +46,16 @@ def steps_per_epoch(examples: int, batch_size: int) -> int:
     return examples // batch_size
 
 
+def layout(batch_size: int, devices: int, microbatches: int) -> np.ndarray:
+    """The order in which a batch goes to the devices, int [batch_size].
+
+    Each device takes its share of every microbatch, so that a microbatch holds the same examples
+    on any number of devices.
+    """
+    parts = np.arange(batch_size).reshape(microbatches, devices, -1)
+    return parts.swapaxes(0, 1).reshape(-1)
+
+
 def epoch_key(seed: int | Array, phase: int | Array, epoch: int | Array) -> Key[Array, ""]:
     """The key from which everything random for the examples of an epoch follows."""
     return _key(seed, phase, epoch, EXAMPLE_STREAM)
@@ -111,6 +121,7 @@ def train_batches(
     steps: int,
     host_index: int = 0,
     host_count: int = 1,
+    layout: np.ndarray | None = None,
     workers: int | None = None,
 ) -> Iterator[Batch]:
     """Shuffled batches for steps start_step ... start_step + steps - 1 of a phase.
@@ -120,6 +131,7 @@ def train_batches(
       batch_size: over all hosts; this one yields its share of it.
       phase: number of the phase, part of every key.
       start_step: counted over the epochs of the phase.
+      layout: where each of a batch's examples stands, as `layout` gives it; None: in order.
       workers: threads that decode what is not in memory; None: one for each core.
 
     Raises:
@@ -127,7 +139,8 @@ def train_batches(
       decode.UnreadableImage: naming the file, where one can no longer be read.
     """
     per_epoch = steps_per_epoch(len(images), batch_size)
-    mine = _share(batch_size, host_index, host_count)
+    places = np.arange(batch_size) if layout is None else layout
+    mine = places[_share(batch_size, host_index, host_count)]
     return _train_batches(
         _Assembler(images, labels, canvas, workers),
         range(start_step, start_step + steps),
@@ -168,7 +181,7 @@ def _train_batches(
     steps: range,
     per_epoch: int,
     batch_size: int,
-    mine: slice,
+    mine: np.ndarray,
     seed_and_phase: tuple[int, int],
 ) -> Iterator[Batch]:
     examples, current = len(assembler.images), -1
@@ -179,7 +192,7 @@ def _train_batches(
                 indices = host_order(*seed_and_phase, epoch, examples)
                 shares = crop_shares(*seed_and_phase, epoch, examples)
                 current = epoch
-            positions = np.arange(within * batch_size, (within + 1) * batch_size)[mine]
+            positions = within * batch_size + mine
             yield assembler.batch(indices[positions], shares[positions])
 
 
