@@ -144,19 +144,19 @@ def make(settings: Settings, sizes: Sizes, target: Target, console: Console) -> 
     Raises:
       UserError: the batch cannot be divided over the devices, or is larger than the data set.
     """
-    run.check_batch_size(settings.data.batch_size, sizes.train, target.mesh.size)
+    run.check_batch_size(settings, sizes.train, target.mesh.size)
     run.check_warm_up(settings, sizes.train // settings.data.batch_size)
-    model = run.create_model(settings, sizes.classes)
-    weights = Weights(*jax.eval_shape(model.init, jax.random.key(0)))
     compiled: dict[Any, Program] = {}
-    specs = [fit.spec_of(settings, model, i, sizes.train) for i in range(len(settings.phases))]
     with platform.targeting(*target.platform):
+        model = run.create_model(settings, sizes.classes)
+        weights = Weights(*jax.eval_shape(model.init, jax.random.key(0)))
+        specs = [fit.spec_of(settings, model, i, sizes.train) for i in range(len(settings.phases))]
         for spec in specs:
             key = distinct(spec.phase)
             if key not in compiled:
                 lower = _lowering(spec, settings, weights, target)
                 compiled[key] = _compile(spec.phase.name, lower, settings, target, console)
-        forward = compiled.get(("augmented", frozenset({"head"}), "train", False))
+        forward = compiled.get(("augmented", frozenset({"head"}), "train", False, 1))
         if forward is None:
             lower = _forward_lowering(settings, model, weights, target)
             forward = _compile(FORWARD, lower, settings, target, console)
@@ -166,7 +166,8 @@ def make(settings: Settings, sizes: Sizes, target: Target, console: Console) -> 
 
 def distinct(phase: Phase) -> tuple[Any, ...]:
     """What tells the programs of two phases apart, apart from numbers in them."""
-    return phase.inputs, frozenset(phase.groups), phase.bn, phase.schedule == "one_cycle"
+    one_cycle = phase.schedule == "one_cycle"
+    return phase.inputs, frozenset(phase.groups), phase.bn, one_cycle, phase.microbatches
 
 
 def _lowering(
