@@ -157,7 +157,10 @@ def still_improving(
         if falls and (ceiling is None or lr <= ceiling):
             best = (lr, f"slope {slope:.3g} +- {error:.2g} per unit of ln(lr), still falling")
         if best[0] is None and rise > 3 * noise:
-            return lr / 10, f"the loss never falls clearly; a tenth of {lr:.1e}, where it rises"
+            reason = f"the loss never falls clearly; a tenth of {lr:.1e}, where it rises"
+            if ceiling is not None and ceiling < lr / 10:
+                return ceiling, f"{reason}, is above {ceiling:.1e}, which `minimum` allows"
+            return lr / 10, reason
     return best
 
 

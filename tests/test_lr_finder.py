@@ -170,6 +170,15 @@ def test_where_the_loss_rises_before_it_falls_the_rate_is_a_tenth_of_that():
     assert "rises" in reason
 
 
+def test_a_tenth_of_where_the_loss_rises_is_never_above_minimum():
+    losses = np.interp(np.arange(100), [0, 60, 99], [2, 2, 40])
+    smoothed = np.where(np.arange(100) <= 20, 2 - np.arange(100) / 100, 1.8)
+    smoothed[21:] += np.arange(79)
+    lr, reason = _rule("still_improving", losses, smoothed)
+    assert lr == pytest.approx(RATES[20] / 10)
+    assert "`minimum` allows" in reason
+
+
 def test_losses_that_are_all_the_same_give_no_rate():
     flat = np.full(100, 2.3)
     for name in ("still_improving", "valley", "minimum"):
