@@ -75,27 +75,31 @@ def test_equals_lax_forward_and_backward(case):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("size,stride,padding", [
+    (3, 1, ((1, 1), (1, 1))), (3, 2, ((1, 1), (1, 1))), (5, 1, "VALID"), (3, 1, ((0, 2), (1, 0))),
+])  # fmt: skip
 @pytest.mark.parametrize("inside,groups", [(4, 16), (8, 8), (16, 4), (32, 2), (64, 2), (4, 3)])
-def test_a_grouped_convolution_in_blocks_equals_lax(inside, groups, stride):
+def test_a_grouped_convolution_in_blocks_equals_lax(inside, groups, size, stride, padding):
     channels = inside * groups
     assert has_blocks((3, 3, inside, channels), groups) == (channels % 32 == 0)
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.normal(size=(2, 7, 6, channels)))
-    kernel = jnp.asarray(rng.normal(size=(3, 3, inside, channels)))
-    how = (stride, ((1, 1), (1, 1)), groups)
+    kernel = jnp.asarray(rng.normal(size=(size, size, inside, channels)))
+    how = (stride, padding, groups)
     got = jax.jit(lambda x, k: gradients(conv, x, k, *how))(x, kernel)
     want = jax.jit(lambda x, k: gradients(reference, x, k, *how))(x, kernel)
     for a, b in zip(got, want, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("size,groups", [(5, 8), (1, 1)])
+@pytest.mark.parametrize("size,groups,channels,stride", [
+    (5, 8, 8, 2), (1, 1, 8, 2), (3, 8, 64, 1), (3, 8, 64, 2),
+])  # fmt: skip
 @pytest.mark.parametrize("mark", [True, False], ids=["varying kernel", "unvarying kernel"])
-def test_gradients_agree_on_one_and_four_devices(size, groups, mark):
+def test_gradients_agree_on_one_and_four_devices(size, groups, channels, stride, mark):
     rng = np.random.default_rng(0)
-    x = jnp.asarray(rng.normal(size=(8, 6, 5, 8)))
-    kernel = jnp.asarray(rng.normal(size=(size, size, 8 // groups, 8)))
+    x = jnp.asarray(rng.normal(size=(8, 6, 5, channels)))
+    kernel = jnp.asarray(rng.normal(size=(size, size, channels // groups, channels)))
 
     def gradient(devices):
         mesh = jax.make_mesh(
@@ -104,7 +108,7 @@ def test_gradients_agree_on_one_and_four_devices(size, groups, mark):
 
         def local(kernel, x):
             marked = lax.pcast(kernel, "data", to="varying") if mark else kernel
-            loss = lambda k: jnp.sum(jnp.sin(conv(x, k, 2, "SAME", groups)))  # noqa: E731
+            loss = lambda k: jnp.sum(jnp.sin(conv(x, k, stride, "SAME", groups)))  # noqa: E731
             grad = jax.grad(loss)(marked)
             return lax.psum(grad, "data") if mark else grad
 
