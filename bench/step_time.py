@@ -16,9 +16,8 @@ PyTorch's.
 import argparse
 import json
 import sys
-import tempfile
-import time
 
+import jaxft_side
 import side_by_side
 from side_by_side import Passes, Side
 
@@ -132,60 +131,9 @@ def tuned_torch_steps(batch_size: int, image_size: int, threads: int) -> tuple[d
 
 
 def jaxft_steps(batch_size: int, image_size: int, threads: int) -> tuple[dict, Passes]:
-    """What jaxft runs, compiled before it is timed; compile times in seconds go with it."""
-    import jax
-    import numpy as np
-
-    from jaxft import evaluate, models, optim, recipe, run, sharding, step
-    from jaxft.configs import base
-    from jaxft.data import augment, batches
-
-    config = base.get_config()
-    config.cache_dir = tempfile.mkdtemp()
-    config.phases = (
-        base.phase(groups={"early": 1.0, "late": 1.0, "head": 1.0}, lr=LEARNING_RATE, epochs=1),
-    )
-    settings = recipe.read(config)
-    run.set_up(settings)  # as every jaxft command does
-    phase = settings.phases[0]
-    mesh = sharding.data_mesh(1)
-    model = models.create("efficientnet_lite0", CLASSES, hidden=(), pooling="avg")
-    weights = sharding.replicate(step.Weights(*jax.jit(model.init)(jax.random.key(0))), mesh)
-    optimizer = optim.transformation(phase.groups, settings.optimizer)
-    plain = augment.PRESETS["none"]
-    spec = step.StepSpec(
-        model, phase, 0, optimizer, plain, image_size, batch_size, 1000 * batch_size
-    )
-    rng = np.random.default_rng(0)
-    side = batches.canvas_size(image_size)
-    canvas = rng.integers(256, size=(batch_size, side, side, 3)).astype(np.uint8)
-    labels = rng.integers(CLASSES, size=batch_size).astype(np.int32)
-    batch = sharding.split_batch(step.TrainBatch(canvas, labels), mesh)
-    rates = sharding.replicate(np.full(100_000, LEARNING_RATE, np.float32), mesh)
-    seed = sharding.replicate(np.int32(0), mesh)
-    state, frozen = step.start(spec, weights)
-    state = sharding.replicate(state, mesh)
-    forward_pass = evaluate.make_forward(model, plain, image_size, mesh)
-    train_step = step.make_step(spec, mesh)
-
-    def forward():
-        features = forward_pass.features(weights, batch.inputs)
-        forward_pass.logits(weights, features).block_until_ready()
-
-    def train():
-        nonlocal state
-        state, loss = train_step(state, frozen, batch, rates, seed)
-        loss.block_until_ready()
-
-    seconds = {}
-    for name, function in (("forward", forward), ("train", train)):
-        start = time.perf_counter()
-        function()
-        seconds[name] = round(time.perf_counter() - start, 2)
-    return {"jax": jax.__version__, "compile_seconds": seconds}, {
-        "forward": forward,
-        "train": train,
-    }
+    """What jaxft runs."""
+    groups = {"train": {"early": 1.0, "late": 1.0, "head": 1.0}}
+    return jaxft_side.passes("efficientnet_lite0", CLASSES, batch_size, image_size, groups)
 
 
 SIDES = {"torch": torch_steps, "tuned_torch": tuned_torch_steps, "jaxft": jaxft_steps}
