@@ -45,7 +45,9 @@ def get_config() -> ConfigDict:
 
     config.model = ConfigDict()
     config.model.name = "efficientnet_lite0"  # or resnet18 ... resnext101_64x4d
-    config.model.weights = "imagenet"  # imagenet | file:PATH (.safetensors, .pth) | none
+    # imagenet | a name of timm's on the Hugging Face hub (tv_in1k, c1_in1k, gluon_in1k, ...) |
+    # file:PATH (.safetensors, .pth) | none
+    config.model.weights = "imagenet"  # the usual ones: of the quickstart's package, or tv_in1k
     config.model.hidden = (512,)  # widths of the head's hidden layers; () = one linear layer
     config.model.dropout = (0.25, 0.5)  # before each linear layer of the head
     config.model.pooling = "max_avg"  # max_avg | avg

@@ -3,12 +3,12 @@
 Data: a folder per class under photos/train and photos/valid (iMaterialist Furniture 2018, whose
 training classes are skewed and validation classes balanced).
 Expected: not measured yet.
-Weights: torchvision's resnext101_64x4d-173b62eb.pth (IMAGENET1K_V1), or timm's
-resnext101_64x4d.tv_in1k as model.safetensors.
+Weights: torchvision's (IMAGENET1K_V1), from timm/resnext101_64x4d.tv_in1k on the Hugging Face hub;
+without a connection, model.weights=file:PATH with that file or resnext101_64x4d-173b62eb.pth.
 Planned (no device, no data): jaxft plan --config=furniture_resnext101 --topology=v5e:2x4
 Command, on a TPU v5e-8 or a GPU of 40 GB and more:
   jaxft train --config=furniture_resnext101 --workdir=runs/furniture \\
-    --config.data.source=folder:photos --config.model.weights=file:resnext101_64x4d-173b62eb.pth
+    --config.data.source=folder:photos
 """
 
 from ml_collections import ConfigDict
@@ -23,7 +23,7 @@ def get_config() -> ConfigDict:
     config.data.image_size = 224
     config.data.batch_size = 512
     config.model.name = "resnext101_64x4d"
-    config.model.weights = "file:resnext101_64x4d-173b62eb.pth"
+    config.model.weights = "tv_in1k"
     config.model.dtype = "bfloat16"
     config.plan.examples = 180_000
     config.plan.valid_examples = 6_400

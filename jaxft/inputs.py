@@ -1,6 +1,6 @@
 """Where a phase's inputs come from: augmented images, or the frozen body's cached features."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,6 +34,7 @@ class Materials(NamedTuple):
     cache_dir: Path
     console: report.Console
     stop: Stop = NEVER
+    origin: Mapping[str, Any] = {}  # of the initial weights, for weights.json
 
     def demand_going_on(self) -> None:
         """Raises Interrupted where the run was told to stop."""

@@ -16,7 +16,8 @@ from jaxft import schedules
 from jaxft.data.augment import Augmentation
 from jaxft.errors import UserError
 from jaxft.lr_finder import RULES, FinderSettings
-from jaxft.models import BODIES, GROUPS, platform
+from jaxft.models import BODIES, GROUPS, platform, weights
+from jaxft.models.hub import TAGS
 from jaxft.optim import OptimizerSettings
 from jaxft.overfit import BEST_BY, OverfitSettings
 
@@ -241,6 +242,8 @@ def _group_errors(groups: Any, path: str) -> Iterator[str]:
 def _value_errors(plain: Mapping[str, Any]) -> list[str]:
     """Values of the right type that make no sense, alone or together."""
     data, model, finder = plain["data"], plain["model"], plain["finder"]
+    known = model["name"] in BODIES
+    sources = weights.sources(model["name"]) if known else ("imagenet", *TAGS, "none")
     checks = [
         (0 <= plain["seed"] < 2**31, "config.seed should be from 0 to 2147483647"),
         (plain["checkpoint_minutes"] > 0, "config.checkpoint_minutes should be more than 0"),
@@ -249,13 +252,13 @@ def _value_errors(plain: Mapping[str, Any]) -> list[str]:
         (0 < data["valid_fraction"] < 1, "config.data.valid_fraction should be between 0 and 1"),
         (data["threads"] >= 0, "config.data.threads should be 0 or more"),
         (
-            model["name"] in BODIES,
+            known,
             f"config.model.name is {model['name']!r}; known: {', '.join(BODIES)}",
         ),
         (
-            model["weights"] in ("imagenet", "none") or model["weights"].startswith("file:"),
-            f"config.model.weights is {model['weights']!r}; it should be imagenet, none or "
-            "file:PATH",
+            model["weights"].startswith("file:") or model["weights"] in sources,
+            f"config.model.weights is {model['weights']!r}; it should be file:PATH or one of "
+            f"{', '.join(sources)}",
         ),
         (
             not model["hidden"] or len(model["dropout"]) == len(model["hidden"]) + 1,

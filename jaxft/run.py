@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -178,7 +178,7 @@ def prepare(settings: Settings, console: Console, stop: Stop = NEVER) -> tuple[M
     data = settings.data
     dataset = hosts.together(lambda: open_data(settings))
     mesh = sharding.data_mesh()
-    model, initial = hosts.together(lambda: open_model(settings, dataset.classes))
+    model, initial, origin = hosts.together(lambda: open_model(settings, dataset.classes))
     check_same(dataset, initial)
     check_batch_size(settings, len(dataset.train), mesh.size)
     total = len(dataset.train) + len(dataset.valid)
@@ -207,9 +207,13 @@ def prepare(settings: Settings, console: Console, stop: Stop = NEVER) -> tuple[M
         f"{jax.devices()[0].platform} device{'s' if mesh.size > 1 else ''}"
         + (f" of {hosts.count()} processes" if hosts.count() > 1 else "")
     )
+    if told := weights.in_words(origin):
+        console.say(told)
     forward = evaluate.make_forward(model, settings.augment, data.image_size, mesh)
     cache, images_of = cache_directory(settings), (train_images, valid_images)
-    materials = Materials(settings, mesh, model, forward, dataset, *images_of, cache, console, stop)
+    materials = Materials(
+        settings, mesh, model, forward, dataset, *images_of, cache, console, stop, origin
+    )
     return materials, initial
 
 
@@ -222,7 +226,15 @@ def check_same(dataset: Dataset, initial: Weights) -> None:
     hosts.demand_same({**data, "weights": weights}, "The processes do not see the same files:")
 
 
-def open_model(settings: Settings, classes: tuple[str, ...]) -> tuple[Model, Weights]:
+class Opened(NamedTuple):
+    """A model, the weights that it begins with, and where those come from (JSON data)."""
+
+    model: Model
+    weights: Weights
+    origin: dict[str, Any]
+
+
+def open_model(settings: Settings, classes: tuple[str, ...]) -> Opened:
     """The model with its initial weights: pretrained or random body, and a new head.
 
     With `init_from` the body, and the head where the classes are the same ones, come from that
@@ -233,11 +245,13 @@ def open_model(settings: Settings, classes: tuple[str, ...]) -> tuple[Model, Wei
     """
     model, key = create_model(settings, len(classes)), jax.random.key(settings.seed)
     if settings.init_from:
-        return model, _init_from(settings, model, classes, key)
+        initial = _init_from(settings, model, classes, key)
+        return Opened(model, initial, {"init_from": settings.init_from})
     loaded = weights.load(settings.model.name, settings.model.weights)
     if loaded is None:
-        return model, Weights(*jax.jit(model.init)(key))
-    return model, _with_new_head(model, key, *loaded)
+        return Opened(model, Weights(*jax.jit(model.init)(key)), {"source": "none"})
+    initial = _with_new_head(model, key, loaded.params, loaded.stats)
+    return Opened(model, initial, loaded.origin)
 
 
 def _with_new_head(model: Model, key: Any, params: Any, stats: Any) -> Weights:
@@ -255,6 +269,7 @@ def create_model(settings: Settings, classes: int) -> Model:
         dropout=m.dropout,
         pooling=m.pooling,
         dtype=m.compute_dtype,
+        preprocessing=weights.preprocessing(m.name, m.weights),
     )
 
 
@@ -265,6 +280,10 @@ def _init_from(settings: Settings, model: Model, classes: tuple[str, ...], key: 
     same_classes = _read_json(source / "classes.json") == list(classes)
     result, problems = [], []
     shapes = Weights(*jax.eval_shape(model.init, key))
+    expected = _read_json(source / "preprocessing.json")
+    for name, value in model.preprocessing._asdict().items():
+        if tuple(expected[name]) != value:
+            problems.append(f"{name} of pixels: {expected[name]} there, {list(value)} here")
     for kind, wanted, given in zip(Weights._fields, shapes, saved, strict=True):
         tree = {}
         for group in models.GROUPS if same_classes else models.GROUPS[:-1]:
@@ -332,7 +351,7 @@ def check_workdir(workdir: Path, plain: dict[str, Any]) -> None:
 
 
 def describe(workdir: Path, config: Any, materials: Materials) -> None:
-    """Write what a reader of the workdir needs: config, classes, data, preprocessing.
+    """Write what a reader of the workdir needs: config, classes, data, preprocessing, weights.
 
     Raises:
       UserError: the workdir holds checkpoints of a run on other data; nothing is written then.
@@ -346,6 +365,7 @@ def describe(workdir: Path, config: Any, materials: Materials) -> None:
     preprocessing = materials.model.preprocessing._asdict()
     size = materials.settings.data.image_size
     report.write_json(workdir / "preprocessing.json", {**preprocessing, "image_size": size})
+    report.write_json(workdir / "weights.json", materials.origin)
 
 
 def describe_data(dataset: Dataset) -> dict[str, Any]:

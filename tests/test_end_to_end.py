@@ -104,7 +104,7 @@ def test_the_eight_steps(quickstart):
     # 5: the body has not moved until now, in no parameter and no statistic, and then does.
     loaded = weights.load("efficientnet_lite0", "imagenet")
     assert loaded is not None
-    imagenet = body_digest(*loaded)
+    imagenet = body_digest(loaded.params, loaded.stats)
     moved = [body_digest(s.state["params"], s.state["batch_stats"]) != imagenet for s in saved]
     # The last checkpoint holds what the run ends with: the best cycle, or what `full` began with.
     assert moved == [False] * 5 + [True] * 6 + [full["best_cycle"] is not None]

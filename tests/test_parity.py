@@ -23,7 +23,7 @@ def _model(name: str) -> models.Model:
 
 def _imagenet_logits(pixels: np.ndarray) -> np.ndarray:
     model = _model("efficientnet_lite0")
-    path = weights.imagenet_path("efficientnet_lite0")
+    path = weights.imagenet_path()
     params, stats = weights.body_from_torch(model.name, weights.read_weights(path), with_head=True)
 
     @jax.jit

@@ -229,7 +229,7 @@ def test_init_from_a_run_of_the_same_classes_takes_the_head_too(finished, drawn,
     config = tiny_config.get_config(drawn)
     config.init_from = str(finished)
     settings = run.recipe.read(config)
-    _, weights = run.open_model(settings, ("blue", "green", "red"))
+    weights = run.open_model(settings, ("blue", "green", "red")).weights
     best = run.weights_of(checkpoint.read_newest(finished).best)
     assert checkpoint.digest(weights._asdict()) == checkpoint.digest(best._asdict())
 
@@ -237,7 +237,7 @@ def test_init_from_a_run_of_the_same_classes_takes_the_head_too(finished, drawn,
 def test_init_from_a_run_of_other_classes_takes_the_body(finished, drawn, tiny, tmp_path):
     config = head_only(drawn, lr=0.1, epochs=1)
     config.init_from = str(finished)
-    _, weights = run.open_model(run.recipe.read(config), ("a", "b"))
+    weights = run.open_model(run.recipe.read(config), ("a", "b")).weights
     best = run.weights_of(checkpoint.read_newest(finished).best)
     for kind in ("params", "batch_stats"):
         new, old = getattr(weights, kind), getattr(best, kind)
@@ -249,7 +249,7 @@ def test_init_from_a_run_of_other_classes_takes_the_body(finished, drawn, tiny, 
 def test_a_new_head_is_the_one_that_a_whole_new_model_would_have(drawn, tiny):
     config = tiny_config.get_config(drawn)
     settings = run.recipe.read(config)
-    model, whole = run.open_model(settings, ("a", "b"))
+    model, whole, _ = run.open_model(settings, ("a", "b"))
     alone = model.init_head(run.jax.random.key(settings.seed))
     for new, old in zip(alone, (whole.params, whole.batch_stats), strict=True):
         assert checkpoint.digest(new) == checkpoint.digest(old["head"])

@@ -89,3 +89,37 @@ def test_a_head_without_counterpart_is_refused_on_the_way_out(arrays):
         to_torch("resnet18", {**params, "head": {"bn0": {"scale": np.ones(3)}}}, stats)
     assert "missing: late/layer3_0/conv1/kernel" in refusal.value.offenders
     assert "unexpected: head/bn0/scale" in refusal.value.offenders
+
+
+# --- fastai's names -----------------------------------------------------------------------------
+
+NUMBERED = {"conv1": "0", "bn1": "1", "layer1": "4", "layer2": "5", "layer3": "6", "layer4": "7"}
+LUA_BLOCK = {  # where fastai 0.7's ResNeXt, which came from Lua Torch, keeps a block's modules
+    "conv1": "0.0.0.0", "bn1": "0.0.0.1", "conv2": "0.0.0.3", "bn2": "0.0.0.4",
+    "conv3": "0.0.1", "bn3": "0.0.2", "downsample.0": "0.1.0", "downsample.1": "0.1.1",
+}  # fmt: skip
+
+
+def fastai_name(name: str, lua: bool) -> str:
+    """torchvision's name of an array of the body -> fastai 0.7's."""
+    first, *rest = name.split(".")
+    if lua and first.startswith("layer"):
+        rest = [rest[0], LUA_BLOCK[".".join(rest[1:-1])], rest[-1]]
+    return ".".join([NUMBERED[first], *rest])
+
+
+@pytest.mark.parametrize("prefix,head", [("", "10.weight"), ("0.", "1.8.weight")])
+@pytest.mark.parametrize("name,lua", [("resnet18", False), ("resnext50_32x4d", True)])
+def test_fastais_names_are_recognised_and_its_head_left_out(name, lua, prefix, head):
+    arrays = {
+        entry.name: normal(entry.name, entry.shape).astype(np.float32)
+        for entry in entries(name)
+        if entry.path[0] != "head"
+    }
+    theirs = {f"{prefix}{fastai_name(key, lua)}": value for key, value in arrays.items()}
+    params, stats = body_from_torch(name, {**theirs, head: np.ones(5), "1.num_batches_tracked": 1})
+    jax.tree.map(np.testing.assert_array_equal, to_torch(name, params, stats), arrays)
+    del theirs[f"{prefix}0.weight"]
+    with pytest.raises(UserError, match="not the weights"):
+        body_from_torch(name, theirs)
+    assert fastai_name("layer1.2.conv2.weight", True) == "4.2.0.0.0.3.weight"

@@ -12,6 +12,10 @@ class Preprocessing(NamedTuple):
     std: tuple[float, float, float]
 
 
+# Of ImageNet's pixels, as torchvision's and most of timm's weights expect them.
+IMAGENET_STATISTICS = Preprocessing((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+
+
 class Body(NamedTuple):
     """A network without its classifier, cut into the layer groups `early` and `late`.
 

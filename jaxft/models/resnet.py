@@ -15,7 +15,7 @@ from typing import NamedTuple
 import flax.linen as nn
 from jaxtyping import Array, Float
 
-from jaxft.models.body import Body, Preprocessing
+from jaxft.models.body import IMAGENET_STATISTICS, Body
 from jaxft.models.conv import Conv
 from jaxft.models.norm import BatchNorm
 
@@ -174,10 +174,8 @@ class Late(nn.Module):
 def body(name: str, dtype: str = "float32") -> Body:
     """The body `name` (one of BODIES), which computes its convolutions in `dtype`."""
     architecture = ARCHITECTURES[name]
-    # ImageNet's mean and standard deviation in RGB, as torchvision's weights expect them.
-    preprocessing = Preprocessing((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
-    channels = WIDTHS[-1] * architecture.expansion
-    return Body(Early(architecture, dtype), Late(architecture, dtype), channels, preprocessing)
+    early, late = Early(architecture, dtype), Late(architecture, dtype)
+    return Body(early, late, WIDTHS[-1] * architecture.expansion, IMAGENET_STATISTICS)
 
 
 BODIES: dict[str, Callable[[str], Body]] = {name: partial(body, name) for name in ARCHITECTURES}

