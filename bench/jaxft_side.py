@@ -57,8 +57,10 @@ def passes(
     batch = sharding.split_batch(step.TrainBatch(canvas, labels), mesh)
     forward_pass = evaluate.make_forward(model, plain, image_size, mesh)
 
+    folded = forward_pass.fold(weights)
+
     def forward() -> None:
-        features = forward_pass.features(weights, batch.inputs)
+        features = forward_pass.features(folded, batch.inputs)
         forward_pass.logits(weights, features).block_until_ready()
 
     found: Passes = {"forward": forward}
@@ -80,12 +82,12 @@ def _training(spec: Any, weights: Any, batch: Any, mesh: Any) -> Any:
     """One training step after another, each on the state that the one before left."""
     import numpy as np
 
-    from jaxft import sharding, step
+    from jaxft import evaluate, sharding, step
 
     rates = sharding.replicate(np.full(100_000, LEARNING_RATE, np.float32), mesh)
     seed = sharding.replicate(np.int32(0), mesh)
     state, frozen = step.start(spec, weights)
-    state = sharding.replicate(state, mesh)
+    state, frozen = sharding.replicate(state, mesh), evaluate.make_fold(spec.model)(frozen)
     one_step = step.make_step(spec, mesh)
 
     def train() -> None:

@@ -15,6 +15,7 @@ from jaxft import hosts, sharding
 from jaxft.data import Batch, batches
 from jaxft.data.augment import Augmentation, augment, evaluate_view
 from jaxft.models import Model
+from jaxft.models.fold import fold
 from jaxft.sharding import AXIS
 from jaxft.step import Weights, cross_entropy, network_input, param_dtype
 
@@ -47,10 +48,12 @@ class Forward(NamedTuple):
     """Jitted inference of a model on a mesh.
 
     `features(weights, canvases)` -> [B, F]; `views(weights, canvases, index, seed, view)` -> the
-    features of a random view; `logits(weights, features)` -> [B, classes]. Weights are a Weights
-    of all groups, batches are divided over the mesh.
+    features of a random view; `logits(weights, features)` -> [B, classes]; `fold(weights)` -> the
+    weights that `features` and `views` take, once for many batches (models/fold.py). Weights are
+    a Weights of all groups, batches are divided over the mesh.
     """
 
+    fold: Callable[[Weights], Weights]
     features: Callable[..., Array]
     views: Callable[..., Array]
     logits: Callable[..., Array]
@@ -80,10 +83,16 @@ def make_forward(model: Model, augmentation: Augmentation, image_size: int, mesh
         )
 
     return Forward(
+        make_fold(model),
         mapped(features, P(AXIS)),
         mapped(views, P(AXIS), P(AXIS), P(), P()),
         mapped(logits, P(AXIS)),
     )
+
+
+def make_fold(model: Model) -> Callable[[Weights], Weights]:
+    """Compile-on-first-use folding of whatever frozen groups it is given."""
+    return jax.jit(lambda weights: Weights(*fold(model.body, *weights)))
 
 
 def extract(
@@ -105,13 +114,14 @@ def extract(
     rows: list[np.ndarray] = []
     masks: list[np.ndarray] = []
     pending: Array | None = None
+    folded = forward.fold(weights)
     keyed = None if view is None else sharding.replicate(tuple(map(np.int32, view)), mesh)
     for batch in source:
         placed = sharding.split_batch((batch.image, batch.index), mesh)
         if keyed is None:
-            features = forward.features(weights, placed[0])
+            features = forward.features(folded, placed[0])
         else:
-            features = forward.views(weights, *placed, *keyed)
+            features = forward.views(folded, *placed, *keyed)
         if pending is not None:
             rows.append(sharding.fetch_rows(pending))
         pending = features

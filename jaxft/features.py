@@ -19,7 +19,7 @@ from jaxtyping import Float
 from jaxft import checkpoint, hosts
 from jaxft.data import Split
 
-VERSION = 1  # of what the evaluation view computes; a change here makes all entries stale
+VERSION = 2  # of what the evaluation view computes; a change here makes all entries stale
 
 
 def default_directory() -> Path:

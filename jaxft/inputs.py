@@ -136,8 +136,9 @@ def image_runner(spec: StepSpec, materials: Materials) -> Runner:
             sharding.split_batch(TrainBatch(batch.image, batch.label), materials.mesh)
             for batch in source
         )
+        folded = materials.forward.fold(frozen)
         with batches.Prefetch(placed) as ready:
-            state, done = step.run_steps(one_step, state, frozen, ready, rates, seed, steps, sink)
+            state, done = step.run_steps(one_step, state, folded, ready, rates, seed, steps, sink)
             return state, done, ready.waited_seconds
 
     return run

@@ -176,7 +176,10 @@ def _lowering(
     """The phase's own step (cached: an epoch of one step) on shapes."""
     everywhere = _placed(target, PartitionSpec())
     divided = _placed(target, PartitionSpec(sharding.AXIS))
-    state, frozen = everywhere(jax.eval_shape(lambda w: step.start(spec, w), weights))
+    state, frozen = jax.eval_shape(lambda w: step.start(spec, w), weights)
+    if spec.phase.inputs == "augmented":
+        frozen = jax.eval_shape(evaluate.make_fold(spec.model), frozen)
+    state, frozen = everywhere((state, frozen))
     rates = everywhere(jax.ShapeDtypeStruct((_rates(spec, settings),), jnp.float32))
     seed = everywhere(jax.ShapeDtypeStruct((), jnp.int32))
     side, size = batches.canvas_size(spec.image_size), spec.batch_size
@@ -200,7 +203,7 @@ def _forward_lowering(
     side = batches.canvas_size(data.image_size)
     images = jax.ShapeDtypeStruct((data.batch_size, side, side, 3), jnp.uint8)
     arguments = (
-        _placed(target, PartitionSpec())(weights),
+        _placed(target, PartitionSpec())(jax.eval_shape(forward.fold, weights)),
         _placed(target, PartitionSpec(sharding.AXIS))(images),
     )
     return lambda: forward.features.lower(*arguments)

@@ -67,7 +67,7 @@ def test_a_run_names_entries_by_image_size_dtype_pooling_and_weights(tmp_path, m
     plain = tiny.materials(tmp_path)
     settings = plain.settings
     changed = tiny.weights(NET)
-    changed.params["late"]["Conv_0"]["kernel"][0, 0, 0, 0] += 1
+    changed.params["late"]["conv1"]["kernel"][0, 0, 0, 0] += 1
     cases = [
         (settings, WEIGHTS),
         (settings, changed),

@@ -312,6 +312,6 @@ def test_per_device_batchnorm_sees_what_microbatches_see():
     there, global_stats = _moved(parts, steps=1), _moved(FULL, steps=1)[1]
     np.testing.assert_allclose(losses, there[2], rtol=1e-9)
     assert _close(gradients, there[0], 1e-9)
-    first, global_first = (tree["early"]["BatchNorm_0"] for tree in (stats, global_stats))
+    first, global_first = (tree["early"]["bn1"] for tree in (stats, global_stats))
     np.testing.assert_allclose(first["mean"], global_first["mean"], rtol=1e-9)
     assert not _close(first["var"], global_first["var"], 1e-3)

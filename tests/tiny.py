@@ -35,8 +35,8 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: Any, train: bool, axis_name: str | None = None) -> Any:
-        x = Conv(self.channels, 3, self.stride, groups=self.groups)(x)
-        return BatchNorm(activation="relu")(x, train, axis_name)
+        x = Conv(self.channels, 3, self.stride, groups=self.groups, name="conv1")(x)
+        return BatchNorm(activation="relu", name="bn1")(x, train, axis_name)
 
 
 def model(

@@ -1,5 +1,6 @@
 """What every body offers to the rest of jaxft: two Linen modules, their width, their input."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -20,10 +21,14 @@ class Body(NamedTuple):
     """A network without its classifier, cut into the layer groups `early` and `late`.
 
     Both modules are called `module.apply(variables, x, train=..., axis_name=...)` on NHWC images
-    or features; `channels` is the width of what `late` returns.
+    or features; `channels` is the width of what `late` returns, `eps` BatchNorm's, `grouped` the
+    number of groups of the convolutions (by name) that have more than one, depthwise ones aside.
     """
 
     early: nn.Module
     late: nn.Module
     channels: int
     preprocessing: Preprocessing
+    eps: float = 1e-5
+    dtype: str = "float32"
+    grouped: Mapping[str, int] = {}

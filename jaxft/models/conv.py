@@ -8,6 +8,7 @@ which kernels go another way there. bench/step_time.py measures what comes of it
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -277,6 +278,11 @@ CPU_LOWERINGS = (
 )
 
 
+def compute_dtype(given: Any, dtype: str) -> Any:
+    """What a body of `dtype` computes in, given arrays of another: float64 where they are."""
+    return given if given == "float64" else dtype
+
+
 class Conv(nn.Module):
     """A convolution without bias; its one parameter is `kernel`, in HWIO order, float32."""
 
@@ -290,8 +296,12 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "batch height width in"]) -> Array:
         """Convolves in `dtype`, or in the wider of it and float64 where `x` is float64."""
+        dtype = compute_dtype(x.dtype, self.dtype)
+        if self.has_variable("params", "folded"):  # with BatchNorm in it and packed, see fold.py
+            folded: Array = self.get_variable("params", "folded")
+            groups = x.shape[-1] // folded.shape[2]
+            return conv(x.astype(dtype), folded.astype(dtype), self.stride, self.padding, groups)
         shape = (self.size, self.size, x.shape[-1] // self.groups, self.channels)
         init = jax.nn.initializers.variance_scaling(2.0, "fan_out", "normal")
         kernel = self.param("kernel", init, shape)
-        dtype = x.dtype if x.dtype == "float64" else self.dtype
         return conv(x.astype(dtype), kernel.astype(dtype), self.stride, self.padding, self.groups)

@@ -130,7 +130,7 @@ def body(name: str, dtype: str = "float32") -> Body:
 def _lite0(dtype: str) -> Body:
     # The original's input is (pixel - 127) / 128 in RGB.
     preprocessing = Preprocessing((127.0, 127.0, 127.0), (128.0, 128.0, 128.0))
-    return Body(Early(dtype), Late(dtype), HEAD_CHANNELS, preprocessing)
+    return Body(Early(dtype), Late(dtype), HEAD_CHANNELS, preprocessing, EPS, dtype)
 
 
 BODIES = {"efficientnet_lite0": _lite0}

@@ -156,6 +156,9 @@ class BatchNorm(nn.Module):
 
         Computes in float32, or in float64 where x is.
         """
+        if self.has_variable("params", "offset"):  # all else is in the kernel, see fold.py
+            offset: Array = self.get_variable("params", "offset")
+            return activate(widened(x) + offset, self.activation).astype(x.dtype)
         shape = (x.shape[-1],)
         scale = self.param("scale", nn.initializers.ones, shape)
         bias = self.param("bias", nn.initializers.zeros, shape)

@@ -175,7 +175,9 @@ def body(name: str, dtype: str = "float32") -> Body:
     """The body `name` (one of BODIES), which computes its convolutions in `dtype`."""
     architecture = ARCHITECTURES[name]
     early, late = Early(architecture, dtype), Late(architecture, dtype)
-    return Body(early, late, WIDTHS[-1] * architecture.expansion, IMAGENET_STATISTICS)
+    channels = WIDTHS[-1] * architecture.expansion
+    grouped = {"conv2": architecture.groups} if architecture.groups > 1 else {}
+    return Body(early, late, channels, IMAGENET_STATISTICS, dtype=dtype, grouped=grouped)
 
 
 BODIES: dict[str, Callable[[str], Body]] = {name: partial(body, name) for name in ARCHITECTURES}

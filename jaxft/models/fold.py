@@ -1,0 +1,78 @@
+"""A frozen body at its best: BatchNorm in the kernels, kernels as the platform multiplies them."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from jax import lax
+from jaxtyping import Array, Float
+
+from jaxft.models import platform
+from jaxft.models.body import Body
+from jaxft.models.conv import BLOCK, compute_dtype, has_blocks, pack, packed_width
+
+Tree = dict[str, Any]
+
+
+def fold(body: Body, params: Mapping[str, Any], stats: Mapping[str, Any]) -> tuple[Tree, Tree]:
+    """Parameters and statistics of frozen groups, for inference that gives the same to rounding.
+
+    A convolution and the BatchNorm after it, y = s (w * x - m) / sqrt(v + eps) + b, become one
+    kernel, s w / sqrt(v + eps), and one offset, b - s m / sqrt(v + eps). The kernel comes in the
+    body's compute dtype and, where it is grouped, packed for the platform (conv.pack); the offset
+    stays in float32. Nothing of this is left to do in each batch.
+
+    Args:
+      body: whose groups these are.
+      params, stats: some of the groups early and late; a head is passed through.
+
+    Returns:
+      (params, stats) that the body's modules take as they take the others; they can't train.
+    """
+    folded, left = {}, {}
+    for group, tree in params.items():
+        whole = tree, stats[group]
+        folded[group], left[group] = whole if group == "head" else _folded(body, *whole)
+    return folded, left
+
+
+def _folded(body: Body, params: Mapping[str, Any], stats: Mapping[str, Any]) -> tuple[Tree, Tree]:
+    """One module's; a convolution without a BatchNorm after it stays as it is, and the reverse."""
+    result: Tree = {}
+    left: Tree = {}
+    for name, tree in params.items():
+        norm = params.get(norm_after(name), {}) if "kernel" in tree else {}
+        if "scale" in norm:
+            after = norm_after(name)
+            kernel, offset = _join(body, tree["kernel"], norm, stats[after])
+            kernel = _packed(kernel, body.grouped.get(name, 1))
+            result[name] = {"folded": kernel.astype(compute_dtype(kernel.dtype, body.dtype))}
+            result[after] = {"offset": offset}
+        elif all(isinstance(value, Mapping) for value in tree.values()):
+            result[name], left[name] = _folded(body, tree, stats.get(name, {}))
+    for name, tree in params.items():
+        if name not in result:
+            result[name] = tree
+            if name in stats:
+                left[name] = stats[name]
+    return result, left
+
+
+def norm_after(conv: str) -> str:
+    """The name of the BatchNorm that follows a convolution: conv1 -> bn1, stem_conv -> stem_bn."""
+    return "downsample_1" if conv == "downsample_0" else re.sub("conv", "bn", conv)
+
+
+def _join(
+    body: Body, kernel: Array, params: Mapping[str, Array], stats: Mapping[str, Array]
+) -> tuple[Array, Float[Array, "out"]]:
+    factor = params["scale"] * lax.rsqrt(stats["var"] + body.eps)
+    return kernel * factor, params["bias"] - stats["mean"] * factor
+
+
+def _packed(kernel: Array, groups: int) -> Array:
+    """The kernel in fewer and wider groups, where the platform is faster with them."""
+    width = packed_width(kernel.shape, groups)
+    if platform.current().name == "cpu" and has_blocks(kernel.shape, groups):
+        width = max(BLOCK, kernel.shape[2])
+    return pack(kernel, groups, width) if width > kernel.shape[2] else kernel
