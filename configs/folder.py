@@ -12,7 +12,7 @@ from jaxft.configs import base
 
 
 def get_config() -> ConfigDict:
-    """The recipe with cycles of 1, 2 and 4 epochs at most."""
+    """The recipe with cycles of 1, 2 and 4 epochs at most, after two of the head."""
     config = base.get_config()
     config.data.batch_size = 32  # a few thousand photos need small steps rather than large batches
     config.finder.steps = 50  # half an epoch of 3,000 photos
@@ -22,7 +22,7 @@ def get_config() -> ConfigDict:
     config.data.image_size = 224
     config.phases = (
         base.phase(name="head_cached", inputs="cached", lr="find", epochs=2),
-        base.phase(name="head_augmented", lr="previous", schedule="sgdr", cycles=3, cycle_epochs=1),
+        base.phase(name="head_augmented", lr="previous", schedule="sgdr", cycles=2, cycle_epochs=1),
         base.phase(
             name="full",
             groups={"early": 1 / 3, "late": 1 / 2, "head": 1.0},
