@@ -1,6 +1,5 @@
 """What every body offers to the rest of jaxft: two Linen modules, their width, their input."""
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -22,7 +21,7 @@ class Body(NamedTuple):
 
     Both modules are called `module.apply(variables, x, train=..., axis_name=...)` on NHWC images
     or features; `channels` is the width of what `late` returns, `eps` BatchNorm's, `grouped` the
-    number of groups of the convolutions (by name) that have more than one, depthwise ones aside.
+    names of the convolutions in more than one group, depthwise ones aside, with their numbers.
     """
 
     early: nn.Module
@@ -31,4 +30,4 @@ class Body(NamedTuple):
     preprocessing: Preprocessing
     eps: float = 1e-5
     dtype: str = "float32"
-    grouped: Mapping[str, int] = {}
+    grouped: tuple[tuple[str, int], ...] = ()

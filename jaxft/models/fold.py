@@ -45,7 +45,7 @@ def _folded(body: Body, params: Mapping[str, Any], stats: Mapping[str, Any]) -> 
         if "scale" in norm:
             after = norm_after(name)
             kernel, offset = _join(body, tree["kernel"], norm, stats[after])
-            kernel = _packed(kernel, body.grouped.get(name, 1))
+            kernel = _packed(kernel, dict(body.grouped).get(name, 1))
             result[name] = {"folded": kernel.astype(compute_dtype(kernel.dtype, body.dtype))}
             result[after] = {"offset": offset}
         elif all(isinstance(value, Mapping) for value in tree.values()):

@@ -176,7 +176,7 @@ def body(name: str, dtype: str = "float32") -> Body:
     architecture = ARCHITECTURES[name]
     early, late = Early(architecture, dtype), Late(architecture, dtype)
     channels = WIDTHS[-1] * architecture.expansion
-    grouped = {"conv2": architecture.groups} if architecture.groups > 1 else {}
+    grouped = (("conv2", architecture.groups),) if architecture.groups > 1 else ()
     return Body(early, late, channels, IMAGENET_STATISTICS, dtype=dtype, grouped=grouped)
 
 
