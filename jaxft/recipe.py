@@ -17,6 +17,7 @@ from jaxft.data.augment import Augmentation
 from jaxft.errors import UserError
 from jaxft.lr_finder import RULES, FinderSettings
 from jaxft.models import BODIES, GROUPS, platform, weights
+from jaxft.models.conv import LOWERINGS, is_lowering
 from jaxft.models.hub import TAGS
 from jaxft.optim import OptimizerSettings
 from jaxft.overfit import BEST_BY, OverfitSettings
@@ -100,6 +101,7 @@ class ModelSettings:
     dropout: tuple[float, ...]
     pooling: Literal["max_avg", "avg"]
     dtype: Literal["auto", "float32", "bfloat16"]
+    conv: str
 
     @property
     def compute_dtype(self) -> str:
@@ -259,6 +261,11 @@ def _value_errors(plain: Mapping[str, Any]) -> list[str]:
             model["weights"].startswith("file:") or model["weights"] in sources,
             f"config.model.weights is {model['weights']!r}; it should be file:PATH or one of "
             f"{', '.join(sources)}",
+        ),
+        (
+            is_lowering(model["conv"]),
+            f"config.model.conv is {model['conv']!r}; it should be one of {', '.join(LOWERINGS)}, "
+            "WIDTH a power of 2",
         ),
         (
             not model["hidden"] or len(model["dropout"]) == len(model["hidden"]) + 1,

@@ -269,6 +269,7 @@ def create_model(settings: Settings, classes: int) -> Model:
         dropout=m.dropout,
         pooling=m.pooling,
         dtype=m.compute_dtype,
+        conv=m.conv,
         preprocessing=weights.preprocessing(m.name, m.weights),
     )
 

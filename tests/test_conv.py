@@ -7,8 +7,8 @@ import pytest
 from jax import lax
 from jax.sharding import AxisType, PartitionSpec
 
-from jaxft.models import platform
-from jaxft.models.conv import conv, has_blocks, packed_width
+from jaxft.models import platform, resnet
+from jaxft.models.conv import LOWERINGS, choose, conv, is_lowering
 
 CASES = [
     # size, stride, padding, groups, height, width[, input channels: 8]
@@ -81,7 +81,8 @@ def test_equals_lax_forward_and_backward(case):
 @pytest.mark.parametrize("inside,groups", [(4, 16), (8, 8), (16, 4), (32, 2), (64, 2), (4, 3)])
 def test_a_grouped_convolution_in_blocks_equals_lax(inside, groups, size, stride, padding):
     channels = inside * groups
-    assert has_blocks((3, 3, inside, channels), groups) == (channels % 32 == 0)
+    way, _ = choose((3, 3, inside, channels), groups)
+    assert way == ("blocks" if channels % 32 == 0 else "native")
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.normal(size=(2, 7, 6, channels)))
     kernel = jnp.asarray(rng.normal(size=(size, size, inside, channels)))
@@ -150,9 +151,60 @@ def test_packed_for_a_tpu_it_is_the_same_convolution(chip, width, groups, stride
     )
 
 
+WORDS = ("native", "packed:8", "packed:128", "blocks:16", "blocks:32", "dense", "shifts")
+
+
+def test_every_lowering_is_tried_below():
+    assert {word.partition(":")[0] for word in LOWERINGS} == {
+        "auto",
+        *(word.partition(":")[0] for word in WORDS),
+    }
+
+
+# Groups as wide as any in the family, so many that 256 channels have them, and a depthwise kernel.
+WIDTHS = sorted({a.group_width * w // 64 for a in resnet.ARCHITECTURES.values() if a.groups > 1
+                 for w in resnet.WIDTHS})  # fmt: skip
+KERNELS = [*((inside, 256 // inside) for inside in WIDTHS), (1, 32)]
+
+
+@pytest.mark.parametrize("height,width,stride", [(7, 6, 1), (7, 6, 2), (8, 5, 2)])
+@pytest.mark.parametrize("inside,groups", KERNELS)
+def test_every_lowering_that_a_config_can_name_is_the_same_convolution(
+    inside, groups, height, width, stride
+):
+    rng = np.random.default_rng(0)
+    channels = inside * groups
+    x = jnp.asarray(rng.normal(size=(2, height, width, channels)))
+    kernel = jnp.asarray(rng.normal(size=(3, 3, inside, channels)))
+    how = (stride, ((1, 1), (1, 1)), groups)
+    want = jax.jit(lambda x, k: gradients(reference, x, k, *how))(x, kernel)
+    for word in WORDS:
+        got = jax.jit(lambda x, k, word=word: gradients(conv, x, k, *how, word))(x, kernel)
+        for a, b in zip(got, want, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9, err_msg=word)
+
+
+def test_the_word_decides_where_the_layer_divides_so():
+    assert choose((3, 3, 4, 256), 64, "native") == ("native", 4)
+    assert choose((3, 3, 4, 256), 64, "packed:128") == ("packed", 128)
+    assert choose((3, 3, 32, 256), 8, "blocks:16") == ("blocks", 32)
+    assert choose((3, 3, 4, 256), 64, "dense") == ("dense", 256)
+    assert choose((3, 3, 1, 96), 96, "shifts") == ("shifts", 1)
+    with platform.targeting("gpu", "H100"):
+        for word in ("shifts", "packed:512", "auto"):
+            assert choose((3, 3, 4, 256), 64, word) == ("native", 4)
+        assert choose((3, 3, 12, 48), 4, "packed:32") == ("native", 12)
+
+
+def test_words_of_a_config():
+    assert all(map(is_lowering, ["auto", *WORDS]))
+    wrong = ["", "packed", "packed:", "packed:96", "packed:1", "packed:-8", "blocks:x", "dense:32",
+             "Native", "packed:WIDTH", "packed:8:8"]  # fmt: skip
+    assert not any(map(is_lowering, wrong))
+
+
 def test_depthwise_and_wide_groups_are_not_packed():
     with platform.targeting("tpu", "v5e"):
-        assert packed_width((3, 3, 1, 256), 256) == 0
-        assert packed_width((3, 3, 128, 256), 2) == 0
-        assert packed_width((3, 3, 64, 64), 1) == 0
-        assert packed_width((3, 3, 8, 256), 32) == 128
+        assert choose((3, 3, 1, 256), 256) == ("native", 1)
+        assert choose((3, 3, 128, 256), 2) == ("packed", 128)
+        assert choose((3, 3, 8, 256), 32) == ("packed", 128)

@@ -6,12 +6,12 @@ from jaxft.models import BODIES
 from jaxft.models.body import Body
 
 
-def body(dtype: str) -> Body:
+def body(dtype: str, conv: str = "auto") -> Body:
     """As the bodies in jaxft.models are made; computes in float32 whatever `dtype` says."""
     return Body(Block(8), Block(16), 16, PREPROCESSING)
 
 
-def grouped(dtype: str) -> Body:
+def grouped(dtype: str, conv: str = "auto") -> Body:
     """The same with a grouped convolution, as in ResNeXt."""
     return Body(Block(8), Block(16, groups=4), 16, PREPROCESSING)
 

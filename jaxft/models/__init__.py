@@ -130,6 +130,7 @@ def create(
     dropout: tuple[float, ...] = (0.25, 0.5),
     pooling: str = "max_avg",
     dtype: str = "float32",
+    conv: str = "auto",
     preprocessing: Preprocessing | None = None,
 ) -> Model:
     """A model by its name (one of BODIES) for a number of classes.
@@ -141,12 +142,13 @@ def create(
       dropout: dropout rates before each linear layer, one more than `hidden` (ignored without).
       pooling: `max_avg` (maximum and average beside each other) or `avg`.
       dtype: what the body computes in, float32 or bfloat16; parameters stay float32.
+      conv: how convolutions in several groups are lowered, one of conv.LOWERINGS.
       preprocessing: what the weights expect; None: what most weights of this body do.
 
     Raises:
       KeyError: no such model.
     """
-    body = BODIES[name](dtype)
+    body = BODIES[name](dtype, conv)
     if preprocessing is not None:
         body = body._replace(preprocessing=preprocessing)
     head = Head(classes, hidden, dropout)

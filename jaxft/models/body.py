@@ -21,7 +21,8 @@ class Body(NamedTuple):
 
     Both modules are called `module.apply(variables, x, train=..., axis_name=...)` on NHWC images
     or features; `channels` is the width of what `late` returns, `eps` BatchNorm's, `grouped` the
-    names of the convolutions in more than one group, depthwise ones aside, with their numbers.
+    names of the convolutions in more than one group, depthwise ones aside, with their numbers,
+    `conv` how they are lowered (one of conv.LOWERINGS).
     """
 
     early: nn.Module
@@ -31,3 +32,4 @@ class Body(NamedTuple):
     eps: float = 1e-5
     dtype: str = "float32"
     grouped: tuple[tuple[str, int], ...] = ()
+    conv: str = "auto"

@@ -1,9 +1,10 @@
 """Convolution with one meaning and several lowerings, the fastest for each platform.
 
-GPU gets XLA's own convolution, and TPU too, grouped kernels in fewer and wider groups
-(PACKED_WIDTHS). On CPU XLA's own takes 20 to 40 times as long as need be for a depthwise kernel,
-forward and backward, and up to 4 times for a 1x1 or a grouped one; CPU_LOWERINGS and `blocks` say
-which kernels go another way there. bench/step_time.py measures what comes of it.
+A grouped kernel (a depthwise one is one too) can be convolved in five ways, which LOWERINGS names;
+GROUPED and DEPTHWISE say which one "auto" is, and a config's `model.conv` asks for another. On CPU
+XLA's own convolution takes 20 to 40 times as long as need be for a depthwise kernel, forward and
+backward, and up to 4 times for a 1x1 or a grouped one. bench/step_time.py and bench/tpu_grouped.py
+measure what comes of it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,41 +29,79 @@ def conv(
     stride: int = 1,
     padding: str | Sequence[tuple[int, int]] = "SAME",
     groups: int = 1,
+    lowering: str = "auto",
 ) -> Float[Array, "batch out_height out_width out_channels"]:
     """Convolves NHWC images with an HWIO kernel.
 
     `padding` is "SAME" (as TensorFlow pads), "VALID", or ((top, bottom), (left, right)).
+    `lowering` is one of LOWERINGS for a kernel of several groups; see `choose`.
     """
     strides = (stride, stride)
     if isinstance(padding, str):
         padding = lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, padding)
     pads = tuple((int(low), int(high)) for low, high in padding)
+    if groups == 1:
+        return ungrouped(x, kernel, stride, pads)
+    way, width = choose(kernel.shape, groups, lowering)
+    if way == "shifts":
+        return depthwise(*alike_varying(x, kernel), stride, pads)
+    if way == "blocks":
+        return blocks(x, kernel, stride, pads, groups, width)
+    kernel, groups = pack(kernel, groups, width), kernel.shape[2] * groups // width
+    return xla_conv(x, kernel, stride, pads, groups)
+
+
+def ungrouped(x: Array, kernel: Array, stride: int, pads: Pads) -> Array:
+    """A convolution of one group: on CPU as the first of UNGROUPED_ON_CPU that applies."""
     if platform.current().name == "cpu":
-        for applies, lowering in CPU_LOWERINGS:
-            if applies(kernel.shape, pads, groups):
+        for applies, lowering in UNGROUPED_ON_CPU:
+            if applies(kernel.shape, pads):
                 x, kernel = alike_varying(x, kernel)
                 return lowering(x, kernel, stride, pads)
-        if has_blocks(kernel.shape, groups):
-            return blocks(x, kernel, stride, pads, groups)
-    width = packed_width(kernel.shape, groups)
-    if width:
-        kernel, groups = pack(kernel, groups, width), kernel.shape[2] * groups // width
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        strides,
-        pads,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=groups,
-    )
+    return xla_conv(x, kernel, stride, pads)
 
 
-def packed_width(kernel_shape: Sequence[int], groups: int) -> int:
-    """Input channels of the groups that the platform multiplies fastest; 0: as they are."""
-    width = PACKED_WIDTHS.get(platform.current().chip, 0)
-    inside = kernel_shape[2]
-    suits = 1 < inside < width and width % inside == 0 and inside * groups % width == 0
-    return width if suits and groups > 1 else 0
+def choose(kernel_shape: Sequence[int], groups: int, lowering: str = "auto") -> tuple[str, int]:
+    """How a kernel of several groups is convolved, and the input channels of a group then.
+
+    A lowering that the kernel does not divide into gives way to "auto", and that to "native".
+    """
+    inside, out = kernel_shape[2:]
+    wanted = (lowering, automatic(out, depthwise=inside == 1), "native")
+    return next(filter(None, (_divided(inside, groups, out, word) for word in wanted)))
+
+
+def automatic(channels: int, depthwise: bool) -> str:
+    """What GROUPED or DEPTHWISE has for a layer of so many channels on this platform."""
+    name, chip = platform.current()
+    if depthwise:
+        return DEPTHWISE.get(name, "native")
+    rows = GROUPED.get(chip) or GROUPED.get(name) or ((0, "native"),)
+    return next(word for least, word in rows if channels >= least)
+
+
+def _divided(inside: int, groups: int, out: int, lowering: str) -> tuple[str, int] | None:
+    """A lowering as (way, input channels of a group); None where the kernel does not suit it."""
+    way, _, number = lowering.partition(":")
+    if way == "native":
+        return way, inside
+    if way == "dense":
+        return way, inside * groups
+    if way == "shifts":
+        return (way, inside) if inside == 1 and out == groups else None
+    if way == "auto":
+        return None
+    width = max(int(number), inside)
+    return (way, width) if width % inside == 0 and inside * groups % width == 0 else None
+
+
+def is_lowering(word: str) -> bool:
+    """Whether `model.conv` can be this: one of LOWERINGS, with a power of 2 for WIDTH."""
+    way, colon, number = word.partition(":")
+    if not colon:
+        return word in LOWERINGS
+    power_of_2 = number.isdecimal() and int(number) > 1 and int(number).bit_count() == 1
+    return f"{way}:WIDTH" in LOWERINGS and power_of_2
 
 
 def pack(
@@ -71,23 +110,24 @@ def pack(
     """The kernel of fewer groups, each `width` wide, with several of the old ones on its diagonal.
 
     The same convolution with more zeros, which matrix units as wide multiply in less time. It
-    belongs inside what is differentiated, so that the zeros have no gradient and never change.
+    belongs inside what is differentiated, so that the zeros have no gradient and never change. A
+    kernel whose groups are that wide stays as it is.
     """
     rows, columns, inside, out = kernel.shape
+    if width == inside:
+        return kernel
     together = width // inside
     blocks = kernel.reshape(rows, columns, 1, inside, groups // together, together, -1)
     diagonal = jnp.eye(together, dtype=kernel.dtype).reshape(1, 1, together, 1, 1, together, 1)
     return (blocks * diagonal).reshape(rows, columns, width, out)
 
 
-def blocks(x: Array, kernel: Array, stride: int, pads: Pads, groups: int) -> Array:
-    """A grouped convolution as plain ones, each of BLOCK channels or of one wider group.
+def blocks(x: Array, kernel: Array, stride: int, pads: Pads, groups: int, width: int) -> Array:
+    """A grouped convolution as plain ones side by side, each of `width` channels.
 
     XLA CPU takes up to four times as long for the same in one grouped convolution.
     """
-    width = max(BLOCK, kernel.shape[2])
-    dense = pack(kernel, groups, width) if kernel.shape[2] < width else kernel
-    x, dense = alike_varying(x, dense)
+    x, dense = alike_varying(x, pack(kernel, groups, width))
     return block_conv(x, dense, stride, pads)
 
 
@@ -101,13 +141,19 @@ def in_blocks(
     width = kernel.shape[2]
     count = x.shape[-1] // width
     parts = zip(jnp.split(x, count, -1), jnp.split(kernel, count, -1), strict=True)
-    return jnp.concatenate([plain_conv(part, k, stride, pads) for part, k in parts], -1)
+    return jnp.concatenate([xla_conv(part, k, stride, pads) for part, k in parts], -1)
 
 
-def plain_conv(x: Array, kernel: Array, stride: int, pads: Pads) -> Array:
-    """XLA's own convolution, of one group."""
-    names = ("NHWC", "HWIO", "NHWC")
-    return lax.conv_general_dilated(x, kernel, (stride, stride), pads, dimension_numbers=names)
+def xla_conv(x: Array, kernel: Array, stride: int, pads: Pads, groups: int = 1) -> Array:
+    """XLA's own convolution."""
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        (stride, stride),
+        pads,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
+    )
 
 
 def _block_forward(
@@ -136,7 +182,7 @@ def _block_backward(
     dx = block_conv(dy, lax.optimization_barrier(turned), 1, over)
 
     def one(block: tuple[Array, Array]) -> Array:
-        return plain_conv(*block, 1, pads)
+        return xla_conv(*block, 1, pads)
 
     # Pixels as the kernel, images as the channels; a loop, which compiles in a fifth of the time.
     blocks_of_x = x.transpose(3, 1, 2, 0).reshape(count, width, *x.shape[1:3], len(x))
@@ -147,12 +193,6 @@ def _block_backward(
 
 block_conv = partial(jax.custom_vjp, nondiff_argnums=(2, 3))(in_blocks)
 block_conv.defvjp(_block_forward, _block_backward)
-
-
-def has_blocks(kernel_shape: Sequence[int], groups: int) -> bool:
-    """Whether the channels divide into blocks that hold whole groups."""
-    inside = kernel_shape[2]
-    return groups > 1 and inside * groups % BLOCK == 0 and (BLOCK % inside == 0 or inside > BLOCK)
 
 
 def alike_varying(*arrays: Array) -> list[Array]:
@@ -251,31 +291,42 @@ def _kernel_gradient(
 depthwise.defvjp(_depthwise_forward, _depthwise_backward)
 
 
-def _is_pointwise(kernel_shape: tuple[int, ...], pads: Pads, groups: int) -> bool:
-    return groups == 1 and kernel_shape[:2] == (1, 1) and not any(map(any, pads))
+def _is_pointwise(kernel_shape: tuple[int, ...], pads: Pads) -> bool:
+    return kernel_shape[:2] == (1, 1) and not any(map(any, pads))
 
 
-def _is_depthwise(kernel_shape: tuple[int, ...], pads: Pads, groups: int) -> bool:
-    return groups == kernel_shape[3] and kernel_shape[2] == 1
+def _has_few_channels(kernel_shape: tuple[int, ...], pads: Pads) -> bool:
+    return kernel_shape[2] <= 4
 
 
-def _has_few_channels(kernel_shape: tuple[int, ...], pads: Pads, groups: int) -> bool:
-    return groups == 1 and kernel_shape[2] <= 4
-
-
-# Widths to which grouped kernels are packed, by chip: those of its matrix units. XLA's cost model
-# was asked for v5e only; the others follow from the width of their units.
-PACKED_WIDTHS = {"v4": 128, "v5e": 128, "v5p": 128, "v6e": 256}
-
-# Channels of a block on CPU: of 16, 32 and 64 the fastest over ResNeXt-101 64x4d's four shapes.
-BLOCK = 32
-
-# (applies to, lowering), the first that applies; the rest is XLA's own.
-CPU_LOWERINGS = (
+# (applies to, lowering) of kernels of one group on CPU, the first that applies; else XLA's own.
+UNGROUPED_ON_CPU = (
     (_is_pointwise, pointwise),
-    (_is_depthwise, depthwise),
     (_has_few_channels, patches),
 )
+
+# What `model.conv` can be, which is for kernels of several groups.
+LOWERINGS = {
+    "auto": "what GROUPED and DEPTHWISE have for the platform and the layer",
+    "native": "XLA's grouped convolution",
+    "packed:WIDTH": "the same in fewer groups, each of WIDTH input channels, with zeros (`pack`)",
+    "blocks:WIDTH": "convolutions of one group, each of WIDTH input channels, side by side",
+    "dense": "one convolution of one group, with zeros",
+    "shifts": "the sum of shifted products; for depthwise kernels only",
+}
+
+# What "auto" is, by chip or platform: (for layers of at least so many channels, lowering), the
+# first row that applies; native on all others. CPU: of 16, 32 and 64 the fastest over ResNeXt-101
+# 64x4d's four shapes. TPU: the width of the matrix units; XLA's cost model was asked for v5e only.
+GROUPED: dict[str, tuple[tuple[int, str], ...]] = {
+    "cpu": ((0, "blocks:32"),),
+    "v4": ((0, "packed:128"),),
+    "v5e": ((0, "packed:128"),),
+    "v5p": ((0, "packed:128"),),
+    "v6e": ((0, "packed:256"),),
+}
+# The same for depthwise kernels, by platform.
+DEPTHWISE = {"cpu": "shifts"}
 
 
 def compute_dtype(given: Any, dtype: str) -> Any:
@@ -292,6 +343,7 @@ class Conv(nn.Module):
     padding: str | Sequence[tuple[int, int]] = "SAME"
     groups: int = 1
     dtype: str = "float32"
+    lowering: str = "auto"
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch height width in"]) -> Array:
@@ -300,8 +352,11 @@ class Conv(nn.Module):
         if self.has_variable("params", "folded"):  # with BatchNorm in it and packed, see fold.py
             folded: Array = self.get_variable("params", "folded")
             groups = x.shape[-1] // folded.shape[2]
-            return conv(x.astype(dtype), folded.astype(dtype), self.stride, self.padding, groups)
+            return self._convolve(x.astype(dtype), folded.astype(dtype), groups)
         shape = (self.size, self.size, x.shape[-1] // self.groups, self.channels)
         init = jax.nn.initializers.variance_scaling(2.0, "fan_out", "normal")
         kernel = self.param("kernel", init, shape)
-        return conv(x.astype(dtype), kernel.astype(dtype), self.stride, self.padding, self.groups)
+        return self._convolve(x.astype(dtype), kernel.astype(dtype), self.groups)
+
+    def _convolve(self, x: Array, kernel: Array, groups: int) -> Array:
+        return conv(x, kernel, self.stride, self.padding, groups, self.lowering)

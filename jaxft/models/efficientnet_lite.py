@@ -52,6 +52,7 @@ class Block(nn.Module):
     expand: int
     channels: int
     dtype: str = "float32"
+    conv: str = "auto"
 
     @nn.compact
     def __call__(
@@ -64,7 +65,13 @@ class Block(nn.Module):
             y = Conv(inside, dtype=self.dtype, name="expand_conv")(y)
             y = BatchNorm(EPS, activation="relu6", name="expand_bn")(y, train, axis_name)
         y = Conv(
-            inside, self.size, self.stride, groups=inside, dtype=self.dtype, name="depthwise_conv"
+            inside,
+            self.size,
+            self.stride,
+            groups=inside,
+            dtype=self.dtype,
+            lowering=self.conv,
+            name="depthwise_conv",
         )(y)
         y = BatchNorm(EPS, activation="relu6", name="depthwise_bn")(y, train, axis_name)
         y = Conv(self.channels, dtype=self.dtype, name="project_conv")(y)
@@ -72,7 +79,7 @@ class Block(nn.Module):
         return x + y if x.shape == y.shape else y
 
 
-def blocks(first_stage: int, last_stage: int, dtype: str) -> list[Block]:
+def blocks(first_stage: int, last_stage: int, dtype: str, conv: str) -> list[Block]:
     """The blocks of stages `first_stage` to `last_stage` (from 0, the last one excluded).
 
     Named by their place in the whole network, block00 to block15.
@@ -83,8 +90,8 @@ def blocks(first_stage: int, last_stage: int, dtype: str) -> list[Block]:
         for repeat in range(stage.repeats)
     ]
     return [
-        Block(stage.size, stride, stage.expand, stage.channels, dtype, name=f"block{index:02d}")
-        for index, (number, stride, stage) in enumerate(rows)
+        Block(stage.size, stride, stage.expand, stage.channels, dtype, conv, name=f"block{i:02d}")
+        for i, (number, stride, stage) in enumerate(rows)
         if first_stage <= number < last_stage
     ]
 
@@ -93,6 +100,7 @@ class Early(nn.Module):
     """The stem and stages 1 to 4: an image comes in, 80 channels at 1/16 of its size go out."""
 
     dtype: str = "float32"
+    conv: str = "auto"
 
     @nn.compact
     def __call__(
@@ -101,7 +109,7 @@ class Early(nn.Module):
         """Normalised images to features."""
         x = Conv(STEM_CHANNELS, 3, 2, dtype=self.dtype, name="stem_conv")(x)
         x = BatchNorm(EPS, activation="relu6", name="stem_bn")(x, train, axis_name)
-        for block in blocks(0, EARLY_STAGES, self.dtype):
+        for block in blocks(0, EARLY_STAGES, self.dtype, self.conv):
             x = block(x, train, axis_name)
         return x
 
@@ -110,27 +118,32 @@ class Late(nn.Module):
     """Stages 5 to 7 and the 1x1 head convolution: 1280 channels at 1/32 of the image's size."""
 
     dtype: str = "float32"
+    conv: str = "auto"
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "batch height width 80"], train: bool, axis_name: str | None = None
     ) -> Float[Array, "batch out_height out_width 1280"]:
         """Features of `Early` to the features that are pooled and classified."""
-        for block in blocks(EARLY_STAGES, len(STAGES), self.dtype):
+        for block in blocks(EARLY_STAGES, len(STAGES), self.dtype, self.conv):
             x = block(x, train, axis_name)
         x = Conv(HEAD_CHANNELS, dtype=self.dtype, name="head_conv")(x)
         return BatchNorm(EPS, activation="relu6", name="head_bn")(x, train, axis_name)
 
 
-def body(name: str, dtype: str = "float32") -> Body:
-    """The body `name` (one of BODIES), which computes its convolutions in `dtype`."""
-    return BODIES[name](dtype)
+def body(name: str, dtype: str = "float32", conv: str = "auto") -> Body:
+    """The body `name` (one of BODIES), which computes its convolutions in `dtype`.
+
+    `conv` is one of conv.LOWERINGS, for the depthwise ones.
+    """
+    return BODIES[name](dtype, conv)
 
 
-def _lite0(dtype: str) -> Body:
+def _lite0(dtype: str, conv: str) -> Body:
     # The original's input is (pixel - 127) / 128 in RGB.
     preprocessing = Preprocessing((127.0, 127.0, 127.0), (128.0, 128.0, 128.0))
-    return Body(Early(dtype), Late(dtype), HEAD_CHANNELS, preprocessing, EPS, dtype)
+    early, late = Early(dtype, conv), Late(dtype, conv)
+    return Body(early, late, HEAD_CHANNELS, preprocessing, EPS, dtype, conv=conv)
 
 
 BODIES = {"efficientnet_lite0": _lite0}

@@ -7,9 +7,8 @@ from typing import Any
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxft.models import platform
 from jaxft.models.body import Body
-from jaxft.models.conv import BLOCK, compute_dtype, has_blocks, pack, packed_width
+from jaxft.models.conv import choose, compute_dtype, pack
 
 Tree = dict[str, Any]
 
@@ -45,7 +44,7 @@ def _folded(body: Body, params: Mapping[str, Any], stats: Mapping[str, Any]) -> 
         if "scale" in norm:
             after = norm_after(name)
             kernel, offset = _join(body, tree["kernel"], norm, stats[after])
-            kernel = _packed(kernel, dict(body.grouped).get(name, 1))
+            kernel = _packed(kernel, dict(body.grouped).get(name, 1), body.conv)
             result[name] = {"folded": kernel.astype(compute_dtype(kernel.dtype, body.dtype))}
             result[after] = {"offset": offset}
         elif all(isinstance(value, Mapping) for value in tree.values()):
@@ -70,9 +69,9 @@ def _join(
     return kernel * factor, params["bias"] - stats["mean"] * factor
 
 
-def _packed(kernel: Array, groups: int) -> Array:
+def _packed(kernel: Array, groups: int, lowering: str) -> Array:
     """The kernel in fewer and wider groups, where the platform is faster with them."""
-    width = packed_width(kernel.shape, groups)
-    if platform.current().name == "cpu" and has_blocks(kernel.shape, groups):
-        width = max(BLOCK, kernel.shape[2])
-    return pack(kernel, groups, width) if width > kernel.shape[2] else kernel
+    if groups == 1:
+        return kernel
+    _, width = choose(kernel.shape, groups, lowering)
+    return pack(kernel, groups, width)

@@ -21,12 +21,16 @@ from jaxft.models.norm import BatchNorm
 
 
 class Architecture(NamedTuple):
-    """A row of the family's table: blocks in each of the four layers, and what a block is."""
+    """A row of the family's table: blocks in each of the four layers, and what a block is.
+
+    `conv` is no part of the mathematics: how the grouped convolutions are lowered.
+    """
 
     blocks: tuple[int, int, int, int]
     bottleneck: bool = True
     groups: int = 1
     group_width: int = 64
+    conv: str = "auto"
 
     @property
     def expansion(self) -> int:
@@ -80,11 +84,13 @@ class Bottleneck(nn.Module):
         self, x: Float[Array, "batch height width in"], train: bool, axis_name: str | None = None
     ) -> Float[Array, "batch out_height out_width out"]:
         """One block."""
-        groups, dtype = self.architecture.groups, self.dtype
+        groups, dtype, lowering = self.architecture.groups, self.dtype, self.architecture.conv
         inside = self.width * self.architecture.group_width // 64 * groups
         outside = self.width * self.architecture.expansion
         y = _conv_bn(x, 1, inside, 1, 1, 1, dtype, train, axis_name)
-        y = _conv_bn(y, 2, inside, 3, self.stride, groups, dtype, train, axis_name)
+        y = _conv_bn(
+            y, 2, inside, 3, self.stride, groups, dtype, train, axis_name, lowering=lowering
+        )
         y = _conv_bn(y, 3, outside, 1, 1, 1, dtype, train, axis_name, activation="none")
         return nn.relu(_shortcut(x, outside, self.stride, dtype, train, axis_name) + y)
 
@@ -100,10 +106,11 @@ def _conv_bn(
     train: bool,
     axis_name: str | None,
     activation: str = "relu",
+    lowering: str = "auto",
 ) -> Array:
     """convN and bnN of the block being built, padded as PyTorch pads (size // 2 on each side)."""
     edge = (size // 2, size // 2)
-    conv = Conv(channels, size, stride, (edge, edge), groups, dtype, name=f"conv{number}")
+    conv = Conv(channels, size, stride, (edge, edge), groups, dtype, lowering, name=f"conv{number}")
     return BatchNorm(activation=activation, name=f"bn{number}")(conv(x), train, axis_name)
 
 
@@ -171,13 +178,18 @@ class Late(nn.Module):
         return x
 
 
-def body(name: str, dtype: str = "float32") -> Body:
-    """The body `name` (one of BODIES), which computes its convolutions in `dtype`."""
-    architecture = ARCHITECTURES[name]
+def body(name: str, dtype: str = "float32", conv: str = "auto") -> Body:
+    """The body `name` (one of BODIES), which computes its convolutions in `dtype`.
+
+    `conv` is one of conv.LOWERINGS, for those in several groups.
+    """
+    architecture = ARCHITECTURES[name]._replace(conv=conv)
     early, late = Early(architecture, dtype), Late(architecture, dtype)
     channels = WIDTHS[-1] * architecture.expansion
     grouped = (("conv2", architecture.groups),) if architecture.groups > 1 else ()
-    return Body(early, late, channels, IMAGENET_STATISTICS, dtype=dtype, grouped=grouped)
+    return Body(early, late, channels, IMAGENET_STATISTICS, 1e-5, dtype, grouped, conv)
 
 
-BODIES: dict[str, Callable[[str], Body]] = {name: partial(body, name) for name in ARCHITECTURES}
+BODIES: dict[str, Callable[[str, str], Body]] = {
+    name: partial(body, name) for name in ARCHITECTURES
+}

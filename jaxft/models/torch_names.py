@@ -13,7 +13,7 @@ from jaxft.errors import UserError
 from jaxft.models import efficientnet_lite, resnet
 from jaxft.models.body import Body
 
-BODIES: dict[str, Callable[[str], Body]] = {**efficientnet_lite.BODIES, **resnet.BODIES}
+BODIES: dict[str, Callable[[str, str], Body]] = {**efficientnet_lite.BODIES, **resnet.BODIES}
 IMAGENET_CLASSES = 1000
 
 Params = dict[str, Any]
@@ -72,7 +72,7 @@ MODULE_NAMES = {
 @cache
 def entries(name: str) -> tuple[Entry, ...]:
     """Every array of the body `name`, and of a linear head (its shape for ImageNet's classes)."""
-    body = BODIES[name]("float32")
+    body = BODIES[name]("float32", "auto")
     image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
     key = jax.eval_shape(lambda: jax.random.key(0))
     trees: dict[str, dict[str, Any]] = {"params": {}, "batch_stats": {}}
