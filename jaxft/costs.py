@@ -5,8 +5,7 @@ All figures are of one device, as the compiler counts them; nothing is run.
 
 import math
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,11 +13,12 @@ from jaxft.chips import Chip
 
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 
-# Operations that take no time of their own: names, and copies that run beside the computation.
+# Operations that take no time of their own: names, copies that run beside the computation, and
+# loops, whose bodies count.
 FREE = (
     *("parameter", "get-tuple-element", "tuple", "bitcast", "constant", "partition-id"),
     *("replica-id", "after-all", "optimization-barrier", "copy-start", "copy-done"),
-    *("slice-start", "slice-done", "async-start", "async-update", "async-done"),
+    *("slice-start", "slice-done", "async-start", "async-update", "async-done", "while"),
 )
 FREE_CALLS = ("ConcatBitcast", "GatherScatterIndicesBitpacked", "AllocateBuffer", "Sharding")
 
@@ -43,22 +43,33 @@ class Memory(NamedTuple):
 
 
 class Collective(NamedTuple):
-    """How often a kind of collective stands in a program, and bytes of its results in all."""
+    """How often a kind of collective runs in a program, and bytes of its results in all."""
 
     number: int
     bytes: int
 
 
+class Charge(NamedTuple):
+    """Operations of one kind without an estimate: how many run, and what they are charged."""
+
+    number: int
+    seconds: float
+
+
 class ModelTime(NamedTuple):
     """XLA's cost model of a TPU program, in seconds.
 
-    `costed` is the sum over the operations that the compiler has an estimate for, `charged` what
-    the others take at their roofline, `unknown` the others' opcodes and numbers.
+    `costed` is the sum over the operations that the compiler has an estimate for, `charges` what
+    the others take at their roofline, by opcode.
     """
 
     costed: float
-    charged: float
-    unknown: dict[str, int]
+    charges: dict[str, Charge]
+
+    @property
+    def charged(self) -> float:
+        """Seconds of all operations without an estimate."""
+        return sum(charge.seconds for charge in self.charges.values())
 
     @property
     def seconds(self) -> float:
@@ -89,18 +100,22 @@ class Costs:
         return max(self.model.seconds, self.roofline_seconds)
 
 
-def of_compiled(compiled: Any, chip: Chip | None) -> Costs:
-    """The costs of what `jax.jit(...).lower(...).compile()` gives, against a chip's limits."""
+def of_compiled(compiled: Any, chip: Chip | None, passes: int = 1) -> Costs:
+    """The costs of what `jax.jit(...).lower(...).compile()` gives, against a chip's limits.
+
+    XLA counts the operations and bytes of a loop's body once: `passes` says how often the loop
+    runs that nearly all of the program is in, if there is one (microbatches).
+    """
     analysis = compiled.cost_analysis() or {}
-    flops, moved = analysis.get("flops", 0.0), analysis.get("bytes accessed", 0.0)
-    text = compiled.as_text()
+    flops, moved = (passes * analysis.get(name, 0.0) for name in ("flops", "bytes accessed"))
+    program = computations(compiled.as_text())
     return Costs(
         flops,
         moved,
         memory_of(compiled.memory_analysis()),
-        collectives(text),
+        collectives(program),
         roofline(flops, moved, chip),
-        model_time(text, chip) if chip is not None and chip.clock is not None else None,
+        model_time(program, chip) if chip is not None and chip.clock is not None else None,
     )
 
 
@@ -130,29 +145,69 @@ class Operation(NamedTuple):
     line: str
 
 
+Computations = dict[str, list[Operation]]  # the operations of every computation; callers come last
+ENTRY = "ENTRY"
+
+_HEAD = re.compile(r"(ENTRY )?%?([\w.\-]+) .*\{$")
 _LINE = re.compile(r"\s+(?:ROOT )?%?([\w.\-]+) = (.*?) ([a-z][\w\-]*)\((.*)")
+_CALLED = re.compile(
+    r"\b(?:calls|to_apply|body|condition|branch_computations)=(\{[^}]*\}|%?[\w.\-]+)"
+)
 
 
-def operations(lines: Iterable[str]) -> Iterator[Operation]:
-    """The operations of HLO text."""
-    for line in lines:
+def computations(hlo: str) -> Computations:
+    """The computations of HLO text by name, that of the whole program as ENTRY."""
+    program: Computations = {}
+    for line in hlo.splitlines():
+        head = _HEAD.match(line)
         match = _LINE.match(line)
-        if match:
+        if head:
+            program[ENTRY if head[1] else head[2]] = current = []
+        elif match:
             name, shape, opcode, rest = match.groups()
             operands = re.findall(r"%([\w.\-]+)", rest.split("), ")[0])
-            yield Operation(name, shape, opcode, tuple(operands), line)
+            current.append(Operation(name, shape, opcode, tuple(operands), line))
+    return program
 
 
-def collectives(hlo: str) -> dict[str, Collective]:
-    """Collectives by kind; one within a loop counts once."""
-    counts, moved = Counter[str](), Counter[str]()
-    for operation in operations(hlo.splitlines()):
-        kind = operation.opcode.removesuffix("-start")
-        if kind in COLLECTIVES:
-            counts[kind] += 1
-            # What an asynchronous one starts with is its operands beside its results.
-            halves = 2 if operation.opcode == "all-gather-start" else 1
-            moved[kind] += shape_bytes(operation.shape) // halves
+def runs(program: Computations) -> Counter[str]:
+    """How often each computation runs in one execution of the program."""
+    times = Counter({ENTRY: 1})
+    for caller in reversed(program):
+        for operation in program[caller]:
+            trips = _trips(program, operation) if operation.opcode == "while" else 1
+            for called in _called(operation):
+                times[called] += times[caller] * trips
+    return times
+
+
+def _called(operation: Operation) -> list[str]:
+    names = ",".join(_CALLED.findall(operation.line))
+    return re.findall(r"[\w.\-]+", names)
+
+
+def _trips(program: Computations, loop: Operation) -> int:
+    """How often a loop runs: as the compiler says, or the bound of a counter from 0; else 1."""
+    known = re.search(r'known_trip_count":\{"n":"(\d+)', loop.line)
+    if known:
+        return int(known[1])
+    condition = re.search(r"condition=%?([\w.\-]+)", loop.line)
+    lines = [operation.line for operation in program.get(condition[1], [])] if condition else []
+    bounds = re.findall(r" = [su]32\[\]\S* constant\((\d+)\)", "\n".join(lines))
+    return int(bounds[0]) if len(bounds) == 1 else 1
+
+
+def collectives(program: Computations) -> dict[str, Collective]:
+    """Collectives by kind; those of a loop as often as it runs."""
+    counts, moved, times = Counter[str](), Counter[str](), runs(program)
+    for name, operations in program.items():
+        for operation in operations:
+            kind = operation.opcode.removesuffix("-start")
+            if kind in COLLECTIVES:
+                counts[kind] += times[name]
+                # What an asynchronous one starts with is its operands beside its results.
+                halves = 2 if operation.opcode == "all-gather-start" else 1
+                moved[kind] += times[name] * shape_bytes(operation.shape) // halves
     return {kind: Collective(counts[kind], moved[kind]) for kind in sorted(counts)}
 
 
@@ -168,40 +223,45 @@ def shape_bytes(shape: str) -> int:
     return total
 
 
-def model_time(hlo: str, chip: Chip) -> ModelTime:
+def model_time(program: Computations, chip: Chip) -> ModelTime:
     """What the TPU compiler's own cost model says of the scheduled program.
 
     The compiler writes beside most operations how many cycles it thinks that they take
-    (`estimated_cycles`). The sum over the entry computation, at the chip's clock, is the time. An
-    operation without an estimate is charged the bytes of its operands and results over the
-    bandwidth of memory; one that is only a name, or runs beside the others, nothing. (The sum
-    `optimal_seconds` of JAX's `cost_analysis` hides what it has no cost for: it adds -1 s.)
+    (`estimated_cycles`). The sum over the entry computation and the bodies of its loops, at the
+    chip's clock, is the time. An operation without an estimate is charged the bytes of its
+    operands and results over the bandwidth of memory; one that is only a name, or runs beside the
+    others, nothing. (The sum `optimal_seconds` of JAX's `cost_analysis` hides what it has no cost
+    for: it adds -1 s.)
     """
     assert chip.clock is not None
-    entry = list(operations(_entry(hlo)))
-    shapes = {operation.name: operation.shape for operation in entry}
-    cycles, charged, unknown = 0, 0.0, Counter[str]()
-    for operation in entry:
-        estimate = re.search(r'"estimated_cycles":"?(-?\d+)', operation.line)
-        if estimate and int(estimate[1]) >= 0:
-            cycles += int(estimate[1])
-        elif not _is_free(operation):
-            touched = [operation.shape, *(shapes.get(name, "") for name in operation.operands)]
-            charged += sum(map(shape_bytes, touched)) / chip.hbm_bandwidth
-            unknown[operation.opcode] += 1
-    return ModelTime(cycles / chip.clock, charged, dict(unknown))
+    times = runs(program)
+    cycles, counts, seconds = 0, Counter[str](), defaultdict[str, float](float)
+    for name in _one_after_the_other(program):
+        shapes = {operation.name: operation.shape for operation in program[name]}
+        for operation in program[name]:
+            estimate = re.search(r'"estimated_cycles":"?(-?\d+)', operation.line)
+            if estimate and int(estimate[1]) >= 0:
+                cycles += times[name] * int(estimate[1])
+            elif not _is_free(operation):
+                touched = [
+                    operation.shape,
+                    *(shapes.get(operand, "") for operand in operation.operands),
+                ]
+                counts[operation.opcode] += times[name]
+                seconds[operation.opcode] += (
+                    times[name] * sum(map(shape_bytes, touched)) / chip.hbm_bandwidth
+                )
+    charges = {kind: Charge(counts[kind], seconds[kind]) for kind in sorted(counts)}
+    return ModelTime(cycles / chip.clock, charges)
+
+
+def _one_after_the_other(program: Computations) -> list[str]:
+    """The entry computation and the bodies of loops: what runs operation by operation."""
+    lines = [o.line for operations in program.values() for o in operations if o.opcode == "while"]
+    return [ENTRY, *re.findall(r" body=%?([\w.\-]+)", "\n".join(lines))]
 
 
 def _is_free(operation: Operation) -> bool:
     if operation.opcode == "custom-call":
         return any(f'custom_call_target="{name}"' in operation.line for name in FREE_CALLS)
     return operation.opcode in FREE
-
-
-def _entry(hlo: str) -> list[str]:
-    """The lines of the entry computation."""
-    lines = hlo.splitlines()
-    first = next((i for i, line in enumerate(lines) if line.startswith("ENTRY ")), len(lines))
-    rest = lines[first + 1 :]
-    last = next((i for i, line in enumerate(rest) if line.startswith("}")), len(rest))
-    return rest[:last]

@@ -16,7 +16,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxft import costs, evaluate, fit, run, sharding, step
-from jaxft.costs import Costs
+from jaxft.costs import Costs, ModelTime
 from jaxft.data import batches
 from jaxft.errors import UserError
 from jaxft.models import platform
@@ -155,7 +155,8 @@ def make(settings: Settings, sizes: Sizes, target: Target, console: Console) -> 
             key = distinct(spec.phase)
             if key not in compiled:
                 lower = _lowering(spec, settings, weights, target)
-                compiled[key] = _compile(spec.phase.name, lower, settings, target, console)
+                passes = spec.phase.microbatches
+                compiled[key] = _compile(spec.phase.name, lower, settings, target, console, passes)
         forward = compiled.get(("augmented", frozenset({"head"}), "train", False, 1))
         if forward is None:
             lower = _forward_lowering(settings, model, weights, target)
@@ -226,13 +227,18 @@ def _rates(spec: StepSpec, settings: Settings) -> int:
 
 
 def _compile(
-    name: str, lower: Callable[[], Any], settings: Settings, target: Target, console: Console
+    name: str,
+    lower: Callable[[], Any],
+    settings: Settings,
+    target: Target,
+    console: Console,
+    passes: int = 1,
 ) -> Program:
     console.say(f"compiling the step of {name} for {target.name} ...")
     started = time.perf_counter()
     found: Costs | Shortage
     try:
-        found = costs.of_compiled(lower().compile(), target.device)
+        found = costs.of_compiled(lower().compile(), target.device, passes)
     except jax.errors.JaxRuntimeError as error:
         shortage = shortage_of(str(error))
         if shortage is None:
@@ -345,5 +351,10 @@ def _program_json(program: Program) -> dict[str, Any]:
         "memory": {**found.memory._asdict(), "total": found.memory.total},
         "collectives": {kind: c._asdict() for kind, c in found.collectives.items()},
         "roofline_seconds": found.roofline_seconds,
-        "model": None if found.model is None else found.model._asdict(),
+        "model": None if found.model is None else _model_json(found.model),
     }
+
+
+def _model_json(model: ModelTime) -> dict[str, Any]:
+    charges = {kind: charge._asdict() for kind, charge in model.charges.items()}
+    return {"costed": model.costed, "charged": model.charged, "charges": charges}

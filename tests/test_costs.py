@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 import pytest
+from jax import lax
+from jax.sharding import AxisType, PartitionSpec
 
 from jaxft import chips, costs
 from jaxft.models.platform import Platform
@@ -31,14 +33,69 @@ def test_shapes_have_bytes():
 
 
 def test_collectives_by_kind_and_bytes():
-    assert costs.collectives(HLO) == {"all-reduce": costs.Collective(1, 32 + 16)}
+    assert costs.collectives(costs.computations(HLO)) == {
+        "all-reduce": costs.Collective(1, 32 + 16)
+    }
 
 
 def test_what_the_compiler_has_no_estimate_for_is_charged_at_its_roofline():
-    time = costs.model_time(HLO, chips.TPUS["v5e"])
+    time = costs.model_time(costs.computations(HLO), chips.TPUS["v5e"])
     assert time.costed == pytest.approx(4500 / 1.5e9)
-    assert time.unknown == {"all-reduce": 1, "fusion": 1}
+    assert {kind: charge.number for kind, charge in time.charges.items()} == {
+        "all-reduce": 1,
+        "fusion": 1,
+    }
+    assert time.charges["all-reduce"].seconds == pytest.approx((48 + 32 + 16) / 0.819e12)
     assert time.charged == pytest.approx((48 + 32 + 16 + 3 * 32) / 0.819e12)
+
+
+LOOP = """HloModule loop
+%sum (a: f32[], b: f32[]) -> f32[] {
+  ROOT %add = f32[] add(%a, %b)
+}
+
+%body (p: (s32[], f32[8])) -> (s32[], f32[8]) {
+  %p = (s32[], f32[8]{0}) parameter(0)
+  %x = f32[8]{0} get-tuple-element(%p), index=1
+  %y = f32[8]{0} all-reduce(%x), channel_id=1, to_apply=%sum
+  %z = f32[8]{0} negate(%y), backend_config={"estimated_cycles":"100"}
+  ROOT %t = (s32[], f32[8]{0}) tuple(%i, %z)
+}
+
+%condition (p: (s32[], f32[8])) -> pred[] {
+  %p = (s32[], f32[8]{0}) parameter(0)
+  %n = s32[]{:T(128)} constant(5)
+  ROOT %lt = pred[] compare(%i, %n), direction=LT
+}
+
+ENTRY %main (a: (s32[], f32[8])) -> (s32[], f32[8]) {
+  %a = (s32[], f32[8]{0}) parameter(0)
+  ROOT %w = (s32[], f32[8]{0}) while(%a), condition=%condition, body=%bodyTRIPS
+}
+"""
+
+
+@pytest.mark.parametrize("known,trips", [
+    ("", 5), (', backend_config={"known_trip_count":{"n":"7"}}', 7),
+])  # fmt: skip
+def test_what_a_loop_holds_counts_as_often_as_it_runs(known, trips):
+    program = costs.computations(LOOP.replace("TRIPS", known))
+    assert costs.collectives(program) == {"all-reduce": costs.Collective(trips, trips * 32)}
+    time = costs.model_time(program, chips.TPUS["v5e"])
+    assert time.costed == pytest.approx(trips * 100 / 1.5e9)
+    assert time.charges == {"all-reduce": (trips, pytest.approx(trips * 64 / 0.819e12))}
+
+
+def test_a_compiled_loop_is_read_so():
+    def loop(x):
+        return lax.scan(lambda c, _: (lax.psum(jnp.sin(c), "data"), None), x, length=3)[0]
+
+    auto = (AxisType.Auto,)
+    mesh = jax.make_mesh((2,), ("data",), devices=jax.devices()[:2], axis_types=auto)
+    spec = PartitionSpec("data")
+    mapped = jax.shard_map(loop, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False)
+    found = costs.of_compiled(jax.jit(mapped).lower(jnp.zeros(8)).compile(), None, passes=3)
+    assert found.collectives == {"all-reduce": costs.Collective(3, 3 * 16)}
 
 
 def test_a_compiled_product_costs_what_it_costs():
