@@ -52,9 +52,9 @@ def get_config() -> ConfigDict:
     config.model.dropout = (0.25, 0.5)  # before each linear layer of the head
     config.model.pooling = "max_avg"  # max_avg | avg
     config.model.dtype = "auto"  # body computes in float32 | bfloat16 | auto (latter on TPU, GPU)
-    # How convolutions in several groups are lowered: auto (by platform and layer) | native |
-    # packed:WIDTH | blocks:WIDTH (of 2, 4, 8, ... channels) | dense | shifts (depthwise)
-    config.model.conv = "auto"
+    # auto (by platform and layer) | native | packed:WIDTH | blocks:WIDTH (2, 4, 8, ... channels) |
+    # dense | shifts (depthwise ones only)
+    config.model.conv = "auto"  # how convolutions in several groups are lowered
 
     config.optimizer = ConfigDict()
     config.optimizer.name = "sgd"  # sgd | adamw

@@ -1,12 +1,14 @@
 """What a run would do and cost, without its images, its weights, or the device.
 
 The programs are those of the run itself (step.make_step, step.make_epoch, evaluate.make_forward),
-lowered for shapes instead of arrays, compiled once each, and never executed.
+lowered for shapes instead of arrays, compiled once each, side by side, and never executed.
 """
 
+import os
 import re
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -146,23 +148,33 @@ def make(settings: Settings, sizes: Sizes, target: Target, console: Console) -> 
     """
     run.check_batch_size(settings, sizes.train, target.mesh.size)
     run.check_warm_up(settings, sizes.train // settings.data.batch_size)
-    compiled: dict[Any, Program] = {}
     with platform.targeting(*target.platform):
         model = run.create_model(settings, sizes.classes)
         weights = Weights(*jax.eval_shape(model.init, jax.random.key(0)))
         specs = [fit.spec_of(settings, model, i, sizes.train) for i in range(len(settings.phases))]
+        jobs: dict[Any, Job] = {}
         for spec in specs:
-            key = distinct(spec.phase)
-            if key not in compiled:
-                lower = _lowering(spec, settings, weights, target)
-                passes = spec.phase.microbatches
-                compiled[key] = _compile(spec.phase.name, lower, settings, target, console, passes)
-        forward = compiled.get(("augmented", frozenset({"head"}), "train", False, 1))
-        if forward is None:
-            lower = _forward_lowering(settings, model, weights, target)
-            forward = _compile(FORWARD, lower, settings, target, console)
+            jobs.setdefault(distinct(spec.phase), step_job(spec, settings, weights, target))
+        # A head-only step from images runs the body forward as the extraction does.
+        extraction = ("augmented", frozenset({"head"}), "train", False, 1)
+        if extraction not in jobs:
+            jobs[extraction] = _forward_job(settings, model, weights, target)
+        compiled = _compile_all(jobs, settings, target, console)
+    forward = compiled[extraction]
     phases = [_phase(s, settings, sizes, compiled[distinct(s.phase)], forward) for s in specs]
     return Plan(target, settings, sizes, forward, tuple(phases))
+
+
+class Job(NamedTuple):
+    """A program to compile: what lowers it, and how often its one loop runs (costs.of_compiled).
+
+    `size` orders jobs by about how long they compile.
+    """
+
+    name: str
+    lower: Callable[[], Any]
+    passes: int
+    size: int
 
 
 def distinct(phase: Phase) -> tuple[Any, ...]:
@@ -171,10 +183,19 @@ def distinct(phase: Phase) -> tuple[Any, ...]:
     return phase.inputs, frozenset(phase.groups), phase.bn, one_cycle, phase.microbatches
 
 
+def step_job(spec: StepSpec, settings: Settings, weights: Weights, target: Target) -> Job:
+    """The phase's own step (cached: an epoch of one step) on shapes.
+
+    `weights` are shapes too. Call it, and what it returns, while the target is the platform.
+    """
+    size = 0 if spec.phase.inputs == "cached" else len(spec.phase.groups)
+    lower = _lowering(spec, settings, weights, target)
+    return Job(spec.phase.name, lower, spec.phase.microbatches, size)
+
+
 def _lowering(
     spec: StepSpec, settings: Settings, weights: Weights, target: Target
 ) -> Callable[[], Any]:
-    """The phase's own step (cached: an epoch of one step) on shapes."""
     everywhere = _placed(target, PartitionSpec())
     divided = _placed(target, PartitionSpec(sharding.AXIS))
     state, frozen = jax.eval_shape(lambda w: step.start(spec, w), weights)
@@ -196,9 +217,8 @@ def _lowering(
     return lambda: one_step.lower(state, frozen, batch, rates, seed)
 
 
-def _forward_lowering(
-    settings: Settings, model: Any, weights: Weights, target: Target
-) -> Callable[[], Any]:
+def _forward_job(settings: Settings, model: Any, weights: Weights, target: Target) -> Job:
+    """The extraction of features, or the evaluation, of a batch."""
     data = settings.data
     forward: Any = evaluate.make_forward(model, settings.augment, data.image_size, target.mesh)
     side = batches.canvas_size(data.image_size)
@@ -207,7 +227,7 @@ def _forward_lowering(
         _placed(target, PartitionSpec())(jax.eval_shape(forward.fold, weights)),
         _placed(target, PartitionSpec(sharding.AXIS))(images),
     )
-    return lambda: forward.features.lower(*arguments)
+    return Job(FORWARD, lambda: forward.features.lower(*arguments), 1, 1)
 
 
 def _placed(target: Target, spec: PartitionSpec) -> Callable[[Any], Any]:
@@ -226,26 +246,38 @@ def _rates(spec: StepSpec, settings: Settings) -> int:
     return max(steps, settings.finder.steps if spec.phase.lr == "find" else 0)
 
 
-def _compile(
-    name: str,
-    lower: Callable[[], Any],
-    settings: Settings,
-    target: Target,
-    console: Console,
-    passes: int = 1,
-) -> Program:
-    console.say(f"compiling the step of {name} for {target.name} ...")
+def _compile_all(
+    jobs: Mapping[Any, Job], settings: Settings, target: Target, console: Console
+) -> dict[Any, Program]:
+    """Lower one after the other, compile side by side, the longest first."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        waiting = {}
+        for key, job in sorted(jobs.items(), key=lambda item: -item[1].size):
+            console.say(f"compiling {_described(job)} for {target.name} ...")
+            waiting[key] = pool.submit(compile_job, job, job.lower(), settings, target)
+        for future in as_completed(waiting.values()):
+            program = future.result()
+            console.say(f"{program.name} compiled in {program.compile_seconds:.0f} s")
+        return {key: future.result() for key, future in waiting.items()}
+
+
+def _described(job: Job) -> str:
+    return "the extraction of features" if job.name == FORWARD else f"the step of {job.name}"
+
+
+def compile_job(job: Job, lowered: Any, settings: Settings, target: Target) -> Program:
+    """A job that was lowered, as a program with its costs."""
     started = time.perf_counter()
     found: Costs | Shortage
     try:
-        found = costs.of_compiled(lower().compile(), target.device, passes)
+        found = costs.of_compiled(lowered.compile(), target.device, job.passes)
     except jax.errors.JaxRuntimeError as error:
         shortage = shortage_of(str(error))
         if shortage is None:
             raise
         found = shortage
     share = settings.data.batch_size // target.mesh.size
-    return Program(name, share, found, time.perf_counter() - started)
+    return Program(job.name, share, found, time.perf_counter() - started)
 
 
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}

@@ -1,0 +1,124 @@
+"""What packing grouped convolutions is worth on TPU, by XLA's cost model; no TPU is needed.
+
+    python bench/tpu_grouped.py --topology=v5e:2x4 --conv=auto >> lines
+    python bench/tpu_grouped.py --topology=v5e:2x4 --conv=native >> lines
+    python bench/tpu_grouped.py --table=lines
+
+Compiles the full train step of ResNeXt-101 64x4d (every layer trains, 224 pixels, bfloat16, 64
+images a chip, BatchNorm over the global batch, augmentation included) ahead of time for a slice
+and prints one JSON line; `--conv` is the one thing that changes. `--table` puts lines together.
+
+Seconds are the sum of the compiler's own estimates (`estimated_cycles` of the scheduled program at
+the chip's clock) over all operations; those without an estimate are charged the bytes that they
+touch over the memory's bandwidth, and are listed by kind with what they were charged: see
+jaxft/costs.py. A compilation takes two to four minutes on one core.
+"""
+
+import argparse
+import json
+import subprocess
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+
+from jaxft import fit, main, plan, recipe, run, topology
+from jaxft.costs import Costs
+from jaxft.models import platform
+from jaxft.step import Weights
+
+IMAGES_A_CHIP = 64
+GIB = 2**30
+
+
+def measure(slice_name: str, conv: str) -> dict[str, object]:
+    """The step of the furniture card's last phase, compiled for the slice."""
+    target = topology.slice_of(slice_name)
+    card = recipe.read(main.load_config("furniture_resnext101"))
+    settings = replace(
+        card,
+        phases=card.phases[-1:],
+        model=replace(card.model, conv=conv),
+        data=replace(card.data, batch_size=IMAGES_A_CHIP * target.chips),
+    )
+    sizes = plan.sizes_of(settings, card.plan.examples, card.plan.classes)
+    with platform.targeting(*target.platform):
+        model = run.create_model(settings, sizes.classes)
+        weights = Weights(*jax.eval_shape(model.init, jax.random.key(0)))
+        spec = fit.spec_of(settings, model, 0, sizes.train)
+        job = plan.step_job(spec, settings, weights, target)
+        started = time.perf_counter()
+        program = plan.compile_job(job, job.lower(), settings, target)
+    line = {
+        "topology": slice_name,
+        "conv": conv,
+        "images_a_device": program.images,
+        "compile_seconds": round(time.perf_counter() - started, 1),
+        "jax": jax.__version__,
+        "libtpu": version("libtpu"),
+        "revision": revision(),
+    }
+    found = program.costs
+    if not isinstance(found, Costs):
+        return line | {"needs_gib": found.needed / GIB, "has_gib": found.allowed / GIB}
+    assert found.model is not None and target.device is not None
+    return line | {
+        "ms": round(1e3 * found.model.seconds, 2),
+        "charged_ms": {kind: round(1e3 * c.seconds, 3) for kind, c in found.model.charges.items()},
+        "charged": {kind: charge.number for kind, charge in found.model.charges.items()},
+        "roofline_ms": round(1e3 * (found.roofline_seconds or 0.0), 2),
+        "tflop": round(found.flops / 1e12, 3),
+        "gb_moved": round(found.bytes / 1e9, 2),
+        "needs_gib": round(found.memory.total / GIB, 2),
+        "has_gib": round(target.device.hbm_bytes / GIB, 2),
+    }
+
+
+def version(package: str) -> str:
+    """Of an installed package."""
+    from importlib import metadata
+
+    return metadata.version(package)
+
+
+def revision() -> str:
+    """Of the working tree that this file is in."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+
+
+def table(lines: list[dict]) -> str:
+    """For each slice both sides and their ratio, in Markdown."""
+    rows = [
+        "| slice | native, ms (of them charged) | auto, ms (of them charged) | native / auto "
+        "| GiB a device: native, auto, there |",
+        "|---|---|---|---|---|",
+    ]
+    sides = {(line["topology"], line["conv"]): line for line in lines}
+    for name in dict.fromkeys(line["topology"] for line in lines):
+        native, auto = sides.get((name, "native")), sides.get((name, "auto"))
+        if native is None or auto is None or not ("ms" in native and "ms" in auto):
+            continue
+        costs = [f"{s['ms']:.1f} ({sum(s['charged_ms'].values()):.1f})" for s in (native, auto)]
+        memory = f"{native['needs_gib']}, {auto['needs_gib']}, {auto['has_gib']}"
+        ratio = native["ms"] / auto["ms"]
+        rows.append(f"| {name} | {costs[0]} | {costs[1]} | {ratio:.2f}x | {memory} |")
+    return "\n".join(rows)
+
+
+def main_() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--topology", default="v5e:2x4")
+    parser.add_argument("--conv", default="auto", help="as config.model.conv")
+    parser.add_argument("--table", default="", metavar="FILE", help="of JSON lines")
+    flags = parser.parse_args()
+    if flags.table:
+        print(table([json.loads(line) for line in Path(flags.table).read_text().splitlines()]))
+    else:
+        print(json.dumps(measure(flags.topology, flags.conv)))
+
+
+if __name__ == "__main__":
+    main_()
