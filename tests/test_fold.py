@@ -1,5 +1,7 @@
 """A folded body computes what the body computes."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,9 +15,9 @@ from jaxft.models.fold import fold, norm_after
 NAMES = ("efficientnet_lite0", "resnet18", "resnext50_32x4d")
 
 
-def randomised(name, dtype="float32"):
+def randomised(name, dtype="float32", conv="auto"):
     """A model and parameters whose BatchNorm scales, offsets and statistics all matter."""
-    model = models.create(name, 5, hidden=(), pooling="avg", dtype=dtype)
+    model = models.create(name, 5, hidden=(), pooling="avg", dtype=dtype, conv=conv)
 
     def leaf(path, array):
         key = jax.tree_util.keystr(path)
@@ -52,6 +54,28 @@ def test_kernels_come_in_the_compute_dtype_and_packed():
         shape = jax.eval_shape(lambda p, s: fold(model.body, p, s), params, stats)[0]
     assert shape["late"]["layer3_1"]["conv2"]["folded"].shape == (3, 3, 128, 512)
     assert shape["late"]["layer3_1"]["conv1"]["folded"].shape == (1, 1, 1024, 512)
+
+
+@pytest.mark.parametrize("conv,shape,groups", [
+    ("native", (3, 3, 16, 512), {32}),
+    ("packed:64", (3, 3, 64, 512), {2, 4, 8, 16}),
+    ("blocks:256", (3, 3, 256, 512), {1}),
+    ("dense", (3, 3, 512, 512), {1}),
+])  # fmt: skip
+def test_the_lowering_that_a_config_names_is_what_runs_and_what_is_folded(conv, shape, groups):
+    with jax.enable_x64(True):
+        model, params, stats = randomised("resnext50_32x4d", conv=conv)
+        auto = models.create("resnext50_32x4d", 5, hidden=(), pooling="avg")
+        folded, left = fold(model.body, params, stats)
+        assert folded["late"]["layer3_1"]["conv2"]["folded"].shape == shape
+        x = jnp.asarray(images(1, 32))
+        for variables in ((params, stats), (folded, left)):
+            run = lambda p, s, x: model.features(p, s, x)[0]  # noqa: E731
+            jaxpr = str(jax.make_jaxpr(run)(*variables, x))
+            assert set(map(int, re.findall(r"feature_group_count=(\d+)", jaxpr))) == groups
+            again = jax.jit(run)(*variables, x)
+            plain = jax.jit(lambda p, s, x: auto.features(p, s, x)[0])(params, stats, x)
+            np.testing.assert_allclose(again, plain, rtol=1e-9, atol=1e-9 * np.abs(plain).max())
 
 
 def test_frozen_groups_are_folded_and_a_head_passes_through():

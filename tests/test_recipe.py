@@ -96,6 +96,7 @@ def test_every_value_that_makes_no_sense_is_listed_at_once():
     plain["seed"] = -1
     plain["data"].update(image_size=8, batch_size=1, valid_fraction=1.0)
     plain["model"].update(name="resnet19", weights="imagnet", dropout=[0.5, 1.0, 0.1])
+    plain["model"]["conv"] = "packed:100"
     plain["optimizer"]["name"] = "lion"
     plain["finder"].update(rule="flat", lo=1.0, hi=0.1)
     plain["overfit"]["best_by"] = "looks"
@@ -110,6 +111,7 @@ def test_every_value_that_makes_no_sense_is_listed_at_once():
         "config.data.valid_fraction should be between 0 and 1",
         "config.model.name is 'resnet19'; known: efficientnet_lite0, ",
         "config.model.weights is 'imagnet'",
+        "config.model.conv is 'packed:100'; it should be one of auto, native, packed:WIDTH, ",
         "config.model.dropout has 3 rates; it should have one more than config.model.hidden (1)",
         "config.model.dropout: every rate",
         "config.optimizer.name is 'lion'; known: sgd, adamw",

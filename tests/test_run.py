@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import tiny_config
 from matplotlib import image
 
 import jaxft
-from jaxft import checkpoint, fit, hosts, run
+from jaxft import checkpoint, fit, hosts, main, recipe, run
 from jaxft.errors import Interrupted, NonFiniteError, UserError
 
 METRICS = [
@@ -244,6 +245,12 @@ def test_init_from_a_run_of_other_classes_takes_the_body(finished, drawn, tiny, 
         assert checkpoint.digest(new["early"]) == checkpoint.digest(old["early"])
         assert checkpoint.digest(new["late"]) == checkpoint.digest(old["late"])
     assert weights.params["head"]["linear1"]["kernel"].shape == (8, 2)
+
+
+def test_the_config_says_how_convolutions_are_lowered():
+    config = recipe.read(main.load_config("quickstart"))
+    config = replace(config, model=replace(config.model, conv="native"))
+    assert run.create_model(config, 3).body.conv == "native"
 
 
 def test_a_new_head_is_the_one_that_a_whole_new_model_would_have(drawn, tiny):
