@@ -14,6 +14,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
@@ -21,6 +22,9 @@ from jaxft.models import platform
 from jaxft.models.reduce import sum_together
 
 Pads = tuple[tuple[int, int], ...]
+
+BLOCK = 32  # channels of a block on CPU: of 16, 32 and 64 the fastest
+NARROW = 4  # channels of the widest groups for which shifted products are faster than blocks
 
 
 def conv(
@@ -44,7 +48,7 @@ def conv(
         return ungrouped(x, kernel, stride, pads)
     way, width = choose(kernel.shape, groups, lowering)
     if way == "shifts":
-        return depthwise(*alike_varying(x, kernel), stride, pads)
+        return shifts(*alike_varying(x, kernel), stride, pads)
     if way == "blocks":
         return blocks(x, kernel, stride, pads, groups, width)
     kernel, groups = pack(kernel, groups, width), kernel.shape[2] * groups // width
@@ -67,17 +71,15 @@ def choose(kernel_shape: Sequence[int], groups: int, lowering: str = "auto") -> 
     A lowering that the kernel does not divide into gives way to "auto", and that to "native".
     """
     inside, out = kernel_shape[2:]
-    wanted = (lowering, automatic(out, depthwise=inside == 1), "native")
+    wanted = (lowering, *automatic(out, depthwise=inside == 1), "native")
     return next(filter(None, (_divided(inside, groups, out, word) for word in wanted)))
 
 
-def automatic(channels: int, depthwise: bool) -> str:
-    """What GROUPED or DEPTHWISE has for a layer of so many channels on this platform."""
+def automatic(channels: int, depthwise: bool) -> list[str]:
+    """What GROUPED or DEPTHWISE has for so many channels on this platform, the best first."""
     name, chip = platform.current()
-    if depthwise:
-        return DEPTHWISE.get(name, "native")
-    rows = GROUPED.get(chip) or GROUPED.get(name) or ((0, "native"),)
-    return next(word for least, word in rows if channels >= least)
+    rows = DEPTHWISE.get(name, ()) if depthwise else GROUPED.get(chip) or GROUPED.get(name) or ()
+    return [word for least, word in rows if channels >= least]
 
 
 def _divided(inside: int, groups: int, out: int, lowering: str) -> tuple[str, int] | None:
@@ -88,7 +90,8 @@ def _divided(inside: int, groups: int, out: int, lowering: str) -> tuple[str, in
     if way == "dense":
         return way, inside * groups
     if way == "shifts":
-        return (way, inside) if inside == 1 and out == groups else None
+        narrow = inside == 1 or (inside <= NARROW and out % BLOCK == 0)
+        return (way, inside) if narrow and out == inside * groups else None
     if way == "auto":
         return None
     width = max(int(number), inside)
@@ -167,30 +170,60 @@ def _block_forward(
 def _block_backward(
     stride: int, pads: Pads, residuals: tuple[Array, Array], dy: Array
 ) -> tuple[Array, Array]:
-    """Both gradients in the one form of convolution that XLA CPU is fast with.
+    """Both gradients in forms that XLA CPU is fast with.
 
     What automatic differentiation writes (the kernel turned by a flag, batch and channels changing
     places by dimension numbers) takes up to twice as long.
     """
     x, kernel = residuals
+    dx = _input_gradient_of_blocks(x, kernel, stride, pads, dy)
+    return dx, _kernel_gradient_of_blocks(x, kernel.shape, stride, pads, dy)
+
+
+def _input_gradient_of_blocks(x: Array, kernel: Array, stride: int, pads: Pads, dy: Array) -> Array:
     if stride > 1:
-        return jax.vjp(partial(in_blocks, stride=stride, pads=pads), x, kernel)[1](dy)
-    rows, columns, width, out = kernel.shape
+        gradient: Array = jax.vjp(lambda x: in_blocks(x, kernel, stride, pads), x)[1](dy)[0]
+        return gradient
+    rows, columns, width = kernel.shape[:3]
     (top, bottom), (left, right) = pads
-    count = x.shape[-1] // width
-    turned = kernel[::-1, ::-1].reshape(rows, columns, width, count, -1).swapaxes(2, 4)
-    turned = turned.reshape(rows, columns, out // count, -1)
     over = ((rows - 1 - top, rows - 1 - bottom), (columns - 1 - left, columns - 1 - right))
-    dx = block_conv(dy, lax.optimization_barrier(turned), 1, over)
+    return block_conv(dy, lax.optimization_barrier(turned(kernel, x.shape[-1] // width)), 1, over)
 
-    def one(block: tuple[Array, Array]) -> Array:
-        return xla_conv(*block, 1, pads)
 
-    # Pixels as the kernel, images as the channels; a loop, which compiles in a fifth of the time.
-    blocks_of_x = x.transpose(3, 1, 2, 0).reshape(count, width, *x.shape[1:3], len(x))
-    blocks_of_dy = dy.reshape(*dy.shape[:3], count, -1).transpose(3, 1, 2, 0, 4)
-    gradients = lax.map(one, (blocks_of_x, blocks_of_dy))  # [blocks, width, rows, columns, out]
-    return dx, gradients.transpose(2, 3, 1, 0, 4).reshape(kernel.shape)
+def _kernel_gradient_of_blocks(
+    x: Array, kernel_shape: tuple[int, ...], stride: int, pads: Pads, dy: Array
+) -> Array:
+    """For each row of the kernel one batch of products: what the row meets, times dy, by block."""
+    rows, columns, width, out = kernel_shape
+    count = x.shape[-1] // width
+    padded = lax.optimization_barrier(_by_block(jnp.pad(x, ((0, 0), *pads, (0, 0))), count))
+    dy = lax.optimization_barrier(_by_block(dy, count).reshape(count, -1, out // count))
+    batched = (((1,), (1,)), ((0,), (0,)))
+    products = []
+    for row in range(rows):
+        part = padded[:, :, row : padded.shape[2] - rows + row + 1]
+        met = [w.reshape(count, -1, width) for w in _along(part, columns, stride)]
+        row_met = lax.optimization_barrier(jnp.concatenate(met, -1))
+        products.append(lax.dot_general(row_met, dy, batched))
+    stacked = jnp.stack(products).reshape(rows, count, columns, width, -1)
+    return stacked.transpose(0, 2, 3, 1, 4).reshape(kernel_shape)
+
+
+def _by_block(x: Array, count: int) -> Float[Array, "count batch height width block"]:
+    return x.reshape(*x.shape[:3], count, -1).transpose(3, 0, 1, 2, 4)
+
+
+def _along(x: Float[Array, "count batch height width block"], columns: int, stride: int) -> list:
+    """What each place of a kernel's row meets."""
+    last = x.shape[3] - columns
+    return [x[:, :, ::stride, j : last + j + 1 : stride] for j in range(columns)]
+
+
+def turned(kernel: Array, count: int) -> Array:
+    """The kernel of `count` groups for the way back: turned by 180 degrees, in and out swapped."""
+    rows, columns, inside, _ = kernel.shape
+    groups = kernel[::-1, ::-1].reshape(rows, columns, inside, count, -1).swapaxes(2, 4)
+    return groups.reshape(rows, columns, -1, inside * count)
 
 
 block_conv = partial(jax.custom_vjp, nondiff_argnums=(2, 3))(in_blocks)
@@ -227,16 +260,41 @@ def patches(x: Array, kernel: Array, stride: int, pads: Pads) -> Array:
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def depthwise(x: Array, kernel: Array, stride: int, pads: Pads) -> Array:
-    """One kernel for each channel: a sum of shifted products, which XLA makes one loop of."""
+def shifts(x: Array, kernel: Array, stride: int, pads: Pads) -> Array:
+    """Depthwise, or with narrow groups: a sum of shifted products, which XLA makes one loop of."""
     return weigh(jnp.pad(x, ((0, 0), *pads, (0, 0))), kernel, stride)
 
 
 def weigh(padded: Array, kernel: Array, stride: int) -> Array:
-    """The sum over the kernel's places of what each meets times its weight."""
-    weights = kernel.reshape(-1, kernel.shape[-1])
-    shifted = windows(padded, kernel.shape, stride)
+    """The sum over the kernel's places of what each meets times its weight.
+
+    In groups of several channels a place meets as many to either side; whoever is of another group
+    weighs nothing.
+    """
+    inside, channels = kernel.shape[2:]
+    reach = inside - 1
+    padded = jnp.pad(padded, ((0, 0),) * 3 + ((reach, reach),))
+    weights = across(kernel).reshape(-1, channels)
+    shifted = (
+        lax.slice_in_dim(window, offset, offset + channels, axis=3)
+        for window in windows(padded, kernel.shape, stride)
+        for offset in range(2 * reach + 1)
+    )
     return sum(w * weight for w, weight in zip(shifted, weights, strict=True))
+
+
+def across(
+    kernel: Float[Array, "height width group_in out"],
+) -> Float[Array, "height width offsets out"]:
+    """Each output channel's weights of the channels around it, `group_in - 1` to either side."""
+    inside, channels = kernel.shape[2:]
+    if inside == 1:
+        return kernel
+    offsets = np.arange(1 - inside, inside)[:, None, None]
+    source = np.arange(channels) % inside + offsets  # [offsets, 1, out]
+    here = np.arange(inside)[:, None] == source
+    spread = jnp.where(here, kernel[:, :, None], 0).sum(3)
+    return lax.optimization_barrier(spread)
 
 
 def windows(padded: Array, kernel_shape: Sequence[int], stride: int) -> Iterator[Array]:
@@ -249,18 +307,22 @@ def windows(padded: Array, kernel_shape: Sequence[int], stride: int) -> Iterator
             yield lax.slice(padded, (0, i, j, 0), limit, (1, stride, stride, 1))
 
 
-def _depthwise_forward(
+def _shifts_forward(
     x: Array, kernel: Array, stride: int, pads: Pads
 ) -> tuple[Array, tuple[Array, Array]]:
-    return depthwise(x, kernel, stride, pads), (x, kernel)
+    return shifts(x, kernel, stride, pads), (x, kernel)
 
 
-def _depthwise_backward(
+def _shifts_backward(
     stride: int, pads: Pads, residuals: tuple[Array, Array], dy: Array
 ) -> tuple[Array, Array]:
     x, kernel = residuals
     dx = _input_gradient(dy, kernel, x.shape, stride, pads)
-    return dx, _kernel_gradient(x, dy, kernel.shape, stride, pads)
+    inside, groups = kernel.shape[2], x.shape[-1] // kernel.shape[2]
+    if inside == 1:
+        return dx, _kernel_gradient(x, dy, kernel.shape, stride, pads)
+    dense = jax.vjp(lambda k: pack(k, groups, BLOCK), kernel)
+    return dx, dense[1](_kernel_gradient_of_blocks(x, dense[0].shape, stride, pads, dy))[0]
 
 
 def _input_gradient(
@@ -274,7 +336,7 @@ def _input_gradient(
         spread = (out - 1) * stride + 1
         edges.append((size - 1 - low, n + low - spread, stride - 1))
     padded = lax.pad(dy, jnp.zeros((), dy.dtype), [*edges, (0, 0, 0)])
-    return weigh(padded, kernel[::-1, ::-1], 1)
+    return weigh(padded, turned(kernel, shape[-1] // kernel.shape[2]), 1)
 
 
 def _kernel_gradient(
@@ -290,7 +352,7 @@ def _kernel_gradient(
     return jnp.stack([jnp.sum(s, 0) for s in by_image]).reshape(kernel_shape)
 
 
-depthwise.defvjp(_depthwise_forward, _depthwise_backward)
+shifts.defvjp(_shifts_forward, _shifts_backward)
 
 
 def _is_pointwise(kernel_shape: tuple[int, ...], pads: Pads) -> bool:
@@ -314,21 +376,22 @@ LOWERINGS = {
     "packed:WIDTH": "the same in fewer groups, each of WIDTH input channels, with zeros (`pack`)",
     "blocks:WIDTH": "convolutions of one group, each of WIDTH input channels, side by side",
     "dense": "one convolution of one group, with zeros",
-    "shifts": "the sum of shifted products; for depthwise kernels only",
+    "shifts": "the sum of shifted products; for depthwise kernels and groups of up to 4 channels",
 }
 
 # What "auto" is, by chip or platform: (for layers of at least so many channels, lowering), the
-# first row that applies; native on all others. CPU: of 16, 32 and 64 the fastest over ResNeXt-101
-# 64x4d's four shapes. TPU: the width of the matrix units; XLA's cost model was asked for v5e only.
+# first row that applies and suits the kernel; native on all others. CPU: bench/README.md has what
+# each takes for ResNeXt-101 64x4d's four shapes. TPU: the width of the matrix units; XLA's cost
+# model was asked for v5e only.
 GROUPED: dict[str, tuple[tuple[int, str], ...]] = {
-    "cpu": ((0, "blocks:32"),),
+    "cpu": ((0, "shifts"), (0, f"blocks:{BLOCK}")),
     "v4": ((0, "packed:128"),),
     "v5e": ((512, "packed:128"), (0, "packed:256")),
     "v5p": ((0, "packed:128"),),
     "v6e": ((0, "packed:256"),),
 }
 # The same for depthwise kernels, by platform.
-DEPTHWISE = {"cpu": "shifts"}
+DEPTHWISE: dict[str, tuple[tuple[int, str], ...]] = {"cpu": ((0, "shifts"),)}
 
 
 def compute_dtype(given: Any, dtype: str) -> Any:

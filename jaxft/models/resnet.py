@@ -13,6 +13,8 @@ from functools import partial
 from typing import NamedTuple
 
 import flax.linen as nn
+import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxft.models.body import IMAGENET_STATISTICS, Body
@@ -68,7 +70,7 @@ class BasicBlock(nn.Module):
         """One block."""
         y = _conv_bn(x, 1, self.width, 3, self.stride, 1, self.dtype, train, axis_name)
         y = _conv_bn(y, 2, self.width, 3, 1, 1, self.dtype, train, axis_name, activation="none")
-        return nn.relu(_shortcut(x, self.width, self.stride, self.dtype, train, axis_name) + y)
+        return add_relu(_shortcut(x, self.width, self.stride, self.dtype, train, axis_name), y)
 
 
 class Bottleneck(nn.Module):
@@ -92,7 +94,30 @@ class Bottleneck(nn.Module):
             y, 2, inside, 3, self.stride, groups, dtype, train, axis_name, lowering=lowering
         )
         y = _conv_bn(y, 3, outside, 1, 1, 1, dtype, train, axis_name, activation="none")
-        return nn.relu(_shortcut(x, outside, self.stride, dtype, train, axis_name) + y)
+        return add_relu(_shortcut(x, outside, self.stride, dtype, train, axis_name), y)
+
+
+@jax.custom_vjp
+def add_relu(x: Array, y: Array) -> Array:
+    """relu(x + y), to the bit, in a form that XLA CPU stores.
+
+    It takes a maximum for so cheap that it would compute x + y again wherever it is needed, hence
+    the x before it, and so on up to the first block. A sum of two arrays it computes once.
+    """
+    return jnp.where(x > -y, x, -y) + y
+
+
+def _add_relu_forward(x: Array, y: Array) -> tuple[Array, Array]:
+    total = add_relu(x, y)
+    return total, total
+
+
+def _add_relu_backward(total: Array, gradient: Array) -> tuple[Array, Array]:
+    passed = jnp.where(total > 0, gradient, 0)
+    return passed, passed
+
+
+add_relu.defvjp(_add_relu_forward, _add_relu_backward)
 
 
 def _conv_bn(
