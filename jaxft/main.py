@@ -371,6 +371,8 @@ def _predict(flags: argparse.Namespace) -> int:
 def _plan(flags: argparse.Namespace) -> int:
     if flags.topology:
         os.environ.setdefault("JAX_PLATFORMS", "cpu")  # a device that is there is not needed
+        # What is compiled for a device that is not there can't be read back from the cache.
+        os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
     from jaxft import plan, plan_text, recipe, report, run, topology
 
     settings = recipe.read(flags.config)
