@@ -6,6 +6,7 @@ All figures are of one device, as the compiler counts them; nothing is run.
 import math
 import re
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -104,11 +105,14 @@ def of_compiled(compiled: Any, chip: Chip | None, passes: int = 1) -> Costs:
     """The costs of what `jax.jit(...).lower(...).compile()` gives, against a chip's limits.
 
     XLA counts the operations and bytes of a loop's body once: `passes` says how often the loop
-    runs that nearly all of the program is in, if there is one (microbatches).
+    runs that nearly all of the program is in, if there is one (microbatches). Bytes are the fewer
+    of XLA's count, which takes what a fusion reads again and again for as many bytes, and of
+    `touched`, which takes an array for whole where only a part of it is read.
     """
     analysis = compiled.cost_analysis() or {}
-    flops, moved = (passes * analysis.get(name, 0.0) for name in ("flops", "bytes accessed"))
     program = computations(compiled.as_text())
+    flops = passes * analysis.get("flops", 0.0)
+    moved = min(passes * analysis.get("bytes accessed", math.inf), touched(program))
     return Costs(
         flops,
         moved,
@@ -234,31 +238,34 @@ def model_time(program: Computations, chip: Chip) -> ModelTime:
     for: it adds -1 s.)
     """
     assert chip.clock is not None
-    times = runs(program)
     cycles, counts, seconds = 0, Counter[str](), defaultdict[str, float](float)
-    for name in _one_after_the_other(program):
-        shapes = {operation.name: operation.shape for operation in program[name]}
-        for operation in program[name]:
-            estimate = re.search(r'"estimated_cycles":"?(-?\d+)', operation.line)
-            if estimate and int(estimate[1]) >= 0:
-                cycles += times[name] * int(estimate[1])
-            elif not _is_free(operation):
-                touched = [
-                    operation.shape,
-                    *(shapes.get(operand, "") for operand in operation.operands),
-                ]
-                counts[operation.opcode] += times[name]
-                seconds[operation.opcode] += (
-                    times[name] * sum(map(shape_bytes, touched)) / chip.hbm_bandwidth
-                )
+    for operation, times, size in _one_after_the_other(program):
+        estimate = re.search(r'"estimated_cycles":"?(-?\d+)', operation.line)
+        if estimate and int(estimate[1]) >= 0:
+            cycles += times * int(estimate[1])
+        else:
+            counts[operation.opcode] += times
+            seconds[operation.opcode] += times * size / chip.hbm_bandwidth
     charges = {kind: Charge(counts[kind], seconds[kind]) for kind in sorted(counts)}
     return ModelTime(cycles / chip.clock, charges)
 
 
-def _one_after_the_other(program: Computations) -> list[str]:
-    """The entry computation and the bodies of loops: what runs operation by operation."""
-    lines = [o.line for operations in program.values() for o in operations if o.opcode == "while"]
-    return [ENTRY, *re.findall(r" body=%?([\w.\-]+)", "\n".join(lines))]
+def touched(program: Computations) -> int:
+    """Bytes of the operands and results of all operations, a fusion being one."""
+    return sum(times * size for _, times, size in _one_after_the_other(program))
+
+
+def _one_after_the_other(program: Computations) -> Iterator[tuple[Operation, int, int]]:
+    """The entry's operations and those of its loops, how often each runs, and bytes it touches."""
+    all_lines = [o.line for operations in program.values() for o in operations]
+    loops = [line for line in all_lines if " while(" in line]
+    times = runs(program)
+    for name in (ENTRY, *re.findall(r" body=%?([\w.\-]+)", "\n".join(loops))):
+        shapes = {operation.name: operation.shape for operation in program[name]}
+        for operation in program[name]:
+            if not _is_free(operation):
+                arrays = (operation.shape, *(shapes.get(o, "") for o in operation.operands))
+                yield operation, times[name], sum(map(shape_bytes, arrays))
 
 
 def _is_free(operation: Operation) -> bool:

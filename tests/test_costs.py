@@ -98,10 +98,17 @@ def test_a_compiled_loop_is_read_so():
     assert found.collectives == {"all-reduce": costs.Collective(3, 3 * 16)}
 
 
+def test_bytes_are_those_of_operands_and_results():
+    program = costs.computations(HLO)
+    assert costs.touched(program) == 2 * 32 + 2 * (32 + 16) + 3 * 32 + 2 * 32
+    assert costs.touched(costs.computations(LOOP.replace("TRIPS", ""))) == 5 * (64 + 64)
+
+
 def test_a_compiled_product_costs_what_it_costs():
     compiled = jax.jit(jnp.matmul).lower(jnp.zeros((8, 16)), jnp.zeros((16, 4))).compile()
     found = costs.of_compiled(compiled, chips.Chip("slow", 1024.0, 1e9, 1e12))
     assert found.flops == 2 * 8 * 16 * 4
+    assert found.bytes == 4 * (8 * 16 + 16 * 4 + 8 * 4)
     assert found.seconds == found.roofline_seconds == 1.0
     assert found.memory.arguments == 4 * (8 * 16 + 16 * 4)
     assert found.collectives == {} and found.model is None
