@@ -62,10 +62,11 @@ def _seconds(seconds: float | None) -> str:
 
 
 def _program_lines(plan: Plan) -> Iterator[str]:
-    yield "one step on one device:"
+    yield "one step on one device, in seconds: the least that its peaks allow (roofline), and what"
+    yield "the compiler estimates (XLA model)"
     head = (
-        f"{'step of':<16} {'GFLOP':>9} {'GB moved':>9} {'GiB':>7} {'roofline':>9} "
-        f"{'XLA model':>9}  reduced over the devices"
+        f"{'step of':<16} {'GFLOP':>9} {'GB moved':>9} {'GiB used':>8} {'roofline':>9} "
+        f"{'XLA model':>9}  sent between the devices"
     )
     yield from (head, "-" * len(head))
     for program in plan.programs:
@@ -76,12 +77,12 @@ def _program_line(program: Program) -> str:
     found = program.costs
     if not isinstance(found, Costs):
         needed = found.needed / GIB
-        return f"{program.name:<16} {'-':>9} {'-':>9} {needed:>7.2f}  does not compile: no memory"
+        return f"{program.name:<16} {'-':>9} {'-':>9} {needed:>8.2f}  does not compile: no memory"
     model = None if found.model is None else found.model.seconds
     moved = [f"{kind}: {c.number}, {c.bytes / 1e6:.3g} MB" for kind, c in found.collectives.items()]
     return (
         f"{program.name:<16} {found.flops / 1e9:>9.4g} {found.bytes / 1e9:>9.3g} "
-        f"{found.memory.total / GIB:>7.2f} {_seconds(found.roofline_seconds):>9} "
+        f"{found.memory.total / GIB:>8.2f} {_seconds(found.roofline_seconds):>9} "
         f"{_seconds(model):>9}  {'; '.join(moved) or 'nothing'}"
     )
 
