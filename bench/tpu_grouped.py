@@ -7,6 +7,8 @@
 Compiles the full train step of ResNeXt-101 64x4d (every layer trains, 224 pixels, bfloat16, 64
 images a chip, BatchNorm over the global batch, augmentation included) ahead of time for a slice
 and prints one JSON line; `--conv` is the one thing that changes. `--table` puts lines together.
+`--layer=56,256,1` (pixels, channels, stride) compiles that 3x3 convolution of 64 groups alone, with
+both gradients: what jaxft/models/conv.py's table was chosen by.
 
 Seconds are the sum of the compiler's own estimates (`estimated_cycles` of the scheduled program at
 the chip's clock) over all operations; those without an estimate are charged the bytes that they
@@ -22,9 +24,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
 
-from jaxft import fit, main, plan, recipe, run, topology
+from jaxft import costs, fit, main, plan, recipe, run, sharding, topology
 from jaxft.costs import Costs
+from jaxft.models import conv as lowerings
 from jaxft.models import platform
 from jaxft.step import Weights
 
@@ -75,6 +82,40 @@ def measure(slice_name: str, conv: str) -> dict[str, object]:
     }
 
 
+def measure_layer(slice_name: str, conv: str, layer: str) -> dict[str, object]:
+    """One 3x3 convolution of 64 groups and its gradients, on each device's share."""
+    target = topology.slice_of(slice_name)
+    size, channels, stride = map(int, layer.split(","))
+    out = -(-size // stride)
+    whole, divided = (NamedSharding(target.mesh, spec) for spec in (P(), P(sharding.AXIS)))
+    images = IMAGES_A_CHIP * target.chips
+
+    def forward_and_gradients(x: Array, kernel: Array, dy: Array) -> tuple[Array, ...]:
+        def forward(x: Array, kernel: Array) -> Array:
+            pads = ((1, 1), (1, 1))
+            return lowerings.conv(x, kernel.astype(x.dtype), stride, pads, 64, conv)
+
+        y, transpose = jax.vjp(forward, x, lax.pcast(kernel, sharding.AXIS, to="varying"))
+        dx, dk = transpose(dy)
+        return y, dx, lax.psum(dk, sharding.AXIS)
+
+    specs = (P(sharding.AXIS), P(), P(sharding.AXIS))
+    outputs = (P(sharding.AXIS), P(sharding.AXIS), P())
+    mapped = sharding.shard_map(forward_and_gradients, target.mesh, specs, outputs)
+    bf16 = jnp.bfloat16
+    arguments = (
+        jax.ShapeDtypeStruct((images, size, size, channels), bf16, sharding=divided),
+        jax.ShapeDtypeStruct((3, 3, channels // 64, channels), jnp.float32, sharding=whole),
+        jax.ShapeDtypeStruct((images, out, out, channels), bf16, sharding=divided),
+    )
+    with platform.targeting(*target.platform):
+        compiled = jax.jit(mapped).lower(*arguments).compile()
+    found = costs.of_compiled(compiled, target.device).model
+    assert found is not None
+    line = {"topology": slice_name, "conv": conv, "layer": layer}
+    return line | {"ms": round(1e3 * found.seconds, 3), "charged_ms": round(1e3 * found.charged, 3)}
+
+
 def version(package: str) -> str:
     """Of an installed package."""
     from importlib import metadata
@@ -100,10 +141,12 @@ def table(lines: list[dict]) -> str:
         native, auto = sides.get((name, "native")), sides.get((name, "auto"))
         if native is None or auto is None or not ("ms" in native and "ms" in auto):
             continue
-        costs = [f"{s['ms']:.1f} ({sum(s['charged_ms'].values()):.1f})" for s in (native, auto)]
+        milliseconds = [
+            f"{s['ms']:.1f} ({sum(s['charged_ms'].values()):.1f})" for s in (native, auto)
+        ]
         memory = f"{native['needs_gib']}, {auto['needs_gib']}, {auto['has_gib']}"
         ratio = native["ms"] / auto["ms"]
-        rows.append(f"| {name} | {costs[0]} | {costs[1]} | {ratio:.2f}x | {memory} |")
+        rows.append(f"| {name} | {milliseconds[0]} | {milliseconds[1]} | {ratio:.2f}x | {memory} |")
     return "\n".join(rows)
 
 
@@ -112,10 +155,13 @@ def main_() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--topology", default="v5e:2x4")
     parser.add_argument("--conv", default="auto", help="as config.model.conv")
+    parser.add_argument("--layer", default="", metavar="PIXELS,CHANNELS,STRIDE")
     parser.add_argument("--table", default="", metavar="FILE", help="of JSON lines")
     flags = parser.parse_args()
     if flags.table:
         print(table([json.loads(line) for line in Path(flags.table).read_text().splitlines()]))
+    elif flags.layer:
+        print(json.dumps(measure_layer(flags.topology, flags.conv, flags.layer)))
     else:
         print(json.dumps(measure(flags.topology, flags.conv)))
 
