@@ -128,14 +128,14 @@ def test_other_platforms_get_the_native_convolution():
     assert "conv_general_dilated" in jaxpr
 
 
-@pytest.mark.parametrize("chip,width,groups", [("v5e", 128, 2), ("v6e", 256, 1), ("v4", 128, 2)])
+@pytest.mark.parametrize("chip,channels,width,groups", [
+    ("v5e", 256, 256, 1), ("v5e", 512, 128, 4), ("v6e", 512, 256, 2), ("v4", 512, 128, 4),
+])  # fmt: skip
 @pytest.mark.parametrize("stride", [1, 2])
-def test_packed_for_a_tpu_it_is_the_same_convolution(chip, width, groups, stride):
+def test_packed_for_a_tpu_it_is_the_same_convolution(chip, channels, width, groups, stride):
     rng = np.random.default_rng(0)
-    x, kernel = (
-        jnp.asarray(rng.normal(size=(2, 7, 6, 256))),
-        jnp.asarray(rng.normal(size=(3, 3, 4, 256))),
-    )
+    x = jnp.asarray(rng.normal(size=(2, 7, 6, channels)))
+    kernel = jnp.asarray(rng.normal(size=(3, 3, channels // 64, channels)))
 
     def value_and_gradients(x, kernel):
         loss = lambda x, k: jnp.sum(jnp.sin(conv(x, k, stride, "SAME", 64)))  # noqa: E731
@@ -146,7 +146,7 @@ def test_packed_for_a_tpu_it_is_the_same_convolution(chip, width, groups, stride
     with platform.targeting("tpu", chip):
         jaxpr = str(jax.make_jaxpr(lambda x, k: conv(x, k, stride, "SAME", 64))(x, kernel))
         packed = value_and_gradients(x, kernel)
-    assert f"feature_group_count={groups}" in jaxpr and f"[3,3,{width},256]" in jaxpr
+    assert f"feature_group_count={groups}" in jaxpr and f"[3,3,{width},{channels}]" in jaxpr
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9), packed, native
     )
@@ -207,5 +207,6 @@ def test_words_of_a_config():
 def test_depthwise_and_wide_groups_are_not_packed():
     with platform.targeting("tpu", "v5e"):
         assert choose((3, 3, 1, 256), 256) == ("native", 1)
-        assert choose((3, 3, 128, 256), 2) == ("packed", 128)
-        assert choose((3, 3, 8, 256), 32) == ("packed", 128)
+        assert choose((3, 3, 128, 512), 4) == ("packed", 128)
+        assert choose((3, 3, 8, 512), 64) == ("packed", 128)
+        assert choose((3, 3, 4, 256), 64) == ("packed", 256)

@@ -381,13 +381,14 @@ LOWERINGS = {
 
 # What "auto" is, by chip or platform: (for layers of at least so many channels, lowering), the
 # first row that applies and suits the kernel; native on all others. CPU: bench/README.md has what
-# each takes for ResNeXt-101 64x4d's four shapes. TPU: the width of the matrix units; XLA's cost
-# model was asked for v5e only.
+# each takes for ResNeXt-101 64x4d's four shapes. TPU: the width of the matrix units, where XLA's
+# cost model likes it, which was asked for v5e and v6e (bench/README.md); v4's and v5p's units are
+# as wide as v5e's.
 GROUPED: dict[str, tuple[tuple[int, str], ...]] = {
     "cpu": ((0, "shifts"), (0, f"blocks:{BLOCK}")),
-    "v4": ((0, "packed:128"),),
+    "v4": ((512, "packed:128"), (0, "packed:256")),
     "v5e": ((512, "packed:128"), (0, "packed:256")),
-    "v5p": ((0, "packed:128"),),
+    "v5p": ((512, "packed:128"), (0, "packed:256")),
     "v6e": ((0, "packed:256"),),
 }
 # The same for depthwise kernels, by platform.
