@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from jaxft import evaluate, features, hosts, report, sharding, step
 from jaxft.data import Batch, Dataset, Split, batches
+from jaxft.data.batches import Prefetch
 from jaxft.data.images import Images
 from jaxft.errors import Interrupted
 from jaxft.hosts import Ballot, Stop
@@ -81,18 +82,11 @@ def extract(
     view: tuple[int, int] | None = None,
 ) -> Float[np.ndarray, "examples features"]:
     """The body's features of every example of a split, computed now."""
-    settings = materials.settings
-    source = batches.eval_batches(
-        images,
-        split.labels,
-        batch_size=settings.data.batch_size,
-        canvas=batches.canvas_size(settings.data.image_size),
-        host_index=hosts.index(),
-        host_count=hosts.count(),
-        workers=settings.data.threads or None,
-    )
     ballot = Ballot(materials.stop)
-    with materials.console.bar(len(split), what) as bar, batches.Prefetch(source) as ready:
+    with (
+        materials.console.bar(len(split), what) as bar,
+        eval_feed(materials, split, images) as ready,
+    ):
 
         def counted(source: Iterable[Batch]) -> Iterator[Batch]:
             for batch in source:
@@ -104,10 +98,50 @@ def extract(
         return evaluate.extract(materials.forward, weights, counted(ready), materials.mesh, view)
 
 
+def eval_feed(materials: Materials, split: Split, images: Images) -> Prefetch[Batch]:
+    """Every example of a split once, in order, read ahead; of each process its share."""
+    data = materials.settings.data
+    source = batches.eval_batches(
+        images,
+        split.labels,
+        batch_size=data.batch_size,
+        canvas=batches.canvas_size(data.image_size),
+        host_index=hosts.index(),
+        host_count=hosts.count(),
+        workers=data.threads or None,
+    )
+    return Prefetch(source)
+
+
+def train_feed(
+    spec: StepSpec, materials: Materials, first: int, steps: int
+) -> Prefetch[TrainBatch]:
+    """The batches of a phase's steps from `first` on, read ahead and placed on the mesh."""
+    data = materials.settings.data
+    source = batches.train_batches(
+        materials.train_images,
+        materials.dataset.train.labels,
+        batch_size=data.batch_size,
+        canvas=batches.canvas_size(data.image_size),
+        seed=materials.settings.seed,
+        phase=spec.phase_index,
+        start_step=first,
+        steps=steps,
+        host_index=hosts.index(),
+        host_count=hosts.count(),
+        layout=batches.layout(data.batch_size, materials.mesh.size, spec.phase.microbatches),
+        workers=data.threads or None,
+    )
+    placed = (
+        sharding.split_batch(TrainBatch(batch.image, batch.label), materials.mesh)
+        for batch in source
+    )
+    return Prefetch(placed)
+
+
 def image_runner(spec: StepSpec, materials: Materials) -> Runner:
     """Steps on augmented images, read from `first` on."""
     one_step = step.make_step(spec, materials.mesh)
-    data = materials.settings.data
 
     def run(
         state: TrainState,
@@ -118,26 +152,8 @@ def image_runner(spec: StepSpec, materials: Materials) -> Runner:
         steps: int,
         sink: Sink,
     ) -> tuple[TrainState, int, float]:
-        source = batches.train_batches(
-            materials.train_images,
-            materials.dataset.train.labels,
-            batch_size=data.batch_size,
-            canvas=batches.canvas_size(data.image_size),
-            seed=materials.settings.seed,
-            phase=spec.phase_index,
-            start_step=first,
-            steps=steps,
-            host_index=hosts.index(),
-            host_count=hosts.count(),
-            layout=batches.layout(data.batch_size, materials.mesh.size, spec.phase.microbatches),
-            workers=data.threads or None,
-        )
-        placed = (
-            sharding.split_batch(TrainBatch(batch.image, batch.label), materials.mesh)
-            for batch in source
-        )
         folded = materials.forward.fold(frozen)
-        with batches.Prefetch(placed) as ready:
+        with train_feed(spec, materials, first, steps) as ready:
             state, done = step.run_steps(one_step, state, folded, ready, rates, seed, steps, sink)
             return state, done, ready.waited_seconds
 

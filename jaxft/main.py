@@ -82,6 +82,7 @@ def _run(arguments: Sequence[str]) -> int:
     if overrides and "config" not in flags:
         raise UserError(f"{flags.verb} takes no config:", overrides)
     if "config" in flags:
+        flags.config_words = " ".join([flags.config, *overrides])
         flags.config = load_config(flags.config, overrides)
     if "distributed" in flags:
         _join(flags.distributed)
@@ -290,10 +291,19 @@ FLAGS: dict[str, Callable[[argparse.ArgumentParser], Any]] = {
         help="compile for a TPU slice that is not there, such as v5e:2x4 (default: what is there)",
     ),
     "examples": lambda verb: verb.add_argument(
-        "--examples", type=_count, default=0, metavar="N", help="training images to plan for"
+        "--examples", type=_count, default=0, metavar="N", help="training images to assume"
     ),
     "classes": lambda verb: verb.add_argument(
-        "--classes", type=_count, default=0, metavar="N", help="classes to plan for"
+        "--classes", type=_count, default=0, metavar="N", help="classes to assume"
+    ),
+    "input": lambda verb: verb.add_argument(
+        "--input",
+        default="synthetic",
+        choices=("synthetic", "real"),
+        help="made up (default: needs neither images nor weights), or the run's own",
+    ),
+    "repeats": lambda verb: verb.add_argument(
+        "--repeats", type=_positive, default=20, metavar="N", help="timings a program (default: 20)"
     ),
     "json": lambda verb: verb.add_argument(
         "--json", default="", metavar="FILE", help="write the figures as JSON, too"
@@ -318,6 +328,12 @@ def _count(text: str) -> int:
     if number < 0:
         raise ValueError
     return number
+
+
+def _positive(text: str) -> int:
+    if _count(text) == 0:
+        raise ValueError
+    return int(text)
 
 
 def _train(flags: argparse.Namespace) -> int:
@@ -390,6 +406,31 @@ def _plan(flags: argparse.Namespace) -> int:
     return 0
 
 
+def _bench(flags: argparse.Namespace) -> int:
+    import jax
+
+    from jaxft import bench, bench_text, hosts, plan, report, run, topology
+
+    if flags.input == "real" and (flags.examples or flags.classes):
+        raise UserError("--examples and --classes are for --input=synthetic.")
+    demand_places(flags.json)
+    settings, _ = run.start_up(flags.config)
+    jax.config.update("jax_enable_compilation_cache", False)  # how long it takes is asked for
+    console, target = report.Console(sys.stdout), topology.here()
+    if flags.input == "real":
+        job = bench.real(settings, target, flags.repeats, console)
+    else:
+        sizes = hosts.together(lambda: plan.sizes_of(settings, flags.examples, flags.classes))
+        job = bench.synthetic(settings, sizes, target, flags.repeats, console)
+    rows = list(bench.make(job))
+    console.say(f"\n{bench_text.explanation(job)}\nTo paste into an issue:\n")
+    console.say(bench_text.block(job, rows, flags.config_words))
+    if flags.json:
+        lines = [bench.as_json(job, row, flags.config_words) for row in rows]
+        report.write_rows(Path(flags.json), lines)
+    return 0
+
+
 def demand_places(*files: str) -> None:
     """Raises UserError, before any work is done, where files cannot be written."""
     folders = {file: Path(file).parent for file in files if file}
@@ -419,5 +460,10 @@ VERBS: dict[str, tuple[Callable[[argparse.Namespace], int], str, tuple[str, ...]
         _plan,
         "what a run would do and cost, without running it",
         ("config", "topology", "examples", "classes", "json", "plot"),
+    ),
+    "bench": (
+        _bench,
+        "how fast a config's steps are on the devices that are there",
+        ("config", "input", "repeats", "examples", "classes", "json", "distributed"),
     ),
 }

@@ -1,7 +1,7 @@
 """What a run would do and cost, without its images, its weights, or the device.
 
-The programs are those of the run itself (step.make_step, step.make_epoch, evaluate.make_forward),
-lowered for shapes instead of arrays, compiled once each, side by side, and never executed.
+The programs are those of the run itself (programs.py), lowered for shapes instead of arrays,
+compiled once each, side by side, and never executed.
 """
 
 import os
@@ -13,21 +13,16 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
 
-from jaxft import costs, evaluate, fit, run, sharding, step
+from jaxft import costs, fit, programs, run
 from jaxft.costs import Costs, ModelTime
-from jaxft.data import batches
 from jaxft.errors import UserError
 from jaxft.models import platform
-from jaxft.recipe import Phase, Settings
+from jaxft.recipe import Settings
 from jaxft.report import Console
-from jaxft.step import StepSpec, TrainBatch, Weights
+from jaxft.step import StepSpec, Weights
 from jaxft.topology import Target
-
-FORWARD = "features"  # the program that extracts features
 
 
 class Sizes(NamedTuple):
@@ -150,18 +145,22 @@ def make(settings: Settings, sizes: Sizes, target: Target, console: Console) -> 
     run.check_warm_up(settings, sizes.train // settings.data.batch_size)
     with platform.targeting(*target.platform):
         model = run.create_model(settings, sizes.classes)
-        weights = Weights(*jax.eval_shape(model.init, jax.random.key(0)))
+        weights = programs.weight_shapes(model)
         specs = [fit.spec_of(settings, model, i, sizes.train) for i in range(len(settings.phases))]
         jobs: dict[Any, Job] = {}
         for spec in specs:
-            jobs.setdefault(distinct(spec.phase), step_job(spec, settings, weights, target))
+            key = programs.distinct(spec.phase)
+            jobs.setdefault(key, step_job(spec, settings, weights, target))
         # A head-only step from images runs the body forward as the extraction does.
         extraction = ("augmented", frozenset({"head"}), "train", False, 1)
         if extraction not in jobs:
-            jobs[extraction] = _forward_job(settings, model, weights, target)
+            call = programs.of_forward(settings, model, weights, target.mesh)
+            jobs[extraction] = Job(programs.FORWARD, call.lower, 1, 1)
         compiled = _compile_all(jobs, settings, target, console)
     forward = compiled[extraction]
-    phases = [_phase(s, settings, sizes, compiled[distinct(s.phase)], forward) for s in specs]
+    phases = [
+        _phase(s, settings, sizes, compiled[programs.distinct(s.phase)], forward) for s in specs
+    ]
     return Plan(target, settings, sizes, forward, tuple(phases))
 
 
@@ -177,73 +176,14 @@ class Job(NamedTuple):
     size: int
 
 
-def distinct(phase: Phase) -> tuple[Any, ...]:
-    """What tells the programs of two phases apart, apart from numbers in them."""
-    one_cycle = phase.schedule == "one_cycle"
-    return phase.inputs, frozenset(phase.groups), phase.bn, one_cycle, phase.microbatches
-
-
 def step_job(spec: StepSpec, settings: Settings, weights: Weights, target: Target) -> Job:
     """The phase's own step (cached: an epoch of one step) on shapes.
 
     `weights` are shapes too. Call it, and what it returns, while the target is the platform.
     """
     size = 0 if spec.phase.inputs == "cached" else len(spec.phase.groups)
-    lower = _lowering(spec, settings, weights, target)
-    return Job(spec.phase.name, lower, spec.phase.microbatches, size)
-
-
-def _lowering(
-    spec: StepSpec, settings: Settings, weights: Weights, target: Target
-) -> Callable[[], Any]:
-    everywhere = _placed(target, PartitionSpec())
-    divided = _placed(target, PartitionSpec(sharding.AXIS))
-    state, frozen = jax.eval_shape(lambda w: step.start(spec, w), weights)
-    if spec.phase.inputs == "augmented":
-        frozen = jax.eval_shape(evaluate.make_fold(spec.model), frozen)
-    state, frozen = everywhere((state, frozen))
-    rates = everywhere(jax.ShapeDtypeStruct((_rates(spec, settings),), jnp.float32))
-    seed = everywhere(jax.ShapeDtypeStruct((), jnp.int32))
-    side, size = batches.canvas_size(spec.image_size), spec.batch_size
-    if spec.phase.inputs == "cached":
-        features = jax.ShapeDtypeStruct((spec.examples, spec.model.feature_size), jnp.float32)
-        labels = jax.ShapeDtypeStruct((spec.examples,), jnp.int32)
-        data = everywhere((features, labels))
-        epoch: Any = step.make_epoch(spec, target.mesh, 1)
-        return lambda: epoch.lower(state, frozen, *data, rates, seed)
-    images = jax.ShapeDtypeStruct((size, side, side, 3), jnp.uint8)
-    batch = divided(TrainBatch(images, jax.ShapeDtypeStruct((size,), jnp.int32)))
-    one_step: Any = step.make_step(spec, target.mesh)
-    return lambda: one_step.lower(state, frozen, batch, rates, seed)
-
-
-def _forward_job(settings: Settings, model: Any, weights: Weights, target: Target) -> Job:
-    """The extraction of features, or the evaluation, of a batch."""
-    data = settings.data
-    forward: Any = evaluate.make_forward(model, settings.augment, data.image_size, target.mesh)
-    side = batches.canvas_size(data.image_size)
-    images = jax.ShapeDtypeStruct((data.batch_size, side, side, 3), jnp.uint8)
-    arguments = (
-        _placed(target, PartitionSpec())(jax.eval_shape(forward.fold, weights)),
-        _placed(target, PartitionSpec(sharding.AXIS))(images),
-    )
-    return Job(FORWARD, lambda: forward.features.lower(*arguments), 1, 1)
-
-
-def _placed(target: Target, spec: PartitionSpec) -> Callable[[Any], Any]:
-    """Gives the shapes of a tree a place on the target's mesh."""
-    where = NamedSharding(target.mesh, spec)
-
-    def place(tree: Any) -> Any:
-        return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=where), tree)
-
-    return place
-
-
-def _rates(spec: StepSpec, settings: Settings) -> int:
-    """Length of the table of rates, as fit.rates_table makes it."""
-    steps = sum(spec.phase.cycle_lengths) * spec.steps_per_epoch
-    return max(steps, settings.finder.steps if spec.phase.lr == "find" else 0)
+    call = programs.of_phase(spec, settings, weights, target.mesh)
+    return Job(spec.phase.name, call.lower, spec.phase.microbatches, size)
 
 
 def _compile_all(
@@ -262,7 +202,9 @@ def _compile_all(
 
 
 def _described(job: Job) -> str:
-    return "the extraction of features" if job.name == FORWARD else f"the step of {job.name}"
+    return (
+        "the extraction of features" if job.name == programs.FORWARD else f"the step of {job.name}"
+    )
 
 
 def compile_job(job: Job, lowered: Any, settings: Settings, target: Target) -> Program:
@@ -317,7 +259,8 @@ def _phase(
     spec: StepSpec, settings: Settings, sizes: Sizes, program: Program, forward: Program
 ) -> PhasePlan:
     phase = spec.phase
-    trained = {group: jax.tree.leaves(spec_shapes(spec)[group]) for group in phase.groups}
+    shapes = programs.weight_shapes(spec.model).params
+    trained = {group: jax.tree.leaves(shapes[group]) for group in phase.groups}
     epochs = sum(phase.cycle_lengths)
     steps = epochs * spec.steps_per_epoch
     finder_steps = settings.finder.steps if phase.lr == "find" else 0
@@ -343,11 +286,6 @@ def _phase(
         extraction_seconds=extraction,
         seconds=total,
     )
-
-
-def spec_shapes(spec: StepSpec) -> dict[str, Any]:
-    """The parameters of a spec's model as shapes, by layer group."""
-    return jax.eval_shape(spec.model.init, jax.random.key(0))[0]
 
 
 def _seconds(program: Program) -> float | None:

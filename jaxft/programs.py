@@ -1,0 +1,96 @@
+"""The programs of a run, and the shapes that they take: to plan with, and to bench.
+
+They are those of the run itself (step.make_step, step.make_epoch, evaluate.make_forward); for
+shapes instead of arrays they need neither images nor weights.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jaxft import evaluate, sharding, step
+from jaxft.data import batches
+from jaxft.models import Model
+from jaxft.recipe import Phase, Settings
+from jaxft.step import StepSpec, TrainBatch, Weights
+
+FORWARD = "features"  # the program that extracts features
+
+
+class Call(NamedTuple):
+    """A jitted function, and what a run calls it with: shapes and their places on a mesh."""
+
+    function: Any
+    arguments: tuple[Any, ...]
+
+    def lower(self) -> Any:
+        """Lower it, to be compiled; nothing is run."""
+        return self.function.lower(*self.arguments)
+
+
+def distinct(phase: Phase) -> tuple[Any, ...]:
+    """What tells the programs of two phases apart, apart from numbers in them."""
+    one_cycle = phase.schedule == "one_cycle"
+    return phase.inputs, frozenset(phase.groups), phase.bn, one_cycle, phase.microbatches
+
+
+def weight_shapes(model: Model) -> Weights:
+    """All groups of a model as shapes."""
+    return Weights(*jax.eval_shape(model.init, jax.random.key(0)))
+
+
+def of_phase(
+    spec: StepSpec, settings: Settings, weights: Weights, mesh: Mesh, epoch_steps: int = 1
+) -> Call:
+    """A phase's step; on cached features an epoch of `epoch_steps`."""
+    everywhere, divided = _placed(mesh, PartitionSpec()), _placed(mesh, _DIVIDED)
+    state, frozen = jax.eval_shape(lambda w: step.start(spec, w), weights)
+    if spec.phase.inputs == "augmented":
+        frozen = jax.eval_shape(evaluate.make_fold(spec.model), frozen)
+    state, frozen = everywhere((state, frozen))
+    rates = everywhere(jax.ShapeDtypeStruct((rates_length(spec, settings),), jnp.float32))
+    seed = everywhere(jax.ShapeDtypeStruct((), jnp.int32))
+    if spec.phase.inputs == "cached":
+        features = jax.ShapeDtypeStruct((spec.examples, spec.model.feature_size), jnp.float32)
+        labels = jax.ShapeDtypeStruct((spec.examples,), jnp.int32)
+        data = everywhere((features, labels))
+        epoch = step.make_epoch(spec, mesh, epoch_steps)
+        return Call(epoch, (state, frozen, *data, rates, seed))
+    labels = jax.ShapeDtypeStruct((spec.batch_size,), jnp.int32)
+    batch = divided(TrainBatch(_canvases(spec.image_size, spec.batch_size), labels))
+    return Call(step.make_step(spec, mesh), (state, frozen, batch, rates, seed))
+
+
+def of_forward(settings: Settings, model: Model, weights: Weights, mesh: Mesh) -> Call:
+    """The extraction of features, a batch."""
+    data = settings.data
+    forward = evaluate.make_forward(model, settings.augment, data.image_size, mesh)
+    folded = _placed(mesh, PartitionSpec())(jax.eval_shape(forward.fold, weights))
+    canvases = _placed(mesh, _DIVIDED)(_canvases(data.image_size, data.batch_size))
+    return Call(forward.features, (folded, canvases))
+
+
+def rates_length(spec: StepSpec, settings: Settings) -> int:
+    """Length of the table of rates, as fit.rates_table makes it."""
+    steps = sum(spec.phase.cycle_lengths) * spec.steps_per_epoch
+    return max(steps, settings.finder.steps if spec.phase.lr == "find" else 0)
+
+
+_DIVIDED = PartitionSpec(sharding.AXIS)
+
+
+def _canvases(image_size: int, count: int) -> jax.ShapeDtypeStruct:
+    side = batches.canvas_size(image_size)
+    return jax.ShapeDtypeStruct((count, side, side, 3), jnp.uint8)
+
+
+def _placed(mesh: Mesh, spec: PartitionSpec) -> Any:
+    """Gives the shapes of a tree a place on the mesh."""
+    where = NamedSharding(mesh, spec)
+
+    def place(tree: Any) -> Any:
+        return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=where), tree)
+
+    return place
