@@ -1,0 +1,296 @@
+"""How fast programs are: what is timed, what is counted, and what is told of it."""
+
+import dataclasses
+import json
+import re
+import types
+from contextlib import contextmanager
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import tiny
+import tiny_config
+from jax.sharding import Mesh
+from tqdm import tqdm
+
+from jaxft import bench, bench_text, chips, fit, main, plan, programs, recipe, run, topology
+from jaxft.errors import UserError
+from jaxft.models import platform
+from jaxft.report import Console
+
+CHIP = chips.TPUS["v5e"]
+TINY = str(Path(__file__).parent / "tiny_config.py")
+
+
+def one_device():
+    return topology.here()._replace(mesh=Mesh(np.asarray(jax.devices()[:1]), ("data",)))
+
+
+@pytest.fixture(scope="module")
+def benched(drawn):
+    """A job on made-up input, and its figures against a chip whose peak is known."""
+    import tiny_body
+
+    from jaxft.models import BODIES
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BODIES, "tiny", tiny_body.body)
+        settings = recipe.read(tiny_config.get_config(drawn))
+        sizes = plan.Sizes(24, 8, 3, "made up")
+        target = one_device()._replace(device=CHIP)
+        job = bench.synthetic(settings, sizes, target, 3, Console(None))
+        yield job, list(bench.make(job))
+
+
+def test_every_phase_and_the_extraction(benched):
+    _, rows = benched
+    assert [row.program for row in rows] == ["features", "head_cached", "head_augmented", "full"]
+    assert [row.phases for row in rows[1:]] == [("head_cached",), ("head_augmented",), ("full",)]
+    assert [row.steps for row in rows] == [1, 3, 1, 1]  # an epoch of 24 images, 8 a step
+
+
+def test_a_step_that_trains_more_counts_more(benched):
+    _, (features, cached, head, full) = benched
+    for count in (lambda row: row.model_flops, lambda row: row.costs.flops):
+        assert 0 < count(cached) < count(features) < count(head) < count(full)
+
+
+def test_rates_quartiles_and_mfu_follow_from_the_repeats():
+    row = figures(seconds=(4.0, 1.0, 2.0, 3.0, 5.0), steps=2, images=8, model_flops=CHIP.peak_flops)
+    assert row.step_seconds == (1.0, 1.5, 2.0)
+    assert row.images_per_second == pytest.approx(8 / 1.5)
+    assert row.mfu == pytest.approx(1 / 1.5)
+    assert dataclasses.replace(row, peak_flops=None).mfu is None
+    assert dataclasses.replace(row, model_flops=None).mfu is None
+
+
+def figures(**changes):
+    plain = {field.name: None for field in dataclasses.fields(bench.Figures)}
+    return bench.Figures(**{**plain, "peak_flops": CHIP.peak_flops, **changes})
+
+
+def test_json_holds_what_the_figures_mean_nothing_without(benched):
+    job, rows = benched
+    row = json.loads(json.dumps(bench.as_json(job, rows[3], "tiny_config")))
+    assert row["program"] == "full" and row["phases"] == ["full"] and row["repeats"] == 3
+    seconds = row["step_seconds"]
+    assert 0 < seconds["quartile1"] <= seconds["median"] <= seconds["quartile3"]
+    assert row["images_per_second"] == pytest.approx(8 / seconds["median"])
+    assert row["images_per_second_per_device"] == row["images_per_second"]
+    assert row["mfu"] == pytest.approx(row["model_flops"] / seconds["median"] / CHIP.peak_flops)
+    assert row["mfu_missing"] is None and row["input_wait"] is None
+    assert row["compile_seconds"] > 0 and row["memory"]["total"] > 0
+    assert (row["batch_size"], row["image_size"], row["dtype"]) == (8, 32, "float32")
+    assert row["jax"] == jax.__version__ and row["devices"] == row["processes"] == 1
+
+
+def test_the_memory_of_cached_features_is_that_of_all_examples(benched):
+    job, rows = benched
+    assert rows[1].costs.memory.arguments > job.sizes.train * job.model.feature_size * 4
+
+
+def test_without_a_peak_it_says_why(benched):
+    job, rows = benched
+    blind = dataclasses.replace(job, target=job.target._replace(device=None))
+    rows = [dataclasses.replace(row, peak_flops=None) for row in rows]
+    assert bench.as_json(blind, rows[0], "x")["mfu"] is None
+    assert "cpu" in bench.as_json(blind, rows[0], "x")["mfu_missing"]
+    assert bench_text.table(blind, rows).count("no MFU: the peak of a cpu device") == 1
+
+
+# What a repeat is, on a clock of the test's own.
+
+
+class Result:
+    """Ready at a time of its own; waiting for it takes until then."""
+
+    def __init__(self, clock, name, seconds):
+        self.clock, self.name = clock, name
+        clock.busy_until = self.ready = max(clock.now, clock.busy_until) + seconds
+
+    def block_until_ready(self):
+        self.clock.events.append(f"wait {self.name}")
+        self.clock.now = max(self.clock.now, self.ready)
+
+
+def clock_of(monkeypatch):
+    clock = types.SimpleNamespace(now=0.0, busy_until=0.0, events=[])
+    monkeypatch.setattr(
+        bench, "time", types.SimpleNamespace(perf_counter=lambda: clock.now), raising=True
+    )
+    return clock
+
+
+def test_a_repeat_is_the_time_from_one_result_to_the_next(monkeypatch):
+    clock = clock_of(monkeypatch)
+    slow = 100.0  # the first ones, which do not count
+
+    def execute(number):
+        clock.events.append(f"run {number}")
+        return Result(clock, number, slow if number < bench.WARM_UP else 2.0)
+
+    times = bench.repeat(execute, iter(range(100)), 5, tqdm(disable=True))
+    assert times.seconds == (2.0,) * 5
+    assert times.waited == 0
+    # One is always under way when another is waited for, and none is left running.
+    assert clock.events[:5] == ["run 0", "run 1", "wait 0", "run 2", "wait 1"]
+    assert clock.events[-1] == f"wait {bench.WARM_UP + 5}"
+    assert clock.now == clock.busy_until
+
+
+def test_input_that_is_late_is_waited_for(monkeypatch):
+    clock = clock_of(monkeypatch)
+
+    def late():
+        while True:
+            clock.now += 3.0
+            yield None
+
+    def execute(_):
+        return Result(clock, "", 1.0)
+
+    times = bench.repeat(execute, late(), 4, tqdm(disable=True))
+    assert times.seconds == (3.0,) * 4
+    assert times.waited == pytest.approx(1.0)
+
+
+# What counts as the model's arithmetic.
+
+
+def test_the_flops_of_a_head_are_its_matrix_products():
+    net = tiny.model(hidden=(512,), channels=(64, 256))
+    spec = tiny.spec(net, tiny.phase(inputs="cached"), batch_size=32, examples=64)
+    settings = tiny.materials(None).settings
+    weights = programs.weight_shapes(net)
+    found = bench.model_flops(
+        lambda mesh, share: programs.of_phase(
+            dataclasses.replace(spec, batch_size=share), settings, weights, mesh
+        ),
+        16,
+    )
+    products = 2 * 16 * (512 * 512 + 512 * 3)
+    assert 2.9 * products < found < 4.5 * products  # forward, two gradients, and elementwise
+
+
+def test_the_zeros_of_packed_kernels_do_not_count():
+    net = tiny.model(channels=(128, 256), groups=64)
+    spec = tiny.spec(net, tiny.phase(), batch_size=8)
+    settings, weights = tiny.materials(None).settings, programs.weight_shapes(net)
+
+    def call(mesh, share):
+        return programs.of_phase(spec, settings, weights, mesh)
+
+    with platform.targeting("tpu", "v5e"):
+        packed = call(one_device().mesh, 8).lower().cost_analysis()["flops"]
+    with platform.targeting("tpu", "v3"):  # has no width to pack to
+        native = call(one_device().mesh, 8).lower().cost_analysis()["flops"]
+    assert packed > 3 * native
+    assert bench.model_flops(call, 8) == pytest.approx(native, rel=0.02)
+
+
+def test_phases_with_one_program_share_its_figures(tmp_path):
+    materials = tiny.materials(
+        tmp_path, phases=(tiny.phase(name="one"), tiny.phase(name="two", lr=0.5))
+    )
+    weights = tiny.weights(materials.model)
+    sizes = plan.Sizes(40, 13, 3, "made up")
+    job = bench.Job(
+        materials.settings, sizes, one_device(), materials.model, weights, 1, Console(None)
+    )
+    timed = []
+
+    def measure(_, program):
+        timed.append(program)
+        return program
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bench, "measure", measure)
+        rows = list(bench.make(job))
+    assert [row.name for row in rows] == ["features", "one"]
+    assert rows[1].phases == ("one", "two")
+
+
+def test_a_shortage_of_memory_names_the_program(benched, monkeypatch):
+    job, _ = benched
+
+    def short(*_):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+
+    monkeypatch.setattr(bench, "measure", short)
+    with pytest.raises(UserError, match="step of features needs more memory"):
+        list(bench.make(job))
+
+
+# The run's own input.
+
+
+def test_real_input_is_what_the_run_reads(tmp_path):
+    materials = tiny.materials(tmp_path, phases=(tiny.phase(),))
+    weights = tiny.weights(materials.model)
+    sizes = plan.Sizes(40, 13, 3, "tiny")
+    job = bench.Job(
+        materials.settings, sizes, one_device(), materials.model, weights, 2, Console(None),
+        materials,
+    )  # fmt: skip
+    spec = fit.make_spec(materials, 0)
+    step_program, forward = bench._step(job, [0]), bench._forward(job)
+    with step_program.feed() as feed:
+        seen = [batch.label.tolist() for (batch,) in feed]
+    expected = tiny.shuffled(
+        dataclasses.replace(spec, phase_index=0),
+        tiny.canvases(40 + 13),
+        len(seen),
+        materials.mesh,
+    )
+    assert seen == [batch.label.tolist() for batch in expected]
+    assert len(seen) == bench.WARM_UP + job.repeats + 1
+    with forward.feed() as feed:  # 5 batches, then from the first one again
+        canvases = [next(feed) for _ in range(6)]
+    assert np.array_equal(canvases[5], canvases[0])
+    assert not np.array_equal(canvases[1], canvases[0])
+
+
+@contextmanager
+def compilation_cache_kept():
+    """The command turns the cache off for its process, which here is the tests'."""
+    before = jax.config.jax_enable_compilation_cache
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_compilation_cache", before)
+
+
+def test_the_command_on_real_input(tiny, drawn, tmp_path, capsys):
+    only_head = "--config.phases[0].epochs=1"
+    arguments = ["--input=real", "--repeats=2", f"--json={tmp_path / 'figures.jsonl'}"]
+    with compilation_cache_kept():
+        code = main.main(["bench", f"--config={TINY}:{drawn}", only_head, *arguments])
+    out = capsys.readouterr().out
+    assert code == 0
+    block = re.search(r"\n```text\n(.*)\n```\n\Z", out, re.DOTALL)
+    assert block, out
+    assert f"--config={TINY}:{drawn} {only_head} --input=real" in block[1]
+    assert f"jax {jax.__version__}" in block[1] and "8 cpu (cpu), 1 process" in block[1]
+    rows = [json.loads(line) for line in (tmp_path / "figures.jsonl").read_text().splitlines()]
+    assert [row["program"] for row in rows] == ["features", "head_cached", "head_augmented", "full"]
+    waits = [row["input_wait"] for row in rows]
+    assert waits.pop(1) is None and all(0 <= wait <= 1 for wait in waits)
+    assert all(row["input"] == "real" and row["devices"] == 8 for row in rows)
+    for row in rows:
+        each = row["images_per_second_per_device"]
+        assert each == pytest.approx(row["images_per_second"] / 8)
+        assert row["program"] in block[1]
+
+
+def test_sizes_are_not_for_real_input(drawn, tiny, capsys, monkeypatch):
+    monkeypatch.setattr(run, "prepare", None)
+    flags = ["--input=real", "--examples=8"]
+    assert main.main(["bench", f"--config={TINY}:{drawn}", *flags]) == 2
+    assert "--input=synthetic" in capsys.readouterr().err
+
+
+def test_a_batch_larger_than_the_data_is_refused(drawn, tiny, capsys):
+    assert main.main(["bench", f"--config={TINY}:{drawn}", "--examples=4", "--classes=3"]) == 2
+    assert "more than the 4 training images" in capsys.readouterr().err
