@@ -1,10 +1,11 @@
 """How fast programs are: what is timed, what is counted, and what is told of it."""
 
 import dataclasses
+import itertools
 import json
 import re
 import types
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import jax
@@ -86,9 +87,45 @@ def test_json_holds_what_the_figures_mean_nothing_without(benched):
     assert row["jax"] == jax.__version__ and row["devices"] == row["processes"] == 1
 
 
-def test_the_memory_of_cached_features_is_that_of_all_examples(benched):
-    job, rows = benched
-    assert rows[1].costs.memory.arguments > job.sizes.train * job.model.feature_size * 4
+class Compiled:
+    """Of a program of so many steps; lowers and compiles to itself."""
+
+    def __init__(self, steps):
+        self.steps = steps
+
+    def lower(self):
+        return self
+
+    compile = lower
+
+    def cost_analysis(self):
+        return {"flops": 5.0 * self.steps}
+
+    def as_text(self):
+        return ""
+
+    def memory_analysis(self):
+        names = ("argument", "output", "alias", "temp", "generated_code")
+        sizes = {f"{name}_size_in_bytes": 7 * self.steps for name in names}
+        return types.SimpleNamespace(**sizes)
+
+
+def test_an_epoch_has_the_costs_of_a_step_and_the_memory_of_all(benched, monkeypatch):
+    job, _ = benched
+    monkeypatch.setattr(bench, "model_flops", lambda *_: None)
+    program = bench.Program(
+        name="epoch",
+        phases=("epoch",),
+        steps=3,
+        reads=False,
+        call=Compiled,
+        start=lambda compiled: lambda _: np.zeros(compiled.steps),
+        feed=lambda: nullcontext(itertools.repeat(None)),
+        neutral=None,
+    )
+    row = bench.measure(job, program)
+    assert (row.costs.flops, row.costs.memory.arguments) == (5.0, 21)
+    assert row.step_seconds[1] == pytest.approx(np.median(row.seconds) / 3)
 
 
 def test_without_a_peak_it_says_why(benched):
@@ -267,6 +304,7 @@ def test_the_command_on_real_input(tiny, drawn, tmp_path, capsys):
     arguments = ["--input=real", "--repeats=2", f"--json={tmp_path / 'figures.jsonl'}"]
     with compilation_cache_kept():
         code = main.main(["bench", f"--config={TINY}:{drawn}", only_head, *arguments])
+        assert not jax.config.jax_enable_compilation_cache  # or its time would not be compilation's
     out = capsys.readouterr().out
     assert code == 0
     block = re.search(r"\n```text\n(.*)\n```\n\Z", out, re.DOTALL)
