@@ -29,6 +29,14 @@ def one_device():
     return topology.here()._replace(mesh=Mesh(np.asarray(jax.devices()[:1]), ("data",)))
 
 
+def job_on(shared, **changes):
+    """A job on made-up input for what phases share."""
+    weights, sizes = tiny.weights(shared.model), plan.Sizes(40, 13, 3, "made up")
+    settings, model = shared.settings, shared.model
+    job = bench.Job(settings, sizes, one_device(), model, weights, 2, Console(None))
+    return dataclasses.replace(job, **changes)
+
+
 @pytest.fixture(scope="module")
 def benched(drawn):
     """A job on made-up input, and its figures against a chip whose peak is known."""
@@ -110,8 +118,8 @@ class Compiled:
         return types.SimpleNamespace(**sizes)
 
 
-def test_an_epoch_has_the_costs_of_a_step_and_the_memory_of_all(benched, monkeypatch):
-    job, _ = benched
+def test_an_epoch_has_the_costs_of_a_step_and_the_memory_of_all(monkeypatch):
+    job = job_on(tiny.materials(None))
     monkeypatch.setattr(bench, "model_flops", lambda *_: None)
     program = bench.Program(
         name="epoch",
@@ -231,11 +239,7 @@ def test_phases_with_one_program_share_its_figures(tmp_path):
     materials = tiny.materials(
         tmp_path, phases=(tiny.phase(name="one"), tiny.phase(name="two", lr=0.5))
     )
-    weights = tiny.weights(materials.model)
-    sizes = plan.Sizes(40, 13, 3, "made up")
-    job = bench.Job(
-        materials.settings, sizes, one_device(), materials.model, weights, 1, Console(None)
-    )
+    job = job_on(materials)
     timed = []
 
     def measure(_, program):
@@ -249,8 +253,8 @@ def test_phases_with_one_program_share_its_figures(tmp_path):
     assert rows[1].phases == ("one", "two")
 
 
-def test_a_shortage_of_memory_names_the_program(benched, monkeypatch):
-    job, _ = benched
+def test_a_shortage_of_memory_names_the_program(monkeypatch):
+    job = job_on(tiny.materials(None))
 
     def short(*_):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
@@ -259,28 +263,25 @@ def test_a_shortage_of_memory_names_the_program(benched, monkeypatch):
     with pytest.raises(UserError, match="step of features needs more memory"):
         list(bench.make(job))
 
+    def broken(*_):
+        raise jax.errors.JaxRuntimeError("INTERNAL: something else")
+
+    monkeypatch.setattr(bench, "measure", broken)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="something else"):
+        list(bench.make(job))
+
 
 # The run's own input.
 
 
 def test_real_input_is_what_the_run_reads(tmp_path):
     materials = tiny.materials(tmp_path, phases=(tiny.phase(),))
-    weights = tiny.weights(materials.model)
-    sizes = plan.Sizes(40, 13, 3, "tiny")
-    job = bench.Job(
-        materials.settings, sizes, one_device(), materials.model, weights, 2, Console(None),
-        materials,
-    )  # fmt: skip
+    job = job_on(materials, materials=materials)
     spec = fit.make_spec(materials, 0)
     step_program, forward = bench._step(job, [0]), bench._forward(job)
     with step_program.feed() as feed:
         seen = [batch.label.tolist() for (batch,) in feed]
-    expected = tiny.shuffled(
-        dataclasses.replace(spec, phase_index=0),
-        tiny.canvases(40 + 13),
-        len(seen),
-        materials.mesh,
-    )
+    expected = tiny.shuffled(spec, tiny.canvases(40 + 13), len(seen), materials.mesh)
     assert seen == [batch.label.tolist() for batch in expected]
     assert len(seen) == bench.WARM_UP + job.repeats + 1
     with forward.feed() as feed:  # 5 batches, then from the first one again

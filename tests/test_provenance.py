@@ -32,7 +32,7 @@ def test_the_revision_of_a_checkout(package):
     file, git = package
     git("add", ".")
     git("commit", "--quiet", "--message=y")
-    git("tag", "v1")
+    git("tag", "--annotate", "--message=z", "v1")
     assert provenance.revision() == git("rev-parse", "HEAD")
     file.write_text("changed = 1\n")
     assert provenance.revision() == git("rev-parse", "HEAD") + "-dirty"
