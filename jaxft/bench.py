@@ -72,7 +72,8 @@ class Program:
 
     `call(steps)` is the program of so many steps. `start(compiled)` gives what executes it on an
     item of `feed`, and returns something to wait for. `reads`: its input is images.
-    `neutral(mesh, share)` is one step on `share` images, for `model_flops`.
+    `neutral(mesh, share)` is one step on `share` images, for `model_flops`. `passes` is how often
+    the loop runs that a step may be in, which XLA counts once (costs.of_compiled).
     """
 
     name: str
@@ -83,6 +84,7 @@ class Program:
     start: Callable[[Any], Callable[[Any], Any]]
     feed: Callable[[], AbstractContextManager[Iterator[Any]]]
     neutral: Callable[[Mesh, int], Call]
+    passes: int = 1
 
 
 @dataclass(frozen=True)
@@ -188,7 +190,7 @@ def measure(job: Job, program: Program) -> Figures:
         times = repeat(program.start(compiled), feed, job.repeats, bar)
     # XLA counts what is in a loop once, and an epoch makes the keys of all its steps at once.
     one_step = compiled if program.steps == 1 else program.call(1).lower().compile()
-    spent = costs.of_compiled(one_step, job.target.device)
+    spent = costs.of_compiled(one_step, job.target.device, program.passes)
     memory = costs.memory_of(compiled.memory_analysis())
     batch_size, chip = job.settings.data.batch_size, job.target.device
     return Figures(
@@ -201,7 +203,7 @@ def measure(job: Job, program: Program) -> Figures:
         input_wait=times.waited if program.reads and job.materials is not None else None,
         compile_seconds=compile_seconds,
         costs=dataclasses.replace(spent, memory=memory),
-        model_flops=model_flops(program.neutral, batch_size // job.mesh.size),
+        model_flops=model_flops(program.neutral, batch_size // job.mesh.size, program.passes),
         peak_bytes=peak_bytes(),
         peak_flops=None if chip is None else chip.peak_flops,
     )
@@ -226,7 +228,7 @@ def _forward(job: Job) -> Program:
     def neutral(mesh: Mesh, share: int) -> Call:
         data = dataclasses.replace(job.settings.data, batch_size=share)
         settings = dataclasses.replace(job.settings, data=data)
-        return programs.of_forward(settings, job.model, shapes, mesh)
+        return programs.of_forward(settings, plain_model(job), shapes, mesh)
 
     def call(_: int) -> Call:
         return programs.of_forward(job.settings, job.model, shapes, job.mesh)
@@ -261,7 +263,7 @@ def _step(job: Job, indices: list[int]) -> Program:
                 yield ((batch,) for batch in ready)
 
     def neutral(mesh: Mesh, share: int) -> Call:
-        small = dataclasses.replace(spec, batch_size=share)
+        small = dataclasses.replace(spec, batch_size=share, model=plain_model(job))
         return programs.of_phase(small, job.settings, shapes, mesh)
 
     names = tuple(job.settings.phases[index].name for index in indices)
@@ -274,6 +276,7 @@ def _step(job: Job, indices: list[int]) -> Program:
         partial(_training, job, spec),
         feed,
         neutral,
+        spec.phase.microbatches,
     )
 
 
@@ -344,7 +347,13 @@ def repeat(
     return Times(tuple(counted.tolist()), sum(waits[-repeats:]) / float(counted.sum()))
 
 
-def model_flops(neutral: Callable[[Mesh, int], Call], share: int) -> float | None:
+def plain_model(job: Job) -> Model:
+    """The job's model with every convolution as XLA has it."""
+    native = dataclasses.replace(job.settings.model, conv="native")
+    return run.create_model(dataclasses.replace(job.settings, model=native), job.sizes.classes)
+
+
+def model_flops(neutral: Callable[[Mesh, int], Call], share: int, passes: int = 1) -> float | None:
     """FLOPs of a step on a device's share of a batch, as written and before any optimisation.
 
     Lowered for no platform in particular, so that the zeros of packed kernels do not count.
@@ -352,7 +361,7 @@ def model_flops(neutral: Callable[[Mesh, int], Call], share: int) -> float | Non
     mesh = Mesh(np.asarray(jax.local_devices()[:1]), (sharding.AXIS,))
     with platform.targeting("none", ""):
         analysis = neutral(mesh, share).lower().cost_analysis() or {}
-    return analysis.get("flops")
+    return passes * analysis["flops"] if "flops" in analysis else None
 
 
 def peak_bytes() -> int | None:

@@ -130,9 +130,10 @@ def test_an_epoch_has_the_costs_of_a_step_and_the_memory_of_all(monkeypatch):
         start=lambda compiled: lambda _: np.zeros(compiled.steps),
         feed=lambda: nullcontext(itertools.repeat(None)),
         neutral=None,
+        passes=2,  # of a loop that XLA counts once
     )
     row = bench.measure(job, program)
-    assert (row.costs.flops, row.costs.memory.arguments) == (5.0, 21)
+    assert (row.costs.flops, row.costs.memory.arguments) == (10.0, 21)
     assert row.step_seconds[1] == pytest.approx(np.median(row.seconds) / 3)
 
 
@@ -227,9 +228,9 @@ def test_the_zeros_of_packed_kernels_do_not_count():
     def call(mesh, share):
         return programs.of_phase(spec, settings, weights, mesh)
 
-    with platform.targeting("tpu", "v5e"):
+    with platform.targeting("tpu", "v4"):
         packed = call(one_device().mesh, 8).lower().cost_analysis()["flops"]
-    with platform.targeting("tpu", "v3"):  # has no width to pack to
+    with platform.targeting("gpu", ""):  # has kernels for groups
         native = call(one_device().mesh, 8).lower().cost_analysis()["flops"]
     assert packed > 3 * native
     assert bench.model_flops(call, 8) == pytest.approx(native, rel=0.02)
