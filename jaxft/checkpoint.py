@@ -11,16 +11,15 @@ import fcntl
 import hashlib
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from jaxft import hosts
+from jaxft import hosts, lease, paths
 from jaxft.errors import UserError
 
 KEEP = 2
@@ -36,11 +35,19 @@ class Checkpoint(NamedTuple):
 
 
 class Checkpoints:
-    """The checkpoints of one workdir; the newest KEEP are kept."""
+    """The checkpoints of one workdir; the newest KEEP are kept.
 
-    def __init__(self, workdir: str | os.PathLike[str]) -> None:
+    Args:
+      workdir: of the run.
+      still_held: what `lock` gave; called before every save.
+    """
+
+    def __init__(
+        self, workdir: str | os.PathLike[str], still_held: Callable[[], None] = lambda: None
+    ) -> None:
         logging.getLogger("absl").setLevel(logging.ERROR)
-        self.directory = Path(workdir).absolute() / "checkpoints"
+        self.directory = paths.absolute(paths.of(workdir)) / "checkpoints"
+        self._still_held = still_held
         self._manager = ocp.CheckpointManager(
             self.directory,
             options=ocp.CheckpointManagerOptions(
@@ -58,8 +65,10 @@ class Checkpoints:
 
         Raises:
           OSError or ValueError: the checkpoint before this one could not be written.
+          UserError: another process has taken the workdir over.
         """
         self.wait()
+        self._still_held()
         digests = {name: digest(getattr(checkpoint, name)) for name in ARRAYS}
         self._manager.save(
             step,
@@ -97,7 +106,7 @@ class Checkpoints:
         self._manager.close()
 
 
-def read(directory: Path) -> Checkpoint:
+def read(directory: paths.AnyPath) -> Checkpoint:
     """Read one checkpoint and hold it against its digests.
 
     Raises:
@@ -118,7 +127,7 @@ def read(directory: Path) -> Checkpoint:
 
 def steps(workdir: str | os.PathLike[str]) -> list[int]:
     """The numbers of a workdir's checkpoints, whole or not, oldest first."""
-    directory = Path(workdir).expanduser() / "checkpoints"
+    directory = paths.of(workdir) / "checkpoints"
     names = [p.name for p in directory.iterdir()] if directory.is_dir() else []
     return sorted(int(name) for name in names if name.isdigit())
 
@@ -132,7 +141,7 @@ def read_newest(workdir: str | os.PathLike[str]) -> Checkpoint:
     problems = []
     for step in reversed(steps(workdir)):
         try:
-            return read(Path(workdir).expanduser().absolute() / "checkpoints" / str(step))
+            return read(paths.absolute(paths.of(workdir)) / "checkpoints" / str(step))
         except Exception as error:  # whatever a damaged file makes Orbax raise
             problems.append(f"checkpoint {step}: {error}".splitlines()[0])
     raise UserError(
@@ -177,16 +186,34 @@ def fill(like: Any, leaves: Mapping[str, Any]) -> Any:
 
 
 @contextmanager
-def lock(workdir: str | os.PathLike[str]) -> Iterator[None]:
+def lock(
+    workdir: str | os.PathLike[str], say: Callable[[str], None] = lambda _: None
+) -> Iterator[Callable[[], None]]:
     """Hold a workdir, so that no second run writes to it; the first of several processes does.
+
+    On a disk that is a lock of the file `.lock`, which ends with the process; in a bucket a lease,
+    for which it may wait: `say` is told so.
+
+    Yields:
+      A function that raises UserError where the workdir is no longer held.
 
     Raises:
       UserError: another run holds it.
     """
+    place = paths.of(workdir)
     if not hosts.is_first():
-        yield
-        return
-    with open(Path(workdir) / ".lock", "a") as file:
+        yield lambda: None
+    elif paths.is_remote(place):
+        with lease.hold(place, say) as held:
+            yield held.demand
+    else:
+        with _file_lock(place):
+            yield lambda: None
+
+
+@contextmanager
+def _file_lock(workdir: paths.AnyPath) -> Iterator[None]:
+    with open(workdir / ".lock", "a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -7,7 +7,6 @@ and view, the ordered examples with their labels, the dtype. Change one and the 
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -16,8 +15,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from jaxft import checkpoint, hosts
+from jaxft import checkpoint, hosts, paths
 from jaxft.data import Split
+from jaxft.paths import AnyPath
 
 VERSION = 2  # of what the evaluation view computes; a change here makes all entries stale
 
@@ -53,15 +53,14 @@ def weights_digest(params: dict[str, Any], batch_stats: dict[str, Any]) -> str:
 
 
 def cached(
-    directory: Path, name: str, compute: Callable[[], Float[np.ndarray, "examples features"]]
+    directory: AnyPath, name: str, compute: Callable[[], Float[np.ndarray, "examples features"]]
 ) -> tuple[Float[np.ndarray, "examples features"], bool]:
     """The entry `name`, computed and stored if it is not there or not whole.
 
     With several processes the first one's directory counts, and all get what it holds.
 
-    An entry is an .npy file beside a .json file with its SHA-256; it is written aside and renamed,
-    so that a reader never sees half of one. A directory that cannot be written costs the cache,
-    not the run.
+    An entry is an .npy file beside a .json file with its SHA-256; a reader never sees half of one.
+    A directory that cannot be written costs the cache, not the run.
 
     Returns:
       (features, whether they came from the cache).
@@ -75,28 +74,30 @@ def cached(
     return features, False
 
 
-def _files(directory: Path, name: str) -> tuple[Path, Path]:
+def _files(directory: AnyPath, name: str) -> tuple[AnyPath, AnyPath]:
     return directory / f"{name}.npy", directory / f"{name}.json"
 
 
-def _load(directory: Path, name: str) -> np.ndarray | None:
+def _load(directory: AnyPath, name: str) -> np.ndarray | None:
     """The entry, if it is there and whole."""
     array_file, note_file = _files(directory, name)
     try:
-        features = np.load(array_file, allow_pickle=False)
-        whole = json.loads(note_file.read_text())["sha256"] == _sha256(features)
+        with array_file.open("rb") as file:
+            features = np.load(file, allow_pickle=False)
+        whole = json.loads(paths.read(note_file))["sha256"] == _sha256(features)
     except Exception:  # what a damaged header or note raises is anybody's guess
         return None
     return features if whole else None
 
 
 @hosts.first_only
-def _store(directory: Path, name: str, features: np.ndarray) -> None:
+def _store(directory: AnyPath, name: str, features: np.ndarray) -> None:
     array_file, note_file = _files(directory, name)
-    directory.mkdir(parents=True, exist_ok=True)
-    _replace(array_file, lambda file: np.save(file, features, allow_pickle=False))
-    note = {"sha256": _sha256(features), "shape": features.shape}
-    _replace(note_file, lambda file: file.write(json.dumps(note).encode()))
+    paths.make_folder(directory)
+    # Not durable: what a power cut leaves does not fit its digest, and is computed again.
+    paths.write(array_file, lambda file: np.save(file, features, allow_pickle=False), durable=False)
+    note = json.dumps({"sha256": _sha256(features), "shape": features.shape})
+    paths.write(note_file, lambda file: file.write(note.encode()), durable=False)
 
 
 def _sha256(array: np.ndarray) -> str:
@@ -104,13 +105,3 @@ def _sha256(array: np.ndarray) -> str:
     total = hashlib.sha256(f"{array.dtype.str} {array.shape}\n".encode())
     total.update(np.ascontiguousarray(array).data)
     return total.hexdigest()
-
-
-def _replace(path: Path, write: Callable[[Any], Any]) -> None:
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        try:
-            write(file)
-        except BaseException:
-            os.unlink(file.name)
-            raise
-    os.replace(file.name, path)

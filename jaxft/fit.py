@@ -4,7 +4,6 @@ import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -19,6 +18,7 @@ from jaxft import (
     lr_finder,
     optim,
     overfit,
+    paths,
     report,
     schedules,
     sharding,
@@ -29,6 +29,7 @@ from jaxft.errors import Interrupted, UserError
 from jaxft.hosts import Ballot
 from jaxft.inputs import Materials, Runner
 from jaxft.models import Model
+from jaxft.paths import AnyPath
 from jaxft.recipe import Phase, Settings
 from jaxft.step import StepSpec, TrainState, Weights
 
@@ -187,12 +188,12 @@ def find_rate(
     materials: Materials,
     runner: Runner,
     weights: Weights,
-    workdir: Path,
+    workdir: AnyPath,
 ) -> lr_finder.LRCurve:
     """The range test of a phase, told and drawn: `lr_find/PHASE.json` and `.png`."""
     curve = range_test(spec, materials, runner, weights)
     directory = workdir / "lr_find"
-    directory.mkdir(exist_ok=True)
+    paths.make_folder(directory)
     report.write_json(directory / f"{spec.phase.name}.json", report.curve_json(curve))
     title = f"{spec.phase.name}: {curve.rule} takes {curve.lr:.2e}"
     report.plot_curve(curve, title, directory / f"{spec.phase.name}.png")
@@ -206,7 +207,7 @@ def resolve_rate(
     runner: Runner,
     weights: Weights,
     cursor: Cursor,
-    workdir: Path,
+    workdir: AnyPath,
 ) -> None:
     """Set the cursor's rate: found, the phase before's, or as the config says."""
     phase = spec.phase
@@ -227,7 +228,7 @@ def run_phase(
     entry: Progress,
     restored: Checkpoint | None,
     checkpoints: Checkpoints,
-    workdir: Path,
+    workdir: AnyPath,
     timer: Timer,
 ) -> Progress:
     """Run the cursor's phase, or the rest of it.
@@ -316,7 +317,7 @@ class Loop:
     frozen: Weights
     cursor: Cursor
     checkpoints: Checkpoints
-    workdir: Path
+    workdir: AnyPath
     valid_features: np.ndarray | None
     rates: schedules.Schedule
     clock: Callable[[], tuple[float, float]]

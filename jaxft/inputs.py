@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +15,7 @@ from jaxft.data.images import Images
 from jaxft.errors import Interrupted
 from jaxft.hosts import Ballot, Stop
 from jaxft.models import Model
+from jaxft.paths import AnyPath
 from jaxft.recipe import Settings
 from jaxft.step import Sink, StepSpec, TrainBatch, TrainState, Weights
 
@@ -32,7 +32,7 @@ class Materials(NamedTuple):
     dataset: Dataset
     train_images: Images
     valid_images: Images
-    cache_dir: Path
+    cache_dir: AnyPath
     console: report.Console
     stop: Stop = NEVER
     origin: Mapping[str, Any] = {}  # of the initial weights, for weights.json

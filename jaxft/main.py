@@ -389,7 +389,7 @@ def _plan(flags: argparse.Namespace) -> int:
         os.environ.setdefault("JAX_PLATFORMS", "cpu")  # a device that is there is not needed
         # What is compiled for a device that is not there can't be read back from the cache.
         os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
-    from jaxft import plan, plan_text, recipe, report, run, topology
+    from jaxft import paths, plan, plan_text, recipe, report, run, topology
 
     settings = recipe.read(flags.config)
     demand_places(flags.json, flags.plot)
@@ -400,9 +400,9 @@ def _plan(flags: argparse.Namespace) -> int:
     found = plan.make(settings, sizes, target, console)
     console.say("\n" + plan_text.text(found))
     if flags.json:
-        report.write_json(Path(flags.json), plan.as_json(found))
+        report.write_json(paths.of(flags.json), plan.as_json(found))
     if flags.plot:
-        plan_text.plot(found, Path(flags.plot))
+        plan_text.plot(found, paths.of(flags.plot))
     return 0
 
 
@@ -433,7 +433,10 @@ def _bench(flags: argparse.Namespace) -> int:
 
 def demand_places(*files: str) -> None:
     """Raises UserError, before any work is done, where files cannot be written."""
-    folders = {file: Path(file).parent for file in files if file}
+    from jaxft import paths
+
+    paths.demand(*files)
+    folders = {file: Path(file).parent for file in files if file and not paths.is_remote(file)}
     missing = [f"{file}: no folder {at}" for file, at in folders.items() if not at.is_dir()]
     if missing:
         raise UserError("These files cannot be written:", missing)

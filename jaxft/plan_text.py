@@ -1,12 +1,13 @@
 """A plan in words, as a table and as a picture."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from jaxft import report
 from jaxft.costs import Costs
+from jaxft.paths import AnyPath
 from jaxft.plan import Fit, PhasePlan, Plan, Program
 from jaxft.report import clock, phases_table
 
@@ -148,7 +149,7 @@ def _about(plan: Plan) -> Iterator[str]:
         yield f"{name} is that fast only if the hosts read {rate:.0f} images/s together."
 
 
-def plot(plan: Plan, path: Path) -> None:
+def plot(plan: Plan, path: AnyPath) -> None:
     """The learning rate of every step, phase after phase.
 
     Where the rate is found by the range test, it is drawn as a multiple of the rate found.
@@ -168,4 +169,4 @@ def plot(plan: Plan, path: Path) -> None:
     axes.set(xlabel="step of the run", ylabel="learning rate", title="What the run would do")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
-    figure.savefig(path, dpi=110)
+    report.save_figure(figure, path)

@@ -1,10 +1,10 @@
 """Use a finished (or running) run: restore its weights, evaluate a split, predict files."""
 
 import csv
+import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -12,10 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
-from jaxft import checkpoint, evaluate, hosts, inputs, recipe, run, sharding
+from jaxft import checkpoint, evaluate, hosts, inputs, paths, recipe, run, sharding
 from jaxft.data import Dataset, Split, batches, images, sources
 from jaxft.errors import UserError
 from jaxft.inputs import Materials
+from jaxft.paths import AnyPath
 from jaxft.recipe import Settings
 from jaxft.report import Console
 from jaxft.step import Weights
@@ -34,7 +35,7 @@ class Restored(NamedTuple):
     apply: Callable[[UInt8[Array, "batch side side 3"]], Float[Array, "batch classes"]]
 
 
-def restore(workdir: str | Path, which: str = "best") -> Restored:
+def restore(workdir: str | AnyPath, which: str = "best") -> Restored:
     """Weights of a run's newest whole checkpoint.
 
     Args:
@@ -70,7 +71,7 @@ def _shrink(images: Array, side: int) -> Array:
     return jnp.round(smaller).astype(jnp.uint8)
 
 
-def read_weights(workdir: str | Path, which: str) -> Weights:
+def read_weights(workdir: str | AnyPath, which: str) -> Weights:
     """`best` or `last` weights, on the host.
 
     Raises:
@@ -82,16 +83,17 @@ def read_weights(workdir: str | Path, which: str) -> Weights:
     return run.weights_of(saved.best if which == "best" else saved.state)
 
 
-def read_workdir(workdir: str | Path) -> tuple[Settings, tuple[str, ...]]:
+def read_workdir(workdir: str | AnyPath) -> tuple[Settings, tuple[str, ...]]:
     """The settings and classes that a workdir describes.
 
     Raises:
       UserError: it holds no run.
     """
-    workdir = Path(workdir).expanduser()
+    paths.demand(workdir)
+    workdir = paths.of(workdir)
     try:
-        plain = json.loads((workdir / "config.json").read_text())
-        classes = json.loads((workdir / "classes.json").read_text())
+        plain = json.loads(paths.read(workdir / "config.json"))
+        classes = json.loads(paths.read(workdir / "classes.json"))
     except (OSError, ValueError):
         raise UserError(
             f"{workdir} holds no run", hint="Give --workdir=DIR, where `jaxft train` wrote one."
@@ -100,7 +102,7 @@ def read_workdir(workdir: str | Path) -> tuple[Settings, tuple[str, ...]]:
 
 
 def score_split(
-    workdir: str | Path,
+    workdir: str | AnyPath,
     split: str = "valid",
     which: str = "best",
     tta: int = 0,
@@ -137,7 +139,7 @@ def score_split(
             + [f"only in the data: {c}" for c in dataset.classes if c not in classes],
         )
     try:
-        run.check_data(Path(workdir).expanduser(), run.describe_data(dataset))
+        run.check_data(paths.of(workdir), run.describe_data(dataset))
     except UserError as error:
         console.say(f"warning: {error}")
     chosen: Split = getattr(dataset, split)
@@ -162,9 +164,9 @@ def score_split(
 
 
 def predict_files(
-    workdir: str | Path,
-    paths: Sequence[str],
-    output: str | Path,
+    workdir: str | AnyPath,
+    files: Sequence[str],
+    output: str | AnyPath,
     which: str = "best",
     tta: int = 0,
     method: str = "fastai07",
@@ -183,30 +185,33 @@ def predict_files(
         output file that exists already.
     """
     console = console or Console(None)
-    output = Path(output).expanduser()
+    paths.demand(output, *files)
+    output = paths.of(output)
     hosts.together(lambda: _check_output(output))
     settings, classes = read_workdir(workdir)
     run.set_up(settings)
     weights = read_weights(workdir, which)
-    split = sources.files_split(hosts.together(lambda: sources.image_files(paths)))
+    split = sources.files_split(hosts.together(lambda: sources.image_files(files)))
     materials = _materials(settings, Dataset(classes, split, split), console)
     probabilities = probabilities_of(materials, weights, tta, method)
     _write_csv(output, classes, materials.dataset.valid.names, probabilities)
     return len(probabilities)
 
 
-def _check_output(output: Path) -> None:
+def _check_output(output: AnyPath) -> None:
     if output.exists():
         raise UserError(f"{output} exists already", hint="Give another --output.")
-    if not output.parent.is_dir():
+    if not paths.is_remote(output) and not output.parent.is_dir():
         raise UserError(f"no such folder: {output.parent}", hint="Give another --output.")
 
 
 @hosts.first_only
 def _write_csv(
-    output: Path, classes: Sequence[str], names: Sequence[str], probabilities: np.ndarray
+    output: AnyPath, classes: Sequence[str], names: Sequence[str], probabilities: np.ndarray
 ) -> None:
-    with open(output, "x", newline="", encoding="utf-8", errors="surrogateescape") as file:
+    with io.TextIOWrapper(
+        paths.open_new(output), newline="", encoding="utf-8", errors="surrogateescape"
+    ) as file:
         writer = csv.writer(file)
         writer.writerow(["file", "label", *(f"p_{name}" for name in classes)])
         for name, row in zip(names, probabilities, strict=True):

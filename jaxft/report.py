@@ -4,11 +4,8 @@ Of several processes the first one writes, and the others pass over it.
 """
 
 import json
-import os
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, TextIO
 
 from matplotlib.axes import Axes
@@ -16,8 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from tqdm import tqdm
 
-from jaxft import hosts
+from jaxft import hosts, paths
 from jaxft.lr_finder import WARM_STEPS, LRCurve
+from jaxft.paths import AnyPath
 from jaxft.recipe import Phase, Settings
 
 HEADER = f"{'epoch':>5}  {'trn_loss':>9}  {'val_loss':>9}  {'accuracy':>8}  {'time':>7}"
@@ -55,32 +53,28 @@ class Console:
 
 
 @hosts.first_only
-def write_json(path: Path, data: Any) -> None:
+def write_json(path: AnyPath, data: Any) -> None:
     """Write a JSON file so that a reader sees the old or the new one, never half of one."""
-    with tempfile.NamedTemporaryFile(
-        "w", dir=path.parent, prefix=f".{path.name}.", delete=False
-    ) as file:
-        json.dump(data, file, indent=2)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)
+    content = json.dumps(data, indent=2) + "\n"
+    paths.write(path, lambda file: file.write(content.encode()))
 
 
 @hosts.first_only
-def append_row(path: Path, row: Mapping[str, Any]) -> None:
-    """Add a row to a JSON-lines file."""
+def append_row(path: AnyPath, row: Mapping[str, Any]) -> None:
+    """Add a row to a JSON-lines file; an object can't be added to, and is written anew."""
+    if paths.is_remote(path):
+        write_rows(path, [*read_rows(path), row])
+        return
     with open(path, "a") as file:
         file.write(json.dumps(row) + "\n")
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
+def read_rows(path: AnyPath) -> list[dict[str, Any]]:
     """The whole rows of a JSON-lines file; a last line that was cut off is left out."""
     if not path.exists():
         return []
     rows = []
-    for line in path.read_text().splitlines():
+    for line in paths.read(path).decode().splitlines():
         try:
             rows.append(json.loads(line))
         except json.JSONDecodeError:
@@ -88,17 +82,16 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def rewind_rows(path: Path, count: int) -> None:
+def rewind_rows(path: AnyPath, count: int) -> None:
     """Keep the first `count` rows, those that the checkpoint being resumed knows of."""
     write_rows(path, read_rows(path)[:count])
 
 
 @hosts.first_only
-def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+def write_rows(path: AnyPath, rows: Sequence[Mapping[str, Any]]) -> None:
     """Replace a JSON-lines file by one of these rows."""
-    aside = path.with_name(f".{path.name}.new")
-    aside.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    os.replace(aside, path)
+    content = "".join(json.dumps(row) + "\n" for row in rows)
+    paths.write(path, lambda file: file.write(content.encode()))
 
 
 def phases_table(settings: Settings, steps_per_epoch: int) -> str:
@@ -169,7 +162,7 @@ def curve_json(curve: LRCurve) -> dict[str, Any]:
 
 
 @hosts.first_only
-def plot_curve(curve: LRCurve, title: str, path: Path) -> None:
+def plot_curve(curve: LRCurve, title: str, path: AnyPath) -> None:
     """Loss against learning rate, with every rule's choice."""
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.add_subplot()
@@ -192,11 +185,11 @@ def plot_curve(curve: LRCurve, title: str, path: Path) -> None:
         title=title,
     )
     axes.legend(fontsize=8)
-    figure.savefig(path, dpi=110)
+    save_figure(figure, path)
 
 
 @hosts.first_only
-def plot_losses(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+def plot_losses(rows: Sequence[Mapping[str, Any]], path: AnyPath) -> None:
     """Training and validation loss, accuracy and learning rate over the epochs of all phases."""
     figure = Figure(figsize=(8, 6.4), layout="constrained")
     above, middle, below = figure.subplots(3, 1, sharex=True, height_ratios=(3, 2, 2))
@@ -225,7 +218,13 @@ def plot_losses(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     for axes in (above, middle, below):
         axes.grid(alpha=0.3)
     _mark_phases(rows, (above, middle, below))
-    figure.savefig(path, dpi=110)
+    save_figure(figure, path)
+
+
+def save_figure(figure: Figure, path: AnyPath) -> None:
+    """Write a plot, in the format that the file's name tells (PNG without one)."""
+    kind = path.suffix[1:] or "png"
+    paths.write(path, lambda file: figure.savefig(file, dpi=110, format=kind))
 
 
 def _mark_phases(rows: Sequence[Mapping[str, Any]], panels: Sequence[Axes]) -> None:
@@ -244,7 +243,7 @@ def _mark_phases(rows: Sequence[Mapping[str, Any]], panels: Sequence[Axes]) -> N
         )
 
 
-def summary_text(summary: Mapping[str, Any], workdir: Path) -> str:
+def summary_text(summary: Mapping[str, Any], workdir: AnyPath) -> str:
     """The end of a run, in a few lines."""
     lines = [
         "",

@@ -7,13 +7,23 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from jaxft import allocator, checkpoint, evaluate, fit, hosts, models, recipe, report, sharding
+from jaxft import (
+    allocator,
+    checkpoint,
+    evaluate,
+    fit,
+    hosts,
+    models,
+    paths,
+    recipe,
+    report,
+    sharding,
+)
 from jaxft.checkpoint import Checkpoint, Checkpoints
 from jaxft.data import Dataset, batches, images, sources
 from jaxft.errors import Interrupted, NonFiniteError, UserError
@@ -21,6 +31,7 @@ from jaxft.features import default_directory
 from jaxft.hosts import Stop
 from jaxft.inputs import NEVER, Materials
 from jaxft.models import Model, weights
+from jaxft.paths import AnyPath
 from jaxft.recipe import Settings
 from jaxft.report import Console
 from jaxft.step import Weights
@@ -37,7 +48,7 @@ FREE_KEYS = (
 )
 
 
-def train(config: Any, workdir: str | Path, console: Console | None = None) -> dict[str, Any]:
+def train(config: Any, workdir: str | AnyPath, console: Console | None = None) -> dict[str, Any]:
     """Run a config's recipe in a workdir, or go on with it; returns the summary.
 
     Args:
@@ -50,8 +61,9 @@ def train(config: Any, workdir: str | Path, console: Console | None = None) -> d
       NonFiniteError: training diverged; checkpoints up to the epoch before are whole.
       Interrupted: told to stop by SIGINT or SIGTERM; a checkpoint has been written.
     """
-    console, workdir = console or Console(None), Path(workdir).expanduser()
-    settings, config = start_up(config)
+    console = console or Console(None)
+    settings, config = start_up(config, workdir)
+    workdir = paths.of(workdir)
     hosts.together(lambda: check_workdir(workdir, config))
     finished = hosts.gather(_finished(workdir))[0]
     if finished is not None:
@@ -61,16 +73,17 @@ def train(config: Any, workdir: str | Path, console: Console | None = None) -> d
     timer, started = fit.Timer(), time.perf_counter()
     with ExitStack() as held:
         stop = held.enter_context(_told_to_stop())
+        lock = checkpoint.lock(workdir, console.say)
         was_there = workdir.exists()  # else nothing is made before all has been checked
         if was_there:
-            hosts.together(lambda: held.enter_context(checkpoint.lock(workdir)))
+            still_held = hosts.together(lambda: held.enter_context(lock))
         materials, initial = prepare(settings, console, stop)
-        workdir.mkdir(parents=True, exist_ok=True)
+        paths.make_folder(workdir)
         if not was_there:
-            hosts.together(lambda: held.enter_context(checkpoint.lock(workdir)))
+            still_held = hosts.together(lambda: held.enter_context(lock))
             check_workdir(workdir, config)
         describe(workdir, config, materials)
-        checkpoints = Checkpoints(workdir)
+        checkpoints = Checkpoints(workdir, still_held)
         console.say(report.phases_table(settings, materials.steps_per_epoch))
         setup_seconds = time.perf_counter() - started
         return run_phases(materials, initial, checkpoints, workdir, timer, setup_seconds)
@@ -80,7 +93,7 @@ def run_phases(
     materials: Materials,
     initial: Weights,
     checkpoints: Checkpoints,
-    workdir: Path,
+    workdir: AnyPath,
     timer: fit.Timer,
     setup_seconds: float,
 ) -> dict[str, Any]:
@@ -131,13 +144,13 @@ def run_phases(
     return summary
 
 
-def _starts_before(workdir: Path, reached: int) -> list[dict[str, Any]]:
+def _starts_before(workdir: AnyPath, reached: int) -> list[dict[str, Any]]:
     """The rows of earlier starts; one that was killed got as far as its last checkpoint."""
     rows = report.read_rows(workdir / "starts.jsonl")
     return [{**row, "to_step": reached} if row["to_step"] is None else row for row in rows]
 
 
-def _summarise(workdir: Path, cursor: fit.Cursor, ended_by: str) -> dict[str, Any]:
+def _summarise(workdir: AnyPath, cursor: fit.Cursor, ended_by: str) -> dict[str, Any]:
     """Write and return `summary.json`; its top level is of the weights that the run ends with."""
     last: Mapping[str, Any] = cursor.phases[-1] if cursor.phases else {}
     summary = {
@@ -276,7 +289,7 @@ def create_model(settings: Settings, classes: int) -> Model:
 
 def _init_from(settings: Settings, model: Model, classes: tuple[str, ...], key: Any) -> Weights:
     """The best weights of another run; a head for other classes is new."""
-    source = Path(settings.init_from).expanduser()
+    source = paths.of(settings.init_from)
     saved = weights_of(checkpoint.read_newest(source).best)
     same_classes = _read_json(source / "classes.json") == list(classes)
     result, problems = [], []
@@ -330,7 +343,7 @@ def check_warm_up(settings: Settings, steps_per_epoch: int) -> None:
         raise UserError("The warm-up is too long:", too_long)
 
 
-def check_workdir(workdir: Path, plain: dict[str, Any]) -> None:
+def check_workdir(workdir: AnyPath, plain: dict[str, Any]) -> None:
     """Raises UserError where the workdir is a file, or holds checkpoints of another config."""
     if workdir.exists() and not workdir.is_dir():
         raise UserError(f"{workdir} is a file; --workdir should be a directory")
@@ -351,7 +364,7 @@ def check_workdir(workdir: Path, plain: dict[str, Any]) -> None:
         )
 
 
-def describe(workdir: Path, config: Any, materials: Materials) -> None:
+def describe(workdir: AnyPath, config: Any, materials: Materials) -> None:
     """Write what a reader of the workdir needs: config, classes, data, preprocessing, weights.
 
     Raises:
@@ -384,7 +397,7 @@ def describe_data(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def check_data(workdir: Path, data: dict[str, Any]) -> None:
+def check_data(workdir: AnyPath, data: dict[str, Any]) -> None:
     """Raises UserError, saying what differs, where the data are not those of the run."""
     before = _read_json(workdir / "data.json")
     differences = [
@@ -400,16 +413,16 @@ def check_data(workdir: Path, data: dict[str, Any]) -> None:
         )
 
 
-def _read_json(path: Path) -> Any:
+def _read_json(path: AnyPath) -> Any:
     """Raises UserError where a file of a workdir is missing or damaged."""
     try:
-        return json.loads(path.read_text())
+        return json.loads(paths.read(path))
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
 
 
 def find_rate(
-    config: Any, workdir: str | Path, phase: str, console: Console | None = None
+    config: Any, workdir: str | AnyPath, phase: str, console: Console | None = None
 ) -> dict[str, Any]:
     """The range test for one phase of a config, from a run's newest weights or the initial ones.
 
@@ -422,16 +435,18 @@ def find_rate(
     Raises:
       UserError: no such phase, and what `train` raises.
     """
-    console, workdir = console or Console(None), Path(workdir).expanduser()
-    settings, config = start_up(config)
+    console = console or Console(None)
+    settings, config = start_up(config, workdir)
+    workdir = paths.of(workdir)
     index = _phase_index(settings, phase)
     hosts.together(lambda: check_workdir(workdir, config))
     materials, current = prepare(settings, console)
     if checkpoint.steps(workdir):
         current = weights_of(checkpoint.read_newest(workdir).state)
-    workdir.mkdir(parents=True, exist_ok=True)
+    paths.make_folder(workdir)
     with ExitStack() as held:
-        hosts.together(lambda: held.enter_context(checkpoint.lock(workdir)))
+        lock = checkpoint.lock(workdir, console.say)
+        hosts.together(lambda: held.enter_context(lock))
         describe(workdir, config, materials)
         current = sharding.replicate(current, materials.mesh)
         spec = fit.make_spec(materials, index)
@@ -459,24 +474,32 @@ def open_data(settings: Settings) -> Dataset:
     )
 
 
-def _finished(workdir: Path) -> dict[str, Any] | None:
+def _finished(workdir: AnyPath) -> dict[str, Any] | None:
     """The summary of a finished run, if the workdir holds one."""
     try:
-        summary = json.loads((workdir / "summary.json").read_text())
+        summary = json.loads(paths.read(workdir / "summary.json"))
     except (OSError, ValueError):
         return None
     return None if summary["ended_by"] in ("interrupted", "nonfinite") else summary
 
 
-def cache_directory(settings: Settings) -> Path:
+def cache_directory(settings: Settings) -> AnyPath:
     """Where features and compiled programs are kept: as the config says, or the user's cache."""
     given = settings.cache_dir
-    return Path(given).expanduser() if given else default_directory()
+    return paths.of(given) if given else default_directory()
 
 
-def start_up(config: Any) -> tuple[Settings, dict[str, Any]]:
-    """Read a config and set up the process for it; -> settings, and the config for the workdir."""
-    set_up(recipe.read(config))
+def start_up(config: Any, workdir: str | AnyPath) -> tuple[Settings, dict[str, Any]]:
+    """Read a config and set up the process for it; -> settings, and the config for the workdir.
+
+    Raises:
+      UserError: a bad config, or buckets in it that cannot be reached.
+    """
+    settings = recipe.read(config)
+    named = (settings.model.weights, settings.data.source)  # file:PATH, folder:PATH, csv:PATH
+    files = [name.partition(":")[2] for name in named]
+    paths.demand(settings.cache_dir, settings.init_from, *files, workdir=workdir)
+    set_up(settings)
     plain = recipe.resolved(config)
     return recipe.from_dict(plain), plain
 

@@ -3,6 +3,7 @@
 What a file holds decides how it is read, not what it is called. Nothing is ever written.
 """
 
+import io
 import math
 import os
 from functools import cache
@@ -10,6 +11,7 @@ from functools import cache
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from jaxft import paths
 from jaxft.errors import UserError
 
 # fmt: off
@@ -70,20 +72,36 @@ def decode(
       UnreadableImage: the file is missing, truncated, no image, or too large.
     """
     name = os.fspath(path)
+    file = _fetched(name) if paths.is_remote(name) else name
     try:
-        with Image.open(name, formats=_formats()) as image:
+        with Image.open(file, formats=_formats()) as image:
             _check_size(image, max_pixels)
             if shorter_side is not None:
                 image.draft(None, _scaled(image.size, shorter_side))
             return _pixels(image, shorter_side)
     except UnidentifiedImageError:
-        raise UnreadableImage(name, _unidentified(name)) from None
+        raise UnreadableImage(name, _unidentified(file)) from None
     except Image.DecompressionBombError as error:
         raise UnreadableImage(name, f"too large: {error}") from None
     except MemoryError:
         raise
     except Exception as error:  # Pillow's plugins raise whatever their parsers meet
         raise UnreadableImage(name, _reason(error)) from None
+
+
+def _fetched(name: str) -> io.BytesIO:
+    """All of an object, in one request.
+
+    Raises:
+      UnreadableImage: it is missing.
+      UserError: the store fails; which is no fault of the image, and not to be skipped.
+    """
+    try:
+        return io.BytesIO(paths.read(paths.of(name)))
+    except FileNotFoundError as error:
+        raise UnreadableImage(name, _reason(error)) from None
+    except OSError as error:
+        raise UserError(f"{name} cannot be fetched: {error.strerror}") from None
 
 
 def resize(pixels: np.ndarray, shorter_side: int) -> np.ndarray:
@@ -156,8 +174,9 @@ def _resized(image: Image.Image, shorter_side: int) -> Image.Image:
     return image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
 
 
-def _unidentified(name: str) -> str:
-    return "empty file" if os.path.getsize(name) == 0 else "not an image of a known format"
+def _unidentified(file: str | io.BytesIO) -> str:
+    size = os.path.getsize(file) if isinstance(file, str) else len(file.getbuffer())
+    return "empty file" if size == 0 else "not an image of a known format"
 
 
 def _reason(error: Exception) -> str:

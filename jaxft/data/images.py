@@ -6,11 +6,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
-from jaxft import hosts
+from jaxft import hosts, paths
 from jaxft.data import Dataset, Split
 from jaxft.data.decode import UnreadableImage
 from jaxft.errors import UserError
@@ -213,22 +214,29 @@ def _digest(identity: str) -> str:
 def _recall(cache_dir: str | os.PathLike[str] | None) -> set[str]:
     if cache_dir is None:
         return set()
+    place = paths.of(cache_dir) / REMEMBERED
     try:
-        return set((Path(cache_dir) / REMEMBERED).read_text().split("\n"))
+        files = place.iterdir() if paths.is_remote(place) else (place,)
+        return {line for file in files for line in paths.read(file).decode().split("\n")}
     except OSError:
         return set()
 
 
 def _remember(cache_dir: str | os.PathLike[str] | None, digests: list[str]) -> None:
-    """Appends; a line cut short by a crash, or a full disk, costs a second look at one file."""
+    """Appends; a line cut short by a crash, or a full disk, costs a second look at one file.
+
+    An object can't be appended to, so in a bucket every call adds one, named by its content.
+    """
     if cache_dir is None or not digests:
         return
-    try:
-        Path(cache_dir).mkdir(parents=True, exist_ok=True)
-        with open(Path(cache_dir) / REMEMBERED, "a") as file:
-            file.write("\n" + "\n".join(digests) + "\n")
-    except OSError:
-        return
+    place, lines = paths.of(cache_dir) / REMEMBERED, "\n" + "\n".join(digests) + "\n"
+    with suppress(OSError):
+        if paths.is_remote(place):
+            paths.write(place / _digest(lines), lambda file: file.write(lines.encode()))
+            return
+        paths.make_folder(place.parent)
+        with open(place, "a") as file:
+            file.write(lines)
 
 
 def _report(

@@ -4,20 +4,24 @@ Pixels are not touched here: images.load_images does that, and reports what can'
 """
 
 import csv
+import io
 import math
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from jaxft.data import Dataset, Split
-from jaxft.data.decode import decode, is_image_name, resize
+from jaxft import paths
+from jaxft.data import Dataset, Split, bucket
+from jaxft.data.decode import decode, resize
+from jaxft.data.tree import Tree, open_tree
 from jaxft.errors import UserError
+from jaxft.paths import AnyPath
 
 TRAIN_NAMES = ("train", "training")
 VALID_NAMES = ("valid", "val", "validation")
@@ -30,12 +34,13 @@ class Found:
     """What a source lists, before labels are numbered.
 
     Pairs are (file, class name); `valid` is None where the source makes no split of its own.
-    `problems` are what was met on the way.
+    `problems` are what was met on the way; `identity` is what is known of files already.
     """
 
     train: list[tuple[str, str]]
     valid: list[tuple[str, str]] | None
     problems: list[str]
+    identity: Mapping[str, str] = field(default_factory=dict)
 
 
 def open_dataset(source: str, *, valid_fraction: float = 0.3, split_seed: int = 42) -> Dataset:
@@ -43,7 +48,8 @@ def open_dataset(source: str, *, valid_fraction: float = 0.3, split_seed: int = 
 
     Args:
       source: "digits" (scikit-learn's), "folder:PATH" (PATH/{train,valid}/CLASS/file or
-        PATH/CLASS/file) or "csv:FILE" (columns file,label[,split], files relative to it).
+        PATH/CLASS/file) or "csv:FILE" (columns file,label[,split], files relative to it); PATH,
+        FILE and the files in it may be objects of a bucket (gs://).
       valid_fraction: share of the examples that validate, where the source has no split.
       split_seed: decides that split, alone: it does not depend on a run's seed.
 
@@ -57,6 +63,7 @@ def open_dataset(source: str, *, valid_fraction: float = 0.3, split_seed: int = 
     if kind not in SOURCES or (kind == "digits") == bool(argument):
         known = ", ".join(("digits", "folder:PATH", "csv:FILE"))
         raise UserError(f'unknown data source "{source}"', hint=f"known are: {known}")
+    paths.demand(argument)
     if not 0 < valid_fraction < 1:
         raise UserError(f"data.valid_fraction is {valid_fraction}, and must be between 0 and 1")
     try:
@@ -65,29 +72,40 @@ def open_dataset(source: str, *, valid_fraction: float = 0.3, split_seed: int = 
         raise UserError(f"can't read {error.filename}: {error.strerror}") from None
 
 
-def files_split(files: Sequence[str], labels: Sequence[int] | None = None) -> Split:
-    """A split over image files, in the order given; without labels they are all 0."""
+def files_split(
+    files: Sequence[str],
+    labels: Sequence[int] | None = None,
+    identity: Mapping[str, str] | None = None,
+) -> Split:
+    """A split over image files, in the order given; without labels they are all 0.
+
+    `identity` is what is known of the files already; the others are looked at.
+    """
+    known = dict(identity or {})
+    unknown = [file for file in files if paths.is_remote(file) and file not in known]
+    known |= bucket.beside(unknown)
     given = np.zeros(len(files)) if labels is None else labels
     return Split(
         tuple(files),
         np.asarray(given, np.int32),
-        tuple(_identity(file) for file in files),
+        tuple(known.get(file) or _identity(file) for file in files),
         partial(_read_file, tuple(files)),
     )
 
 
-def image_files(paths: Sequence[str]) -> list[str]:
+def image_files(given: Sequence[str]) -> list[str]:
     """Files as given, folders replaced by all image files below them, sorted; for prediction.
 
     Raises:
       UserError: listing every path that does not exist and every folder without an image.
     """
     files, wrong = [], []
-    for path in map(os.path.expanduser, paths):
-        found = list(_walk(path)) if os.path.isdir(path) else [path] * os.path.exists(path)
+    for path in map(os.path.expanduser, given):
+        place = paths.of(path)
+        found = list(open_tree(path).images()) if place.is_dir() else [path] * place.exists()
         files.extend(found)
         if not found:
-            wrong.append(f"{path}: {'no image in it' if os.path.isdir(path) else 'not found'}")
+            wrong.append(f"{path}: {'no image in it' if place.is_dir() else 'not found'}")
     if wrong:
         raise UserError("images to read:", wrong)
     return files
@@ -142,22 +160,21 @@ def _digits(_: str, valid_fraction: float, split_seed: int) -> Dataset:
 
 
 def _folder(argument: str, valid_fraction: float, split_seed: int) -> Dataset:
-    root = Path(argument).expanduser()
+    root = open_tree(argument)
     title = f"{root} can't be used as a data set:"
-    if not root.is_dir():
-        raise UserError(f"no such folder: {root}" if not root.exists() else f"no folder: {root}")
     sides = _sides(root, title)
     if sides is None:
         pairs, problems = _class_folders(root)
-        return _dataset(Found(pairs, None, problems), title, valid_fraction, split_seed)
+        found = Found(pairs, None, problems, root.identity)
+        return _dataset(found, title, valid_fraction, split_seed)
     train, problems = _class_folders(sides[0])
     valid, more = _class_folders(sides[1]) if sides[1] else (None, [])
-    found = Found(train, valid, problems + more)
+    found = Found(train, valid, problems + more, root.identity)
     return _dataset(found, title, valid_fraction, split_seed)
 
 
 def _csv(argument: str, valid_fraction: float, split_seed: int) -> Dataset:
-    table = Path(argument).expanduser()
+    table = paths.of(argument)
     if not table.is_file():
         raise UserError(f"no such file: {table}")
     title = f"{table} can't be used as a data set:"
@@ -184,7 +201,9 @@ def _dataset(found: Found, title: str, valid_fraction: float, split_seed: int) -
         raise UserError(title, problems)
     number = {name: label for label, name in enumerate(classes)}
     train, valid = (
-        files_split([file for file, _ in pairs], [number[label] for _, label in pairs])
+        files_split(
+            [file for file, _ in pairs], [number[label] for _, label in pairs], found.identity
+        )
         for pairs in (found.train, found.valid or [])
     )
     if found.valid is None:
@@ -210,30 +229,30 @@ def _class_problems(counts: Counter[str], found: Found) -> Iterator[str]:
             yield f'class "{name}" is in valid ({count} images), but not in train'
 
 
-def _sides(root: Path, title: str) -> tuple[Path, Path | None] | None:
+def _sides(root: Tree, title: str) -> tuple[Tree, Tree | None] | None:
     """The folders of PATH/{train,valid}; None where PATH holds the classes themselves.
 
     A class may itself be called "train": without a validation folder beside it, such a folder
     counts as a split only if it holds folders.
     """
-    folders = {path.name.lower(): path for path in _subfolders(root)}
+    folders = {folder.name.lower(): folder for folder in root.folders()}
     train = [folders[name] for name in TRAIN_NAMES if name in folders]
     valid = [folders[name] for name in VALID_NAMES if name in folders]
-    twice = [str(path) for side in (train, valid) if len(side) > 1 for path in side]
+    twice = [str(folder) for side in (train, valid) if len(side) > 1 for folder in side]
     if twice and train and valid:
         raise UserError(title, [f"which one is meant? {path}" for path in twice])
-    if not train or not (valid or _subfolders(train[0])):
+    if not train or not (valid or train[0].folders()):
         return None
     return train[0], valid[0] if valid else None
 
 
-def _class_folders(root: Path) -> tuple[list[tuple[str, str]], list[str]]:
+def _class_folders(root: Tree) -> tuple[list[tuple[str, str]], list[str]]:
     """(file, class) for every image below root/CLASS, and what is wrong there."""
     pairs: list[tuple[str, str]] = []
     problems = []
-    folders = _subfolders(root)
+    folders = root.folders()
     for folder in folders:
-        files = list(_walk(str(folder)))
+        files = list(folder.images())
         pairs.extend((file, _composed(folder.name)) for file in files)
         if not files:
             problems.append(f"no image in class folder {folder}")
@@ -243,8 +262,8 @@ def _class_folders(root: Path) -> tuple[list[tuple[str, str]], list[str]]:
     return sorted(pairs, key=lambda pair: (pair[1], _composed(pair[0]), pair[0])), problems
 
 
-def _loose_images(root: Path) -> str:
-    count = sum(is_image_name(entry.name) for entry in os.scandir(root))
+def _loose_images(root: Tree) -> str:
+    count = root.loose()
     return f", but {count} images outside of any class folder" if count else ""
 
 
@@ -252,63 +271,43 @@ def _composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def _subfolders(root: Path) -> list[Path]:
-    with os.scandir(root) as entries:
-        names = [e.name for e in entries if e.is_dir() and not e.name.startswith((".", "__"))]
-    return [root / name for name in sorted(names)]
-
-
-def _walk(folder: str, above: tuple[str, ...] = ()) -> Iterator[str]:
-    """Every image file below a folder, sorted; links are followed, unless they lead in a circle."""
-    here = os.path.realpath(folder)
-    if here in above:
-        return
-    with os.scandir(folder) as entries:
-        found = sorted(entries, key=lambda entry: entry.name)
-    for entry in found:
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir():
-            yield from _walk(entry.path, (*above, here))
-        # A dangling link is listed, so that its absence is reported; a pipe would block.
-        elif is_image_name(entry.name) and (entry.is_file() or entry.is_symlink()):
-            yield entry.path
-
-
-def _rows(table: Path) -> Found:
+def _rows(table: AnyPath) -> Found:
     train: list[tuple[str, str]] = []
     valid: list[tuple[str, str]] = []
-    with open(table, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, skipinitialspace=True)
-        reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
-        missing = [name for name in ("file", "label") if name not in reader.fieldnames]
-        if missing:
-            has = ", ".join(reader.fieldnames) or "nothing"
-            return Found(
-                [], None, [f'no column "{name}" (its first line: {has})' for name in missing]
-            )
-        has_split = "split" in reader.fieldnames
-        problems: list[str] = []
-        for row in reader:
-            word = (row["split"] or "").strip().lower() if has_split else "train"
-            label, path = _composed((row["label"] or "").strip()), _row_file(row, table)
-            problems += [f"line {reader.line_num}: {wrong}" for wrong in _wrong(path, label, word)]
-            if word not in TEST_NAMES:
-                (valid if word in VALID_NAMES else train).append((path, label))
+    reader = csv.DictReader(
+        io.StringIO(paths.read(table).decode("utf-8-sig"), newline=""), skipinitialspace=True
+    )
+    reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
+    missing = [name for name in ("file", "label") if name not in reader.fieldnames]
+    if missing:
+        has = ", ".join(reader.fieldnames) or "nothing"
+        return Found([], None, [f'no column "{name}" (its first line: {has})' for name in missing])
+    has_split = "split" in reader.fieldnames
+    rows = [(reader.line_num, _row_file(row, table), row) for row in reader]
+    known = bucket.beside(path for _, path, _ in rows if paths.is_remote(path))
+    problems: list[str] = []
+    for line, path, row in rows:
+        word = (row["split"] or "").strip().lower() if has_split else "train"
+        label = _composed((row["label"] or "").strip())
+        problems += [f"line {line}: {wrong}" for wrong in _wrong(path, label, word, known)]
+        if word not in TEST_NAMES:
+            (valid if word in VALID_NAMES else train).append((path, label))
     if not train and not valid:
         problems.append("no rows")
-    return Found(train, valid if has_split and valid else None, problems)
+    return Found(train, valid if has_split and valid else None, problems, known)
 
 
-def _row_file(row: dict[str, str], table: Path) -> str:
+def _row_file(row: dict[str, str], table: AnyPath) -> str:
     name = (row["file"] or "").strip()
+    if paths.is_remote(name):
+        return name
     return str(table.parent / Path(name).expanduser()) if name else ""
 
 
-def _wrong(path: str, label: str, word: str) -> Iterator[str]:
+def _wrong(path: str, label: str, word: str, known: Mapping[str, str]) -> Iterator[str]:
     if not path:
         yield "no file named"
-    elif not os.path.isfile(path):
+    elif path not in known and (paths.is_remote(path) or not os.path.isfile(path)):
         yield f"no such file: {path}"
     if not label:
         yield "empty label"
@@ -318,6 +317,8 @@ def _wrong(path: str, label: str, word: str) -> Iterator[str]:
 
 def _identity(file: str) -> str:
     """Path, size and time of change: what a cache may take for "the same file"."""
+    if paths.is_remote(file):
+        return f"{file}:missing"
     path = os.path.abspath(file)
     try:
         stat = os.stat(path)

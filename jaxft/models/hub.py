@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from jaxft.errors import UserError
 from jaxft.models.body import IMAGENET_STATISTICS, Preprocessing
+from jaxft.paths import AnyPath
 
 FILE = "model.safetensors"
 
@@ -150,7 +151,7 @@ def _how_to_bring(repository: str) -> str:
     )
 
 
-def sha256(path: Path) -> str:
+def sha256(path: AnyPath) -> str:
     """A file's SHA-256, as 64 hexadecimal digits."""
-    with open(path, "rb") as file:
+    with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,10 +9,12 @@ import ml_dtypes
 import numpy as np
 import safetensors
 
+from jaxft import paths
 from jaxft.errors import UserError
 from jaxft.models import efficientnet_lite, hub, torch_file
 from jaxft.models.body import Preprocessing
 from jaxft.models.torch_names import Params, Stats, body_from_torch, to_torch
+from jaxft.paths import AnyPath
 
 __all__ = ["body_from_torch", "load", "read_weights", "to_torch"]
 
@@ -33,7 +35,7 @@ SAFETENSORS_DTYPES: dict[str, np.dtype] = {
 }
 
 
-def read_weights(path: str | Path) -> dict[str, np.ndarray]:
+def read_weights(path: str | AnyPath) -> dict[str, np.ndarray]:
     """The tensors in a weight file, by name; which kind of file it is, its content tells.
 
     Reads safetensors and PyTorch's .pth, .pt and .bin (zip and legacy layout), without PyTorch and
@@ -44,7 +46,7 @@ def read_weights(path: str | Path) -> dict[str, np.ndarray]:
       UserError: no such file, a damaged one, or one that holds more than weights.
     """
     try:
-        data = Path(path).read_bytes()
+        data = paths.read(paths.of(path))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     try:
@@ -142,14 +144,14 @@ def in_words(origin: Mapping[str, Any]) -> str:
     )
 
 
-def locate(name: str, source: str) -> tuple[Path, dict[str, Any]]:
+def locate(name: str, source: str) -> tuple[AnyPath, dict[str, Any]]:
     """The file that a source names, and what is known of it; fetches it where it must.
 
     Raises:
       UserError: an unknown source, or a file that cannot be had.
     """
     if source.startswith("file:"):
-        return _described(Path(source.removeprefix("file:")).expanduser())
+        return _described(paths.of(source.removeprefix("file:")))
     if tag := _tag(name, source):
         path, origin = hub.fetch(name, tag)
         about = hub.pretraining(name, tag)._asdict()
@@ -160,7 +162,7 @@ def locate(name: str, source: str) -> tuple[Path, dict[str, Any]]:
     return _described(Path(imagenet_path()))
 
 
-def _described(path: Path) -> tuple[Path, dict[str, Any]]:
+def _described(path: AnyPath) -> tuple[AnyPath, dict[str, Any]]:
     try:
         return path, {"file": path.name, "sha256": hub.sha256(path)}
     except OSError as error:

@@ -1,0 +1,218 @@
+"""What a path is: a file of this machine, or an object of Google Cloud Storage (gs://).
+
+On a disk a file is written aside and renamed into its place; the write of an object is atomic by
+itself, and there are no folders to make. The clients of the store come with the extra `gcs`.
+"""
+
+import errno
+import importlib.util
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import IO, Any, TypeAlias
+
+from etils import epath
+
+from jaxft.errors import UserError
+
+AnyPath: TypeAlias = Path | epath.Path
+
+REMOTE = "gs://"
+SPOOL_BYTES = 2**26  # what is kept in memory of a file on its way to the store
+PACKAGES = ("gcsfs", "google.cloud.storage")
+INSTALL = "pip install 'jaxft[gcs]'"
+CREDENTIALS = (
+    "Log in by `gcloud auth application-default login`, or name a key file in "
+    "GOOGLE_APPLICATION_CREDENTIALS; on Google Cloud the machine's service account counts. It "
+    "needs the roles Storage Object User and, for a workdir, Storage Legacy Bucket Reader."
+)
+
+
+def is_remote(path: str | os.PathLike[str]) -> bool:
+    """Whether a path names an object of a store."""
+    return os.fspath(path).startswith(REMOTE)
+
+
+def of(path: str | os.PathLike[str]) -> AnyPath:
+    """The path that a user's text names; `~` is the home directory.
+
+    Raises:
+      UserError: a store that is not Google's, or one whose packages are missing.
+    """
+    text = os.fspath(path)
+    if is_remote(text):
+        _prepare(text)
+        return epath.Path(text)
+    scheme, found, _ = text.partition("://")
+    if found and scheme.isalnum():
+        raise UserError(f"{text}: of object stores only gs:// is known")
+    return Path(text).expanduser()
+
+
+def absolute(path: AnyPath) -> AnyPath:
+    """The path from the root, wherever the process goes."""
+    return path.absolute() if isinstance(path, Path) else path
+
+
+def make_folder(path: AnyPath) -> None:
+    """Make a folder and those above it, where there are folders."""
+    if not is_remote(path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
+def read(path: AnyPath) -> bytes:
+    """All of a file.
+
+    Raises:
+      OSError: it cannot be read, whatever the client of a store raised.
+    """
+    if not is_remote(path):
+        return path.read_bytes()
+    with _as_os_error(path):
+        return filesystem().cat_file(os.fspath(path))
+
+
+def write(path: AnyPath, fill: Callable[[IO[bytes]], Any], durable: bool = True) -> None:
+    """Write a file so that a reader sees the old or the new one, never half of one.
+
+    Args:
+      path: in a folder that is there.
+      fill: writes the content.
+      durable: wait until a disk has it, so that even a power cut leaves one of the two.
+
+    Raises:
+      OSError: it cannot be written, whatever the client of a store raised.
+    """
+    if is_remote(path):
+        _upload(path, fill)
+    else:
+        _replace(path, fill, durable)
+
+
+def _upload(path: AnyPath, fill: Callable[[IO[bytes]], Any]) -> None:
+    # Filled beforehand: closing a file of the store, for whatever reason, makes it the object.
+    with tempfile.SpooledTemporaryFile(SPOOL_BYTES) as aside:
+        fill(aside)
+        aside.seek(0)
+        with _as_os_error(path), path.open("wb") as file:
+            shutil.copyfileobj(aside, file, SPOOL_BYTES)
+
+
+def _replace(path: AnyPath, fill: Callable[[IO[bytes]], Any], durable: bool) -> None:
+    with tempfile.NamedTemporaryFile(
+        dir=path.parent, prefix=f".{path.name}.", delete=False
+    ) as aside:
+        try:
+            fill(aside)
+            aside.flush()
+            if durable:
+                os.fsync(aside.fileno())
+        except BaseException:
+            os.unlink(aside.name)
+            raise
+    os.chmod(aside.name, 0o644)
+    os.replace(aside.name, path)
+
+
+def open_new(path: AnyPath) -> IO[bytes]:
+    """A file to write, which must not be there yet.
+
+    Raises:
+      FileExistsError: it is.
+    """
+    if not is_remote(path):
+        return open(path, "xb")
+    return filesystem().open(os.fspath(path), "xb")
+
+
+def filesystem() -> Any:
+    """gcsfs's file system, the one that etils uses.
+
+    Raises:
+      UserError: it is not installed.
+    """
+    _prepare(REMOTE)
+    import fsspec
+
+    return fsspec.filesystem("gcs", finalize_on_close=True)
+
+
+def demand(*given: str | os.PathLike[str], workdir: str | os.PathLike[str] = "") -> None:
+    """Of the paths that are in a store, check that it can be reached; others are passed over.
+
+    Args:
+      given: paths that will be read or written.
+      workdir: a run's, where Orbax writes and a lease is held.
+
+    Raises:
+      UserError: packages are missing, or a bucket, credentials, permissions; lists all.
+    """
+    remote = [os.fspath(path) for path in (*given, workdir) if is_remote(path)]
+    if not remote:
+        return
+    problems = [*_unreachable(remote), *(_no_bucket(workdir) if is_remote(workdir) else ())]
+    if problems:
+        raise UserError("These paths cannot be reached:", problems, CREDENTIALS)
+
+
+@cache
+def _installed(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ImportError:  # the package above it is missing
+        return False
+
+
+def _prepare(path: str) -> None:
+    """What has to be before the first request.
+
+    Raises:
+      UserError: packages are missing.
+    """
+    missing = [name for name in PACKAGES if not _installed(name)]
+    if missing:
+        raise UserError(f"{path} needs packages that are not installed:", missing, INSTALL)
+    import fsspec.config
+
+    # It would keep listings, and tensorstore and other hosts write beside it.
+    fsspec.config.conf.setdefault("gcs", {})["use_listings_cache"] = False
+
+
+def _unreachable(remote: Iterable[str]) -> Iterator[str]:
+    for path in dict.fromkeys(remote):
+        try:
+            filesystem().info(path)
+        except FileNotFoundError:  # what is missing there is for others to tell
+            continue
+        except Exception as error:  # of several libraries, with no class in common
+            yield f"{path}: {_in_a_line(error)}"
+
+
+def _no_bucket(workdir: str | os.PathLike[str]) -> Iterator[str]:
+    """Why the bucket's description, which Orbax reads, cannot be had."""
+    from google.cloud import storage
+
+    try:
+        storage.Client().get_bucket(os.fspath(workdir).removeprefix(REMOTE).partition("/")[0])
+    except Exception as error:
+        yield f"{os.fspath(workdir)}: {_in_a_line(error)}"
+
+
+def _in_a_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+@contextmanager
+def _as_os_error(path: AnyPath) -> Iterator[None]:
+    """What the libraries of a store raise, as what a disk would raise."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from None
+    except Exception as error:
+        raise OSError(errno.EIO, _in_a_line(error), str(path)) from error
