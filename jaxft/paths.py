@@ -6,10 +6,12 @@ itself, and there are no folders to make. The clients of the store come with the
 
 import errno
 import importlib.util
+import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -151,12 +153,35 @@ def demand(*given: str | os.PathLike[str], workdir: str | os.PathLike[str] = "")
     Raises:
       UserError: packages are missing, or a bucket, credentials, permissions; lists all.
     """
-    remote = [os.fspath(path) for path in (*given, workdir) if is_remote(path)]
-    if not remote:
-        return
-    problems = [*_unreachable(remote), *(_no_bucket(workdir) if is_remote(workdir) else ())]
+    checks: dict[str, Callable[[str], Any]] = {
+        os.fspath(path): filesystem().info for path in given if is_remote(path)
+    }
+    if is_remote(workdir):
+        checks[os.fspath(workdir)] = _bucket_of
+    with ThreadPoolExecutor(max(len(checks), 1)) as pool:  # without a network each takes long
+        problems = [found for found in pool.map(_problem, checks, checks.values()) if found]
     if problems:
         raise UserError("These paths cannot be reached:", problems, CREDENTIALS)
+
+
+def _problem(path: str, check: Callable[[str], Any]) -> str:
+    try:
+        check(path)
+    except FileNotFoundError:  # what is missing there is for others to tell
+        return ""
+    except UserError:
+        raise
+    except Exception as error:  # of several libraries, with no class in common
+        return f"{path}: {_in_a_line(error)}"
+    return ""
+
+
+def _bucket_of(workdir: str) -> Any:
+    """The bucket's description, which Orbax reads, too."""
+    _prepare(workdir)
+    from google.cloud import storage
+
+    return storage.Client().get_bucket(workdir.removeprefix(REMOTE).partition("/")[0])
 
 
 @cache
@@ -178,28 +203,9 @@ def _prepare(path: str) -> None:
         raise UserError(f"{path} needs packages that are not installed:", missing, INSTALL)
     import fsspec.config
 
+    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # the errors that it logs, it raises
     # It would keep listings, and tensorstore and other hosts write beside it.
     fsspec.config.conf.setdefault("gcs", {})["use_listings_cache"] = False
-
-
-def _unreachable(remote: Iterable[str]) -> Iterator[str]:
-    for path in dict.fromkeys(remote):
-        try:
-            filesystem().info(path)
-        except FileNotFoundError:  # what is missing there is for others to tell
-            continue
-        except Exception as error:  # of several libraries, with no class in common
-            yield f"{path}: {_in_a_line(error)}"
-
-
-def _no_bucket(workdir: str | os.PathLike[str]) -> Iterator[str]:
-    """Why the bucket's description, which Orbax reads, cannot be had."""
-    from google.cloud import storage
-
-    try:
-        storage.Client().get_bucket(os.fspath(workdir).removeprefix(REMOTE).partition("/")[0])
-    except Exception as error:
-        yield f"{os.fspath(workdir)}: {_in_a_line(error)}"
 
 
 def _in_a_line(error: Exception) -> str:

@@ -8,7 +8,8 @@ Places, each a real SIGKILL or SIGTERM of this process:
     save:N            while checkpoint N is being written in the background
     committing:N      in the middle of checkpoint N's renaming into place
     ended:N           when checkpoint N is whole, and nothing has followed
-A place that begins with `term-` gets SIGTERM.
+A place that begins with `term-` gets SIGTERM. TINY_LEASE_SECONDS shortens the lease of a workdir in
+a bucket.
 """
 
 import os
@@ -17,7 +18,7 @@ import sys
 
 import tiny_body
 
-from jaxft import checkpoint, fit, lr_finder, main, report
+from jaxft import checkpoint, fit, lease, lr_finder, main, report
 
 
 def arm(place: str) -> None:
@@ -113,5 +114,6 @@ def at_wait(count, end):
 
 if __name__ == "__main__":
     tiny_body.register()
+    lease.SECONDS = float(os.environ.get("TINY_LEASE_SECONDS", lease.SECONDS))
     arm(sys.argv[1])
     sys.exit(main.main(sys.argv[2:]))
