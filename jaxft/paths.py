@@ -153,12 +153,14 @@ def demand(*given: str | os.PathLike[str], workdir: str | os.PathLike[str] = "")
     Raises:
       UserError: packages are missing, or a bucket, credentials, permissions; lists all.
     """
-    checks: dict[str, Callable[[str], Any]] = {
-        os.fspath(path): filesystem().info for path in given if is_remote(path)
-    }
+    remote = [os.fspath(path) for path in (*given, workdir) if is_remote(path)]
+    if not remote:
+        return
+    _prepare(remote[0])
+    checks: dict[str, Callable[[str], Any]] = dict.fromkeys(remote, filesystem().info)
     if is_remote(workdir):
         checks[os.fspath(workdir)] = _bucket_of
-    with ThreadPoolExecutor(max(len(checks), 1)) as pool:  # without a network each takes long
+    with ThreadPoolExecutor(len(checks)) as pool:  # without a network each takes long
         problems = [found for found in pool.map(_problem, checks, checks.values()) if found]
     if problems:
         raise UserError("These paths cannot be reached:", problems, CREDENTIALS)
@@ -169,8 +171,6 @@ def _problem(path: str, check: Callable[[str], Any]) -> str:
         check(path)
     except FileNotFoundError:  # what is missing there is for others to tell
         return ""
-    except UserError:
-        raise
     except Exception as error:  # of several libraries, with no class in common
         return f"{path}: {_in_a_line(error)}"
     return ""
@@ -178,7 +178,6 @@ def _problem(path: str, check: Callable[[str], Any]) -> str:
 
 def _bucket_of(workdir: str) -> Any:
     """The bucket's description, which Orbax reads, too."""
-    _prepare(workdir)
     from google.cloud import storage
 
     return storage.Client().get_bucket(workdir.removeprefix(REMOTE).partition("/")[0])

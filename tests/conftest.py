@@ -55,3 +55,25 @@ def finished(tmp_path_factory, cache_home, drawn):
         patch.setitem(BODIES, "tiny", tiny_body.body)
         jaxft.train(tiny_config.get_config(drawn), workdir)
     return workdir
+
+
+@pytest.fixture(scope="session")
+def store():
+    """Google Cloud Storage on this machine, and every client in this process talking to it."""
+    import bucket
+
+    fsspec_config = pytest.importorskip("fsspec.config")
+    pytest.importorskip("gcsfs")
+    with bucket.serve() as there, pytest.MonkeyPatch.context() as patch:
+        for name, value in bucket.environment(there).items():
+            patch.setenv(name, value)
+        patch.setitem(fsspec_config.conf, "gcs", {"token": "anon"})
+        yield there
+
+
+@pytest.fixture
+def new_bucket(store):
+    """The name of an empty bucket in the store."""
+    name = f"bucket-{len(store.buckets)}"
+    store.buckets[name] = {}
+    return name
