@@ -24,7 +24,7 @@ def get_config() -> ConfigDict:
     config.checkpoint_minutes = 10.0  # checkpoint within an epoch this often, besides its end
 
     config.data = ConfigDict()
-    config.data.source = "digits"  # digits | folder:PATH | csv:FILE
+    config.data.source = "digits"  # digits | folder:PATH | csv:FILE; gs://, too
     config.data.image_size = 224  # pixels, what the network sees
     config.data.batch_size = 64  # over all devices
     config.data.valid_fraction = 0.2  # of each class, where the source has no split of its own
