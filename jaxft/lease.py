@@ -71,19 +71,13 @@ class Lease:
             return Note(found.generation)
 
     def take(self, generation: int) -> bool:
-        """Have it, where the object is of this generation; whether that worked.
-
-        Raises:
-          UserError: the workdir cannot be written.
-        """
-        from google.api_core.exceptions import GoogleAPIError, PreconditionFailed
+        """Have it, where the object is of this generation; whether that worked."""
+        from google.api_core.exceptions import PreconditionFailed
 
         try:
             self._write(generation)
         except PreconditionFailed:
             return False
-        except GoogleAPIError as error:
-            raise UserError(f"{self._workdir} cannot be written: {error}") from error
         self._renewing.start()
         return True
 
@@ -144,11 +138,17 @@ def hold(workdir: paths.AnyPath, say: Callable[[str], None]) -> Iterator[Lease]:
     """Hold a workdir in a bucket while this lasts; waits for a lease that a killed process left.
 
     Raises:
-      UserError: another process holds it, and renewed it while this one looked on.
+      UserError: another process holds it, and renewed it while this one looked on; or it may not
+        be read or written.
     """
+    from google.api_core.exceptions import GoogleAPIError
+
     lease = Lease(workdir)
-    while not lease.take(_free(lease, str(workdir), say)):
-        pass  # another was faster: see who
+    try:
+        while not lease.take(_free(lease, str(workdir), say)):
+            pass  # another was faster: see who
+    except GoogleAPIError as error:
+        raise UserError(f"{workdir} cannot be held: {error}", hint=paths.CREDENTIALS) from error
     try:
         yield lease
     finally:

@@ -141,9 +141,10 @@ def test_a_network_that_fails_for_a_while_is_no_loss(workdir, store, new_bucket)
         still_held()
 
 
-def test_a_bucket_that_may_not_be_written_is_the_users_to_mend(workdir, store, objects):
-    held = lease.Lease(workdir)
-    store.next_statuses += [403]
-    with pytest.raises(UserError, match="cannot be written: 403"):
-        held.take(0)
-    assert not objects
+@pytest.mark.parametrize("statuses", [[403], [404, 403]])
+def test_a_bucket_that_may_not_be_used_is_the_users_to_mend(workdir, store, objects, statuses):
+    """To read the lease is refused, or to write one where there is none."""
+    store.next_statuses += statuses
+    with pytest.raises(UserError, match="cannot be held: 403") as error:
+        checkpoint.lock(workdir).__enter__()
+    assert "Storage Object User" in error.value.hint and not objects
