@@ -193,7 +193,7 @@ class TestData:
 
     def test_no_class_folder_counts_the_loose_images(self, store, new_bucket):
         store.put(new_bucket, "photos/1.png", png(), {})
-        store.put(new_bucket, "photos/.hidden/2.png", png(), {})
+        store.put(new_bucket, "photos/__MACOSX/2.png", png(), {})
         with pytest.raises(UserError) as error:
             sources.open_dataset(f"folder:gs://{new_bucket}/photos")
         assert error.value.offenders == (
