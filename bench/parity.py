@@ -122,7 +122,9 @@ def _kept(tensor: Any) -> np.ndarray:
 # --- jaxft's side -----------------------------------------------------------------------------
 
 
-def jaxft_side(options: argparse.Namespace, name: str, folder: Path) -> Iterator[tuple[str, Arrays]]:
+def jaxft_side(
+    options: argparse.Namespace, name: str, folder: Path
+) -> Iterator[tuple[str, Arrays]]:
     """Each of QUANTITIES in turn: the same arrays under the same names."""
     import jax
     import jax.numpy as jnp
@@ -257,7 +259,9 @@ def line(row: Difference) -> str:
     """A row of the table."""
     verdict = "" if row.bound is None else f"< {row.bound:.0e}"
     if row.first is not None:
-        verdict = f"FAILS the bound of {row.bound:.0e}, first in {row.first} ({row.first_error:.1e})"
+        verdict = (
+            f"FAILS the bound of {row.bound:.0e}, first in {row.first} ({row.first_error:.1e})"
+        )
     return (
         f"{row.model:<18}{row.lowering:<8}{row.quantity:<18}{row.arrays:>4}  "
         f"{row.error:.1e}  {row.worst:<32}{verdict}"

@@ -61,8 +61,10 @@ def body_features(
         "model": settings.model.name,
         "dtype": settings.model.compute_dtype,
         "pooling": settings.model.pooling,
-        "preprocessing": materials.model.preprocessing,
+        "mean": materials.model.preprocessing.mean,
+        "std": materials.model.preprocessing.std,
         "image_size": settings.data.image_size,
+        "interpolation": settings.data.interpolation,
     }
     digest = features.weights_digest(*sharding.fetch(weights))
     name = features.key(split, digest, description)

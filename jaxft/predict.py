@@ -16,10 +16,15 @@ from jaxft import checkpoint, evaluate, hosts, inputs, paths, recipe, run, shard
 from jaxft.data import Dataset, Split, batches, images, sources
 from jaxft.errors import UserError
 from jaxft.inputs import Materials
+from jaxft.models.body import Preprocessing
+from jaxft.models.preprocessing import of_run
 from jaxft.paths import AnyPath
 from jaxft.recipe import Settings
 from jaxft.report import Console
 from jaxft.step import Weights
+
+# jax.image.resize's names; both cubics are Keys' with a = -0.5.
+JAX_METHODS = {"bilinear": "linear", "bicubic": "cubic"}
 
 
 class Restored(NamedTuple):
@@ -45,14 +50,15 @@ def restore(workdir: str | AnyPath, which: str = "best") -> Restored:
     Raises:
       UserError: no run there, or no whole checkpoint.
     """
-    settings, classes = read_workdir(workdir)
+    settings, classes, expected = read_workdir(workdir)
     weights = read_weights(workdir, which)
-    model = run.create_model(settings, len(classes))
+    model = run.create_model(settings, len(classes), expected)
 
     @jax.jit
     def apply(images: Array) -> Array:
         size = settings.data.image_size
-        view = evaluate.evaluate_view(_shrink(images, batches.canvas_size(size)), size)
+        canvas = _shrink(images, batches.canvas_size(size), settings.data.interpolation)
+        view = evaluate.evaluate_view(canvas, size)
         dtype = evaluate.param_dtype(weights.params)
         normalised = evaluate.network_input(view, model.preprocessing, dtype)
         features, _ = model.features(weights.params, weights.batch_stats, normalised)
@@ -62,13 +68,14 @@ def restore(workdir: str | AnyPath, which: str = "best") -> Restored:
     return Restored(weights.params, weights.batch_stats, classes, apply)
 
 
-def _shrink(images: Array, side: int) -> Array:
+def _shrink(images: Array, side: int, interpolation: str) -> Array:
     """Square images no larger than `side`, resized with antialiasing as files are."""
     if images.shape[1] <= side:
         return images
     shape = (images.shape[0], side, side, 3)
-    smaller = jax.image.resize(images.astype(jnp.float32), shape, "linear", antialias=True)
-    return jnp.round(smaller).astype(jnp.uint8)
+    method = JAX_METHODS[interpolation]
+    smaller = jax.image.resize(images.astype(jnp.float32), shape, method, antialias=True)
+    return jnp.clip(jnp.round(smaller), 0, 255).astype(jnp.uint8)
 
 
 def read_weights(workdir: str | AnyPath, which: str) -> Weights:
@@ -83,8 +90,10 @@ def read_weights(workdir: str | AnyPath, which: str) -> Weights:
     return run.weights_of(saved.best if which == "best" else saved.state)
 
 
-def read_workdir(workdir: str | AnyPath) -> tuple[Settings, tuple[str, ...]]:
-    """The settings and classes that a workdir describes.
+def read_workdir(
+    workdir: str | AnyPath,
+) -> tuple[Settings, tuple[str, ...], Preprocessing]:
+    """The settings and classes that a workdir describes, and what its weights expect of images.
 
     Raises:
       UserError: it holds no run.
@@ -98,7 +107,7 @@ def read_workdir(workdir: str | AnyPath) -> tuple[Settings, tuple[str, ...]]:
         raise UserError(
             f"{workdir} holds no run", hint="Give --workdir=DIR, where `jaxft train` wrote one."
         ) from None
-    return recipe.from_dict(plain), tuple(classes)
+    return recipe.from_dict(plain), tuple(classes), of_run(workdir)
 
 
 def score_split(
@@ -126,7 +135,7 @@ def score_split(
       UserError: what `restore` raises; no such split; data that is gone or has other classes.
     """
     console = console or Console(None)
-    settings, classes = read_workdir(workdir)
+    settings, classes, expected = read_workdir(workdir)
     weights = read_weights(workdir, which)
     if split not in ("train", "valid"):
         raise UserError(f"No split is called {split!r}", hint="They are: train, valid.")
@@ -143,7 +152,7 @@ def score_split(
     except UserError as error:
         console.say(f"warning: {error}")
     chosen: Split = getattr(dataset, split)
-    materials = _materials(settings, Dataset(classes, chosen, chosen), console)
+    materials = _materials(settings, Dataset(classes, chosen, chosen), expected, console)
     probabilities = probabilities_of(materials, weights, tta, method)
     labels = materials.dataset.valid.labels
     right = probabilities.argmax(1) == labels
@@ -188,11 +197,11 @@ def predict_files(
     paths.demand(output, *files)
     output = paths.of(output)
     hosts.together(lambda: _check_output(output))
-    settings, classes = read_workdir(workdir)
+    settings, classes, expected = read_workdir(workdir)
     run.set_up(settings)
     weights = read_weights(workdir, which)
     split = sources.files_split(hosts.together(lambda: sources.image_files(files)))
-    materials = _materials(settings, Dataset(classes, split, split), console)
+    materials = _materials(settings, Dataset(classes, split, split), expected, console)
     probabilities = probabilities_of(materials, weights, tta, method)
     _write_csv(output, classes, materials.dataset.valid.names, probabilities)
     return len(probabilities)
@@ -240,7 +249,9 @@ def probabilities_of(
     return evaluate.combine(plain, [view(number) for number in range(tta)], method)
 
 
-def _materials(settings: Settings, dataset: Dataset, console: Console) -> Materials:
+def _materials(
+    settings: Settings, dataset: Dataset, expected: Preprocessing, console: Console
+) -> Materials:
     """Materials for inference on one split, which stands in both places of `dataset`."""
     mesh = sharding.data_mesh()
     whole = -(-settings.data.batch_size // mesh.size) * mesh.size  # divides over any devices
@@ -252,13 +263,14 @@ def _materials(settings: Settings, dataset: Dataset, console: Console) -> Materi
         alone, none, found = images.load_images(
             alone,
             side,
+            interpolation=data.interpolation,
             skip_bad=data.skip_bad,
             memory_bytes=None if data.memory_gb < 0 else int(data.memory_gb * 2**30),
             progress=lambda done, _: bar.update(done - bar.n) and None,
             warn=console.say,
             workers=data.threads or None,
         )
-    model = run.create_model(settings, len(dataset.classes))
+    model = run.create_model(settings, len(dataset.classes), expected)
     forward = evaluate.make_forward(model, settings.augment, data.image_size, mesh)
     cache = run.cache_directory(settings)
     return Materials(settings, mesh, model, forward, alone, none, found, cache, console)

@@ -8,6 +8,7 @@ import types
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from ml_collections import ConfigDict
@@ -16,9 +17,10 @@ from jaxft import schedules
 from jaxft.data.augment import Augmentation
 from jaxft.errors import UserError
 from jaxft.lr_finder import RULES, FinderSettings
-from jaxft.models import BODIES, GROUPS, platform, weights
+from jaxft.models import BODIES, GROUPS, hub, platform, weights
+from jaxft.models.body import Preprocessing
 from jaxft.models.conv import LOWERINGS, is_lowering
-from jaxft.models.hub import TAGS
+from jaxft.models.preprocessing import of_run
 from jaxft.optim import OptimizerSettings
 from jaxft.overfit import BEST_BY, OverfitSettings
 
@@ -83,6 +85,7 @@ class DataSettings:
 
     source: str
     image_size: int
+    interpolation: Literal["auto", "bilinear", "bicubic"]
     batch_size: int
     valid_fraction: float
     split_seed: int
@@ -159,10 +162,32 @@ def from_dict(plain: dict[str, Any]) -> Settings:
 
 
 def resolved(config: Any) -> dict[str, Any]:
-    """A config as plain data, with what depends on the platform settled; as `read`, else."""
+    """A config as plain data, with what depends on platform and weights settled; as `read`, else.
+
+    Raises:
+      UserError: also where the weights are asked for what they expect, and cannot be.
+    """
     plain = as_dict(config)
-    plain["model"]["dtype"] = from_dict(plain).model.compute_dtype
+    settings = from_dict(plain)
+    plain["model"]["dtype"] = settings.model.compute_dtype
+    data = plain["data"]
+    if data["image_size"] == 0 or data["interpolation"] == "auto":
+        own = expected(settings)
+        data["image_size"] = data["image_size"] or own.image_size
+        if data["interpolation"] == "auto":
+            data["interpolation"] = own.interpolation
     return plain
+
+
+def expected(settings: Settings) -> Preprocessing:
+    """What the weights that a run begins with expect of images.
+
+    Raises:
+      UserError: it is written beside them, and cannot be read or fetched.
+    """
+    if settings.init_from:
+        return of_run(paths.of(settings.init_from))
+    return weights.preprocessing(settings.model.name, settings.model.weights)
 
 
 def as_dict(config: Any) -> Any:
@@ -245,11 +270,14 @@ def _value_errors(plain: Mapping[str, Any]) -> list[str]:
     """Values of the right type that make no sense, alone or together."""
     data, model, finder = plain["data"], plain["model"], plain["finder"]
     known = model["name"] in BODIES
-    sources = weights.sources(model["name"]) if known else ("imagenet", *TAGS, "none")
+    sources = weights.sources(model["name"]) if known else ("imagenet", *hub.all_tags(), "none")
     checks = [
         (0 <= plain["seed"] < 2**31, "config.seed should be from 0 to 2147483647"),
         (plain["checkpoint_minutes"] > 0, "config.checkpoint_minutes should be more than 0"),
-        (data["image_size"] >= 32, "config.data.image_size should be 32 or more"),
+        (
+            data["image_size"] == 0 or data["image_size"] >= 32,
+            "config.data.image_size should be 32 or more, or 0 (the weights' own)",
+        ),
         (data["batch_size"] >= 2, "config.data.batch_size should be 2 or more"),
         (0 < data["valid_fraction"] < 1, "config.data.valid_fraction should be between 0 and 1"),
         (data["threads"] >= 0, "config.data.threads should be 0 or more"),

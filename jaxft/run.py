@@ -31,6 +31,8 @@ from jaxft.features import default_directory
 from jaxft.hosts import Stop
 from jaxft.inputs import NEVER, Materials
 from jaxft.models import Model, weights
+from jaxft.models.body import Preprocessing
+from jaxft.models.preprocessing import RUN_FILE
 from jaxft.paths import AnyPath
 from jaxft.recipe import Settings
 from jaxft.report import Console
@@ -205,6 +207,7 @@ def prepare(settings: Settings, console: Console, stop: Stop = NEVER) -> tuple[M
         dataset, train_images, valid_images = images.load_images(
             dataset,
             batches.canvas_size(data.image_size),
+            interpolation=data.interpolation,
             skip_bad=data.skip_bad,
             memory_bytes=None if data.memory_gb < 0 else int(data.memory_gb * 2**30),
             cache_dir=cache_directory(settings),
@@ -216,7 +219,8 @@ def prepare(settings: Settings, console: Console, stop: Stop = NEVER) -> tuple[M
     check_warm_up(settings, len(dataset.train) // data.batch_size)
     console.say(
         f"{len(dataset.train)} training and {len(dataset.valid)} validation images in "
-        f"{len(dataset.classes)} classes; {settings.model.name} on {mesh.size} "
+        f"{len(dataset.classes)} classes, at {data.image_size} px, {data.interpolation}; "
+        f"{settings.model.name} on {mesh.size} "
         f"{jax.devices()[0].platform} device{'s' if mesh.size > 1 else ''}"
         + (f" of {hosts.count()} processes" if hosts.count() > 1 else "")
     )
@@ -256,13 +260,16 @@ def open_model(settings: Settings, classes: tuple[str, ...]) -> Opened:
     Raises:
       UserError: weights that are missing, or of another architecture.
     """
-    model, key = create_model(settings, len(classes)), jax.random.key(settings.seed)
+    key = jax.random.key(settings.seed)
     if settings.init_from:
+        model = create_model(settings, len(classes), recipe.expected(settings))
         initial = _init_from(settings, model, classes, key)
         return Opened(model, initial, {"init_from": settings.init_from})
     loaded = weights.load(settings.model.name, settings.model.weights)
     if loaded is None:
+        model = create_model(settings, len(classes))
         return Opened(model, Weights(*jax.jit(model.init)(key)), {"source": "none"})
+    model = create_model(settings, len(classes), loaded.preprocessing)
     initial = _with_new_head(model, key, loaded.params, loaded.stats)
     return Opened(model, initial, loaded.origin)
 
@@ -272,8 +279,8 @@ def _with_new_head(model: Model, key: Any, params: Any, stats: Any) -> Weights:
     return Weights({**params, "head": head}, {**stats, "head": head_stats})
 
 
-def create_model(settings: Settings, classes: int) -> Model:
-    """The model that `config.model` describes."""
+def create_model(settings: Settings, classes: int, expected: Preprocessing | None = None) -> Model:
+    """The model that `config.model` describes; `expected` of images by its weights, None: usual."""
     m = settings.model
     return models.create(
         m.name,
@@ -283,7 +290,7 @@ def create_model(settings: Settings, classes: int) -> Model:
         pooling=m.pooling,
         dtype=m.compute_dtype,
         conv=m.conv,
-        preprocessing=weights.preprocessing(m.name, m.weights),
+        preprocessing=expected,
     )
 
 
@@ -294,10 +301,6 @@ def _init_from(settings: Settings, model: Model, classes: tuple[str, ...], key: 
     same_classes = _read_json(source / "classes.json") == list(classes)
     result, problems = [], []
     shapes = Weights(*jax.eval_shape(model.init, key))
-    expected = _read_json(source / "preprocessing.json")
-    for name, value in model.preprocessing._asdict().items():
-        if tuple(expected[name]) != value:
-            problems.append(f"{name} of pixels: {expected[name]} there, {list(value)} here")
     for kind, wanted, given in zip(Weights._fields, shapes, saved, strict=True):
         tree = {}
         for group in models.GROUPS if same_classes else models.GROUPS[:-1]:
@@ -376,10 +379,18 @@ def describe(workdir: AnyPath, config: Any, materials: Materials) -> None:
     report.write_json(workdir / "data.json", data)
     report.write_json(workdir / "config.json", recipe.as_dict(config))
     report.write_json(workdir / "classes.json", list(materials.dataset.classes))
-    preprocessing = materials.model.preprocessing._asdict()
-    size = materials.settings.data.image_size
-    report.write_json(workdir / "preprocessing.json", {**preprocessing, "image_size": size})
+    used = preprocessing_of(materials.settings, materials.model)
+    report.write_json(workdir / RUN_FILE, used._asdict())
     report.write_json(workdir / "weights.json", materials.origin)
+
+
+def preprocessing_of(settings: Settings, model: Model) -> Preprocessing:
+    """What a run does with images before the network sees them: what its own weights expect."""
+    return model.preprocessing._replace(
+        image_size=settings.data.image_size,
+        crop_fraction=1.0,
+        interpolation=settings.data.interpolation,
+    )
 
 
 def describe_data(dataset: Dataset) -> dict[str, Any]:
@@ -500,7 +511,7 @@ def start_up(config: Any, workdir: str | AnyPath) -> tuple[Settings, dict[str, A
     files = [name.partition(":")[2] for name in named]
     paths.demand(settings.cache_dir, settings.init_from, *files, workdir=workdir)
     set_up(settings)
-    plain = recipe.resolved(config)
+    plain = hosts.together(lambda: recipe.resolved(config))
     return recipe.from_dict(plain), plain
 
 

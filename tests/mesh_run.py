@@ -66,8 +66,8 @@ def _story(folder, workdir):
 
 
 def _materials(workdir):
-    settings, _ = predict.read_workdir(workdir)
-    return predict._materials(settings, run.open_data(settings), report.Console(None))
+    settings, _, expected = predict.read_workdir(workdir)
+    return predict._materials(settings, run.open_data(settings), expected, report.Console(None))
 
 
 def first_steps(devices=None):

@@ -20,7 +20,7 @@ GOLDEN_ORDER = [2, 1, 4, 6, 0, 7, 3, 5]
 GOLDEN_SHARES = [0.9687677439628356, 0.13196943503431402]
 
 
-def wide(index: int, shorter_side: int | None = None) -> np.ndarray:
+def wide(index: int, *_) -> np.ndarray:
     """Every pixel holds the example's number and its own column."""
     image = np.zeros((SIDE, SIDE + 20, 3), np.uint8)
     image[..., 0], image[..., 1] = index, np.arange(SIDE + 20)
@@ -118,7 +118,7 @@ class TestTrainBatches:
     def test_starting_late_reads_nothing_before(self):
         read = []
 
-        def noting(index, shorter_side=None):
+        def noting(index, *_):
             read.append(index)
             return wide(index)
 
@@ -227,7 +227,7 @@ class TestPrefetch:
             assert 0.03 < source.waited_seconds < 5
 
     def test_hands_on_errors_with_the_file(self):
-        def read(index, shorter_side=None):
+        def read(index, *_):
             raise UnreadableImage(f"image {index}", "gone") if index == 3 else RuntimeError("oh")
 
         images = make_images(26, read=read)

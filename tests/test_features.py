@@ -59,7 +59,7 @@ def test_every_number_of_the_body_counts_and_none_of_the_head(group, kind):
     assert (digest == DIGEST) == (group == "head")
 
 
-def test_a_run_names_entries_by_image_size_dtype_pooling_and_weights(tmp_path, monkeypatch):
+def test_a_run_names_entries_by_size_interpolation_dtype_pooling_and_weights(tmp_path, monkeypatch):
     names = []
     monkeypatch.setattr(
         features, "cached", lambda directory, name, compute: (names.append(name), (ARRAY, False))[1]
@@ -72,6 +72,7 @@ def test_a_run_names_entries_by_image_size_dtype_pooling_and_weights(tmp_path, m
         (settings, WEIGHTS),
         (settings, changed),
         (replace(settings, data=replace(settings.data, image_size=24)), WEIGHTS),
+        (replace(settings, data=replace(settings.data, interpolation="bicubic")), WEIGHTS),
         (replace(settings, model=replace(settings.model, dtype="bfloat16")), WEIGHTS),
         (replace(settings, model=replace(settings.model, pooling="avg")), WEIGHTS),
         (replace(settings, seed=5), WEIGHTS),
@@ -79,7 +80,7 @@ def test_a_run_names_entries_by_image_size_dtype_pooling_and_weights(tmp_path, m
     for some, weights in cases:
         materials = plain._replace(settings=some)
         inputs.body_features(materials, weights, "train", SPLIT, plain.train_images)
-    assert len(set(names)) == 5
+    assert len(set(names)) == 6
     assert names[0] == names[-1]  # the evaluation view has nothing random
 
 

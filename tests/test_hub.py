@@ -1,6 +1,7 @@
 """Weights by name: a real client against a hub of our own, on this machine."""
 
 import hashlib
+import json
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,19 +16,35 @@ from safetensors.numpy import save
 from jaxft import recipe
 from jaxft.configs import base
 from jaxft.errors import UserError
-from jaxft.models import hub, torch_names, weights
+from jaxft.models import hub, preprocessing, torch_names, weights
+from jaxft.models.body import TORCHVISION, Preprocessing
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-PATH = "/timm/resnet18.tv_in1k/resolve/main/model.safetensors"
+FOLDER = "/timm/resnet18.tv_in1k/resolve/main/"
+CONFIG = {
+    "architecture": "resnet18",
+    "pretrained_cfg": {
+        "input_size": [3, 160, 160],
+        "test_input_size": [3, 192, 192],
+        "interpolation": "bicubic",
+        "crop_pct": 0.875,
+        "test_crop_pct": 0.95,
+        "mean": [0.485, 0.456, 0.406],
+        "std": [0.5, 0.5, 0.5],
+        "license": "bsd-3-clause",
+    },
+}
+EXPECTED = Preprocessing((123.675, 116.28, 103.53), (127.5, 127.5, 127.5), 192, 0.95, "bicubic")
 
 
 class Hub(ThreadingHTTPServer):
-    """Serves one file as the Hugging Face hub does, and can do so badly."""
+    """Serves weights and config.json as the Hugging Face hub does, and can do so badly."""
 
     def __init__(self, content: bytes) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.content = content
         self.stated = hashlib.sha256(content).hexdigest()
+        self.config = json.dumps(CONFIG).encode()
         self.breaks = False
         self.downloads = 0
 
@@ -43,23 +60,30 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(with_content=True)
 
     def _answer(self, with_content):
-        if self.path != PATH:
+        server = self.server
+        files = {
+            f"{FOLDER}model.safetensors": (server.content, server.stated),
+            f"{FOLDER}config.json": (server.config, hashlib.sha1(server.config).hexdigest()),
+        }
+        if self.path not in files:
             self.send_response(404)
             self.send_header("X-Error-Code", "RepoNotFound")
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
+        content, tag = files[self.path]
         begin = int(self.headers.get("Range", "bytes=0-")[6:-1])
         self.send_response(206 if begin else 200)
-        self.send_header("ETag", f'"{self.server.stated}"')
+        self.send_header("ETag", f'"{tag}"')
         self.send_header("X-Repo-Commit", COMMIT)
-        self.send_header("Content-Length", str(len(self.server.content) - begin))
+        self.send_header("Content-Length", str(len(content) - begin))
         self.end_headers()
         if with_content:
-            self.server.downloads += 1
-            end = len(self.server.content) // 2 if self.server.breaks else None
-            self.wfile.write(self.server.content[begin:end])
-            self.close_connection = self.server.breaks
+            weights = content is server.content
+            server.downloads += weights
+            end = len(content) // 2 if weights and server.breaks else None
+            self.wfile.write(content[begin:end])
+            self.close_connection = end is not None
 
     def log_message(self, *_):
         pass
@@ -103,14 +127,14 @@ def test_weights_by_name_are_fetched_once_and_what_they_are_is_told(server, arra
         "repository": "timm/resnet18.tv_in1k",
         "revision": COMMIT,
         "sha256": server.stated,
-        "size": 224,
-        "crop_fraction": 0.875,
-        "interpolation": "bilinear",
         "license": "bsd-3-clause",
+        "preprocessing": EXPECTED._asdict(),
     }
     assert {key: loaded.origin[key] for key in expected} == expected
-    assert loaded.origin["preprocessing"]["mean"] == (123.675, 116.28, 103.53)
-    assert "timm/resnet18.tv_in1k (bsd-3-clause" in weights.in_words(loaded.origin)
+    assert loaded.preprocessing == EXPECTED
+    words = weights.in_words(loaded.origin)
+    assert "timm/resnet18.tv_in1k (bsd-3-clause, sha256 " in words
+    assert "192 px, bicubic, the middle 0.95 of the shorter side" in words
     weights.load("resnet18", "imagenet")
     assert server.downloads == 1
 
@@ -133,7 +157,7 @@ def test_without_a_connection_and_a_cache_the_error_says_how_to_bring_the_file(s
 
 
 def test_a_repository_that_is_not_there_says_so(server):
-    with pytest.raises(UserError, match=r"timm/resnet18.a1_in1k cannot be fetched") as refusal:
+    with pytest.raises(UserError, match=r"timm/resnet18.a1_in1k/.* cannot be") as refusal:
         weights.load("resnet18", "a1_in1k")
     assert any("404" in line for line in refusal.value.offenders)
 
@@ -184,10 +208,84 @@ def test_a_config_knows_the_names_of_its_model():
         recipe.read(config)
 
 
-def test_what_the_weights_expect_of_pixels_travels_with_them():
-    assert weights.preprocessing("resnet34", "ra4_e3600_r224_in1k").mean == (127.5, 127.5, 127.5)
-    assert weights.preprocessing("resnet34", "tv_in1k").std == (58.395, 57.12, 57.375)
-    assert weights.preprocessing("resnet34", "file:x.pth") is None
-    for name in hub.MODELS:
-        for tag in hub.tags(name):
-            assert hub.pretraining(name, tag).size in (224, 288)
+# --- what the weights expect of images --------------------------------------------------------
+
+
+def test_where_the_user_says_nothing_a_run_does_as_its_weights_expect(server):
+    config = base.get_config()
+    config.model.name, config.model.weights, config.data.image_size = "resnet18", "tv_in1k", 0
+    data = recipe.resolved(config)["data"]
+    assert (data["image_size"], data["interpolation"]) == (192, "bicubic")
+    config.data.image_size, config.data.interpolation = 96, "bilinear"
+    server.shutdown()
+    server.server_close()
+    data = recipe.resolved(config)["data"]
+    assert (data["image_size"], data["interpolation"]) == (96, "bilinear"), "the user's word counts"
+
+
+def test_without_a_test_size_the_size_of_training_counts(server):
+    plain = {k: v for k, v in CONFIG["pretrained_cfg"].items() if not k.startswith("test")}
+    server.config = json.dumps({"pretrained_cfg": plain}).encode()
+    found = weights.preprocessing("resnet18", "tv_in1k")
+    assert (found.image_size, found.crop_fraction) == (160, 0.875)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"interpolation": "lanczos"}, "ValueError: interpolation is 'lanczos'"),
+        ({"test_input_size": [3, 192, 256]}, "ValueError: images of 192 x 256 pixels are"),
+        ({"mean": [0.5]}, "ValueError: not enough values"),
+        ({"std": None}, "TypeError"),
+    ],
+)
+def test_words_of_the_hub_that_are_not_understood_are_told(server, change, told):
+    server.config = json.dumps({"pretrained_cfg": CONFIG["pretrained_cfg"] | change}).encode()
+    with pytest.raises(UserError, match="does not say what the weights expect") as refusal:
+        weights.preprocessing("resnet18", "tv_in1k")
+    assert refusal.value.offenders[0].startswith(told)
+
+
+def test_a_config_that_is_not_timms_is_refused_of_the_hub_and_passed_over_beside_a_file(
+    server, tmp_path
+):
+    server.config = b'{"model_type": "resnet"}'
+    with pytest.raises(UserError, match=r"config.json is not timm's"):
+        weights.preprocessing("resnet18", "tv_in1k")
+    (tmp_path / "config.json").write_bytes(server.config)
+    assert weights.preprocessing("resnet18", f"file:{tmp_path}/model.safetensors") == TORCHVISION
+    (tmp_path / "config.json").write_bytes(b"{")
+    with pytest.raises(UserError, match=r"config.json cannot be read"):
+        weights.preprocessing("resnet18", f"file:{tmp_path}/model.safetensors")
+
+
+def test_a_file_brings_the_preprocessing_that_is_written_beside_it(tmp_path, arrays):
+    (tmp_path / "model.safetensors").write_bytes(save(arrays))
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    loaded = weights.load("resnet18", f"file:{tmp_path}/model.safetensors")
+    assert loaded.preprocessing == EXPECTED
+    assert loaded.origin["preprocessing"] == EXPECTED._asdict()
+    assert "weights model.safetensors (sha256 " in weights.in_words(loaded.origin)
+
+
+def test_torchvisions_own_files_are_known_by_name():
+    name = "resnext101_64x4d"
+    newest = weights.preprocessing(name, f"file:~/{name}-173b62eb.pth")
+    assert newest == TORCHVISION._replace(crop_fraction=224 / 232)
+    assert weights.preprocessing("resnet18", "file:~/resnet18-f37072fd.pth") == TORCHVISION
+
+
+def test_the_quickstarts_weights_have_their_bodys_own_preprocessing():
+    assert weights.preprocessing("efficientnet_lite0", "imagenet").mean == (127, 127, 127)
+
+
+def test_weights_of_a_run_expect_what_that_run_did(tmp_path):
+    (tmp_path / preprocessing.RUN_FILE).write_text(json.dumps(EXPECTED._asdict()))
+    config = base.get_config()
+    config.init_from, config.data.image_size = str(tmp_path), 0
+    assert recipe.expected(recipe.read(config)) == EXPECTED
+    data = recipe.resolved(config)["data"]
+    assert (data["image_size"], data["interpolation"]) == (192, "bicubic")
+    (tmp_path / preprocessing.RUN_FILE).write_text('{"mean": [1, 2, 3]}')
+    with pytest.raises(UserError, match=r"preprocessing.json cannot be read"):
+        recipe.resolved(config)

@@ -30,9 +30,9 @@ def counting(dataset: Dataset) -> tuple[Dataset, Counter]:
     counts: Counter = Counter()
 
     def counted(split: Split) -> Split:
-        def read(index, shorter_side=None):
+        def read(index, *resize):
             counts[split.names[index]] += 1
-            return split.read(index, shorter_side)
+            return split.read(index, *resize)
 
         return Split(split.names, split.labels, split.identity, read)
 
@@ -144,10 +144,19 @@ def test_a_file_that_vanishes_later_is_named(folder):
         images[0]
 
 
+def test_every_image_is_resized_by_the_filter_asked_for(folder):
+    dataset, _ = opened(folder)
+    _, train, valid = load_images(dataset, SIDE, interpolation="bicubic", memory_bytes=0)
+    for images in (train, valid, train.select(np.array([1, 0]))):
+        wanted = decode(images.split.names[0], SIDE, interpolation="bicubic")
+        np.testing.assert_array_equal(images[0], wanted)
+        assert (wanted != decode(images.split.names[0], SIDE)).any()
+
+
 def test_other_errors_are_not_mistaken_for_bad_files(folder):
     dataset, _ = opened(folder)
 
-    def read(index, shorter_side=None):
+    def read(index, *_):
         raise MemoryError
 
     broken = Split(dataset.train.names, dataset.train.labels, dataset.train.identity, read)

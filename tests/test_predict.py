@@ -44,6 +44,30 @@ def test_evaluate_scores_as_the_summary_says(finished, tiny):
     assert set(scores["accuracy_by_class"]) == {"blue", "green", "red"}
 
 
+def test_the_workdir_alone_says_how_images_are_fed(finished, tiny, drawn, tmp_path):
+    workdir = shutil.copytree(finished, tmp_path / "run")
+    losses = [predict.score_split(finished)["loss"]]
+    for file, section, change in (
+        ("config.json", "data", {"interpolation": "bicubic"}),
+        ("preprocessing.json", None, {"mean": [0.0, 0.0, 0.0]}),
+    ):
+        content = json.loads((workdir / file).read_text())
+        (content[section] if section else content).update(change)
+        (workdir / file).write_text(json.dumps(content))
+        losses.append(predict.score_split(workdir)["loss"])
+    assert len(set(losses)) == 3
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    before, after = (jaxft.restore(at).apply(images) for at in (finished, workdir))
+    assert np.abs(before - after).max() > 1e-3
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_arrays_are_shrunk_as_files_are(interpolation):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    ours = predict._shrink(noise[None], 24, interpolation)[0].astype(int)
+    assert np.abs(ours - decode.resize(noise, 24, interpolation)).max() <= 2
+
+
 def test_evaluate_train_split_and_views(finished, tiny):
     assert predict.score_split(finished, "train")["examples"] == 29
     plain, two, again = (predict.score_split(finished, tta=n)["loss"] for n in (0, 2, 2))

@@ -106,7 +106,7 @@ def test_every_value_that_makes_no_sense_is_listed_at_once():
     third.update(lr=0.0, cycle_mult=0, warmup_steps=-1, name=second["name"])
     expected = [
         "config.seed should be",
-        "config.data.image_size should be 32 or more",
+        "config.data.image_size should be 32 or more, or 0 (the weights' own)",
         "config.data.batch_size should be 2 or more",
         "config.data.valid_fraction should be between 0 and 1",
         "config.model.name is 'resnet19'; known: efficientnet_lite0, ",

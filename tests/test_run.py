@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tiny_config
 from matplotlib import image
+from tiny import PREPROCESSING
 
 import jaxft
 from jaxft import checkpoint, fit, hosts, main, recipe, run
@@ -119,7 +120,14 @@ def test_starts_config_classes_and_preprocessing(finished, drawn):
     assert config["data"]["source"] == f"folder:{drawn}"
     assert config["phases"][2]["groups"] == {"early": 0.1, "late": 0.3, "head": 1.0}
     preprocessing = json.loads((finished / "preprocessing.json").read_text())
-    assert preprocessing.keys() == {"mean", "std", "image_size"}
+    assert preprocessing == {
+        "mean": list(PREPROCESSING.mean),
+        "std": list(PREPROCESSING.std),
+        "image_size": 32,
+        "crop_fraction": 1.0,
+        "interpolation": "bilinear",
+    }
+    assert config["data"]["interpolation"] == "bilinear", "settled, so that predict does the same"
 
 
 def test_finder_files_and_pictures(finished):
@@ -253,6 +261,21 @@ def test_the_config_says_how_convolutions_are_lowered():
     assert run.create_model(config, 3).body.conv == "native"
 
 
+def test_weights_of_another_run_are_fed_as_they_were_there(finished, drawn, tiny, tmp_path):
+    workdir = shutil.copytree(finished, tmp_path / "run")
+    facts = json.loads((workdir / "preprocessing.json").read_text())
+    facts |= {"mean": [1.0, 2.0, 3.0], "image_size": 40, "interpolation": "bicubic"}
+    (workdir / "preprocessing.json").write_text(json.dumps(facts))
+    config = tiny_config.get_config(drawn)
+    config.init_from, config.data.image_size = str(workdir), 0
+    settings, plain = run.start_up(config)
+    assert plain["data"]["image_size"] == 40
+    materials, _ = run.prepare(settings, run.Console(None))
+    assert materials.model.preprocessing.mean == (1.0, 2.0, 3.0)
+    assert materials.train_images.interpolation == "bicubic"
+    assert materials.valid_images.shorter_side == 44
+
+
 def test_a_new_head_is_the_one_that_a_whole_new_model_would_have(drawn, tiny):
     config = tiny_config.get_config(drawn)
     settings = run.recipe.read(config)
@@ -277,7 +300,7 @@ def test_changed_data_are_refused_and_nothing_is_written(finished, drawn, tiny, 
     workdir = shutil.copytree(finished, tmp_path / "run")
     photos = shutil.copytree(drawn, tmp_path / "photos")
     config = tiny_config.get_config(drawn)
-    materials, _ = run.prepare(run.recipe.read(config), run.Console(None))
+    materials, _ = run.prepare(run.start_up(config)[0], run.Console(None))
     run.describe(workdir, config, materials)
     split = materials.dataset.train
     fewer = materials._replace(dataset=materials.dataset.with_splits(split.select([0, 1]), split))

@@ -85,7 +85,7 @@ def test_reading_pytorchs_files_imports_no_pytorch():
 
 
 def test_imagenet_weights_come_out_of_the_package():
-    params, stats, origin = weights.load("efficientnet_lite0", "imagenet")
+    params, stats, _, origin = weights.load("efficientnet_lite0", "imagenet")
     assert len(origin["sha256"]) == 64
     assert params.keys() == stats.keys() == {"early", "late"}
     assert params["early"]["stem_conv"]["kernel"].shape == (3, 3, 3, 32)

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-Read = Callable[[int, int | None], np.ndarray]
+# (index, shorter side or None, interpolation, which need not be given) -> pixels
+Read = Callable[..., np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -18,8 +19,8 @@ class Split:
       names: what to call each example to a person: its file, or "digits/17".
       labels: int32 [N], positions in the data set's classes.
       identity: content identity of each example ("path:size:mtime_ns"); a cache keys on it.
-      read: (index, shorter_side or None) -> uint8 [height, width, 3], upright RGB; raises
-        decode.UnreadableImage.
+      read: (index, shorter_side or None, interpolation="bilinear") -> uint8 [height, width, 3],
+        upright RGB; raises decode.UnreadableImage.
     """
 
     names: tuple[str, ...]
@@ -42,9 +43,9 @@ class Split:
 
 
 def _read_selected(
-    read: Read, chosen: np.ndarray, index: int, shorter_side: int | None = None
+    read: Read, chosen: np.ndarray, index: int, *resize: int | str | None
 ) -> np.ndarray:
-    return read(int(chosen[index]), shorter_side)
+    return read(int(chosen[index]), *resize)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ MAX_PIXELS = 89_478_485
 # Of an image longer than this many shorter sides only the middle is kept: 1 x 3000 pixels, made
 # 256 wide, would be 590 MB.
 MAX_ASPECT = 8
+FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 ORIENTATION_TAG = 0x0112
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -57,13 +58,17 @@ def is_image_name(name: str) -> bool:
 
 
 def decode(
-    path: str | os.PathLike[str], shorter_side: int | None = None, max_pixels: int = MAX_PIXELS
+    path: str | os.PathLike[str],
+    shorter_side: int | None = None,
+    max_pixels: int = MAX_PIXELS,
+    interpolation: str = "bilinear",
 ) -> np.ndarray:
     """Decodes a whole file, turns it upright, and shrinks or grows its shorter side.
 
     Args:
       shorter_side: pixels; None keeps the file's own size.
       max_pixels: larger images are refused by their header, before any memory is taken.
+      interpolation: one of FILTERS, antialiased.
 
     Returns:
       uint8 [height, width, 3], RGB; alpha on white, the first frame of an animation.
@@ -78,7 +83,7 @@ def decode(
             _check_size(image, max_pixels)
             if shorter_side is not None:
                 image.draft(None, _scaled(image.size, shorter_side))
-            return _pixels(image, shorter_side)
+            return _pixels(image, shorter_side, interpolation)
     except UnidentifiedImageError:
         raise UnreadableImage(name, _unidentified(file)) from None
     except Image.DecompressionBombError as error:
@@ -104,9 +109,9 @@ def _fetched(name: str) -> io.BytesIO:
         raise UserError(f"{name} cannot be fetched: {error.strerror}") from None
 
 
-def resize(pixels: np.ndarray, shorter_side: int) -> np.ndarray:
-    """uint8 [h,w,3] -> the same with its shorter side as wanted, by antialiased bilinear."""
-    return np.array(_resized(Image.fromarray(pixels), shorter_side))
+def resize(pixels: np.ndarray, shorter_side: int, interpolation: str = "bilinear") -> np.ndarray:
+    """uint8 [h,w,3] -> the same with its shorter side as wanted, by one of FILTERS, antialiased."""
+    return np.array(_resized(Image.fromarray(pixels), shorter_side, interpolation))
 
 
 @cache
@@ -121,12 +126,12 @@ def _check_size(image: Image.Image, max_pixels: int) -> None:
         raise ValueError(f"{width} x {height} pixels, the limit is {max_pixels}")
 
 
-def _pixels(image: Image.Image, shorter_side: int | None) -> np.ndarray:
+def _pixels(image: Image.Image, shorter_side: int | None, interpolation: str) -> np.ndarray:
     image.load()  # first, for it turns a TIFF upright and then drops its orientation
     turn = UPRIGHT.get(_orientation(image))
     colours = _to_rgb(image)
     if shorter_side is not None:
-        colours = _resized(colours, shorter_side)
+        colours = _resized(colours, shorter_side, interpolation)
     return np.array(colours if turn is None else colours.transpose(turn))
 
 
@@ -164,14 +169,14 @@ def _scaled(size: tuple[int, int], shorter_side: int) -> tuple[int, int]:
     return width, height
 
 
-def _resized(image: Image.Image, shorter_side: int) -> Image.Image:
+def _resized(image: Image.Image, shorter_side: int, interpolation: str) -> Image.Image:
     width, height = image.size
     longest = MAX_ASPECT * min(width, height)
     if max(width, height) > longest:
         left, top = max(0, width - longest) // 2, max(0, height - longest) // 2
         image = image.crop((left, top, left + min(width, longest), top + min(height, longest)))
     size = _scaled(image.size, shorter_side)
-    return image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+    return image.resize(size, FILTERS[interpolation], reducing_gap=2.0)
 
 
 def _unidentified(file: str | io.BytesIO) -> str:

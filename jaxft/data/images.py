@@ -54,9 +54,16 @@ class Images:
     do not write into it. Raises decode.UnreadableImage. Safe to read from several threads.
     """
 
-    def __init__(self, split: Split, shorter_side: int, memory: Memory | None = None) -> None:
+    def __init__(
+        self,
+        split: Split,
+        shorter_side: int,
+        memory: Memory | None = None,
+        interpolation: str = "bilinear",
+    ) -> None:
         self.split = split
         self.shorter_side = shorter_side
+        self.interpolation = interpolation
         self._memory = memory or Memory(0)
         self._kept: list[np.ndarray | None] = [None] * len(split)
 
@@ -73,7 +80,7 @@ class Images:
         return all(kept is not None for kept in self._kept)
 
     def _read(self, index: int) -> np.ndarray:
-        image = self.split.read(index, self.shorter_side)
+        image = self.split.read(index, self.shorter_side, self.interpolation)
         if not self._memory.full:
             if self._memory.take(image.nbytes):
                 self._kept[index] = image
@@ -83,7 +90,8 @@ class Images:
 
     def select(self, indices: np.ndarray) -> "Images":
         """The images at `indices`, with what is already held of them."""
-        chosen = Images(self.split.select(indices), self.shorter_side, self._memory)
+        split = self.split.select(indices)
+        chosen = Images(split, self.shorter_side, self._memory, self.interpolation)
         chosen._kept = [self._kept[i] for i in indices]
         return chosen
 
@@ -92,6 +100,7 @@ def load_images(
     dataset: Dataset,
     shorter_side: int,
     *,
+    interpolation: str = "bilinear",
     skip_bad: bool = False,
     memory_bytes: int | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
@@ -106,6 +115,7 @@ def load_images(
     Args:
       dataset: what sources.open_dataset returned.
       shorter_side: pixels; batches.canvas_size(image_size).
+      interpolation: what it is resized by, one of decode.FILTERS.
       skip_bad: go on without the unreadable images, with a warning that lists them.
       memory_bytes: for both splits; None: `spare_memory_bytes()`.
       cache_dir: remembers there, by path, size and time of change, which files were seen whole,
@@ -121,8 +131,8 @@ def load_images(
       UserError: listing every unreadable image; or every class that skipping emptied.
     """
     memory = Memory(spare_memory_bytes() if memory_bytes is None else memory_bytes)
-    train = Images(dataset.train, shorter_side, memory)
-    valid = Images(dataset.valid, shorter_side, memory)
+    train = Images(dataset.train, shorter_side, memory, interpolation)
+    valid = Images(dataset.valid, shorter_side, memory, interpolation)
     bad = hosts.together(lambda: _read_all([train, valid], cache_dir, progress, workers))
     bad = _of_all_hosts(bad)
     if not any(bad):

@@ -327,10 +327,17 @@ def _identity(file: str) -> str:
     return f"{path}:{stat.st_size}:{stat.st_mtime_ns}"
 
 
-def _read_file(files: tuple[str, ...], index: int, shorter_side: int | None = None) -> np.ndarray:
-    return decode(files[index], shorter_side)
+def _read_file(
+    files: tuple[str, ...],
+    index: int,
+    shorter_side: int | None = None,
+    interpolation: str = "bilinear",
+) -> np.ndarray:
+    return decode(files[index], shorter_side, interpolation=interpolation)
 
 
-def _read_gray(gray: np.ndarray, index: int, shorter_side: int | None = None) -> np.ndarray:
+def _read_gray(
+    gray: np.ndarray, index: int, shorter_side: int | None = None, interpolation: str = "bilinear"
+) -> np.ndarray:
     pixels = np.repeat(gray[index][..., None], 3, axis=-1)
-    return pixels if shorter_side is None else resize(pixels, shorter_side)
+    return pixels if shorter_side is None else resize(pixels, shorter_side, interpolation)

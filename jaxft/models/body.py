@@ -4,16 +4,26 @@ from typing import NamedTuple
 
 import flax.linen as nn
 
+INTERPOLATIONS = ("bilinear", "bicubic")
+
 
 class Preprocessing(NamedTuple):
-    """How pixels 0..255 in RGB become the network's input: (pixel - mean) / std, per channel."""
+    """How an image becomes the network's input, as a set of weights expects it.
+
+    Resized by `interpolation` (one of INTERPOLATIONS, antialiased) until the middle
+    `crop_fraction` of its shorter side is `image_size` pixels, which are taken; then, of pixels
+    0..255 in RGB, (pixel - mean) / std, per channel. jaxft itself takes all of the shorter side.
+    """
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    image_size: int = 224
+    crop_fraction: float = 0.875
+    interpolation: str = "bilinear"
 
 
-# Of ImageNet's pixels, as torchvision's and most of timm's weights expect them.
-IMAGENET_STATISTICS = Preprocessing((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+# What torchvision's weights expect, and but for the interpolation most of timm's.
+TORCHVISION = Preprocessing((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 
 
 class Body(NamedTuple):

@@ -1,57 +1,20 @@
 """Pretrained weights by name, from timm's repositories on the Hugging Face hub.
 
-Facts of each set of weights (image size and crop it is evaluated at, interpolation, mean and
-standard deviation, licence) are those of timm 1.0's `default_cfgs`.
+Each repository holds the weights and a config.json, which says what they expect of images.
 """
 
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from jaxft.errors import UserError
-from jaxft.models.body import IMAGENET_STATISTICS, Preprocessing
+from jaxft.models.body import Preprocessing
+from jaxft.models.preprocessing import TIMM_FILE, read_timm
 from jaxft.paths import AnyPath
 
 FILE = "model.safetensors"
 
-
-class Pretraining(NamedTuple):
-    """How the images looked that a set of weights was evaluated on, and its licence.
-
-    `size` in pixels; the image's shorter side was `size / crop_fraction` before a centre crop.
-    """
-
-    size: int
-    crop_fraction: float
-    interpolation: str
-    license: str = "apache-2.0"
-    preprocessing: Preprocessing = IMAGENET_STATISTICS
-
-
-PLAIN = Pretraining(224, 0.875, "bicubic")
-TORCHVISION = Pretraining(224, 0.875, "bilinear", "bsd-3-clause")
-TORCHVISION_V2 = Pretraining(224, 0.965, "bilinear", "bsd-3-clause")
-FACEBOOK = Pretraining(224, 0.875, "bilinear", "cc-by-nc-4.0")
-LARGE = Pretraining(288, 1.0, "bicubic")
-LARGE_CROPPED = Pretraining(288, 0.95, "bicubic")
-SMALL = Pretraining(224, 0.95, "bicubic")
-HALVES = Preprocessing((127.5, 127.5, 127.5), (127.5, 127.5, 127.5))
-
-TAGS = {
-    "tv_in1k": TORCHVISION,
-    "tv2_in1k": TORCHVISION_V2,
-    "gluon_in1k": PLAIN,
-    "am_in1k": PLAIN,
-    **dict.fromkeys(("a1_in1k", "a2_in1k", "b1k_in1k", "b2k_in1k"), LARGE),
-    **dict.fromkeys(("c1_in1k", "c2_in1k", "d_in1k", "a1h_in1k"), LARGE),
-    **dict.fromkeys(("bt_in1k", "ra_in1k", "ram_in1k"), LARGE_CROPPED),
-    "a3_in1k": SMALL,
-    "fb_ssl_yfcc100m_ft_in1k": FACEBOOK,
-    "fb_swsl_ig1b_ft_in1k": FACEBOOK,
-    "fb_wsl_ig1b_ft_in1k": FACEBOOK,
-    "ra4_e3600_r224_in1k": LARGE._replace(preprocessing=HALVES),
-}
 
 # Model -> its tags, the one that `imagenet` stands for first.
 MODELS = {
@@ -73,17 +36,22 @@ def tags(name: str) -> tuple[str, ...]:
     return tuple(f"{tag}_in1k" for tag in MODELS.get(name, "").split())
 
 
-def pretraining(name: str, tag: str) -> Pretraining:
-    """What is known of one set of weights.
+def all_tags() -> tuple[str, ...]:
+    """`tags` of all models together."""
+    return tuple(dict.fromkeys(tag for name in MODELS for tag in tags(name)))
+
+
+def facts(name: str, tag: str) -> tuple[Preprocessing, str]:
+    """What the hub says of a set of weights: their preprocessing, their licence.
 
     Raises:
-      KeyError: the hub has no such weights of this model.
+      UserError: as `fetch`; or the hub's words are none that are understood.
     """
-    if tag not in tags(name):
-        raise KeyError(tag)
-    if (name, tag) == ("resnet50", "a1h_in1k"):  # alone of its kind
-        return LARGE._replace(size=224)
-    return TAGS[tag]
+    repository = f"timm/{name}.{tag}"
+    found = read_timm(_download(repository, TIMM_FILE))
+    if found is None:
+        raise UserError(f"{repository}: {TIMM_FILE} is not timm's", hint=_how_to_bring(repository))
+    return found
 
 
 def fetch(name: str, tag: str) -> tuple[Path, dict[str, Any]]:
@@ -105,7 +73,7 @@ def fetch(name: str, tag: str) -> tuple[Path, dict[str, Any]]:
     """
     repository = f"timm/{name}.{tag}"
     for again in (False, True):
-        path = _download(repository, again)
+        path = _download(repository, FILE, again)
         # The cache names what it keeps after the digest that the hub states, and a folder after
         # the revision.
         stated, found = path.resolve().name, sha256(path)
@@ -119,7 +87,7 @@ def fetch(name: str, tag: str) -> tuple[Path, dict[str, Any]]:
     )
 
 
-def _download(repository: str, again: bool) -> Path:
+def _download(repository: str, file: str, again: bool = False) -> Path:
     try:
         import huggingface_hub
     except ImportError as error:
@@ -128,10 +96,10 @@ def _download(repository: str, again: bool) -> Path:
             hint="Install it: pip install 'jaxft[hub]'. Or give a file: model.weights=file:PATH.",
         ) from error
     try:
-        return Path(huggingface_hub.hf_hub_download(repository, FILE, force_download=again))
+        return Path(huggingface_hub.hf_hub_download(repository, file, force_download=again))
     except Exception as error:  # the library that it speaks HTTP by changes with its version
         lines = [f"{type(error).__name__}: {line}" for line in _first_lines(error)]
-        title = f"{repository} cannot be fetched from the hub, and is not in its cache"
+        title = f"{repository}/{file} cannot be fetched from the hub, and is not in its cache"
         raise UserError(title, lines, _how_to_bring(repository)) from error
 
 
@@ -145,9 +113,10 @@ def _first_lines(error: BaseException) -> Iterator[str]:
 
 def _how_to_bring(repository: str) -> str:
     return (
-        f"Without a connection: fetch https://huggingface.co/{repository}/resolve/main/{FILE} "
-        "elsewhere and give --config.model.weights=file:PATH; or copy the hub's cache here "
-        "(HF_HOME says where it is). HF_ENDPOINT names a mirror."
+        f"Without a connection: fetch https://huggingface.co/{repository}/resolve/main/{FILE}, and "
+        f"{TIMM_FILE} from there too, elsewhere into one folder, and give "
+        "--config.model.weights=file:PATH; or copy the hub's cache here (HF_HOME says where it "
+        "is). HF_ENDPOINT names a mirror."
     )
 
 

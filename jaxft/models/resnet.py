@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxft.models.body import IMAGENET_STATISTICS, Body
+from jaxft.models.body import TORCHVISION, Body
 from jaxft.models.conv import Conv
 from jaxft.models.norm import BatchNorm
 
@@ -212,7 +212,7 @@ def body(name: str, dtype: str = "float32", conv: str = "auto") -> Body:
     early, late = Early(architecture, dtype), Late(architecture, dtype)
     channels = WIDTHS[-1] * architecture.expansion
     grouped = (("conv2", architecture.groups),) if architecture.groups > 1 else ()
-    return Body(early, late, channels, IMAGENET_STATISTICS, 1e-5, dtype, grouped, conv)
+    return Body(early, late, channels, TORCHVISION, 1e-5, dtype, grouped, conv)
 
 
 BODIES: dict[str, Callable[[str, str], Body]] = {

@@ -11,8 +11,9 @@ import safetensors
 
 from jaxft import paths
 from jaxft.errors import UserError
-from jaxft.models import efficientnet_lite, hub, torch_file
+from jaxft.models import BODIES, efficientnet_lite, hub, torch_file
 from jaxft.models.body import Preprocessing
+from jaxft.models.preprocessing import of_file
 from jaxft.models.torch_names import Params, Stats, body_from_torch, to_torch
 from jaxft.paths import AnyPath
 
@@ -78,11 +79,13 @@ def _read_safetensors(data: bytes) -> dict[str, np.ndarray]:
 class Loaded(NamedTuple):
     """Pretrained parameters and statistics of early and late, and where they come from.
 
-    `origin` is JSON data: the source, its file's SHA-256, and what else is known of it.
+    `origin` is JSON data: the source, its file's SHA-256, the preprocessing, and what else is
+    known of it.
     """
 
     params: Params
     stats: Stats
+    preprocessing: Preprocessing
     origin: dict[str, Any]
 
 
@@ -93,10 +96,21 @@ def sources(name: str) -> tuple[str, ...]:
     return ("imagenet", *hub.tags(name), "none")
 
 
-def preprocessing(name: str, source: str) -> Preprocessing | None:
-    """What the weights of a source expect; None where nothing tells it from the model's usual."""
+def preprocessing(name: str, source: str) -> Preprocessing:
+    """What the weights of a source expect of images; for the hub's weights it asks the hub.
+
+    Raises:
+      UserError: the hub cannot be asked, or a config.json beside the weights is damaged.
+    """
+    usual = BODIES[name]("float32").preprocessing
+    if source.startswith("file:"):
+        return of_file(_path(source), usual)
     tag = _tag(name, source)
-    return hub.pretraining(name, tag).preprocessing if tag else None
+    return hub.facts(name, tag)[0] if tag else usual
+
+
+def _path(source: str) -> AnyPath:
+    return paths.of(source.removeprefix("file:"))
 
 
 def _tag(name: str, source: str) -> str:
@@ -130,17 +144,20 @@ def load(name: str, source: str) -> Loaded | None:
         params, stats = body_from_torch(name, arrays)
     except UserError as error:
         raise UserError(f"{path}: {error.title}", error.offenders, error.hint) from error
-    return Loaded(params, stats, {"source": source, **origin})
+    expected = Preprocessing(**origin["preprocessing"])
+    return Loaded(params, stats, expected, {"source": source, **origin})
 
 
 def in_words(origin: Mapping[str, Any]) -> str:
-    """A line that tells where weights of the hub come from; "" for others."""
-    if "repository" not in origin:
+    """A line that tells where pretrained weights come from, and what they expect of images."""
+    if "preprocessing" not in origin:
         return ""
+    expected = Preprocessing(**origin["preprocessing"])
+    name, license = origin.get("repository", origin.get("file")), origin.get("license")
     return (
-        f"weights {origin['repository']} ({origin['license']}, sha256 {origin['sha256'][:12]}...), "
-        f"evaluated by their authors at {origin['size']} px, centre crop {origin['crop_fraction']} "
-        f"of the shorter side, {origin['interpolation']}"
+        f"weights {name} ({f'{license}, ' if license else ''}sha256 {origin['sha256'][:12]}...), "
+        f"evaluated by their authors at {expected.image_size} px, {expected.interpolation}, "
+        f"the middle {expected.crop_fraction:.3g} of the shorter side"
     )
 
 
@@ -150,21 +167,23 @@ def locate(name: str, source: str) -> tuple[AnyPath, dict[str, Any]]:
     Raises:
       UserError: an unknown source, or a file that cannot be had.
     """
-    if source.startswith("file:"):
-        return _described(paths.of(source.removeprefix("file:")))
     if tag := _tag(name, source):
         path, origin = hub.fetch(name, tag)
-        about = hub.pretraining(name, tag)._asdict()
-        return path, {**origin, **about, "preprocessing": about["preprocessing"]._asdict()}
-    if source not in sources(name):
+        expected, license = hub.facts(name, tag)
+        return path, {**origin, "license": license, "preprocessing": expected._asdict()}
+    if source.startswith("file:"):
+        path = _path(source)
+    elif source in sources(name):
+        path = Path(imagenet_path())
+    else:
         hint = f"For {name} it is one of: {', '.join((*sources(name), 'file:PATH'))}."
         raise UserError(f"Unknown source of weights: {source!r}", hint=hint)
-    return _described(Path(imagenet_path()))
+    return path, {**_described(path), "preprocessing": preprocessing(name, source)._asdict()}
 
 
-def _described(path: AnyPath) -> tuple[AnyPath, dict[str, Any]]:
+def _described(path: AnyPath) -> dict[str, Any]:
     try:
-        return path, {"file": path.name, "sha256": hub.sha256(path)}
+        return {"file": path.name, "sha256": hub.sha256(path)}
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
 
