@@ -46,14 +46,13 @@ def baselines() -> dict:
     from sklearn.preprocessing import StandardScaler
     from sklearn.svm import SVC
 
-    from jaxft import inputs, recipe, run, sharding
+    from jaxft import inputs, run, sharding
     from jaxft.configs import quickstart
     from jaxft.report import Console
 
     config = quickstart.get_config()
     config.model.pooling = "avg"
-    settings = recipe.read(config)
-    run.set_up(settings)
+    settings, _ = run.start_up(config)
     materials, weights = run.prepare(settings, Console(None))
     weights = sharding.replicate(weights, materials.mesh)
     sides = {}

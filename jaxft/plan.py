@@ -9,13 +9,13 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from jaxft import costs, fit, programs, run
+from jaxft import costs, fit, programs, recipe, run
 from jaxft.costs import Costs, ModelTime
 from jaxft.errors import UserError
 from jaxft.models import platform
@@ -139,8 +139,12 @@ def make(settings: Settings, sizes: Sizes, target: Target, console: Console) -> 
     """Compile every distinct program of a run for a target, and add up.
 
     Raises:
-      UserError: the batch cannot be divided over the devices, or is larger than the data set.
+      UserError: the batch cannot be divided over the devices, or is larger than the data set; or
+        the images' size is the weights' own, and not to be had.
     """
+    if settings.data.image_size == 0:
+        size = recipe.expected(settings).image_size
+        settings = replace(settings, data=replace(settings.data, image_size=size))
     run.check_batch_size(settings, sizes.train, target.mesh.size)
     run.check_warm_up(settings, sizes.train // settings.data.batch_size)
     with platform.targeting(*target.platform):

@@ -8,12 +8,11 @@ import types
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from ml_collections import ConfigDict
 
-from jaxft import schedules
+from jaxft import paths, schedules
 from jaxft.data.augment import Augmentation
 from jaxft.errors import UserError
 from jaxft.lr_finder import RULES, FinderSettings

@@ -1,5 +1,9 @@
-"""The models compute what their PyTorch originals compute; tests/data/make_*.py made the values."""
+"""The models compute what their PyTorch originals compute; tests/data/make_*.py made the values.
 
+At full size, with every array: bench/parity.py.
+"""
+
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +16,9 @@ from random_weights import images, project, weight
 
 from jaxft import models
 from jaxft.models import torch_names, weights
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
+import parity
 
 DATA = Path(__file__).parent / "data"
 DAISY = 985
@@ -50,14 +57,16 @@ def _random_torch_arrays(name: str) -> dict[str, np.ndarray]:
     return {entry.name: weight(entry.name, entry.shape) for entry in torch_names.entries(name)}
 
 
-def _logits(model: models.Model, params, stats, x, training=()):
-    features, new = model.features(params, stats, x, training=training)
-    return model.classify(params, {**stats, "head": {}}, features)[0], new
+def _infer(model: models.Model, params, stats, x):
+    features, _ = model.features(params, stats, x)
+    outputs = parity.run_body(model, params, stats, x, train=False)[1]
+    return model.classify(params, {**stats, "head": {}}, features)[0], outputs
 
 
 def _loss(model: models.Model, params, stats, x):
-    logits, new = _logits(model, params, stats, x, ("early", "late"))
-    return -jnp.trace(jax.nn.log_softmax(logits)) / len(x), (logits, new)
+    features, outputs, new = parity.run_body(model, params, stats, x, train=True)
+    logits, _ = model.classify(params, {**stats, "head": {}}, features)
+    return -jnp.trace(jax.nn.log_softmax(logits)) / len(x), (logits, outputs, new)
 
 
 def _float64_arguments(name: str):
@@ -71,15 +80,24 @@ def _assert_close(value, golden: np.ndarray) -> None:
 
 
 def _assert_projections(arrays: dict[str, np.ndarray], names, golden: np.ndarray) -> None:
-    projections = [project(name, arrays[name]) for name in names]
-    np.testing.assert_allclose(projections, golden, rtol=1e-7, atol=1e-9)
+    found = {name: project(name, arrays[name]) for name in names}
+    off = [
+        f"{name}: {found[name]}, should be {value}"
+        for name, value in zip(names, golden, strict=True)
+        if not np.isclose(found[name], value, rtol=1e-7, atol=1e-9)
+    ]
+    assert not off, f"the first of {len(off)} that differ: {off[0]}"
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnext50_32x4d"])
-def test_resnet_gives_torchvisions_logits(name):
+def test_resnet_gives_torchvisions_logits_block_by_block(name):
+    golden = np.load(DATA / f"{name}.npz")
     with jax.enable_x64(True):
-        logits = jax.jit(partial(_logits, _model(name)))(*_float64_arguments(name))[0]
-    _assert_close(logits, np.load(DATA / f"{name}.npz")["eval_logits"])
+        infer = jax.jit(partial(_infer, _model(name)))
+        logits, outputs = jax.device_get(infer(*_float64_arguments(name)))
+    assert outputs.keys() == set(golden["output_names"])
+    _assert_projections(outputs, golden["output_names"], golden["eval_outputs"])
+    _assert_close(logits, golden["eval_logits"])
 
 
 @pytest.mark.parametrize(
@@ -89,8 +107,36 @@ def test_a_training_step_of_resnet_gives_torchvisions_gradients_and_running_stat
     golden = np.load(DATA / f"{name}.npz")
     with jax.enable_x64(True):
         step = jax.jit(jax.grad(partial(_loss, _model(name)), has_aux=True))
-        gradients, (logits, stats) = jax.device_get(step(*_float64_arguments(name)))
+        gradients, (logits, outputs, stats) = jax.device_get(step(*_float64_arguments(name)))
     found = weights.to_torch(name, gradients, stats)
+    _assert_projections(outputs, golden["output_names"], golden["train_outputs"])
     _assert_close(logits, golden["train_logits"])
     _assert_projections(found, golden["gradient_names"], golden["gradients"])
     _assert_projections(found, golden["stat_names"], golden["stats"])
+
+
+# --- what bench/parity.py says of a difference ------------------------------------------------
+
+
+def test_the_comparison_names_the_first_array_that_differs_and_the_worst():
+    wanted = {name: np.array([1.0, -2.0]) for name in ("stem", "layer1", "layer2", "layer3")}
+    found = {
+        "stem": np.array([1.0, -2.0]),
+        "layer3": np.array([1.4, -2.0]),
+        "layer2": np.array([1.0, -2.2]),
+        "layer1": np.array([1.0 + 1e-9, -2.0]),
+    }
+    told = parity.compare(found, wanted, 1e-8)
+    assert (told["first"], told["first_error"]) == ("layer2", pytest.approx(0.1))
+    assert (told["worst"], told["error"], told["arrays"]) == ("layer3", pytest.approx(0.2), 4)
+    row = parity.Difference("resnet18", "cpu", "outputs", **told)
+    assert "FAILS the bound of 1e-08, first in layer2 (1.0e-01)" in parity.line(row)
+    assert parity.compare(found, wanted, 0.3)["first"] is None
+    assert parity.compare(found, wanted, None)["first"] is None
+
+
+@pytest.mark.parametrize(
+    "found", [{}, {"a": np.ones(3)}, {"a": [np.nan, 1]}, {"a": [1, 1], "b": 0}]
+)
+def test_what_is_missing_misshapen_or_no_number_differs(found):
+    assert parity.compare(found, {"a": np.ones(2)}, 1e-8)["error"] == np.inf
