@@ -216,7 +216,10 @@ def test_where_the_user_says_nothing_a_run_does_as_its_weights_expect(server):
     config.model.name, config.model.weights, config.data.image_size = "resnet18", "tv_in1k", 0
     data = recipe.resolved(config)["data"]
     assert (data["image_size"], data["interpolation"]) == (192, "bicubic")
-    config.data.image_size, config.data.interpolation = 96, "bilinear"
+    config.data.image_size = 96
+    data = recipe.resolved(config)["data"]
+    assert (data["image_size"], data["interpolation"]) == (96, "bicubic")
+    config.data.interpolation = "bilinear"
     server.shutdown()
     server.server_close()
     data = recipe.resolved(config)["data"]

@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 from jaxft import main, plan, plan_text, recipe, topology
 from jaxft.costs import Costs, Memory
 from jaxft.errors import UserError
+from jaxft.models.body import TORCHVISION
 from jaxft.report import Console
 
 GIB = 2**30
@@ -52,6 +53,15 @@ def test_phases_steps_and_parameters(planned):
 def test_a_step_that_trains_more_costs_more(planned):
     cached, head, full = (p.program.costs for p in planned.phases)
     assert cached.flops < head.flops < full.flops
+
+
+def test_the_weights_own_image_size(drawn, tiny):
+    config = tiny_config.get_config(drawn)
+    config.data.image_size, config.phases = 0, config.phases[:1]
+    settings = recipe.read(config)
+    sizes = plan.sizes_of(settings, None, None)
+    found = plan.make(settings, sizes, one_device(), Console(None))
+    assert found.settings.data.image_size == TORCHVISION.image_size == 224
 
 
 def test_json_and_words(planned, tmp_path):

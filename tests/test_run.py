@@ -1,5 +1,6 @@
 """What a run leaves, how it goes on, and what changes nothing."""
 
+import io
 import json
 import shutil
 from dataclasses import replace
@@ -270,7 +271,9 @@ def test_weights_of_another_run_are_fed_as_they_were_there(finished, drawn, tiny
     config.init_from, config.data.image_size = str(workdir), 0
     settings, plain = run.start_up(config)
     assert plain["data"]["image_size"] == 40
-    materials, _ = run.prepare(settings, run.Console(None))
+    told = io.StringIO()
+    materials, _ = run.prepare(settings, run.Console(told))
+    assert "in 3 classes, at 40 px, bicubic; tiny on" in told.getvalue()
     assert materials.model.preprocessing.mean == (1.0, 2.0, 3.0)
     assert materials.train_images.interpolation == "bicubic"
     assert materials.valid_images.shorter_side == 44
