@@ -102,7 +102,7 @@ def preprocessing(name: str, source: str) -> Preprocessing:
     Raises:
       UserError: the hub cannot be asked, or a config.json beside the weights is damaged.
     """
-    usual = BODIES[name]("float32").preprocessing
+    usual = BODIES[name]("float32", "auto").preprocessing
     if source.startswith("file:"):
         return of_file(_path(source), usual)
     tag = _tag(name, source)
