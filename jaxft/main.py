@@ -409,7 +409,7 @@ def _plan(flags: argparse.Namespace) -> int:
 def _bench(flags: argparse.Namespace) -> int:
     import jax
 
-    from jaxft import bench, bench_text, hosts, plan, report, run, topology
+    from jaxft import bench, bench_text, hosts, paths, plan, report, run, topology
 
     if flags.input == "real" and (flags.examples or flags.classes):
         raise UserError("--examples and --classes are for --input=synthetic.")
@@ -427,7 +427,7 @@ def _bench(flags: argparse.Namespace) -> int:
     console.say(bench_text.block(job, rows, flags.config_words))
     if flags.json:
         lines = [bench.as_json(job, row, flags.config_words) for row in rows]
-        report.write_rows(Path(flags.json), lines)
+        report.write_rows(paths.of(flags.json), lines)
     return 0
 
 

@@ -500,7 +500,7 @@ def cache_directory(settings: Settings) -> AnyPath:
     return paths.of(given) if given else default_directory()
 
 
-def start_up(config: Any, workdir: str | AnyPath) -> tuple[Settings, dict[str, Any]]:
+def start_up(config: Any, workdir: str | AnyPath = "") -> tuple[Settings, dict[str, Any]]:
     """Read a config and set up the process for it; -> settings, and the config for the workdir.
 
     Raises:
