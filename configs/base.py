@@ -26,9 +26,7 @@ def get_config() -> ConfigDict:
     config.data = ConfigDict()
     config.data.source = "digits"  # digits | folder:PATH | csv:FILE; gs://, too
     config.data.image_size = 224  # pixels, what the network sees (0 = as the weights' authors test)
-    config.data.interpolation = (
-        "auto"  # resize by bilinear | bicubic | auto (as the weights' authors)
-    )
+    config.data.interpolation = "auto"  # bilinear | bicubic | auto (as the weights' authors resize)
     config.data.batch_size = 64  # over all devices
     config.data.valid_fraction = 0.2  # of each class, where the source has no split of its own
     config.data.split_seed = 42  # of that split; independent of `seed`

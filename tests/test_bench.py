@@ -110,7 +110,7 @@ class Compiled:
         return {"flops": 5.0 * self.steps}
 
     def as_text(self):
-        return ""
+        return "ENTRY %main () -> () {\n}\n"
 
     def memory_analysis(self):
         names = ("argument", "output", "alias", "temp", "generated_code")

@@ -192,8 +192,10 @@ def test_the_word_decides_where_the_layer_divides_so():
     assert choose((3, 3, 4, 256), 64, "dense") == ("dense", 256)
     assert choose((3, 3, 1, 96), 96, "shifts") == ("shifts", 1)
     with platform.targeting("gpu", "H100"):
-        for word in ("shifts", "packed:512", "auto"):
+        for word in ("packed:512", "auto"):
             assert choose((3, 3, 4, 256), 64, word) == ("native", 4)
+        assert choose((3, 3, 4, 256), 64, "shifts") == ("shifts", 4)
+        assert choose((3, 3, 8, 256), 32, "shifts") == ("native", 8)
         assert choose((3, 3, 12, 48), 4, "packed:32") == ("native", 12)
 
 

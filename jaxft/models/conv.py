@@ -386,10 +386,10 @@ LOWERINGS = {
 # as wide as v5e's.
 GROUPED: dict[str, tuple[tuple[int, str], ...]] = {
     "cpu": ((0, "shifts"), (0, f"blocks:{BLOCK}")),
-    "v4": ((512, "packed:128"), (0, "packed:256")),
-    "v5e": ((512, "packed:128"), (0, "packed:256")),
-    "v5p": ((512, "packed:128"), (0, "packed:256")),
-    "v6e": ((0, "packed:256"),),
+    "v4": ((512, "packed:128"), (0, "packed:256"), (0, "packed:128")),
+    "v5e": ((512, "packed:128"), (0, "packed:256"), (0, "packed:128")),
+    "v5p": ((512, "packed:128"), (0, "packed:256"), (0, "packed:128")),
+    "v6e": ((0, "packed:256"), (0, "packed:128")),
 }
 # The same for depthwise kernels, by platform.
 DEPTHWISE: dict[str, tuple[tuple[int, str], ...]] = {"cpu": ((0, "shifts"),)}
