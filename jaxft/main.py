@@ -324,15 +324,16 @@ FLAGS: dict[str, Callable[[argparse.ArgumentParser], Any]] = {
 
 
 def _count(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise ValueError
-    return number
+    return _at_least(0, text)
 
 
 def _positive(text: str) -> int:
-    if _count(text) == 0:
-        raise ValueError
+    return _at_least(1, text)
+
+
+def _at_least(least: int, text: str) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} on")
     return int(text)
 
 
