@@ -8,7 +8,7 @@ from jax import lax
 from jax.sharding import AxisType, PartitionSpec
 
 from jaxft.models import platform, resnet
-from jaxft.models.conv import LOWERINGS, choose, conv, is_lowering
+from jaxft.models.conv import LOWERINGS, choose, conv, is_lowering, without_idle_places
 
 CASES = [
     # size, stride, padding, groups, height, width[, input channels: 8]
@@ -33,6 +33,11 @@ CASES = [
     (3, 2, "SAME", 1, 8, 7, 3),
     (7, 2, ((3, 3), (3, 3)), 1, 9, 8, 3),
     (3, 1, "VALID", 1, 5, 6, 1),
+    (5, 1, "SAME", 8, 2, 2),
+    (5, 1, "SAME", 2, 1, 3),
+    (7, 2, ((3, 3), (3, 3)), 1, 1, 2, 3),
+    (5, 3, ((4, 1), (1, 4)), 8, 2, 3),
+    (1, 2, ((1, 0), (0, 1)), 8, 1, 2),
 ]
 
 
@@ -73,6 +78,17 @@ def test_equals_lax_forward_and_backward(case):
     for a, b in zip(got, want, strict=True):
         assert a.dtype == b.dtype
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("size,length,pads,kept", [
+    (5, 2, (2, 2), (1, 4)), (5, 4, (2, 2), (0, 5)), (7, 1, (3, 3), (3, 4)), (5, 2, (0, 3), (0, 2)),
+])  # fmt: skip
+def test_places_that_meet_padding_alone_are_left_out(size, length, pads, kept):
+    kernel = jnp.arange(size * size * 2.0).reshape(size, size, 1, 2)
+    part, rest = without_idle_places(kernel, (1, length, length, 2), 1, (pads, pads))
+    start, end = kept
+    np.testing.assert_array_equal(part, kernel[start:end, start:end])
+    assert rest == ((pads[0] - start, pads[1] - size + end),) * 2
 
 
 @pytest.mark.parametrize("size,stride,padding", [

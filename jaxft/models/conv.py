@@ -44,6 +44,7 @@ def conv(
     if isinstance(padding, str):
         padding = lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, padding)
     pads = tuple((int(low), int(high)) for low, high in padding)
+    kernel, pads = without_idle_places(kernel, x.shape, stride, pads)
     if groups == 1:
         return ungrouped(x, kernel, stride, pads)
     way, width = choose(kernel.shape, groups, lowering)
@@ -53,6 +54,22 @@ def conv(
         return blocks(x, kernel, stride, pads, groups, width)
     kernel, groups = pack(kernel, groups, width), kernel.shape[2] * groups // width
     return xla_conv(x, kernel, stride, pads, groups)
+
+
+def without_idle_places(
+    kernel: Array, shape: Sequence[int], stride: int, pads: Pads
+) -> tuple[Array, Pads]:
+    """The kernel without the outer rows and columns that meet nothing but padding, and its pads.
+
+    On images of 2 x 2 pixels 16 of the 25 places of a 5x5 kernel are idle.
+    """
+    kept, rest = [], []
+    for size, length, (low, high) in zip(kernel.shape[:2], shape[1:3], pads, strict=True):
+        last = (length + low + high - size) // stride * stride - low  # where the last window begins
+        busy = [i for i in range(size) if i < length + low and last + i >= 0] or [0]
+        kept.append(slice(busy[0], busy[-1] + 1))
+        rest.append((low - busy[0], high - (size - 1 - busy[-1])))
+    return kernel[kept[0], kept[1]], tuple(rest)
 
 
 def ungrouped(x: Array, kernel: Array, stride: int, pads: Pads) -> Array:
