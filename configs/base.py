@@ -24,12 +24,14 @@ def get_config() -> ConfigDict:
     config.checkpoint_minutes = 10.0  # checkpoint within an epoch this often, besides its end
 
     config.data = ConfigDict()
-    config.data.source = "digits"  # digits | folder:PATH | csv:FILE; gs://, too
+    config.data.source = "digits"  # digits | folder:PATH | csv:FILE | idx:DIR; gs://, too
     config.data.image_size = 224  # pixels, what the network sees (0 = as the weights' authors test)
     config.data.interpolation = "auto"  # bilinear | bicubic | auto (as the weights' authors resize)
     config.data.batch_size = 64  # over all devices
     config.data.valid_fraction = 0.2  # of each class, where the source has no split of its own
     config.data.split_seed = 42  # of that split; independent of `seed`
+    config.data.folds = 0  # k-fold: instead of that share, one of so many stratified folds (0 = no)
+    config.data.fold = 0  # which of them validates, from 0
     config.data.skip_bad = False  # go on without unreadable images instead of stopping
     config.data.memory_gb = -1.0  # resized images kept in memory (-1 = a third of the machine's)
     config.data.threads = 0  # decoding threads (0 = one per core)

@@ -267,7 +267,7 @@ FLAGS: dict[str, Callable[[argparse.ArgumentParser], Any]] = {
         "--phase", default="", help='name of the phase (default: the first with lr="find")'
     ),
     "split": lambda verb: verb.add_argument(
-        "--split", default="valid", help="valid (default) or train"
+        "--split", default="valid", help="valid (default), train or test"
     ),
     "weights": lambda verb: verb.add_argument(
         "--weights", default="best", choices=("best", "last"), help="default: best"

@@ -130,7 +130,8 @@ def sizes_of(settings: Settings, examples: int | None, classes: int | None) -> S
         valid, count = len(dataset.valid), len(dataset.classes)
         return Sizes(examples or len(dataset.train), valid, classes or count, settings.data.source)
     assert examples and classes
-    fraction = settings.data.valid_fraction
+    data = settings.data
+    fraction = 1 / data.folds if data.folds else data.valid_fraction
     valid = settings.plan.valid_examples or round(examples * fraction / (1 - fraction))
     return Sizes(examples, valid, classes, "assumed; the data set was not looked at")
 

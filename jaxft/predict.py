@@ -23,6 +23,7 @@ from jaxft.recipe import Settings
 from jaxft.report import Console
 from jaxft.step import Weights
 
+SPLITS = ("train", "valid", "test")
 # jax.image.resize's names; both cubics are Keys' with a = -0.5.
 JAX_METHODS = {"bilinear": "linear", "bicubic": "cubic"}
 
@@ -122,7 +123,7 @@ def score_split(
 
     Args:
       workdir: of the run; its data must still be where config.json says.
-      split: `valid` or `train`.
+      split: `valid`, `train` or `test`.
       which: `best` or `last`.
       tta: number of random training views besides the plain one.
       method: how views are combined, `fastai07` or `fastai2`; see evaluate.combine.
@@ -137,8 +138,8 @@ def score_split(
     console = console or Console(None)
     settings, classes, expected = read_workdir(workdir)
     weights = read_weights(workdir, which)
-    if split not in ("train", "valid"):
-        raise UserError(f"No split is called {split!r}", hint="They are: train, valid.")
+    if split not in SPLITS:
+        raise UserError(f"No split is called {split!r}", hint=f"They are: {', '.join(SPLITS)}.")
     run.set_up(settings)
     dataset = hosts.together(lambda: run.open_data(settings))
     if dataset.classes != classes:
@@ -151,7 +152,12 @@ def score_split(
         run.check_data(paths.of(workdir), run.describe_data(dataset))
     except UserError as error:
         console.say(f"warning: {error}")
-    chosen: Split = getattr(dataset, split)
+    chosen: Split | None = getattr(dataset, split)
+    if chosen is None:
+        raise UserError(
+            f"{settings.data.source} has no {split} split",
+            hint="A folder's is PATH/test, a CSV's the rows with split=test, idx's t10k-*.",
+        )
     materials = _materials(settings, Dataset(classes, chosen, chosen), expected, console)
     probabilities = probabilities_of(materials, weights, tta, method)
     labels = materials.dataset.valid.labels

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from jaxft import paths, schedules
 from jaxft.data.augment import Augmentation
+from jaxft.data.holdout import Holdout
 from jaxft.errors import UserError
 from jaxft.lr_finder import RULES, FinderSettings
 from jaxft.models import BODIES, GROUPS, hub, platform, weights
@@ -88,6 +89,8 @@ class DataSettings:
     batch_size: int
     valid_fraction: float
     split_seed: int
+    folds: int
+    fold: int
     skip_bad: bool
     memory_gb: float
     threads: int
@@ -278,7 +281,6 @@ def _value_errors(plain: Mapping[str, Any]) -> list[str]:
             "config.data.image_size should be 32 or more, or 0 (the weights' own)",
         ),
         (data["batch_size"] >= 2, "config.data.batch_size should be 2 or more"),
-        (0 < data["valid_fraction"] < 1, "config.data.valid_fraction should be between 0 and 1"),
         (data["threads"] >= 0, "config.data.threads should be 0 or more"),
         (
             known,
@@ -338,6 +340,8 @@ def _value_errors(plain: Mapping[str, Any]) -> list[str]:
         (len(plain["phases"]) > 0, "config.phases should have a phase"),
     ]
     errors = [message for fine, message in checks if not fine]
+    held_out = Holdout(*(data[key] for key in ("valid_fraction", "split_seed", "folds", "fold")))
+    errors += [f"config.{problem}" for problem in held_out.problems()]
     names = [phase["name"] for phase in plain["phases"]]
     errors += [
         f"config.phases: two phases are named {n!r}"

@@ -481,7 +481,11 @@ def open_data(settings: Settings) -> Dataset:
     """The data set of a config, labels only."""
     data = settings.data
     return sources.open_dataset(
-        data.source, valid_fraction=data.valid_fraction, split_seed=data.split_seed
+        data.source,
+        valid_fraction=data.valid_fraction,
+        split_seed=data.split_seed,
+        folds=data.folds,
+        fold=data.fold,
     )
 
 

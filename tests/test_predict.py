@@ -74,6 +74,23 @@ def test_evaluate_train_split_and_views(finished, tiny):
     assert two == again != plain
 
 
+def test_evaluate_test_split(finished, tiny, drawn, tmp_path):
+    with pytest.raises(UserError, match="has no test split"):
+        predict.score_split(finished, "test")
+    with pytest.raises(UserError, match="train, valid, test"):
+        predict.score_split(finished, "tests")
+    workdir = shutil.copytree(finished, tmp_path / "run")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train").symlink_to(drawn)
+    reds = shutil.copytree(drawn / "red", tmp_path / "data" / "test" / "red")
+    config = json.loads((workdir / "config.json").read_text())
+    config["data"]["source"] = f"folder:{tmp_path / 'data'}"
+    (workdir / "config.json").write_text(json.dumps(config))
+    scores = predict.score_split(workdir, "test")
+    assert (scores["split"], scores["examples"]) == ("test", len(list(reds.iterdir())))
+    assert set(scores["accuracy_by_class"]) == {"red"}
+
+
 def test_evaluate_says_which_classes_differ(finished, tiny, drawn, tmp_path):
     workdir = shutil.copytree(finished, tmp_path / "run")
     (workdir / "classes.json").write_text('["blue", "green", "pink"]')

@@ -2,7 +2,6 @@
 
 import os
 import unicodedata
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ import pytest
 from PIL import Image
 
 from jaxft.data import Dataset
-from jaxft.data.sources import files_split, image_files, open_dataset, stratified_split
+from jaxft.data.sources import files_split, image_files, open_dataset
 from jaxft.errors import UserError
 
 
@@ -36,32 +35,6 @@ def failure(source: str) -> UserError:
     with pytest.raises(UserError) as caught:
         open_dataset(source)
     return caught.value
-
-
-class TestStratifiedSplit:
-    def test_shares_by_class_and_total(self):
-        labels = np.random.default_rng(0).choice(7, 1000, p=[0.5, 0.2, 0.1, 0.1, 0.05, 0.03, 0.02])
-        train, valid = stratified_split(labels, 0.3, 0)
-        assert len(valid) == 300
-        assert sorted([*train, *valid]) == list(range(1000))
-        assert (np.diff(train) > 0).all() and (np.diff(valid) > 0).all()
-        for label, count in Counter(labels.tolist()).items():
-            assert abs((labels[valid] == label).sum() - 0.3 * count) < 1
-
-    def test_every_class_on_either_side(self):
-        labels = [0] * 50 + [1] * 2 + [2] * 3
-        for fraction in (0.01, 0.3, 0.99):
-            for side in stratified_split(labels, fraction, 1):
-                assert set(np.asarray(labels)[side]) == {0, 1, 2}
-
-    def test_depends_on_its_seed(self):
-        labels = np.arange(100) % 4
-        first, again, other = (stratified_split(labels, 0.3, seed)[1] for seed in (5, 5, 6))
-        assert (first == again).all() and (first != other).any()
-
-    def test_stays_the_same_for_ever(self):
-        """Golden: if this changes, everyone's validation set does, and no result compares."""
-        assert stratified_split([0, 1] * 6, 0.3, 42)[1].tolist() == [0, 1, 4, 5]
 
 
 class TestDigits:
@@ -94,7 +67,7 @@ class TestFolder:
     def test_given_split(self, tmp_path, names):
         train, valid = names
         make(tmp_path, f"{train}/b/2.png", f"{train}/b/1.PNG", f"{train}/a/x/deep.jpg")
-        make(tmp_path, f"{valid}/b/3.png", f"{valid}/.hidden/1.png", "test/z/1.png")
+        make(tmp_path, f"{valid}/b/3.png", f"{valid}/.hidden/1.png", "Test/b/4.png")
         (tmp_path / train / "b" / "notes.txt").touch()
         (tmp_path / train / "b" / "._1.png").touch()
         dataset = open_dataset(f"folder:{tmp_path}")
@@ -105,6 +78,7 @@ class TestFolder:
             ("b/2.png", "b"),
         ]
         assert short(dataset, tmp_path / valid, "valid") == [("b/3.png", "b")]
+        assert short(dataset, tmp_path / "Test", "test") == [("b/4.png", "b")]
         assert dataset.train.read(1, None)[0, 0, 0] == 1
 
     def test_own_split(self, tmp_path):
@@ -125,6 +99,12 @@ class TestFolder:
         make(tmp_path, *(f"train/{name}/{i}.png" for name in "ab" for i in range(4)))
         dataset = open_dataset(f"folder:{tmp_path}")
         assert dataset.classes == ("a", "b") and len(dataset.valid) == 3
+
+    @pytest.mark.parametrize("unlabelled", ["test/1.png", "test/unknown/1.png"])
+    def test_unlabelled_images_for_testing_are_left_alone(self, tmp_path, unlabelled):
+        make(tmp_path, *(f"{side}/{name}/1.png" for side in ("train", "valid") for name in "ab"))
+        make(tmp_path, unlabelled)
+        assert open_dataset(f"folder:{tmp_path}").test is None
 
     def test_a_class_may_be_called_train(self, tmp_path):
         make(tmp_path, *(f"{name}/{i}.png" for name in ("train", "plane") for i in range(4)))
@@ -156,6 +136,7 @@ class TestFolder:
     def test_all_that_is_wrong_in_one_message(self, tmp_path):
         make(tmp_path, "train/a/1.png", "train/b/1.png", "valid/a/1.png")
         make(tmp_path, "valid/c/1.png", "valid/c/2.png", "valid/d/1.png")
+        make(tmp_path, "test/a/1.png", "test/e/1.png")
         (tmp_path / "train" / "empty").mkdir()
         (tmp_path / "valid" / "void").mkdir()
         before = snapshot(tmp_path)
@@ -164,6 +145,7 @@ class TestFolder:
             f"no image in class folder {tmp_path}/valid/void",
             'class "c" is in valid (2 images), but not in train',
             'class "d" is in valid (1 images), but not in train',
+            'class "e" is in test (1 images), but not in train',
         )
         assert snapshot(tmp_path) == before
 
@@ -208,6 +190,7 @@ class TestCsv:
         assert dataset.classes == ("a", "b")
         assert short(dataset, tmp_path, "train") == [("i/2.png", "b"), ("i/1.png", "a")]
         assert short(dataset, tmp_path, "valid") == [("i/3, x.png", "a"), ("i/4", "b")]
+        assert short(dataset, tmp_path, "test") == [("far/5.png", "a")]
         assert dataset.valid.read(1, None)[0, 0, 0] == 3
 
     def test_own_split(self, tmp_path):
@@ -254,12 +237,6 @@ class TestCsv:
 def test_unknown_source(source):
     error = failure(source)
     assert source in error.title and "folder:PATH" in str(error) and "digits" in str(error)
-
-
-@pytest.mark.parametrize("fraction", [0, 1, -0.1, 30])
-def test_valid_fraction(fraction):
-    with pytest.raises(UserError, match="between 0 and 1"):
-        open_dataset("digits", valid_fraction=fraction)
 
 
 def test_image_files_for_prediction(tmp_path):

@@ -50,15 +50,17 @@ def _read_selected(
 
 @dataclass(frozen=True)
 class Dataset:
-    """Two splits over the same classes.
+    """Splits over the same classes.
 
     Attributes:
       classes: names of the classes; a label is a position in it.
+      test: None where the source has none; no run reads it, only an evaluation that asks for it.
     """
 
     classes: tuple[str, ...]
     train: Split
     valid: Split
+    test: Split | None = None
 
     def with_splits(self, train: Split, valid: Split) -> "Dataset":
         return replace(self, train=train, valid=valid)

@@ -5,7 +5,6 @@ Pixels are not touched here: images.load_images does that, and reports what can'
 
 import csv
 import io
-import math
 import os
 import unicodedata
 from collections import Counter
@@ -13,19 +12,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from jaxft import paths
-from jaxft.data import Dataset, Split, bucket
-from jaxft.data.decode import decode, resize
+from jaxft.data import Dataset, Split, bucket, idx
+from jaxft.data.arrays import array_split
+from jaxft.data.classes import class_problems
+from jaxft.data.decode import decode
+from jaxft.data.holdout import Holdout
 from jaxft.data.tree import Tree, open_tree
 from jaxft.errors import UserError
 from jaxft.paths import AnyPath
 
 TRAIN_NAMES = ("train", "training")
 VALID_NAMES = ("valid", "val", "validation")
-# In a CSV these rows belong to neither split; beside train/ and valid/ such a folder is left alone.
 TEST_NAMES = ("test",)
 
 
@@ -33,41 +35,53 @@ TEST_NAMES = ("test",)
 class Found:
     """What a source lists, before labels are numbered.
 
-    Pairs are (file, class name); `valid` is None where the source makes no split of its own.
-    `problems` are what was met on the way; `identity` is what is known of files already.
+    Pairs are (file, class name); `valid` is None where the source makes no split of its own,
+    `test` is empty where it has none. `problems` are what was met on the way; `identity` is what
+    is known of files already.
     """
 
     train: list[tuple[str, str]]
     valid: list[tuple[str, str]] | None
+    test: list[tuple[str, str]]
     problems: list[str]
     identity: Mapping[str, str] = field(default_factory=dict)
 
 
-def open_dataset(source: str, *, valid_fraction: float = 0.3, split_seed: int = 42) -> Dataset:
+def open_dataset(
+    source: str,
+    *,
+    valid_fraction: float = 0.3,
+    split_seed: int = 42,
+    folds: int = 0,
+    fold: int = 0,
+) -> Dataset:
     """Lists a data set and splits it, without decoding an image.
 
     Args:
-      source: "digits" (scikit-learn's), "folder:PATH" (PATH/{train,valid}/CLASS/file or
-        PATH/CLASS/file) or "csv:FILE" (columns file,label[,split], files relative to it); PATH,
-        FILE and the files in it may be objects of a bucket (gs://).
+      source: "digits" (scikit-learn's), "folder:PATH" (PATH/{train,valid,test}/CLASS/file or
+        PATH/CLASS/file), "csv:FILE" (columns file,label[,split], files relative to it) or
+        "idx:DIR" (MNIST's files, see idx.py); PATH, FILE, the files in it and DIR may be objects
+        of a bucket (gs://).
       valid_fraction: share of the examples that validate, where the source has no split.
       split_seed: decides that split, alone: it does not depend on a run's seed.
+      folds, fold: instead of a share, fold `fold` (from 0) of `folds` stratified ones validates.
 
     Returns:
-      Both splits in a fixed order (by class, then by name; a CSV's own order); classes sorted.
+      The splits in a fixed order (by class, then by name; a CSV's and an array's own order);
+      classes sorted (those of idx by number).
 
     Raises:
       UserError: listing all that is wrong with the source.
     """
     kind, _, argument = source.partition(":")
     if kind not in SOURCES or (kind == "digits") == bool(argument):
-        known = ", ".join(("digits", "folder:PATH", "csv:FILE"))
+        known = ", ".join(("digits", "folder:PATH", "csv:FILE", "idx:DIR"))
         raise UserError(f'unknown data source "{source}"', hint=f"known are: {known}")
     paths.demand(argument)
-    if not 0 < valid_fraction < 1:
-        raise UserError(f"data.valid_fraction is {valid_fraction}, and must be between 0 and 1")
+    holdout = Holdout(valid_fraction, split_seed, folds, fold)
+    holdout.check()
     try:
-        return SOURCES[kind](argument, valid_fraction, split_seed)
+        return SOURCES[kind](argument, holdout)
     except OSError as error:
         raise UserError(f"can't read {error.filename}: {error.strerror}") from None
 
@@ -111,38 +125,7 @@ def image_files(given: Sequence[str]) -> list[str]:
     return files
 
 
-def stratified_split(
-    labels: Sequence[int] | np.ndarray, valid_fraction: float, split_seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Positions of the training and of the validation examples, both ascending.
-
-    ceil(valid_fraction * n) validate (as scikit-learn counts), shared among the classes by
-    largest remainder, with at least one example of every class on either side. Every class
-    needs two examples.
-    """
-    labels = np.asarray(labels)
-    classes, counts = np.unique(labels, return_counts=True)
-    wanted = math.ceil(round(valid_fraction * len(labels), 6))
-    exact = counts * wanted / len(labels)
-    take = np.floor(exact).astype(int)
-    largest = np.argsort(take - exact, kind="stable")[: wanted - take.sum()]
-    take[largest] += 1
-    take = np.clip(take, 1, counts - 1)
-    # Raw words of a counter-based generator: NumPy promises these, not its distributions.
-    lots = np.random.Philox(split_seed).random_raw(len(labels))
-    valid = np.concatenate(
-        [
-            members[np.argsort(lots[members], kind="stable")[:count]]
-            for members, count in zip(
-                (np.flatnonzero(labels == label) for label in classes), take, strict=True
-            )
-        ]
-    )
-    valid = np.sort(valid)
-    return np.setdiff1d(np.arange(len(labels)), valid), valid
-
-
-def _digits(_: str, valid_fraction: float, split_seed: int) -> Dataset:
+def _digits(_: str, holdout: Holdout) -> Dataset:
     try:
         from sklearn.datasets import load_digits
     except ImportError:
@@ -152,28 +135,27 @@ def _digits(_: str, valid_fraction: float, split_seed: int) -> Dataset:
         ) from None
     bunch = load_digits()
     gray = np.round(bunch.images * (255 / 16)).astype(np.uint8)
-    names = tuple(f"digits/{index}" for index in range(len(gray)))
-    everything = Split(names, bunch.target.astype(np.int32), names, partial(_read_gray, gray))
-    train, valid = stratified_split(everything.labels, valid_fraction, split_seed)
     classes = tuple(str(digit) for digit in bunch.target_names)
-    return Dataset(classes, everything.select(train), everything.select(valid))
+    return Dataset(classes, *holdout.split(array_split("digits", gray, bunch.target)))
 
 
-def _folder(argument: str, valid_fraction: float, split_seed: int) -> Dataset:
+def _folder(argument: str, holdout: Holdout) -> Dataset:
     root = open_tree(argument)
     title = f"{root} can't be used as a data set:"
     sides = _sides(root, title)
     if sides is None:
         pairs, problems = _class_folders(root)
-        found = Found(pairs, None, problems, root.identity)
-        return _dataset(found, title, valid_fraction, split_seed)
-    train, problems = _class_folders(sides[0])
-    valid, more = _class_folders(sides[1]) if sides[1] else (None, [])
-    found = Found(train, valid, problems + more, root.identity)
-    return _dataset(found, title, valid_fraction, split_seed)
+        return _dataset(Found(pairs, None, [], problems, root.identity), title, holdout)
+    train, problems = _class_folders(sides.train)
+    valid, more = _class_folders(sides.valid) if sides.valid else (None, [])
+    test, of_test = _class_folders(sides.test) if sides.test else ([], [])
+    if not _labelled(test, train):
+        test, of_test = [], []
+    found = Found(train, valid, test, problems + more + of_test, root.identity)
+    return _dataset(found, title, holdout)
 
 
-def _csv(argument: str, valid_fraction: float, split_seed: int) -> Dataset:
+def _csv(argument: str, holdout: Holdout) -> Dataset:
     table = paths.of(argument)
     if not table.is_file():
         raise UserError(f"no such file: {table}")
@@ -182,55 +164,61 @@ def _csv(argument: str, valid_fraction: float, split_seed: int) -> Dataset:
         found = _rows(table)
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(title, [f"not a CSV file in UTF-8: {error}"]) from None
-    return _dataset(found, title, valid_fraction, split_seed)
+    return _dataset(found, title, holdout)
 
 
-SOURCES: dict[str, Callable[[str, float, int], Dataset]] = {
+SOURCES: dict[str, Callable[[str, Holdout], Dataset]] = {
     "digits": _digits,
     "folder": _folder,
     "csv": _csv,
+    "idx": idx.open_idx,
 }
 
 
-def _dataset(found: Found, title: str, valid_fraction: float, split_seed: int) -> Dataset:
+def _dataset(found: Found, title: str, holdout: Holdout) -> Dataset:
     """Numbers the labels and makes the split; or reports all that is wrong, together."""
-    counts = Counter(label for _, label in found.train)
-    classes = tuple(sorted(counts))
-    problems = [*found.problems, *_class_problems(counts, found)]
+    train_counts, test_counts = _counts(found.train), _counts(found.test)
+    valid_counts = None if found.valid is None else _counts(found.valid)
+    problems = [
+        *found.problems,
+        *class_problems(train_counts, valid_counts, test_counts, seen_whole=not found.problems),
+    ]
     if problems:
         raise UserError(title, problems)
+    classes = tuple(sorted(train_counts))
     number = {name: label for label, name in enumerate(classes)}
-    train, valid = (
+    train, valid, test = (
         files_split(
             [file for file, _ in pairs], [number[label] for _, label in pairs], found.identity
         )
-        for pairs in (found.train, found.valid or [])
+        for pairs in (found.train, found.valid or [], found.test)
     )
     if found.valid is None:
-        everything = train
-        kept, held_out = stratified_split(everything.labels, valid_fraction, split_seed)
-        train, valid = everything.select(kept), everything.select(held_out)
-    return Dataset(classes, train, valid)
+        train, valid = holdout.split(train)
+    else:
+        holdout.demand_needed(title.removesuffix(" can't be used as a data set:"))
+    return Dataset(classes, train, valid, test if found.test else None)
 
 
-def _class_problems(counts: Counter[str], found: Found) -> Iterator[str]:
-    if len(counts) == 1 and not found.problems:
-        yield f'only one class: "{next(iter(counts))}"; a classifier needs two'
-    if not counts and not found.problems:
-        yield "no images for training"
-    if found.valid is None:
-        for name in sorted(name for name, count in counts.items() if count == 1):
-            yield f'class "{name}" has a single image, and the split needs two'
-        return
-    if not found.valid and not found.problems:
-        yield "no images for validation"
-    for name, count in sorted(Counter(label for _, label in found.valid).items()):
-        if name not in counts:
-            yield f'class "{name}" is in valid ({count} images), but not in train'
+def _counts(pairs: list[tuple[str, str]]) -> Counter[str]:
+    return Counter(label for _, label in pairs)
 
 
-def _sides(root: Tree, title: str) -> tuple[Tree, Tree | None] | None:
-    """The folders of PATH/{train,valid}; None where PATH holds the classes themselves.
+def _labelled(test: list[tuple[str, str]], train: list[tuple[str, str]]) -> bool:
+    """Whether a test split is one to evaluate on: unlabelled images lie in no class of train's."""
+    return bool({label for _, label in test} & {label for _, label in train})
+
+
+class Sides(NamedTuple):
+    """The folders of the splits."""
+
+    train: Tree
+    valid: Tree | None
+    test: Tree | None
+
+
+def _sides(root: Tree, title: str) -> Sides | None:
+    """The folders of PATH/{train,valid,test}; None where PATH holds the classes themselves.
 
     A class may itself be called "train": without a validation folder beside it, such a folder
     counts as a split only if it holds folders.
@@ -238,12 +226,13 @@ def _sides(root: Tree, title: str) -> tuple[Tree, Tree | None] | None:
     folders = {folder.name.lower(): folder for folder in root.folders()}
     train = [folders[name] for name in TRAIN_NAMES if name in folders]
     valid = [folders[name] for name in VALID_NAMES if name in folders]
+    test = [folders[name] for name in TEST_NAMES if name in folders]
     twice = [str(folder) for side in (train, valid) if len(side) > 1 for folder in side]
     if twice and train and valid:
         raise UserError(title, [f"which one is meant? {path}" for path in twice])
     if not train or not (valid or train[0].folders()):
         return None
-    return train[0], valid[0] if valid else None
+    return Sides(train[0], valid[0] if valid else None, test[0] if test else None)
 
 
 def _class_folders(root: Tree) -> tuple[list[tuple[str, str]], list[str]]:
@@ -274,6 +263,7 @@ def _composed(name: str) -> str:
 def _rows(table: AnyPath) -> Found:
     train: list[tuple[str, str]] = []
     valid: list[tuple[str, str]] = []
+    test: list[tuple[str, str]] = []
     reader = csv.DictReader(
         io.StringIO(paths.read(table).decode("utf-8-sig"), newline=""), skipinitialspace=True
     )
@@ -281,20 +271,23 @@ def _rows(table: AnyPath) -> Found:
     missing = [name for name in ("file", "label") if name not in reader.fieldnames]
     if missing:
         has = ", ".join(reader.fieldnames) or "nothing"
-        return Found([], None, [f'no column "{name}" (its first line: {has})' for name in missing])
+        return Found(
+            [], None, [], [f'no column "{name}" (its first line: {has})' for name in missing]
+        )
     has_split = "split" in reader.fieldnames
     rows = [(reader.line_num, _row_file(row, table), row) for row in reader]
     known = bucket.beside(path for _, path, _ in rows if paths.is_remote(path))
-    problems: list[str] = []
+    problems = []
     for line, path, row in rows:
         word = (row["split"] or "").strip().lower() if has_split else "train"
         label = _composed((row["label"] or "").strip())
         problems += [f"line {line}: {wrong}" for wrong in _wrong(path, label, word, known)]
-        if word not in TEST_NAMES:
-            (valid if word in VALID_NAMES else train).append((path, label))
+        side = test if word in TEST_NAMES else valid if word in VALID_NAMES else train
+        side.append((path, label))
     if not train and not valid:
         problems.append("no rows")
-    return Found(train, valid if has_split and valid else None, problems, known)
+    test = test if _labelled(test, train) else []
+    return Found(train, valid if has_split and valid else None, test, problems, known)
 
 
 def _row_file(row: dict[str, str], table: AnyPath) -> str:
@@ -334,10 +327,3 @@ def _read_file(
     interpolation: str = "bilinear",
 ) -> np.ndarray:
     return decode(files[index], shorter_side, interpolation=interpolation)
-
-
-def _read_gray(
-    gray: np.ndarray, index: int, shorter_side: int | None = None, interpolation: str = "bilinear"
-) -> np.ndarray:
-    pixels = np.repeat(gray[index][..., None], 3, axis=-1)
-    return pixels if shorter_side is None else resize(pixels, shorter_side, interpolation)
