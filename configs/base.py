@@ -32,6 +32,8 @@ def get_config() -> ConfigDict:
     config.data.split_seed = 42  # of that split; independent of `seed`
     config.data.folds = 0  # k-fold: instead of that share, one of so many stratified folds (0 = no)
     config.data.fold = 0  # which of them validates, from 0
+    # none | sampling (each class is drawn equally often) | weights (of the losses, by class)
+    config.data.balance = "none"  # what is done about skewed classes
     config.data.skip_bad = False  # go on without unreadable images instead of stopping
     config.data.memory_gb = -1.0  # resized images kept in memory (-1 = a third of the machine's)
     config.data.threads = 0  # decoding threads (0 = one per core)

@@ -43,6 +43,12 @@ class Evaluation:
         """Top-1 accuracy, a fraction."""
         return float(np.mean(self.probabilities.argmax(1) == self.labels))
 
+    @property
+    def balanced_accuracy(self) -> float:
+        """Mean over the classes, those that occur, of the accuracy on each: skew does not count."""
+        right = self.probabilities.argmax(1) == self.labels
+        return float(np.mean([right[self.labels == c].mean() for c in np.unique(self.labels)]))
+
 
 class Forward(NamedTuple):
     """Jitted inference of a model on a mesh.

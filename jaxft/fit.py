@@ -25,6 +25,8 @@ from jaxft import (
     step,
 )
 from jaxft.checkpoint import Checkpoint, Checkpoints
+from jaxft.data import balance
+from jaxft.data.balance import Balance
 from jaxft.errors import Interrupted, UserError
 from jaxft.hosts import Ballot
 from jaxft.inputs import Materials, Runner
@@ -113,11 +115,17 @@ class Timer:
 
 def make_spec(materials: Materials, index: int) -> StepSpec:
     """What the train step of phase `index` depends on."""
-    return spec_of(materials.settings, materials.model, index, len(materials.dataset.train))
+    dataset = materials.dataset
+    counts = balance.counts_of(dataset.train.labels, len(dataset.classes))
+    spec = spec_of(materials.settings, materials.model, index, len(dataset.train))
+    return dataclasses.replace(spec, balance=Balance(materials.settings.data.balance, counts))
 
 
 def spec_of(settings: Settings, model: Model, index: int, examples: int) -> StepSpec:
-    """As `make_spec`, for a number of training examples that need not be there."""
+    """As `make_spec`, for a number of training examples that need not be there.
+
+    What their classes are is not known then, so nothing is done about skewed ones.
+    """
     phase = settings.phases[index]
     steps = sum(phase.cycle_lengths) * (examples // settings.data.batch_size)
     momentum = schedules.one_cycle_momentum(steps) if phase.schedule == "one_cycle" else None
@@ -425,6 +433,8 @@ class Loop:
             "seconds": cursor.epoch_seconds,
             "input_wait": cursor.epoch_wait / max(cursor.epoch_seconds, 1e-9),
         }
+        if balance.is_skewed(evaluation.labels):
+            row["balanced_accuracy"] = evaluation.balanced_accuracy
         materials.console.say(report.epoch_line(row))
         report.append_row(self.workdir / "metrics.jsonl", row)
         cursor.rows += 1

@@ -132,6 +132,7 @@ def train_feed(
         host_index=hosts.index(),
         host_count=hosts.count(),
         layout=batches.layout(data.batch_size, materials.mesh.size, spec.phase.microbatches),
+        balanced=spec.balance.kind == "sampling",
         workers=data.threads or None,
     )
     placed = (

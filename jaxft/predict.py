@@ -130,7 +130,8 @@ def score_split(
       console: where to tell what happens.
 
     Returns:
-      examples, accuracy, loss, tta, and the accuracy of every class by its name.
+      examples, accuracy, loss, tta, the accuracy of every class by its name, and the mean of these,
+      balanced_accuracy.
 
     Raises:
       UserError: what `restore` raises; no such split; data that is gone or has other classes.
@@ -162,6 +163,11 @@ def score_split(
     probabilities = probabilities_of(materials, weights, tta, method)
     labels = materials.dataset.valid.labels
     right = probabilities.argmax(1) == labels
+    by_class = {
+        name: float(right[labels == index].mean())
+        for index, name in enumerate(classes)
+        if (labels == index).any()
+    }
     picked = np.maximum(probabilities[np.arange(len(labels)), labels], 1e-30)
     return {
         "split": split,
@@ -169,12 +175,9 @@ def score_split(
         "examples": len(labels),
         "tta": tta,
         "accuracy": float(right.mean()),
+        "balanced_accuracy": sum(by_class.values()) / max(len(by_class), 1),
         "loss": float(-np.log(picked).mean()),
-        "accuracy_by_class": {
-            name: float(right[labels == index].mean())
-            for index, name in enumerate(classes)
-            if (labels == index).any()
-        },
+        "accuracy_by_class": by_class,
     }
 
 

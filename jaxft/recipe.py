@@ -91,6 +91,7 @@ class DataSettings:
     split_seed: int
     folds: int
     fold: int
+    balance: Literal["none", "sampling", "weights"]
     skip_bad: bool
     memory_gb: float
     threads: int

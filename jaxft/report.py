@@ -122,7 +122,8 @@ def _count(number: int, noun: str) -> str:
 def epoch_line(row: Mapping[str, Any]) -> str:
     """A row of the familiar table."""
     waiting = row["input_wait"]
-    note = f"  (waited for images {waiting:.0%} of the time)" if waiting > 0.1 else ""
+    note = f"  (balanced {row['balanced_accuracy']:.4f})" if "balanced_accuracy" in row else ""
+    note += f"  (waited for images {waiting:.0%} of the time)" if waiting > 0.1 else ""
     return (
         f"{row['epoch']:>5}  {row['trn_loss']:>9.4f}  {row['val_loss']:>9.4f}  "
         f"{row['accuracy']:>8.4f}  {clock(row['seconds']):>7}{note}"

@@ -25,7 +25,7 @@ from jaxft import (
     sharding,
 )
 from jaxft.checkpoint import Checkpoint, Checkpoints
-from jaxft.data import Dataset, batches, images, sources
+from jaxft.data import Dataset, balance, batches, images, sources
 from jaxft.errors import Interrupted, NonFiniteError, UserError
 from jaxft.features import default_directory
 from jaxft.hosts import Stop
@@ -224,6 +224,9 @@ def prepare(settings: Settings, console: Console, stop: Stop = NEVER) -> tuple[M
         f"{jax.devices()[0].platform} device{'s' if mesh.size > 1 else ''}"
         + (f" of {hosts.count()} processes" if hosts.count() > 1 else "")
     )
+    if balance.is_skewed(dataset.train.labels):
+        labels, classes = dataset.train.labels, dataset.classes
+        console.say(balance.in_words(labels, classes, settings.data.balance))
     if told := weights.in_words(origin):
         console.say(told)
     forward = evaluate.make_forward(model, settings.augment, data.image_size, mesh)

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int, Key
 from jaxft import groups, optim, sharding
 from jaxft.data import batches
 from jaxft.data.augment import Augmentation, augment, normalize
+from jaxft.data.balance import UNBALANCED, Balance
 from jaxft.errors import NonFiniteError
 from jaxft.models import Model
 from jaxft.models.body import Preprocessing
@@ -71,6 +72,7 @@ class StepSpec:
     image_size: int
     batch_size: int
     examples: int
+    balance: Balance = UNBALANCED
 
     @property
     def steps_per_epoch(self) -> int:
@@ -113,6 +115,19 @@ def cross_entropy(
 ) -> Float[Array, "batch"]:
     """Softmax cross-entropy of every example, in nats."""
     return optax.softmax_cross_entropy_with_integer_labels(logits, label)
+
+
+def example_weights(
+    spec: StepSpec, label: Int[Array, "batch"], dtype: Any
+) -> Float[Array, "batch"] | float:
+    """What the loss of every example counts for: 1, or by its class where classes are weighted.
+
+    Their mean over all examples is 1, but not over a batch: divided by the batch's own sum they
+    would depend on the company that an example is in.
+    """
+    if spec.balance.kind != "weights":
+        return 1.0
+    return jnp.asarray(spec.balance.class_weights, dtype)[label]
 
 
 def network_input(
@@ -158,7 +173,8 @@ def _loss(
         keys=keys.dropout if "head" in trained else None,
         axis_name=spec.bn_axis,
     )
-    return cross_entropy(logits, batch.label).mean(), {**batch_stats, **new, **new_head}
+    losses = cross_entropy(logits, batch.label) * example_weights(spec, batch.label, logits.dtype)
+    return losses.mean(), {**batch_stats, **new, **new_head}
 
 
 def example_keys(
@@ -276,7 +292,10 @@ def make_epoch(spec: StepSpec, mesh: Mesh, steps: int) -> Step:
         seed: Array,
     ) -> tuple[TrainState, Array]:
         epoch = state.step // spec.steps_per_epoch
-        order = batches.order(seed, spec.phase_index, epoch, spec.examples)
+        balanced = labels if spec.balance.kind == "sampling" else None
+        order = batches.order(
+            seed, spec.phase_index, epoch, spec.examples, balanced, spec.balance.counts
+        )
         local = spec.batch_size // lax.axis_size(AXIS)
         # For the whole epoch at once: one by one, they would take a twentieth of a CPU's step.
         keys = example_keys(spec, seed, state.step, local, steps)

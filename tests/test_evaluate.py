@@ -61,6 +61,7 @@ def test_metrics_by_hand():
     losses = np.array([1.0, 2.0, 3.0, 6.0], np.float32)
     evaluation = evaluate.Evaluation(losses, probabilities, np.array([0, 1, 1, 2]))
     assert (evaluation.val_loss, evaluation.accuracy) == (3.0, 0.5)
+    assert evaluation.balanced_accuracy == (1 + 0.5 + 0) / 3
 
 
 def test_softmax_takes_large_logits():

@@ -42,6 +42,7 @@ def test_evaluate_scores_as_the_summary_says(finished, tiny):
     assert scores["accuracy"] == summary["accuracy"]
     assert scores["loss"] == pytest.approx(summary["val_loss"], rel=1e-5)
     assert set(scores["accuracy_by_class"]) == {"blue", "green", "red"}
+    assert scores["balanced_accuracy"] == np.mean([*scores["accuracy_by_class"].values()])
 
 
 def test_the_workdir_alone_says_how_images_are_fed(finished, tiny, drawn, tmp_path):

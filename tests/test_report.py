@@ -80,6 +80,7 @@ def test_epoch_lines_stand_under_the_header():
     assert line.split() == ["1", "0.5000", "0.2500", "0.7500", "1:15"]
     assert len(line) == len(report.HEADER)
     assert "waited" in report.epoch_line({**ROW, "input_wait": 0.5})
+    assert "(balanced 0.7000)" in report.epoch_line({**ROW, "balanced_accuracy": 0.7})
 
 
 def test_clock():

@@ -12,6 +12,7 @@ from jaxft import evaluate, inputs, optim, recipe, report, sharding, step
 from jaxft.configs import base
 from jaxft.data import Dataset, Split, batches
 from jaxft.data.augment import PRESETS
+from jaxft.data.balance import UNBALANCED, Balance
 from jaxft.data.images import Images, Memory
 from jaxft.models import Model
 from jaxft.models.body import Body, Preprocessing
@@ -85,6 +86,7 @@ def spec(
     image_size: int = 16,
     batch_size: int = 8,
     examples: int = 20,
+    balance: Balance = UNBALANCED,
 ) -> StepSpec:
     """What the train step of a phase depends on."""
     return StepSpec(
@@ -96,6 +98,7 @@ def spec(
         image_size=image_size,
         batch_size=batch_size,
         examples=examples,
+        balance=balance,
     )
 
 
@@ -112,9 +115,10 @@ def canvases(count: int = 20, image_size: int = 16, classes: int = 3) -> TrainBa
 def shuffled(a_spec: StepSpec, data: TrainBatch, steps: int, mesh: Any, seed: int = 0) -> Any:
     """The batches of a phase's first steps, on the mesh."""
     size = a_spec.batch_size
+    balanced = data.label if a_spec.balance.kind == "sampling" else None
     for number in range(steps):
         epoch, place = divmod(number, a_spec.steps_per_epoch)
-        order = batches.host_order(seed, a_spec.phase_index, epoch, a_spec.examples)
+        order = batches.host_order(seed, a_spec.phase_index, epoch, a_spec.examples, balanced)
         chosen = order[place * size : (place + 1) * size]
         parts = a_spec.phase.microbatches
         mine = sharding.my_rows(chosen[batches.layout(size, mesh.size, parts)])

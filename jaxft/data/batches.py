@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int32, Key
 
-from jaxft.data import Batch
+from jaxft.data import Batch, balance
 from jaxft.data.images import Images, cores
 
 T = TypeVar("T")
@@ -67,11 +67,21 @@ def example_keys(key: Key[Array, ""], positions: Int32[Array, "batch"]) -> Key[A
 
 
 def order(
-    seed: int | Array, phase: int | Array, epoch: int | Array, examples: int
+    seed: int | Array,
+    phase: int | Array,
+    epoch: int | Array,
+    examples: int,
+    labels: Int32[Array, "examples"] | None = None,
+    counts: tuple[int, ...] = (),
 ) -> Int32[Array, "examples"]:
-    """The order of an epoch: the same bits on host and device, inside `jit` or not."""
-    numbers = jnp.arange(examples, dtype=jnp.int32)
-    return jax.random.permutation(_key(seed, phase, epoch, ORDER_STREAM), numbers)
+    """The order of an epoch: the same bits on host and device, inside `jit` or not.
+
+    With `labels`, and the `counts` of each, it is class-balanced (balance.order).
+    """
+    key = _key(seed, phase, epoch, ORDER_STREAM)
+    if labels is not None:
+        return balance.order(key, labels, counts)
+    return jax.random.permutation(key, jnp.arange(examples, dtype=jnp.int32))
 
 
 def _key(seed: int | Array, phase: int | Array, epoch: int | Array, stream: int) -> Key[Array, ""]:
@@ -82,17 +92,20 @@ def _key(seed: int | Array, phase: int | Array, epoch: int | Array, stream: int)
     return key
 
 
-def host_order(seed: int, phase: int, epoch: int, examples: int) -> np.ndarray:
+def host_order(
+    seed: int, phase: int, epoch: int, examples: int, labels: np.ndarray | None = None
+) -> np.ndarray:
     """`order` as a NumPy array, computed on the CPU where there is one beside the accelerator."""
     try:
         device = jax.local_devices(backend="cpu")[0]
     except RuntimeError:
         device = jax.local_devices()[0]
     with jax.default_device(device), jax.transfer_guard("allow"):
-        return np.asarray(_jitted_order(seed, phase, epoch, examples))
+        counts = () if labels is None else balance.counts_of(labels)
+        return np.asarray(_jitted_order(seed, phase, epoch, examples, labels, counts))
 
 
-_jitted_order = jax.jit(order, static_argnums=3)
+_jitted_order = jax.jit(order, static_argnums=(3, 5))
 
 
 def crop_shares(seed: int, phase: int, epoch: int, examples: int) -> np.ndarray:
@@ -122,6 +135,7 @@ def train_batches(
     host_index: int = 0,
     host_count: int = 1,
     layout: np.ndarray | None = None,
+    balanced: bool = False,
     workers: int | None = None,
 ) -> Iterator[Batch]:
     """Shuffled batches for steps start_step ... start_step + steps - 1 of a phase.
@@ -132,6 +146,7 @@ def train_batches(
       phase: number of the phase, part of every key.
       start_step: counted over the epochs of the phase.
       layout: where each of a batch's examples stands, as `layout` gives it; None: in order.
+      balanced: whether each class is drawn equally often.
       workers: threads that decode what is not in memory; None: one for each core.
 
     Raises:
@@ -148,6 +163,7 @@ def train_batches(
         batch_size,
         mine,
         (seed, phase),
+        labels if balanced else None,
     )
 
 
@@ -183,13 +199,14 @@ def _train_batches(
     batch_size: int,
     mine: np.ndarray,
     seed_and_phase: tuple[int, int],
+    balanced_labels: np.ndarray | None,
 ) -> Iterator[Batch]:
     examples, current = len(assembler.images), -1
     with assembler:
         for step in steps:
             epoch, within = divmod(step, per_epoch)
             if epoch != current:
-                indices = host_order(*seed_and_phase, epoch, examples)
+                indices = host_order(*seed_and_phase, epoch, examples, balanced_labels)
                 shares = crop_shares(*seed_and_phase, epoch, examples)
                 current = epoch
             positions = within * batch_size + mine
