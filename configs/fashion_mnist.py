@@ -1,0 +1,39 @@
+"""Fashion-MNIST with EfficientNet-Lite0 at 64 px: 60,000 small gray images, minutes on two cores.
+
+Data: MNIST's four files of Fashion-MNIST, packed or not, in one folder (Debian's and Ubuntu's
+package dataset-fashion-mnist; or github.com/zalandoresearch/fashion-mnist, data/fashion). A tenth
+of the training images validates (split seed 42); the 10,000 test images are left to the end.
+Expected: see bench/README.md.
+Command: jaxft train --config=fashion_mnist --workdir=runs/fashion_mnist
+         jaxft evaluate --workdir=runs/fashion_mnist --split=test
+Elsewhere than in Debian's folder, add --config.data.source=idx:DIR to the first.
+"""
+
+from ml_collections import ConfigDict
+
+from jaxft.configs import base
+
+
+def get_config() -> ConfigDict:
+    """The recipe with one short cycle of the head and four epochs of everything."""
+    config = base.get_config()
+    config.data.source = "idx:/usr/share/datasets/fashion-mnist"
+    config.data.image_size = 64  # of 28: the body halves an image five times
+    config.data.batch_size = 64
+    config.data.valid_fraction = 0.1
+    config.plan.examples = 54_000
+    config.plan.valid_examples = 6_000
+    config.plan.classes = 10
+    config.phases = (
+        base.phase(name="head_cached", inputs="cached", lr="find", epochs=2),
+        base.phase(name="head_augmented", lr="previous", schedule="sgdr", cycles=1, cycle_epochs=1),
+        # Far from ImageNet's photos, as digits are: 1/3, 1/2, 1.
+        base.phase(
+            name="full",
+            groups={"early": 1 / 3, "late": 1 / 2, "head": 1.0},
+            lr="find",
+            schedule="one_cycle",
+            epochs=4,
+        ),
+    )
+    return config
