@@ -2,6 +2,7 @@
 
 import gzip
 import struct
+import tracemalloc
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -177,8 +178,12 @@ class TestWhatIsWrong:
 
     def test_a_packed_file_is_unpacked_as_far_as_its_header_goes(self):
         bomb = gzip.compress(packed(np.zeros((2, 3, 3))) + bytes(2**26))
+        tracemalloc.start()
         with pytest.raises(ValueError, match="18 bytes, and it has more"):
             idx.read_idx(bomb, (3,))
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert most < 2**22
 
     def test_counts_and_shapes(self, tmp_path):
         given = arrays()
