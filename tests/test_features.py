@@ -79,7 +79,7 @@ def test_a_run_names_entries_by_size_interpolation_dtype_pooling_and_weights(tmp
     ]
     for some, weights in cases:
         materials = plain._replace(settings=some)
-        inputs.body_features(materials, weights, "train", SPLIT, plain.train_images)
+        views.body_features(materials, weights, "train")
     assert len(set(names)) == 6
     assert names[0] == names[-1]  # the evaluation view has nothing random
 
