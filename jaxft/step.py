@@ -276,7 +276,8 @@ def make_epoch(spec: StepSpec, mesh: Mesh, steps: int) -> Step:
         seed: Array,
     ) -> tuple[TrainState, Array]:
         epoch = state.step // spec.steps_per_epoch
-        rows = batches.cached_rows(seed, spec.phase_index, epoch, spec.examples, spec.phase.views)
+        order = batches.order(seed, spec.phase_index, epoch, spec.examples)
+        rows = batches.cached_rows(order, seed, spec.phase_index, epoch, spec.phase.views)
         local = spec.batch_size // lax.axis_size(AXIS)
         # For the whole epoch at once: one by one, they would take a twentieth of a CPU's step.
         keys = example_keys(spec, seed, state.step, local, steps)

@@ -172,8 +172,9 @@ def feature_feed(
         for number in range(first, first + steps):
             epoch, within = divmod(number, spec.steps_per_epoch)
             if epoch != current:
-                seed, of = materials.settings.seed, (spec.examples, spec.phase.views)
-                rows, current = batches.host_rows(seed, spec.phase_index, epoch, *of), epoch
+                where, current = (spec.phase_index, epoch), epoch
+                order = batches.host_order(materials.settings.seed, *where, spec.examples)
+                rows = batches.host_rows(order, materials.settings.seed, *where, spec.phase.views)
             chosen = rows[within * spec.batch_size : (within + 1) * spec.batch_size]
             mine = sharding.my_rows(chosen)
             batch = TrainBatch(found.take(mine), labels[mine % spec.examples])

@@ -114,12 +114,12 @@ def test_sigkill_anywhere_changes_nothing(start, untouched):
 @pytest.mark.slow
 def test_an_extraction_that_was_killed_goes_on_from_its_last_whole_part(start, untouched):
     shutil.rmtree(untouched.parent / "cache" / "jaxft" / "features")
-    _, done = start("part:4", "extracting")  # two of 13 for validation, two of 29
+    _, done = start("part:4", "extracting")  # both of the validation, two of four
     assert done.returncode == KILLED, done.stderr
     workdir, done = start("none", "extracting")
     assert done.returncode == 0, done.stderr
-    assert "features of valid: 12 from the cache" in done.stdout
-    assert "features of train: 16 of 30 from the cache" in done.stdout
+    assert "features of valid: 13 from the cache" in done.stdout
+    assert "features of train: 16 of 29 from the cache" in done.stdout
     assert_same_end(workdir, untouched)
 
 

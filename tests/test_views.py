@@ -187,13 +187,18 @@ def test_the_long_side_of_a_random_view_is_cropped_at_random(tmp_path, monkeypat
 # What an epoch takes.
 
 
+def _rows(seed, phase, epoch, examples, count):
+    order = batches.host_order(seed, phase, epoch, examples)
+    return batches.host_rows(order, seed, phase, epoch, count)
+
+
 def test_one_view_is_taken_in_the_epoch_s_order():
-    rows = batches.host_rows(3, 1, 2, 50, 1)
+    rows = _rows(3, 1, 2, 50, 1)
     np.testing.assert_array_equal(rows, batches.host_order(3, 1, 2, 50))
 
 
 def test_every_example_is_taken_once_by_one_of_its_views():
-    rows = batches.host_rows(3, 1, 2, 4000, 4)
+    rows = _rows(3, 1, 2, 4000, 4)
     np.testing.assert_array_equal(rows % 4000, batches.host_order(3, 1, 2, 4000))
     counts = np.bincount(rows // 4000, minlength=4)
     assert len(counts) == 4 and abs(counts - 1000).max() < 110  # 4 standard deviations
@@ -201,7 +206,7 @@ def test_every_example_is_taken_once_by_one_of_its_views():
 
 def test_views_follow_from_seed_phase_and_epoch():
     def drawn(*numbers):
-        return batches.host_rows(*numbers, 64, 4) // 64
+        return _rows(*numbers, 64, 4) // 64
 
     np.testing.assert_array_equal(drawn(3, 1, 2), drawn(3, 1, 2))
     assert len({tuple(drawn(*n)) for n in ((3, 1, 2), (4, 1, 2), (3, 2, 2), (3, 1, 3))}) == 4
@@ -241,7 +246,7 @@ def test_the_device_takes_the_rows_that_the_host_names(tmp_path):
     def by_hand(first, steps):
         for number in range(first, first + steps):
             epoch, within = divmod(number, 5)
-            rows = batches.host_rows(0, 0, epoch, 40, 3)[within * 8 : (within + 1) * 8]
+            rows = _rows(0, 0, epoch, 40, 3)[within * 8 : (within + 1) * 8]
             batch = step.TrainBatch(found[rows], labels[rows % 40])
             yield sharding.split_batch(batch, materials.mesh)
 

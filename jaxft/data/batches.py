@@ -8,7 +8,7 @@ import queue
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import TracebackType
@@ -75,18 +75,21 @@ def order(
 
 
 def cached_rows(
-    seed: int | Array, phase: int | Array, epoch: int | Array, examples: int, views: int
+    order: Int32[Array, "examples"],
+    seed: int | Array,
+    phase: int | Array,
+    epoch: int | Array,
+    views: int,
 ) -> Int32[Array, "examples"]:
     """Where each position of an epoch finds its features among those of several views.
 
-    They lie view after view, `views * examples` rows: an example's row is its number, plus
-    `examples` for every view before the one drawn for this position. With one view it is `order`.
+    They lie view after view, views * examples rows: an example's row is its number, plus the number
+    of examples for every view before the one that is drawn for this position. Of one: `order`.
     """
-    rows = order(seed, phase, epoch, examples)
     if views == 1:
-        return rows
+        return order
     key = _key(seed, phase, epoch, VIEW_STREAM)
-    return rows + examples * jax.random.randint(key, (examples,), 0, views, jnp.int32)
+    return order + len(order) * jax.random.randint(key, order.shape, 0, views, jnp.int32)
 
 
 def _key(seed: int | Array, phase: int | Array, epoch: int | Array, stream: int) -> Key[Array, ""]:
@@ -99,20 +102,25 @@ def _key(seed: int | Array, phase: int | Array, epoch: int | Array, stream: int)
 
 def host_order(seed: int, phase: int, epoch: int, examples: int) -> np.ndarray:
     """`order` as a NumPy array, computed on the CPU where there is one beside the accelerator."""
-    return host_rows(seed, phase, epoch, examples, 1)
+    return _on_host(_jitted_order, seed, phase, epoch, examples)
 
 
-def host_rows(seed: int, phase: int, epoch: int, examples: int, views: int) -> np.ndarray:
+def host_rows(order: np.ndarray, seed: int, phase: int, epoch: int, views: int) -> np.ndarray:
     """`cached_rows`, as `host_order` is `order`."""
+    return _on_host(_jitted_rows, order, seed, phase, epoch, views)
+
+
+_jitted_order = jax.jit(order, static_argnums=3)
+_jitted_rows = jax.jit(cached_rows, static_argnums=4)
+
+
+def _on_host(compute: Callable[..., Array], *arguments: Any) -> np.ndarray:
     try:
         device = jax.local_devices(backend="cpu")[0]
     except RuntimeError:
         device = jax.local_devices()[0]
     with jax.default_device(device), jax.transfer_guard("allow"):
-        return np.asarray(_jitted_rows(seed, phase, epoch, examples, views))
-
-
-_jitted_rows = jax.jit(cached_rows, static_argnums=(3, 4))
+        return np.asarray(compute(*arguments))
 
 
 def crop_shares(seed: int, phase: int, epoch: int, examples: int) -> np.ndarray:
