@@ -261,8 +261,7 @@ def _leaves(tree):
     return jax.tree.leaves(tree)
 
 
-@pytest.mark.parametrize("devices", [1, 4])
-@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize(("count", "devices"), [(1, 1), (3, 4)])
 def test_streaming_gives_the_head_that_features_on_the_device_give(tmp_path, count, devices):
     phase = tiny.phase(inputs="cached", views=count)
     held = tiny.materials(tmp_path, phases=(phase,), devices=devices)
@@ -290,15 +289,6 @@ def test_what_is_too_large_for_the_device_stays_in_mapped_files(tmp_path, monkey
         seen.clear()
         _runner(_changed(materials, data={"cache_memory_gb": limit}))
         assert {type(part) for part in seen} == {kind}
-
-
-def test_other_views_give_another_head(tmp_path):
-    heads = []
-    for count in (1, 3):
-        phase = tiny.phase(inputs="cached", views=count)
-        materials = tiny.materials(tmp_path, phases=(phase,))
-        heads.append(_train(materials, _runner(materials))[0])
-    assert not np.allclose(_leaves(heads[0])[-1], _leaves(heads[1])[-1], rtol=1e-3)
 
 
 def test_the_note_on_augmentation_is_said_of_one_view_only():
