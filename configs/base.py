@@ -24,7 +24,8 @@ def get_config() -> ConfigDict:
     config.checkpoint_minutes = 10.0  # checkpoint within an epoch this often, besides its end
 
     config.data = ConfigDict()
-    config.data.source = "digits"  # digits | folder:PATH | csv:FILE | idx:DIR; gs://, too
+    # digits | folder:PATH | csv:FILE | idx:DIR (gs://, too) | tfds:NAME[/CONFIG] | tfds_dir:PATH
+    config.data.source = "digits"  # scikit-learn's, which come with the quickstart
     config.data.image_size = 224  # pixels, what the network sees (0 = as the weights' authors test)
     config.data.interpolation = "auto"  # bilinear | bicubic | auto (as the weights' authors resize)
     config.data.batch_size = 64  # over all devices

@@ -317,6 +317,33 @@ FLAGS: dict[str, Callable[[argparse.ArgumentParser], Any]] = {
         choices=("auto", "on", "off"),
         help="one process of several: where JAX detects a cluster (auto, the default), on or off",
     ),
+    "source": lambda verb: verb.add_argument(
+        "--source", required=True, help="folder:PATH or csv:FILE, as for data.source"
+    ),
+    "output_dir": lambda verb: verb.add_argument(
+        "--output", "--output_dir", required=True, dest="output_dir", help="folder to make"
+    ),
+    "shorter_side": lambda verb: verb.add_argument(
+        "--shorter-side",
+        "--shorter_side",
+        type=_positive,
+        default=256,
+        metavar="PIXELS",
+        help="larger images are shrunk to it (default: 256); training at an image_size takes the "
+        "least trouble with ceil(1.1 image_size)",
+    ),
+    "format": lambda verb: verb.add_argument(
+        "--format",
+        default="jpeg",
+        choices=("jpeg", "raw"),
+        help="jpeg (default), or raw pixels: 10 times as large, and nothing to decode in training",
+    ),
+    "quality": lambda verb: verb.add_argument(
+        "--quality", type=_quality, default=90, metavar="Q", help="of a JPEG, 1-100 (default: 90)"
+    ),
+    "workers": lambda verb: verb.add_argument(
+        "--workers", type=_count, default=0, metavar="N", help="processes (default: one a core)"
+    ),
     "paths": lambda verb: verb.add_argument(
         "paths", nargs="+", metavar="IMAGE", help="image files, or folders of them"
     ),
@@ -329,6 +356,12 @@ def _count(text: str) -> int:
 
 def _positive(text: str) -> int:
     return _at_least(1, text)
+
+
+def _quality(text: str) -> int:
+    if _at_least(1, text) > 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than 100")
+    return int(text)
 
 
 def _at_least(least: int, text: str) -> int:
@@ -382,6 +415,17 @@ def _predict(flags: argparse.Namespace) -> int:
         Console(sys.stderr),
     )
     print(f"{count} image{'s' if count != 1 else ''} -> {flags.output}")
+    return 0
+
+
+def _prepare(flags: argparse.Namespace) -> int:
+    from jaxft.data import prepare, shard
+    from jaxft.report import Console
+
+    form = shard.Form(flags.shorter_side, flags.format, flags.quality)
+    console = Console(sys.stdout)
+    found = prepare.prepare(flags.source, flags.output_dir, form, flags.workers, console)
+    console.say(prepare.text(found))
     return 0
 
 
@@ -459,6 +503,11 @@ VERBS: dict[str, tuple[Callable[[argparse.Namespace], int], str, tuple[str, ...]
         _predict,
         "classify image files into a CSV",
         ("workdir", "weights", "tta", "tta_method", "output", "distributed", "paths"),
+    ),
+    "prepare": (
+        _prepare,
+        "check and shrink image files once, into a TFDS data set",
+        ("source", "output_dir", "shorter_side", "format", "quality", "workers"),
     ),
     "plan": (
         _plan,

@@ -13,6 +13,13 @@ ROOMS = {
     "absl": ("jaxft/main.py", "jaxft/recipe.py", "configs/"),
     "ml_collections": ("jaxft/main.py", "jaxft/recipe.py", "configs/"),
     "orbax": ("jaxft/checkpoint.py",),
+    "tensorflow_datasets": (
+        "jaxft/data/tfds.py",
+        "jaxft/data/description.py",
+        "jaxft/data/fields.py",
+        "jaxft/data/shard.py",
+    ),
+    "array_record": ("jaxft/data/tfds.py", "jaxft/data/shard.py"),
     "torch": (),
     "torchvision": (),
     "tensorflow": (),

@@ -78,6 +78,27 @@ def decode(
     """
     name = os.fspath(path)
     file = _fetched(name) if paths.is_remote(name) else name
+    return _decode(file, name, shorter_side, interpolation, max_pixels)
+
+
+def decode_bytes(
+    data: bytes,
+    name: str,
+    shorter_side: int | None = None,
+    interpolation: str = "bilinear",
+    max_pixels: int = MAX_PIXELS,
+) -> np.ndarray:
+    """`decode` of a file's content; `name` is what to call it in an error."""
+    return _decode(io.BytesIO(data), name, shorter_side, interpolation, max_pixels)
+
+
+def _decode(
+    file: str | io.BytesIO,
+    name: str,
+    shorter_side: int | None,
+    interpolation: str,
+    max_pixels: int,
+) -> np.ndarray:
     try:
         with Image.open(file, formats=_formats()) as image:
             _check_size(image, max_pixels)

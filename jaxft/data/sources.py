@@ -17,18 +17,15 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxft import paths
-from jaxft.data import Dataset, Split, bucket, idx
+from jaxft.data import Dataset, Split, bucket, idx, tfds
 from jaxft.data.arrays import array_split
 from jaxft.data.classes import class_problems
 from jaxft.data.decode import decode
 from jaxft.data.holdout import Holdout
+from jaxft.data.sides import TEST_NAMES, TRAIN_NAMES, VALID_NAMES
 from jaxft.data.tree import Tree, open_tree
 from jaxft.errors import UserError
 from jaxft.paths import AnyPath
-
-TRAIN_NAMES = ("train", "training")
-VALID_NAMES = ("valid", "val", "validation")
-TEST_NAMES = ("test",)
 
 
 @dataclass(frozen=True)
@@ -59,9 +56,10 @@ def open_dataset(
 
     Args:
       source: "digits" (scikit-learn's), "folder:PATH" (PATH/{train,valid,test}/CLASS/file or
-        PATH/CLASS/file), "csv:FILE" (columns file,label[,split], files relative to it) or
-        "idx:DIR" (MNIST's files, see idx.py); PATH, FILE, the files in it and DIR may be objects
-        of a bucket (gs://).
+        PATH/CLASS/file), "csv:FILE" (columns file,label[,split], files relative to it),
+        "idx:DIR" (MNIST's files, see idx.py), "tfds:NAME[/CONFIG]" or "tfds_dir:PATH" (see
+        tfds.py); the PATH of a folder, FILE, the files in it and DIR may be objects of a bucket
+        (gs://).
       valid_fraction: share of the examples that validate, where the source has no split.
       split_seed: decides that split, alone: it does not depend on a run's seed.
       folds, fold: instead of a share, fold `fold` (from 0) of `folds` stratified ones validates.
@@ -73,13 +71,19 @@ def open_dataset(
     Raises:
       UserError: listing all that is wrong with the source.
     """
-    kind, _, argument = source.partition(":")
-    if kind not in SOURCES or (kind == "digits") == bool(argument):
-        known = ", ".join(("digits", "folder:PATH", "csv:FILE", "idx:DIR"))
-        raise UserError(f'unknown data source "{source}"', hint=f"known are: {known}")
-    paths.demand(argument)
     holdout = Holdout(valid_fraction, split_seed, folds, fold)
     holdout.check()
+    return open_held_out(source, holdout)
+
+
+def open_held_out(source: str, holdout: Holdout) -> Dataset:
+    """As open_dataset, with another way to choose what validates."""
+    kind, _, argument = source.partition(":")
+    if kind not in SOURCES or (kind == "digits") == bool(argument):
+        known = ", ".join(KNOWN)
+        raise UserError(f'unknown data source "{source}"', hint=f"known are: {known}")
+    if kind not in LOCAL:
+        paths.demand(argument)
     try:
         return SOURCES[kind](argument, holdout)
     except OSError as error:
@@ -172,7 +176,11 @@ SOURCES: dict[str, Callable[[str, Holdout], Dataset]] = {
     "folder": _folder,
     "csv": _csv,
     "idx": idx.open_idx,
+    "tfds": tfds.open_named,
+    "tfds_dir": tfds.open_directory,
 }
+KNOWN = ("digits", "folder:PATH", "csv:FILE", "idx:DIR", "tfds:NAME[/CONFIG]", "tfds_dir:PATH")
+LOCAL = ("tfds", "tfds_dir")  # whose files can't be in a bucket
 
 
 def _dataset(found: Found, title: str, holdout: Holdout) -> Dataset:

@@ -1,0 +1,83 @@
+"""What a prepared data set says of itself, beside the files that are TFDS's own.
+
+Labels and names lie in the records, where only reading all of them would find them; here they
+are at hand. Class names are kept as they were: TFDS's own list of them is a file of lines.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+NAME = "jaxft.json"
+VERSION = 1
+
+
+class Listing(NamedTuple):
+    """The examples of one split, in the order of their records.
+
+    `files` are the names that the images had; `labels` int32 [N].
+    """
+
+    files: tuple[str, ...]
+    labels: np.ndarray
+
+
+class Catalogue(NamedTuple):
+    """A data set's content.
+
+    `digest` stands for all records in their order; `sizes` are the bytes of each shard, by name.
+    """
+
+    classes: tuple[str, ...]
+    digest: str
+    sizes: dict[str, int]
+    splits: dict[str, Listing]
+
+
+def digest(parts: Iterable[str]) -> str:
+    """One digest of several, which their order is part of."""
+    return hashlib.sha256("\n".join(parts).encode(errors="surrogateescape")).hexdigest()
+
+
+def write(folder: Path, content: Catalogue) -> None:
+    """Put it beside the data set's files."""
+    splits = {
+        name: {"files": listing.files, "labels": listing.labels.tolist()}
+        for name, listing in content.splits.items()
+    }
+    # ASCII, for a name may hold bytes that are no UTF-8.
+    text = json.dumps({"version": VERSION, **content._asdict(), "splits": splits})
+    (folder / NAME).write_text(text, encoding="ascii")
+
+
+def read(folder: Path) -> Catalogue | None:
+    """What the data set in a folder says of itself; None where it says nothing of these files."""
+    try:
+        content = json.loads((folder / NAME).read_text(encoding="ascii"))
+        if content.pop("version") != VERSION:
+            return None
+        found = Catalogue(
+            tuple(content["classes"]),
+            content["digest"],
+            content["sizes"],
+            {name: _listing(rows) for name, rows in content["splits"].items()},
+        )
+        return found if found.sizes == _sizes(folder, found.sizes) else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _listing(rows: Mapping[str, Any]) -> Listing:
+    files, labels = tuple(rows["files"]), np.asarray(rows["labels"], np.int32)
+    if len(files) != len(labels):
+        raise ValueError(f"{len(files)} files and {len(labels)} labels")
+    return Listing(files, labels)
+
+
+def _sizes(folder: Path, names: Iterable[str]) -> dict[str, int]:
+    return {name: os.path.getsize(folder / name) for name in names}

@@ -1,0 +1,465 @@
+"""`jaxft prepare`: what is in the data set, that it survives being killed, what is refused."""
+
+import csv
+import multiprocessing
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxft import main
+from jaxft.data import copies, description, prepare, shard
+from jaxft.data.decode import decode, resize
+from jaxft.data.shard import Form
+from jaxft.data.sources import open_dataset
+from jaxft.errors import Interrupted, UserError
+from jaxft.report import Console
+
+library = pytest.importorskip("tensorflow_datasets")
+RAW, JPEG = Form(24, "raw", 90), Form(24, "jpeg", 90)
+ODD = (" blanks ", "line\nbreak", "a,b", "ü\"'\\", "Käfer", "a" * 100)
+
+
+def draw(path, number, width=40, height=30):
+    """A smooth image that no other number has, with its number in the first pixel."""
+    rng = np.random.default_rng(number)
+    small = rng.integers(0, 256, (3, 4, 3), dtype=np.uint8)
+    pixels = np.array(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """train/ and valid/ with 2 classes, 150 images; not to be changed."""
+    root = tmp_path_factory.mktemp("photos")
+    for number in range(150):
+        side, name = ("valid" if number % 5 == 0 else "train"), "ab"[number % 2]
+        draw(root / side / name / f"{number:03d}.png", number)
+    return root
+
+
+def snapshot(root):
+    return {p: (p.stat().st_size, p.stat().st_mtime_ns) for p in root.rglob("*") if p.is_file()}
+
+
+def rows(path):
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.reader(file))
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def prepared(photos, tmp_path_factory):
+    """`photos` prepared as raw pixels."""
+    output = tmp_path_factory.mktemp("prepared") / "photos"
+    before = snapshot(photos)
+    prepare.prepare(f"folder:{photos}", str(output), RAW, 2)
+    assert snapshot(photos) == before
+    return output
+
+
+def test_plain_tfds_opens_it(prepared, photos):
+    builder = library.builder_from_directory(prepared)
+    assert builder.info.supervised_keys == ("image", "label")
+    assert builder.info.features["label"].names == ["a", "b"]
+    found = builder.as_data_source()
+    assert {name: len(split) for name, split in found.items()} == {"train": 120, "validation": 30}
+    for split in found.values():
+        for example in split:
+            name = example["image/filename"].decode()
+            assert "ab"[example["label"]] == name.split("/")[1]
+            expected = resize(decode(photos / name), 24)
+            assert expected.shape == (24, 32, 3)
+            assert np.array_equal(example["image"], expected)
+    assert not prepared.with_name("photos.partial").exists()
+
+
+def test_jaxft_opens_it_without_reading_a_record(prepared, photos, monkeypatch):
+    from jaxft.data import tfds
+
+    monkeypatch.setattr(tfds, "_features", None)
+    data = open_dataset(f"tfds_dir:{prepared}")
+    source = open_dataset(f"folder:{photos}")
+    assert data.classes == source.classes
+    for ours, theirs in ((data.train, source.train), (data.valid, source.valid)):
+        assert [str(photos / name) for name in ours.names] == list(theirs.names)
+        assert ours.labels.tolist() == theirs.labels.tolist()
+    monkeypatch.undo()
+    assert np.array_equal(data.valid.read(5), source.valid.read(5, 24))
+    assert data.valid.read(5, 24).base is not None  # the record's own memory: nothing to decode
+
+
+def test_jpegs(photos, tmp_path):
+    prepare.prepare(f"folder:{photos}", str(tmp_path / "out"), JPEG, 2)
+    data, source = open_dataset(f"tfds_dir:{tmp_path / 'out'}"), open_dataset(f"folder:{photos}")
+    plain = library.builder_from_directory(tmp_path / "out").as_data_source("validation")
+    for index in range(10):
+        ours, theirs = data.valid.read(index), source.valid.read(index, 24)
+        assert ours.shape == theirs.shape
+        assert np.abs(ours.astype(int) - theirs).mean() < 3
+        assert np.abs(plain[index]["image"].astype(int) - ours).max() <= 2
+
+
+def test_quality(photos, tmp_path):
+    sizes = []
+    for quality in (95, 20):
+        records = shard._records(
+            job(photos, tmp_path, 4)._replace(form=Form(24, "jpeg", quality)), 0
+        )
+        sizes.append([len(record) for _, record in records])
+    assert all(worse < better for better, worse in zip(*sizes, strict=True))
+
+
+def test_the_number_of_workers_changes_nothing(prepared, photos, tmp_path):
+    prepare.prepare(f"folder:{photos}", str(tmp_path / "photos"), RAW, 1)
+    assert contents(tmp_path / "photos") == contents(prepared)
+
+
+def test_without_a_split_all_is_for_training(photos, tmp_path):
+    prepare.prepare(f"folder:{photos / 'train'}", str(tmp_path / "out"), RAW, 1)
+    assert list(library.builder_from_directory(tmp_path / "out").info.splits) == ["train"]
+    ours = open_dataset(f"tfds_dir:{tmp_path / 'out'}", valid_fraction=0.2, split_seed=3)
+    theirs = open_dataset(f"folder:{photos / 'train'}", valid_fraction=0.2, split_seed=3)
+    assert [str(photos / "train" / name) for name in ours.valid.names] == list(theirs.valid.names)
+
+
+def test_a_test_split_stays_one(photos, tmp_path):
+    shutil.copytree(photos, tmp_path / "in")
+    shutil.copytree(photos / "valid", tmp_path / "in" / "test")
+    prepare.prepare(f"folder:{tmp_path / 'in'}", str(tmp_path / "out"), RAW, 1)
+    data, plain = open_dataset(f"tfds_dir:{tmp_path / 'out'}"), open_dataset(f"folder:{photos}")
+    assert len(data.train) == 120 and data.test.labels.tolist() == plain.valid.labels.tolist()
+    assert all(name.startswith("test/") for name in data.test.names)
+
+
+def test_upright_and_never_enlarged(tmp_path):
+    wide = np.zeros((30, 60, 3), np.uint8)
+    wide[:, :30] = 255
+    for name in ("a", "b"):
+        (tmp_path / "in" / name).mkdir(parents=True)
+        exif = Image.Exif()
+        exif[0x0112] = 6  # turned by a quarter
+        Image.fromarray(wide).save(tmp_path / "in" / name / "turned.jpg", exif=exif, quality=95)
+        Image.fromarray(wide[:9, :7]).save(tmp_path / "in" / name / "small.png")
+    prepare.prepare(f"folder:{tmp_path / 'in'}", str(tmp_path / "out"), RAW, 1)
+    found = library.builder_from_directory(tmp_path / "out").as_data_source("train")
+    shapes = {e["image/filename"].decode(): e["image"].shape for e in found}
+    assert shapes["a/small.png"] == (9, 7, 3) and shapes["a/turned.jpg"] == (48, 24, 3)
+    turned = next(e["image"] for e in found if e["image/filename"] == b"a/turned.jpg")
+    assert turned[:20].min() > 240 and turned[28:].max() < 15
+
+
+def test_names_survive(tmp_path):
+    for number, name in enumerate(ODD):
+        draw(tmp_path / "in" / name / f"{name}.png", number)
+        draw(tmp_path / "in" / name / "é 2.png", 100 + number)
+    no_utf8 = os.fsdecode(b"\xff\xfe.png")
+    draw(tmp_path / "in" / "Käfer" / "plain.png", 200)
+    os.rename(tmp_path / "in" / "Käfer" / "plain.png", tmp_path / "in" / "Käfer" / no_utf8)
+    shutil.copy(tmp_path / "in" / "Käfer" / no_utf8, tmp_path / "in" / "Käfer" / "same.png")
+    prepare.prepare(f"folder:{tmp_path / 'in'}", str(tmp_path / "out"), RAW, 1)
+    data = open_dataset(f"tfds_dir:{tmp_path / 'out'}")
+    assert data.classes == tuple(sorted(ODD))
+    assert f"Käfer/{no_utf8}" in data.train.names + data.valid.names
+    plain = library.builder_from_directory(tmp_path / "out")
+    lines = [description.as_line(name) for name in sorted(ODD)]
+    assert plain.info.features["label"].names == lines
+    assert [line for line in lines if line not in ODD] == ["' blanks '", r"'line\nbreak'"]
+    names = {example["image/filename"] for example in plain.as_data_source("train")}
+    assert os.fsencode(f"Käfer/{no_utf8}") in names
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """In a CSV: bad files of each kind, copies of each kind."""
+    root = tmp_path_factory.mktemp("bad")
+    for number in range(6):
+        draw(root / f"{number}.png", number)
+    (root / "empty.jpg").write_bytes(b"")
+    (root / "page.jpg").write_bytes(b"<html>")
+    whole = (root / "0.png").read_bytes()
+    (root / "cut.png").write_bytes(whole[: len(whole) // 2])
+    shutil.copy(root / "0.png", root / "0_again.png")
+    shutil.copy(root / "1.png", root / "1_other.png")
+    shutil.copy(root / "2.png", root / "2_valid.png")
+    table = ["file,label,split"]
+    table += [f"{n}.png,{'ab'[n % 2]},{'valid' if n > 3 else 'train'}" for n in range(6)]
+    table += ["empty.jpg,a,train", "page.jpg,a,valid", "cut.png,b,train", "0_again.png,a,train"]
+    table += ["1_other.png,a,train", "2_valid.png,a,valid"]
+    (root / "table.csv").write_text("\n".join(table))
+    before = snapshot(root)
+    found = prepare.prepare(f"csv:{root / 'table.csv'}", str(root / "out"), RAW, 1)
+    assert before.items() <= snapshot(root).items()
+    return root, found
+
+
+class TestWhatIsWrongWithTheImages:
+    def test_bad_files(self, done):
+        root, found = done
+        listed = rows(root / "out" / prepare.BAD)
+        assert listed[0] == ["file", "reason"]
+        assert [row[0] for row in listed[1:]] == [
+            str(root / name) for name in ("empty.jpg", "cut.png", "page.jpg")
+        ]
+        assert listed[1][1] == "empty file" and all(reason for _, reason in listed)
+        assert found.images == {"train": 6, "validation": 3}
+        assert "3 unreadable images" in prepare.text(found)
+        data = open_dataset(f"tfds_dir:{root / 'out'}")
+        assert data.train.names == (
+            "0.png",
+            "1.png",
+            "2.png",
+            "3.png",
+            "0_again.png",
+            "1_other.png",
+        )
+        assert data.train.labels.tolist() == [0, 1, 0, 1, 0, 0]
+        assert data.valid.names == ("4.png", "5.png", "2_valid.png")
+
+    def test_duplicates(self, done):
+        root, found = done
+        listed = rows(root / "out" / prepare.DUPLICATES)
+        assert listed[0] == list(copies.HEADER)
+        assert [[os.path.basename(cell) for cell in row] for row in listed[1:]] == [
+            ["0_again.png", "train", "a", "0.png", "train", "a"],
+            ["1_other.png", "train", "a", "1.png", "train", "b"],
+            ["2_valid.png", "validation", "a", "2.png", "train", "a"],
+        ]
+        told = prepare.text(found)
+        assert "2 images of train are copies of others in it" in told
+        assert "1 images of validation are in train, too" in told
+        assert "1 of the copies are of another class" in told
+
+    def test_no_image_at_all(self, tmp_path):
+        for name in ("a", "b"):
+            for file in ("1.png", "2.png"):
+                (tmp_path / "in" / name).mkdir(parents=True, exist_ok=True)
+                (tmp_path / "in" / name / file).write_bytes(b"x")
+        with pytest.raises(UserError, match="no image of train") as caught:
+            prepare.prepare(f"folder:{tmp_path / 'in'}", str(tmp_path / "out"), RAW, 1)
+        assert len(caught.value.offenders) == 4 and not (tmp_path / "out").exists()
+
+    def test_a_shard_without_images(self, tmp_path):
+        for number in range(70):
+            draw(tmp_path / "in" / "b" / f"{number:02d}.png", number)
+            (tmp_path / "in" / "a").mkdir(exist_ok=True)
+            (tmp_path / "in" / "a" / f"{number:02d}.png").write_bytes(b"x")
+        draw(tmp_path / "in" / "a" / "70.png", 70)
+        draw(tmp_path / "in" / "a" / "71.png", 71)
+        prepare.prepare(f"folder:{tmp_path / 'in'}", str(tmp_path / "out"), RAW, 1)
+        plain = library.builder_from_directory(tmp_path / "out")
+        assert plain.info.splits["train"].shard_lengths == [0, 58, 14]
+        found = plain.as_data_source("train")
+        assert [example["label"] for example in found] == [0] * 2 + [1] * 70
+        data = open_dataset(f"tfds_dir:{tmp_path / 'out'}", valid_fraction=0.1)
+        assert len(data.train) + len(data.valid) == 72
+        assert data.train.read(20, 24).shape == (24, 32, 3)
+
+    def test_a_class_without_images(self, tmp_path):
+        for number in range(4):
+            draw(tmp_path / "in" / "ab"[number % 2] / f"{number}.png", number)
+        for number in range(2):
+            (tmp_path / "in" / "c").mkdir(exist_ok=True)
+            (tmp_path / "in" / "c" / f"{number}.png").write_bytes(b"x")
+        found = prepare.prepare(f"folder:{tmp_path / 'in'}", str(tmp_path / "out"), RAW, 1)
+        assert found.empty == ["c"] and 'class "c" has no readable image' in prepare.text(found)
+
+
+class Watching(Console):
+    """A console whose progress bar calls a function, given how many images are done."""
+
+    def __init__(self, watch):
+        super().__init__(None)
+        self._watch = watch
+
+    def bar(self, *args, **kwargs):
+        bar = super().bar(*args, **kwargs)
+        bar.update = lambda count: self._watch()
+        return bar
+
+
+def test_interrupted_and_killed_it_goes_on(photos, prepared, tmp_path):
+    """Ctrl-C, then kill -9, then to the end: the same bytes, and nothing was made twice."""
+    output, notes = tmp_path / "photos", tmp_path / "photos.partial" / "notes"
+
+    def interrupt():
+        if list(notes.glob("*.json")):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare.prepare(f"folder:{photos}", str(output), RAW, 1, Watching(interrupt))
+    assert not output.exists()
+    first = {path: path.stat().st_mtime_ns for path in notes.glob("*.json")}
+    script = "import sys; from jaxft.main import entry; entry()"
+    command = [sys.executable, "-c", script, "prepare", f"--source=folder:{photos}"]
+    command += [f"--output={output}", "--shorter-side=24", "--format=raw", "--workers=1"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert "images in 2 classes" in process.stdout.readline()
+    process.kill()
+    process.wait()
+    left = notes / "x.json.17"
+    left.write_bytes(b"what a killed worker leaves")
+    lines = []
+    console = Watching(lambda: None)
+    console.say = lambda line: lines.append((line, left.exists()))
+    last = {path: path.stat().st_mtime_ns for path in notes.glob("*.json")}
+    assert first.items() <= last.items()
+    prepare.prepare(f"folder:{photos}", str(output), RAW, 2, console)
+    assert any("are done already" in line and not there for line, there in lines)
+    assert contents(output) == contents(prepared)
+
+
+def test_a_finished_shard_is_not_made_again(photos, tmp_path):
+    aside = tmp_path / "out.partial"
+
+    def stop():
+        if len(list((aside / "notes").glob("*.json"))) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare.prepare(f"folder:{photos}", str(tmp_path / "out"), RAW, 1, Watching(stop))
+    damaged = sorted((aside / "data").iterdir())[0]
+    with open(damaged, "ab") as file:
+        file.write(b"x")
+    before = {path.name: path.stat().st_mtime_ns for path in (aside / "data").iterdir()}
+    prepare.prepare(f"folder:{photos}", str(tmp_path / "out"), RAW, 1)
+    after = {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in before}
+    assert {name for name in before if after[name] != before[name]} == {damaged.name}
+
+
+def test_a_killed_worker_ends_the_call(photos, tmp_path):
+    def kill():
+        for child in multiprocessing.active_children():
+            os.kill(child.pid, signal.SIGKILL)
+
+    with pytest.raises(UserError, match="worker process was killed"):
+        prepare.prepare(f"folder:{photos}", str(tmp_path / "out"), RAW, 2, Watching(kill))
+    assert (tmp_path / "out.partial").exists() and not (tmp_path / "out").exists()
+
+
+def test_another_call_than_the_one_that_began(photos, tmp_path):
+    root = tmp_path / "in"
+    shutil.copytree(photos / "train", root)
+    output = str(tmp_path / "out")
+
+    def stop():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare.prepare(f"folder:{root}", output, RAW, 1, Watching(stop))
+    draw(root / "a" / "new.png", 999)
+    with pytest.raises(UserError) as caught:
+        prepare.prepare(f"folder:{root}", output, Form(30, "raw", 90), 1)
+    assert caught.value.offenders == (
+        "shorter_side: 24, and now 30",
+        "the files of the source are no longer the same",
+    )
+    assert "rm -r" in caught.value.hint
+
+
+def test_two_at_once(photos, tmp_path):
+    with (
+        prepare._held(tmp_path / "out.partial"),
+        pytest.raises(UserError, match="another process is at work"),
+    ):
+        prepare.prepare(f"folder:{photos}", str(tmp_path / "out"), RAW, 1)
+
+
+def job(photos, tmp_path, count=20):
+    files = tuple(map(str, sorted(photos.rglob("*.png"))[:count]))
+    return shard.Job(
+        str(tmp_path / "s"), str(tmp_path / "s.json"), files, files, (0,) * count, 2, RAW
+    )
+
+
+def test_a_full_disk(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(shard, "_shrunk", lambda pixels, side: np.tile(pixels, (9, 9, 1)))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, before[1]))
+    try:
+        with pytest.raises(UserError, match=r"can.t be written: .*File too large"):
+            shard.write(job(photos, tmp_path), 0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_worker_stops_when_told(photos, tmp_path, monkeypatch):
+    shared = shard.Shared(multiprocessing.RawArray("q", 2), multiprocessing.RawValue("b", 0))
+    monkeypatch.setattr(shard, "_shared", shared)
+    shard.write(job(photos, tmp_path), 1)
+    assert list(shared.done) == [0, 20]
+    shared.stop.value = 1
+    (tmp_path / "again").mkdir()
+    with pytest.raises(Interrupted):
+        shard.write(job(photos, tmp_path / "again"), 0)
+    assert list(shared.done) == [0, 20] and list((tmp_path / "again").iterdir()) == []
+
+
+def test_too_long_for_a_jpeg(tmp_path):
+    Image.new("L", (66_000, 2)).save(tmp_path / "long.png")
+    long = str(tmp_path / "long.png")
+    wanted = shard.Job(
+        str(tmp_path / "s"), str(tmp_path / "s.json"), (long,), ("long",), (0,), 2, JPEG
+    )
+    shard.write(wanted, 0)
+    note = shard.read_note(wanted)
+    assert not note.kept and "65535" in note.bad[0]
+
+
+def test_shards_are_neither_few_nor_many():
+    assert [prepare.images_a_shard(n) for n in (1, 4096, 20_000, 200_000)] == [64, 64, 313, 2048]
+    assert -(-14_000_000 // prepare.images_a_shard(14_000_000)) <= prepare.MOST_SHARDS
+
+
+@pytest.mark.parametrize("name", ["photos/1.0.0", "Photos-2!", "1st", "日本"])
+def test_the_name_in_tfds(photos, tmp_path, name):
+    output = tmp_path / name
+    prepare.prepare(f"folder:{photos / 'valid'}", str(output), RAW, 1)
+    expected = {"photos/1.0.0": "photos", "Photos-2!": "photos_2", "1st": "images_1st"}
+    assert library.builder_from_directory(output).name == expected.get(name, "images")
+
+
+@pytest.mark.parametrize(
+    "source, output, message",
+    [
+        ("folder:{photos}", "{photos}", "exists already"),
+        ("folder:{photos}", "{file}/out", "can't be written: Not a directory"),
+        ("folder:{photos}", "gs://bucket/out", "written to a disk"),
+        ("folder:{photos}/absent", "out", "no such folder"),
+        ("digits", "out", "can't be prepared"),
+        ("tfds_dir:{photos}", "out", "can't be prepared"),
+        ("folder:", "out", "unknown data source"),
+    ],
+)
+def test_what_is_refused(photos, tmp_path, monkeypatch, capsys, source, output, message):
+    monkeypatch.chdir(tmp_path)
+    places = {"photos": photos, "file": photos / "train" / "a" / "002.png"}
+    arguments = [f"--source={source.format(**places)}", f"--output={output.format(**places)}"]
+    assert main.main(["prepare", *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command(photos, tmp_path, capsys):
+    arguments = [f"--source=folder:{photos}", f"--output={tmp_path / 'out'}"]
+    assert main.main(["prepare", *arguments, "--shorter_side=20", "--workers=1"]) == 0
+    told = capsys.readouterr().out
+    assert "120 images for train and 30 images for validation" in told
+    assert f"--config.data.source=tfds_dir:{tmp_path / 'out'}" in told
+    assert open_dataset(f"tfds_dir:{tmp_path / 'out'}").train.read(0).shape[0] == 20
+    for wrong in ("--quality=101", "--shorter-side=0", "--format=png"):
+        with pytest.raises(SystemExit):
+            main.main(["prepare", *arguments, wrong])
