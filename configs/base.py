@@ -34,8 +34,12 @@ def get_config() -> ConfigDict:
     config.data.fold = 0  # which of them validates, from 0
     # none | sampling (each class is drawn equally often) | weights (of the losses, by class)
     config.data.balance = "none"  # what is done about skewed classes
+    config.data.views_seed = 42  # of cached views; independent of `seed`, whose runs share them
     config.data.skip_bad = False  # go on without unreadable images instead of stopping
     config.data.memory_gb = -1.0  # resized images kept in memory (-1 = a third of the machine's)
+    # cached features on each device; more are streamed from disk (-1 = half of an accelerator's
+    # memory, a sixth of the machine's on CPU)
+    config.data.cache_memory_gb = -1.0
     config.data.threads = 0  # decoding threads (0 = one per core)
 
     config.augment = ConfigDict()  # on the device; these are fastai 0.7's transforms_side_on
@@ -122,6 +126,9 @@ def phase(**changes: Any) -> ConfigDict:
             "name": "phase",
             "groups": ConfigDict(groups),  # multiplier of the rate by layer group; 0 = frozen
             "inputs": "augmented",  # augmented | cached (features of the frozen body)
+            # cached: so many views of each image, of which an epoch takes one: the evaluation view
+            # and augmented ones; 1 = the former alone. Worth it from 7 epochs on, 4 say: bench/
+            "views": 1,
             "schedule": "constant",  # constant | one_cycle | sgdr
             "epochs": 1,  # constant and one_cycle
             "max_cycles": 6,  # sgdr: with until_overfit, at most so many

@@ -318,7 +318,7 @@ def _batch(job: Job) -> TrainBatch:
 
 def _features(job: Job, spec: StepSpec) -> Any:
     """Random features and labels of all training examples, whole on every device."""
-    shape = (spec.examples, spec.model.feature_size)
+    shape = (spec.phase.views * spec.examples, spec.model.feature_size)
     features = np.random.default_rng(0).standard_normal(shape, np.float32)
     return sharding.replicate((features, _labels(job, spec.examples)), job.mesh)
 

@@ -1,6 +1,6 @@
 """Exact metrics over N examples: features, logits, losses, test-time augmentation."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -50,10 +50,18 @@ class Evaluation:
         return float(np.mean([right[self.labels == c].mean() for c in np.unique(self.labels)]))
 
 
+class View(NamedTuple):
+    """A random view of every example of a split, by what its keys follow from."""
+
+    seed: int
+    phase: int
+    number: int
+
+
 class Forward(NamedTuple):
     """Jitted inference of a model on a mesh.
 
-    `features(weights, canvases)` -> [B, F]; `views(weights, canvases, index, seed, view)` -> the
+    `features(weights, canvases)` -> [B, F]; `views(weights, canvases, index, *View)` -> the
     features of a random view; `logits(weights, features)` -> [B, classes]; `fold(weights)` -> the
     weights that `features` and `views` take, once for many batches (models/fold.py). Weights are
     a Weights of all groups, batches are divided over the mesh.
@@ -75,8 +83,8 @@ def make_forward(model: Model, augmentation: Augmentation, image_size: int, mesh
     def features(weights: Weights, canvas: Array) -> Array:
         return run_body(weights, evaluate_view(canvas, image_size))
 
-    def views(weights: Weights, canvas: Array, index: Array, seed: Array, view: Array) -> Array:
-        keys = batches.example_keys(batches.epoch_key(seed, TTA_PHASE, view), index)
+    def views(weights: Weights, canvas: Array, index: Array, *view: Array) -> Array:
+        keys = batches.example_keys(batches.epoch_key(*view), index)
         return run_body(weights, augment(canvas, keys, augmentation, image_size))
 
     def logits(weights: Weights, pooled: Array) -> Array:
@@ -91,7 +99,7 @@ def make_forward(model: Model, augmentation: Augmentation, image_size: int, mesh
     return Forward(
         make_fold(model),
         mapped(features, P(AXIS)),
-        mapped(views, P(AXIS), P(AXIS), P(), P()),
+        mapped(views, P(AXIS), P(AXIS), P(), P(), P()),
         mapped(logits, P(AXIS)),
     )
 
@@ -106,7 +114,7 @@ def extract(
     weights: Weights,
     source: Iterable[Batch],
     mesh: Mesh,
-    view: tuple[int, int] | None = None,
+    view: View | None = None,
 ) -> Float[np.ndarray, "examples features"]:
     """Pooled features of every example, in order, without the padding.
 
@@ -115,25 +123,44 @@ def extract(
       weights: all groups, replicated.
       source: evaluation batches, of each process its share.
       mesh: the mesh of `forward`.
-      view: (seed, number) of a random view; None = the evaluation view.
+      view: a random one; None = the evaluation view.
     """
+    return np.concatenate(list(extract_parts(forward, weights, source, mesh, view)))
+
+
+def extract_parts(
+    forward: Forward,
+    weights: Weights,
+    source: Iterable[Batch],
+    mesh: Mesh,
+    view: View | None = None,
+    part_batches: int | None = None,
+) -> Iterator[Float[np.ndarray, "examples features"]]:
+    """As `extract`, in parts of so many batches each, and of what is left; None: in one."""
     rows: list[np.ndarray] = []
     masks: list[np.ndarray] = []
     pending: Array | None = None
     folded = forward.fold(weights)
-    keyed = None if view is None else sharding.replicate(tuple(map(np.int32, view)), mesh)
+    keyed = () if view is None else sharding.replicate(tuple(map(np.int32, view)), mesh)
     for batch in source:
         placed = sharding.split_batch((batch.image, batch.index), mesh)
-        if keyed is None:
+        if view is None:
             features = forward.features(folded, placed[0])
         else:
             features = forward.views(folded, *placed, *keyed)
         if pending is not None:
             rows.append(sharding.fetch_rows(pending))
+        if len(rows) == part_batches:
+            yield _of_all_hosts(rows, masks)
+            rows, masks = [], []
         pending = features
         masks.append(batch.mask)
     if pending is not None:
         rows.append(sharding.fetch_rows(pending))
+    yield _of_all_hosts(rows, masks)
+
+
+def _of_all_hosts(rows: list[np.ndarray], masks: list[np.ndarray]) -> np.ndarray:
     return hosts.gather_batches(rows)[hosts.gather_batches(masks)]
 
 

@@ -23,6 +23,7 @@ from jaxft import (
     schedules,
     sharding,
     step,
+    views,
 )
 from jaxft.checkpoint import Checkpoint, Checkpoints
 from jaxft.data import balance
@@ -259,7 +260,7 @@ def run_phase(
     materials.console.say(f"\n{phase.name}: {_describe(phase)}")
     valid_features = None
     if not phase.trains_body:
-        valid_features = _features(materials, entry.weights, "valid")
+        valid_features = views.body_features(materials, entry.weights, "valid")
     runner = make_runner(spec, materials, entry.weights)
     if cursor.lr is None:
         resolve_rate(spec, materials, runner, entry.weights, cursor, workdir)
@@ -287,21 +288,17 @@ def run_phase(
 def _describe(phase: Phase) -> str:
     trains = ", ".join(f"{group} x{rate:.3g}" for group, rate in phase.groups.items())
     note = ""
-    if phase.inputs == "cached":
+    if phase.inputs == "cached" and phase.views == 1:
         note = "; augmentation has no effect on cached features"
+    elif phase.inputs == "cached":
+        note = f", {phase.views} views of each image"
     return f"trains {trains} from {phase.inputs} inputs{note}"
-
-
-def _features(materials: Materials, weights: Weights, which: str) -> np.ndarray:
-    split = getattr(materials.dataset, which)
-    images = materials.train_images if which == "train" else materials.valid_images
-    return inputs.body_features(materials, weights, which, split, images)
 
 
 def make_runner(spec: StepSpec, materials: Materials, weights: Weights) -> Runner:
     if spec.phase.inputs == "augmented":
         return inputs.image_runner(spec, materials)
-    return inputs.cached_runner(spec, materials, _features(materials, weights, "train"))
+    return views.cached_runner(spec, materials, weights)
 
 
 def _restore_state(restored: Checkpoint, fresh: TrainState, mesh: Mesh) -> TrainState:

@@ -1,4 +1,4 @@
-"""Where a phase's inputs come from: augmented images, or the frozen body's cached features."""
+"""What all phases share, and the images that go into steps, features and validation."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
@@ -8,11 +8,12 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float
 
-from jaxft import evaluate, features, hosts, report, sharding, step
+from jaxft import evaluate, hosts, report, sharding, step
 from jaxft.data import Batch, Dataset, Split, batches
 from jaxft.data.batches import Prefetch
 from jaxft.data.images import Images
 from jaxft.errors import Interrupted
+from jaxft.evaluate import View
 from jaxft.hosts import Ballot, Stop
 from jaxft.models import Model
 from jaxft.paths import AnyPath
@@ -52,42 +53,39 @@ class Materials(NamedTuple):
 Runner = Callable[..., tuple[TrainState, int, float]]
 
 
-def body_features(
-    materials: Materials, weights: Weights, which: str, split: Split, images: Images
-) -> Float[np.ndarray, "examples features"]:
-    """The body's features of a split by the evaluation view, out of the cache where it has them."""
-    settings = materials.settings
-    description = {
-        "model": settings.model.name,
-        "dtype": settings.model.compute_dtype,
-        "pooling": settings.model.pooling,
-        "mean": materials.model.preprocessing.mean,
-        "std": materials.model.preprocessing.std,
-        "image_size": settings.data.image_size,
-        "interpolation": settings.data.interpolation,
-    }
-    digest = features.weights_digest(*sharding.fetch(weights))
-    name = features.key(split, digest, description)
-    compute = partial(extract, materials, weights, split, images, f"features of {which}")
-    found, hit = features.cached(materials.cache_dir / "features", name, compute)
-    if hit:
-        materials.console.say(f"features of {which}: {len(found)} from the cache")
-    return found
-
-
 def extract(
     materials: Materials,
     weights: Weights,
     split: Split,
     images: Images,
     what: str,
-    view: tuple[int, int] | None = None,
+    view: View | None = None,
 ) -> Float[np.ndarray, "examples features"]:
     """The body's features of every example of a split, computed now."""
+    return np.concatenate(list(extract_parts(materials, weights, split, images, what, view)))
+
+
+def extract_parts(
+    materials: Materials,
+    weights: Weights,
+    split: Split,
+    images: Images,
+    what: str,
+    view: View | None = None,
+    *,
+    first: int = 0,
+    shares: np.ndarray | None = None,
+    part_examples: int | None = None,
+) -> Iterator[Float[np.ndarray, "examples features"]]:
+    """As `extract`, of the examples from `first` on, in parts of so many (of whole batches).
+
+    `shares` as for batches.eval_batches.
+    """
     ballot = Ballot(materials.stop)
+    part_batches = part_examples and part_examples // materials.settings.data.batch_size
     with (
-        materials.console.bar(len(split), what) as bar,
-        eval_feed(materials, split, images) as ready,
+        materials.console.bar(len(split), what, done=first) as bar,
+        eval_feed(materials, split, images, first, shares) as ready,
     ):
 
         def counted(source: Iterable[Batch]) -> Iterator[Batch]:
@@ -97,17 +95,27 @@ def extract(
                 yield batch
                 bar.update(int(batch.mask.sum()) * hosts.count())
 
-        return evaluate.extract(materials.forward, weights, counted(ready), materials.mesh, view)
+        yield from evaluate.extract_parts(
+            materials.forward, weights, counted(ready), materials.mesh, view, part_batches
+        )
 
 
-def eval_feed(materials: Materials, split: Split, images: Images) -> Prefetch[Batch]:
-    """Every example of a split once, in order, read ahead; of each process its share."""
+def eval_feed(
+    materials: Materials,
+    split: Split,
+    images: Images,
+    first: int = 0,
+    shares: np.ndarray | None = None,
+) -> Prefetch[Batch]:
+    """Every example of a split from `first` on, in order, read ahead; of each process its share."""
     data = materials.settings.data
     source = batches.eval_batches(
         images,
         split.labels,
         batch_size=data.batch_size,
         canvas=batches.canvas_size(data.image_size),
+        first=first,
+        shares=shares,
         host_index=hosts.index(),
         host_count=hosts.count(),
         workers=data.threads or None,
@@ -144,6 +152,13 @@ def train_feed(
 
 def image_runner(spec: StepSpec, materials: Materials) -> Runner:
     """Steps on augmented images, read from `first` on."""
+    return fed_runner(spec, materials, partial(train_feed, spec, materials))
+
+
+def fed_runner(
+    spec: StepSpec, materials: Materials, feed: Callable[[int, int], Prefetch[TrainBatch]]
+) -> Runner:
+    """Steps on the batches that `feed(first, steps)` reads ahead."""
     one_step = step.make_step(spec, materials.mesh)
 
     def run(
@@ -156,44 +171,9 @@ def image_runner(spec: StepSpec, materials: Materials) -> Runner:
         sink: Sink,
     ) -> tuple[TrainState, int, float]:
         folded = materials.forward.fold(frozen)
-        with train_feed(spec, materials, first, steps) as ready:
+        with feed(first, steps) as ready:
             state, done = step.run_steps(one_step, state, folded, ready, rates, seed, steps, sink)
             return state, done, ready.waited_seconds
-
-    return run
-
-
-def cached_runner(
-    spec: StepSpec, materials: Materials, found: Float[np.ndarray, "examples features"]
-) -> Runner:
-    """Steps on cached features, a whole epoch in one compiled scan."""
-    held = sharding.replicate(found, materials.mesh)
-    labels = sharding.replicate(materials.dataset.train.labels, materials.mesh)
-    compiled: dict[int, step.Step] = {}
-
-    def run(
-        state: TrainState,
-        frozen: Weights,
-        rates: Any,
-        seed: Any,
-        first: int,
-        steps: int,
-        sink: Sink,
-    ) -> tuple[TrainState, int, float]:
-        done = 0
-        while done < steps:
-            left_in_epoch = spec.steps_per_epoch - (first + done) % spec.steps_per_epoch
-            length = min(left_in_epoch, steps - done)
-            if length not in compiled:
-                compiled[length] = step.make_epoch(spec, materials.mesh, length)
-            state, losses = compiled[length](state, frozen, held, labels, rates, seed)
-            going_on = [
-                sink(done + i, float(loss)) for i, loss in enumerate(sharding.fetch(losses))
-            ]
-            done += length
-            if not all(going_on):
-                break
-        return state, done, 0.0
 
     return run
 

@@ -273,7 +273,7 @@ def _phase(
     extraction = total = None
     if each is not None and pass_seconds is not None:
         per_image = pass_seconds / spec.batch_size
-        cached = sizes.train if phase.inputs == "cached" else 0
+        cached = sizes.train * phase.views if phase.inputs == "cached" else 0
         held_out = sizes.valid * (epochs if phase.trains_body else 1)
         extraction = per_image * cached
         total = (steps + finder_steps) * each + extraction + per_image * held_out

@@ -247,7 +247,9 @@ def probabilities_of(
     split, found = materials.dataset.valid, materials.valid_images
 
     def view(number: int | None) -> np.ndarray:
-        keyed = None if number is None else (materials.settings.seed, number)
+        keyed = None
+        if number is not None:
+            keyed = evaluate.View(materials.settings.seed, evaluate.TTA_PHASE, number)
         what = "predicting" if number is None else f"view {number + 1} of {tta}"
         features = inputs.extract(materials, placed, split, found, what, keyed)
         return inputs.score(materials, placed, features).probabilities

@@ -33,7 +33,8 @@ class Call(NamedTuple):
 def distinct(phase: Phase) -> tuple[Any, ...]:
     """What tells the programs of two phases apart, apart from numbers in them."""
     one_cycle = phase.schedule == "one_cycle"
-    return phase.inputs, frozenset(phase.groups), phase.bn, one_cycle, phase.microbatches
+    views = phase.views if phase.inputs == "cached" else 1
+    return phase.inputs, frozenset(phase.groups), phase.bn, one_cycle, phase.microbatches, views
 
 
 def weight_shapes(model: Model) -> Weights:
@@ -53,7 +54,8 @@ def of_phase(
     rates = everywhere(jax.ShapeDtypeStruct((rates_length(spec, settings),), jnp.float32))
     seed = everywhere(jax.ShapeDtypeStruct((), jnp.int32))
     if spec.phase.inputs == "cached":
-        features = jax.ShapeDtypeStruct((spec.examples, spec.model.feature_size), jnp.float32)
+        rows = spec.phase.views * spec.examples
+        features = jax.ShapeDtypeStruct((rows, spec.model.feature_size), jnp.float32)
         labels = jax.ShapeDtypeStruct((spec.examples,), jnp.int32)
         data = everywhere((features, labels))
         epoch = step.make_epoch(spec, mesh, epoch_steps)

@@ -38,6 +38,7 @@ class Phase:
     name: str
     groups: Mapping[str, float]
     inputs: Literal["augmented", "cached"]
+    views: int
     lr: float | str
     schedule: Literal["constant", "one_cycle", "sgdr"]
     epochs: int
@@ -92,8 +93,10 @@ class DataSettings:
     folds: int
     fold: int
     balance: Literal["none", "sampling", "weights"]
+    views_seed: int
     skip_bad: bool
     memory_gb: float
+    cache_memory_gb: float
     threads: int
 
 
@@ -282,6 +285,7 @@ def _value_errors(plain: Mapping[str, Any]) -> list[str]:
             "config.data.image_size should be 32 or more, or 0 (the weights' own)",
         ),
         (data["batch_size"] >= 2, "config.data.batch_size should be 2 or more"),
+        (0 <= data["views_seed"] < 2**31, "config.data.views_seed should be from 0 to 2147483647"),
         (data["threads"] >= 0, "config.data.threads should be 0 or more"),
         (
             known,
@@ -372,7 +376,7 @@ def _phase_errors(index: int, phase: Mapping[str, Any]) -> Iterator[str]:
     if phase["inputs"] == "cached" and phase["microbatches"] > 1:
         yield f"{path}.microbatches should be 1: a batch of cached features is small"
     counts = ("epochs", "cycles", "max_cycles", "cycle_epochs", "cycle_mult", "microbatches")
-    for key in counts:
+    for key in (*counts, "views"):
         if not isinstance(phase[key], str) and phase[key] < 1:
             yield f"{path}.{key} is {phase[key]}; it should be 1 or more"
     if phase["warmup_steps"] > 0 and phase["schedule"] == "one_cycle":

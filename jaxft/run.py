@@ -43,6 +43,7 @@ FREE_KEYS = (
     "cache_dir",
     "checkpoint_minutes",
     "data.memory_gb",
+    "data.cache_memory_gb",
     "data.threads",
     "plan.examples",
     "plan.valid_examples",

@@ -278,9 +278,9 @@ def make_step(spec: StepSpec, mesh: Mesh) -> Step:
 def make_epoch(spec: StepSpec, mesh: Mesh, steps: int) -> Step:
     """`steps` steps of a phase on cached features as one compiled scan; donates the state.
 
-    (state, frozen, features, labels, rates, seed) -> (state, losses [steps]). Features [N,F] and
-    labels [N] lie whole on every device, so that the shuffle needs no communication. The steps
-    must lie within one epoch.
+    (state, frozen, features, labels, rates, seed) -> (state, losses [steps]). Features [views*N,F],
+    view after view, and labels [N] lie whole on every device, so that the shuffle needs no
+    communication. The steps must lie within one epoch.
     """
 
     def local_epoch(
@@ -296,6 +296,7 @@ def make_epoch(spec: StepSpec, mesh: Mesh, steps: int) -> Step:
         order = batches.order(
             seed, spec.phase_index, epoch, spec.examples, balanced, spec.balance.counts
         )
+        rows = batches.cached_rows(order, seed, spec.phase_index, epoch, spec.phase.views)
         local = spec.batch_size // lax.axis_size(AXIS)
         # For the whole epoch at once: one by one, they would take a twentieth of a CPU's step.
         keys = example_keys(spec, seed, state.step, local, steps)
@@ -304,8 +305,8 @@ def make_epoch(spec: StepSpec, mesh: Mesh, steps: int) -> Step:
         def body(state: TrainState, keys: ExampleKeys) -> tuple[TrainState, Array]:
             in_epoch = state.step % spec.steps_per_epoch
             first = in_epoch * spec.batch_size + lax.axis_index(AXIS) * local
-            index = lax.dynamic_slice(order, (first,), (local,))
-            batch = TrainBatch(features[index], labels[index])
+            row = lax.dynamic_slice(rows, (first,), (local,))
+            batch = TrainBatch(features[row], labels[row % spec.examples])
             return local_step(spec, state, frozen, batch, keys, rates)
 
         return lax.scan(body, state, keys, length=steps)

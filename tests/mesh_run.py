@@ -18,11 +18,11 @@ from jaxft.configs import base
 
 
 def get_config(folder):
-    """Three epochs on images of the whole network, two of the head on cached features before."""
+    """Three epochs on images of the whole network, two of the head on cached views before."""
     config = tiny_config.get_config(folder)
     config.model.name = "tiny_grouped"
     config.phases = (
-        base.phase(name="head_cached", inputs="cached", lr="find", epochs=2),
+        base.phase(name="head_cached", inputs="cached", views=2, lr="find", epochs=2),
         base.phase(
             name="full",
             groups={"early": 0.1, "late": 0.3, "head": 1.0},

@@ -252,17 +252,29 @@ class TestData:
             assert sum("photos" in address for _, address in store.log) == fetched
 
 
-def test_features_are_kept(store, new_bucket):
+def test_features_are_kept_in_parts(store, new_bucket):
     wanted = np.random.default_rng(0).normal(size=(50, 7)).astype(np.float32)
     cache = paths.of(f"gs://{new_bucket}/cache/features")
-    assert not features.cached(cache, "name", lambda: wanted)[1]
-    found, hit = features.cached(cache, "name", lambda: pytest.fail("computed again"))
-    np.testing.assert_array_equal(found, wanted)
-    assert hit
-    damaged = bytearray(store.buckets[new_bucket]["cache/features/name.npy"].content)
+
+    def cached(mapped=False):
+        def compute(first):
+            computed.append(first)
+            yield from np.split(wanted[first:], range(20, 50 - first, 20))
+
+        computed = []
+        parts, found = features.cached(cache, "name", 50, compute, mapped)
+        np.testing.assert_array_equal(features.whole(parts), wanted)
+        assert all(isinstance(part, np.memmap) == mapped for part in parts)
+        assert computed == [found] * (found < 50)
+        return found
+
+    assert cached() == 0 and cached() == 50 and cached(mapped=True) == 50
+    name = "cache/features/name.000000020.npy"
+    damaged = bytearray(store.buckets[new_bucket][name].content)
     damaged[-1] ^= 1
-    store.put(new_bucket, "cache/features/name.npy", bytes(damaged), {})
-    assert not features.cached(cache, "name", lambda: wanted)[1]
+    store.put(new_bucket, name, bytes(damaged), {})
+    assert cached(mapped=True) == 20
+    assert cached() == 50
 
 
 def test_weights_are_read(store, new_bucket):

@@ -7,6 +7,7 @@ import tiny
 from jaxft import evaluate, sharding
 from jaxft.data import batches
 from jaxft.data.augment import PRESETS
+from jaxft.evaluate import View
 
 NET = tiny.model()
 WEIGHTS = tiny.weights(NET)
@@ -72,11 +73,11 @@ def test_softmax_takes_large_logits():
 # Test-time augmentation.
 
 
-def test_random_views_follow_from_seed_and_number_alone(features):
-    first = _extract(1, view=(0, 0))
+def test_random_views_follow_from_seed_phase_and_number_alone(features):
+    first = _extract(1, view=View(0, 5, 0))
     assert first.shape == features.shape
-    np.testing.assert_allclose(_extract(4, 16, view=(0, 0)), first, rtol=1e-4, atol=1e-5)
-    others = [features, _extract(1, view=(0, 1)), _extract(1, view=(1, 0))]
+    np.testing.assert_allclose(_extract(4, 16, View(0, 5, 0)), first, rtol=1e-4, atol=1e-5)
+    others = [features, *(_extract(1, view=View(*v)) for v in ((0, 5, 1), (1, 5, 0), (0, 6, 0)))]
     for i, some in enumerate(others):
         for other in [first, *others[:i]]:
             assert np.abs(some - other).max() > 1e-3

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -108,6 +109,18 @@ def test_sigkill_anywhere_changes_nothing(start, untouched):
     assert [row["from_step"] for row in starts[1:]] == [row["to_step"] for row in starts[:-1]]
     for (place, reached), row in zip(DEATHS, starts, strict=False):
         assert reached is None or row["to_step"] == reached, place
+
+
+@pytest.mark.slow
+def test_an_extraction_that_was_killed_goes_on_from_its_last_whole_part(start, untouched):
+    shutil.rmtree(untouched.parent / "cache" / "jaxft" / "features")
+    _, done = start("part:4", "extracting")  # both of the validation, two of four
+    assert done.returncode == KILLED, done.stderr
+    workdir, done = start("none", "extracting")
+    assert done.returncode == 0, done.stderr
+    assert "features of valid: 13 from the cache" in done.stdout
+    assert "features of train: 16 of 29 from the cache" in done.stdout
+    assert_same_end(workdir, untouched)
 
 
 @pytest.mark.parametrize("place, done_steps", [("term-step:head_augmented:1", 8)])

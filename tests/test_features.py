@@ -1,13 +1,12 @@
-"""The feature cache: what names an entry, and when an entry is believed."""
+"""The feature cache: what names an entry, when its parts are believed, and how they are read."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import tiny
 
-from jaxft import features, inputs, sharding
+from jaxft import features
 
 SPLIT = tiny.split(tiny.canvases(6), "train")
 NET = tiny.model()
@@ -59,109 +58,119 @@ def test_every_number_of_the_body_counts_and_none_of_the_head(group, kind):
     assert (digest == DIGEST) == (group == "head")
 
 
-def test_a_run_names_entries_by_size_interpolation_dtype_pooling_and_weights(tmp_path, monkeypatch):
-    names = []
-    monkeypatch.setattr(
-        features, "cached", lambda directory, name, compute: (names.append(name), (ARRAY, False))[1]
-    )
-    plain = tiny.materials(tmp_path)
-    settings = plain.settings
-    changed = tiny.weights(NET)
-    changed.params["late"]["conv1"]["kernel"][0, 0, 0, 0] += 1
-    cases = [
-        (settings, WEIGHTS),
-        (settings, changed),
-        (replace(settings, data=replace(settings.data, image_size=24)), WEIGHTS),
-        (replace(settings, data=replace(settings.data, interpolation="bicubic")), WEIGHTS),
-        (replace(settings, model=replace(settings.model, dtype="bfloat16")), WEIGHTS),
-        (replace(settings, model=replace(settings.model, pooling="avg")), WEIGHTS),
-        (replace(settings, seed=5), WEIGHTS),
-    ]
-    for some, weights in cases:
-        materials = plain._replace(settings=some)
-        inputs.body_features(materials, weights, "train", SPLIT, plain.train_images)
-    assert len(set(names)) == 6
-    assert names[0] == names[-1]  # the evaluation view has nothing random
-
-
 # When an entry is believed.
+
+
+def _parts(of=ARRAY, size=3):
+    """-> computes `of` from a row on, in parts of so many rows."""
+
+    def compute(first):
+        for start in range(first, len(of), size):
+            yield of[start : start + size]
+
+    return compute
+
+
+def _cached(directory, compute, mapped=False):
+    parts, found = features.cached(directory, "entry", len(ARRAY), compute, mapped)
+    return features.whole(parts), found
 
 
 @pytest.fixture
 def entry(tmp_path):
-    """(directory, array file, note file) of a stored entry."""
-    found, hit = features.cached(tmp_path, "entry", lambda: ARRAY)
-    assert found is ARRAY and not hit
-    return tmp_path, tmp_path / "entry.npy", tmp_path / "entry.json"
+    """A directory with a stored entry of three parts: rows 0 to 2, 3 to 5, 6."""
+    got, found = _cached(tmp_path, _parts())
+    np.testing.assert_array_equal(got, ARRAY)
+    assert found == 0
+    return tmp_path
 
 
-def _recomputes(directory):
-    found, hit = features.cached(directory, "entry", lambda: ARRAY + 1)
-    np.testing.assert_array_equal(found, ARRAY + 1)
-    assert not hit
-    mended, hit = features.cached(directory, "entry", _no_call)
-    np.testing.assert_array_equal(mended, ARRAY + 1)
-    assert hit
+def _file(directory, first):
+    return directory / f"entry.{first:09}.npy"
 
 
-def test_a_whole_entry_is_a_hit(entry):
-    found, hit = features.cached(entry[0], "entry", _no_call)
-    assert hit and found.dtype == ARRAY.dtype
-    np.testing.assert_array_equal(found, ARRAY)
-    assert sorted(file.name for file in entry[0].iterdir()) == ["entry.json", "entry.npy"]
+def _recomputes(directory, found):
+    """All but the first `found` rows are computed, and stored for the next time."""
+    got, rows = _cached(directory, _parts(ARRAY + 1))
+    np.testing.assert_array_equal(got[:found], ARRAY[:found])
+    np.testing.assert_array_equal(got[found:], ARRAY[found:] + 1)
+    assert rows == found
+    again, rows = _cached(directory, _no_call)
+    np.testing.assert_array_equal(again, got)
+    assert rows == len(ARRAY)
 
 
-def test_no_flipped_bit_of_the_file_is_believed(entry):
-    whole = entry[1].read_bytes()
+@pytest.mark.parametrize("mapped", [False, True])
+def test_a_whole_entry_is_a_hit(entry, mapped):
+    got, found = _cached(entry, _no_call, mapped)
+    assert found == 7 and got.dtype == ARRAY.dtype
+    np.testing.assert_array_equal(got, ARRAY)
+    assert sorted(entry.iterdir()) == [_file(entry, first) for first in (0, 3, 6)]
+
+
+def test_no_flipped_bit_of_a_file_is_believed(entry):
+    file = _file(entry, 6)
+    whole = file.read_bytes()
     for place in range(len(whole)):
         for bit in range(0, 8, 1 if place < 128 else 7):
             damaged = bytearray(whole)
             damaged[place] ^= 1 << bit
-            entry[1].write_bytes(damaged)
-            found, hit = features.cached(entry[0], "entry", lambda: ARRAY)
+            file.write_bytes(damaged)
+            got, found = _cached(entry, _parts())
             # Padding of the header may change: then all is still as it was.
-            assert found.dtype == ARRAY.dtype
-            np.testing.assert_array_equal(found, ARRAY)
-            assert not hit or place < 128
+            assert got.dtype == ARRAY.dtype
+            np.testing.assert_array_equal(got, ARRAY)
+            assert found == 6 or place < 128
 
 
-def test_a_flipped_byte_is_computed_again_and_mended(entry):
-    damaged = bytearray(entry[1].read_bytes())
-    damaged[-3] ^= 4
-    entry[1].write_bytes(damaged)
-    _recomputes(entry[0])
+@pytest.mark.parametrize("first", [0, 3, 6])
+def test_an_extraction_goes_on_from_its_last_whole_part(entry, first):
+    _file(entry, first).unlink()
+    _recomputes(entry, first)
 
 
-@pytest.mark.parametrize("length", [0, 1, 5, 7, 40, 127, 128, 130, 267])
-def test_a_file_cut_short_is_computed_again_and_mended(entry, length):
-    entry[1].write_bytes(entry[1].read_bytes()[:length])
-    _recomputes(entry[0])
+@pytest.mark.parametrize("length", [0, 1, 5, 7, 40, 127, 128, 130, 219])
+def test_a_part_cut_short_is_computed_again_and_mended(entry, length):
+    whole = _file(entry, 3).read_bytes()
+    assert len(whole) == 220
+    _file(entry, 3).write_bytes(whole[:length])
+    _recomputes(entry, 3)
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", "null", '"sha256"', '{"sha256": 3}', "\xff"])
-def test_a_note_that_says_nothing_is_computed_again(entry, text):
-    entry[2].write_bytes(text.encode("latin-1"))
-    _recomputes(entry[0])
+def test_a_part_of_another_entry_or_place_is_not_believed(entry):
+    features.cached(entry, "other", 3, _parts(ARRAY[:3] * 2))
+    (entry / "other.000000000.npy").replace(_file(entry, 0))
+    _recomputes(entry, 0)
+    _file(entry, 3).replace(_file(entry, 6))
+    assert _cached(entry, _parts())[1] == 3
 
 
-@pytest.mark.parametrize("missing", [1, 2])
-def test_a_missing_half_is_computed_again(entry, missing):
-    entry[missing].unlink()
-    _recomputes(entry[0])
+def test_rows_that_nobody_asked_for_are_not_believed(entry):
+    parts, found = features.cached(entry, "entry", 5, _parts(ARRAY[:5] + 1))
+    assert found == 3 and len(features.whole(parts)) == 5
 
 
-def test_an_array_of_another_entry_is_not_believed(entry):
-    features.cached(entry[0], "other", lambda: ARRAY * 2)
-    (entry[0] / "other.npy").replace(entry[1])
-    _recomputes(entry[0])
+def test_an_empty_part_is_not_believed(entry):
+    features._store(_file(entry, 3), ARRAY[:0])
+    _recomputes(entry, 3)
 
 
-def test_a_directory_that_cannot_be_written_costs_only_the_cache(tmp_path):
+def test_runs_with_parts_of_other_sizes_share_an_entry(entry):
+    _file(entry, 3).unlink()
+    got, found = _cached(entry, _parts(size=2))
+    np.testing.assert_array_equal(got, ARRAY)
+    assert found == 3 and _file(entry, 5).exists()
+    assert _cached(entry, _no_call)[1] == 7
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_a_directory_that_cannot_be_written_costs_only_the_cache(tmp_path, mapped):
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
     for _ in range(2):
-        found, hit = features.cached(blocked / "features", "entry", lambda: ARRAY)
-        assert found is ARRAY and not hit
+        got, found = _cached(blocked / "features", _parts(), mapped)
+        np.testing.assert_array_equal(got, ARRAY)
+        assert found == 0
 
 
 def test_a_disk_that_is_full_leaves_nothing_behind(tmp_path, monkeypatch):
@@ -169,20 +178,42 @@ def test_a_disk_that_is_full_leaves_nothing_behind(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(np, "save", full)
-    found, hit = features.cached(tmp_path, "entry", lambda: ARRAY)
-    assert found is ARRAY and not hit
-    assert list(tmp_path.iterdir()) == []
+    got, found = _cached(tmp_path, _parts())
+    np.testing.assert_array_equal(got, ARRAY)
+    assert found == 0 and list(tmp_path.iterdir()) == []
 
 
-def test_the_note_is_json_for_people_too(entry):
-    assert json.loads(entry[2].read_text())["shape"] == [7, 5]
+def test_an_interrupted_extraction_leaves_its_whole_parts(tmp_path):
+    def interrupted(first):
+        yield from list(_parts()(first))[:2]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        _cached(tmp_path, interrupted)
+    _recomputes(tmp_path, 6)
 
 
-def test_the_second_run_extracts_nothing(tmp_path, monkeypatch):
-    materials = tiny.materials(tmp_path)
-    weights = sharding.replicate(tiny.weights(materials.model), materials.mesh)
-    arguments = (weights, "valid", materials.dataset.valid, materials.valid_images)
-    first = inputs.body_features(materials, *arguments)
-    assert first.shape == (13, materials.model.feature_size)
-    monkeypatch.setattr(inputs, "extract", lambda *_: _no_call())
-    np.testing.assert_array_equal(inputs.body_features(materials, *arguments), first)
+def test_parts_are_whole_batches_and_not_too_many(monkeypatch):
+    monkeypatch.setattr(features, "PART_EXAMPLES", 100)
+    assert features.part_examples(50, 32) == 128
+    assert features.part_examples(10**6, 32) == 15648  # a 64th, and a whole number of 32
+    assert 15648 % 32 == 0 and 15648 * 64 >= 10**6
+
+
+# Rows in parts.
+
+
+def test_rows_are_taken_in_any_order_across_parts(entry):
+    parts, _ = features.cached(entry, "entry", 7, _no_call, mapped=True)
+    assert all(isinstance(part, np.memmap) for part in parts)
+    rows = features.Rows([*parts, ARRAY[:2]])
+    chosen = np.array([8, 0, 6, 3, 3, 5, 7, 2])
+    assert len(rows) == 9
+    np.testing.assert_array_equal(rows.take(chosen), np.concatenate([ARRAY, ARRAY])[chosen])
+
+
+def test_mapped_rows_outlive_the_files(entry):
+    parts, _ = features.cached(entry, "entry", 7, _no_call, mapped=True)
+    for file in entry.iterdir():
+        file.unlink()
+    np.testing.assert_array_equal(features.whole(parts), ARRAY)

@@ -136,12 +136,15 @@ def command(places, verb, *flags, **environment):
 
 @pytest.mark.slow
 def test_one_process_is_told_to_stop_and_all_stop_and_go_on(drawn, two_processes, tmp_path):
+    """Here features are streamed from files, and extracted in parts by processes of one device."""
     config = f"--config={HERE / 'mesh_run.py'}:{drawn}"
-    run = ("train", config, f"--workdir={tmp_path / 'run'}")
+    run = ("train", config, f"--workdir={tmp_path / 'run'}", "--config.data.cache_memory_gb=0.0")
+    run = (*run, f"--config.cache_dir={tmp_path / 'cache'}")
     x64 = {"JAX_ENABLE_X64": "1"}
     codes, out, err = finish(command(("none", "term-step:full:1"), *run, **x64))
     assert codes == [75, 75], err
-    assert "of 2 processes" in out[0] and "interrupted" in err[0]
+    assert "of 2 processes" in out[0] and "streamed from disk" in out[0]
+    assert "interrupted" in err[0]
     assert "interrupted" not in err[1] and not out[1]
     codes, out, err = finish(command(("none", "none"), *run, **x64))
     assert codes == [0, 0], err

@@ -3,6 +3,7 @@
 Places, each a real SIGKILL or SIGTERM of this process:
     none              nowhere
     step:PHASE:N      after step N of phase PHASE, counted from 0 in the phase
+    part:N            when part N of the cached features, 8 examples each, is stored
     find:N            at loss N of a range test
     row:N             when row N of metrics.jsonl is written, its checkpoint not yet
     save:N            while checkpoint N is being written in the background
@@ -18,7 +19,7 @@ import sys
 
 import tiny_body
 
-from jaxft import checkpoint, fit, lease, lr_finder, main, report
+from jaxft import checkpoint, features, fit, lease, lr_finder, main, report
 
 
 def arm(place: str) -> None:
@@ -31,6 +32,8 @@ def arm(place: str) -> None:
 
     if kind == "step":
         at_step(where[0], int(where[1]), end)
+    elif kind == "part":
+        after(features, "_store", int(where[0]), end)
     elif kind == "find":
         before(lr_finder, "stop_at", int(where[0]), end)
     elif kind == "row":
@@ -114,6 +117,7 @@ def at_wait(count, end):
 
 if __name__ == "__main__":
     tiny_body.register()
+    features.PART_EXAMPLES = 8
     lease.SECONDS = float(os.environ.get("TINY_LEASE_SECONDS", lease.SECONDS))
     arm(sys.argv[1])
     sys.exit(main.main(sys.argv[2:]))

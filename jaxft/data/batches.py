@@ -8,7 +8,7 @@ import queue
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import TracebackType
@@ -24,7 +24,7 @@ from jaxft.data.images import Images, cores
 
 T = TypeVar("T")
 ORDER_STREAM, EXAMPLE_STREAM = 0, 1
-CROP_STREAM = 2
+CROP_STREAM, VIEW_STREAM = 2, 3
 
 
 def canvas_size(image_size: int) -> int:
@@ -84,6 +84,24 @@ def order(
     return jax.random.permutation(key, jnp.arange(examples, dtype=jnp.int32))
 
 
+def cached_rows(
+    order: Int32[Array, "examples"],
+    seed: int | Array,
+    phase: int | Array,
+    epoch: int | Array,
+    views: int,
+) -> Int32[Array, "examples"]:
+    """Where each position of an epoch finds its features among those of several views.
+
+    They lie view after view, views * examples rows: an example's row is its number, plus the number
+    of examples for every view before the one that is drawn for this position. Of one: `order`.
+    """
+    if views == 1:
+        return order
+    key = _key(seed, phase, epoch, VIEW_STREAM)
+    return order + len(order) * jax.random.randint(key, order.shape, 0, views, jnp.int32)
+
+
 def _key(seed: int | Array, phase: int | Array, epoch: int | Array, stream: int) -> Key[Array, ""]:
     # Named, so that a user's jax_default_prng_impl changes no run.
     key = jax.random.key(seed, impl="threefry2x32")
@@ -96,16 +114,26 @@ def host_order(
     seed: int, phase: int, epoch: int, examples: int, labels: np.ndarray | None = None
 ) -> np.ndarray:
     """`order` as a NumPy array, computed on the CPU where there is one beside the accelerator."""
+    counts = () if labels is None else balance.counts_of(labels)
+    return _on_host(_jitted_order, seed, phase, epoch, examples, labels, counts)
+
+
+def host_rows(order: np.ndarray, seed: int, phase: int, epoch: int, views: int) -> np.ndarray:
+    """`cached_rows`, as `host_order` is `order`."""
+    return _on_host(_jitted_rows, order, seed, phase, epoch, views)
+
+
+_jitted_order = jax.jit(order, static_argnums=(3, 5))
+_jitted_rows = jax.jit(cached_rows, static_argnums=4)
+
+
+def _on_host(compute: Callable[..., Array], *arguments: Any) -> np.ndarray:
     try:
         device = jax.local_devices(backend="cpu")[0]
     except RuntimeError:
         device = jax.local_devices()[0]
     with jax.default_device(device), jax.transfer_guard("allow"):
-        counts = () if labels is None else balance.counts_of(labels)
-        return np.asarray(_jitted_order(seed, phase, epoch, examples, labels, counts))
-
-
-_jitted_order = jax.jit(order, static_argnums=(3, 5))
+        return np.asarray(compute(*arguments))
 
 
 def crop_shares(seed: int, phase: int, epoch: int, examples: int) -> np.ndarray:
@@ -173,16 +201,23 @@ def eval_batches(
     *,
     batch_size: int,
     canvas: int,
+    first: int = 0,
+    shares: np.ndarray | None = None,
     host_index: int = 0,
     host_count: int = 1,
     workers: int | None = None,
 ) -> Iterator[Batch]:
-    """Every example once, in order, centred; the last batch is padded, with mask False there.
+    """Every example from `first` on once, in order; the last batch is padded, mask False there.
 
-    All hosts yield the same number of batches. Arguments and errors as for train_batches.
+    All hosts yield the same number of batches. Further arguments and errors as for train_batches.
+
+    Args:
+      shares: where each example's canvas lies, as `crop_shares` gives it; None: centred.
     """
     mine = _share(batch_size, host_index, host_count)
-    return _eval_batches(_Assembler(images, labels, canvas, workers), batch_size, mine)
+    shares = np.full(len(images), 0.5) if shares is None else shares
+    assembler = _Assembler(images, labels, canvas, workers)
+    return _eval_batches(assembler, first, batch_size, mine, shares)
 
 
 def _share(batch_size: int, host_index: int, host_count: int) -> slice:
@@ -213,11 +248,13 @@ def _train_batches(
             yield assembler.batch(indices[positions], shares[positions])
 
 
-def _eval_batches(assembler: "_Assembler", batch_size: int, mine: slice) -> Iterator[Batch]:
+def _eval_batches(
+    assembler: "_Assembler", first: int, batch_size: int, mine: slice, shares: np.ndarray
+) -> Iterator[Batch]:
     with assembler:
-        for start in range(0, len(assembler.images), batch_size):
+        for start in range(first, len(assembler.images), batch_size):
             indices = np.arange(start, start + batch_size, dtype=np.int32)[mine]
-            yield assembler.batch(indices, np.full(len(indices), 0.5))
+            yield assembler.batch(indices, shares[np.minimum(indices, len(shares) - 1)])
 
 
 class _Assembler:
