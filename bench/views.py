@@ -10,8 +10,8 @@ anew for every seed. Sets: `digits`, scikit-learn's, as the quickstart splits an
 jaxft's usual augmentation. --augmented adds the same head trained on freshly augmented images, for
 which the body runs in every epoch: what many views can come near.
 
-Prints a Markdown table a set, of the validation at the cycles' ends: mean +- standard error of the
-mean over the seeds; then one JSON line. A run that is there in --workdir is not run again.
+Prints two Markdown tables a set, of accuracy and loss at the cycles' ends: mean +- standard error
+of the mean over the seeds; then one JSON line. What is there in --workdir is not run again.
 """
 
 import argparse
@@ -88,15 +88,12 @@ def summarise(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return table
 
 
-def markdown(results: dict[str, list[dict[str, Any]]]) -> str:
-    """One line for each K: accuracy and validation loss at the last four cycles' ends."""
-    chosen = [row["epochs"] for row in next(iter(results.values()))][-4:]
-    head = [f"accuracy, {n} epochs" for n in chosen] + [f"loss, {n} epochs" for n in chosen]
-    lines = ["| K | " + " | ".join(head) + " |", "|---" * (1 + len(head)) + "|"]
+def markdown(results: dict[str, list[dict[str, Any]]], key: str, digits: int) -> str:
+    """One line for each K: the key at every cycle's end."""
+    ends = [f"{row['epochs']} epochs" for row in next(iter(results.values()))]
+    lines = [f"| K, {key} | " + " | ".join(ends) + " |", "|---" * (1 + len(ends)) + "|"]
     for arm, table in results.items():
-        rows = [row for row in table if row["epochs"] in chosen]
-        cells = ["{:.4f} +- {:.4f}".format(*row["accuracy"]) for row in rows]
-        cells += ["{:.3f} +- {:.3f}".format(*row["val_loss"]) for row in rows]
+        cells = (f"{row[key][0]:.{digits}f} +- {row[key][1]:.{digits}f}" for row in table)
         lines.append(f"| {arm} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -122,7 +119,8 @@ def main() -> None:
         for arm in arms:
             runs = [run_one(name, arm, seed, options) for seed in seeds]
             results[name][arm] = summarise(runs)
-        print(f"\n{name}\n\n{markdown(results[name])}\n", flush=True)
+        for key, digits in (("accuracy", 4), ("val_loss", 3)):
+            print(f"\n{name}\n\n{markdown(results[name], key, digits)}", flush=True)
     print(json.dumps({"bench": "views", "seeds": seeds, "results": results}))
 
 

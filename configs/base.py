@@ -127,8 +127,8 @@ def phase(**changes: Any) -> ConfigDict:
             "name": "phase",
             "groups": ConfigDict(groups),  # multiplier of the rate by layer group; 0 = frozen
             "inputs": "augmented",  # augmented | cached (features of the frozen body)
-            # cached: so many views of each image, one of which an epoch takes: the evaluation view
-            # and augmented ones; 1 = the evaluation view alone, which augmentation does not touch
+            # cached: so many views of each image, of which an epoch takes one: the evaluation view
+            # and augmented ones; 1 = the former alone. 4 are worth it from 7 epochs on (bench/README.md)
             "views": 1,
             "schedule": "constant",  # constant | one_cycle | sgdr
             "epochs": 1,  # constant and one_cycle

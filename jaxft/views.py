@@ -165,7 +165,7 @@ def feature_feed(
     spec: StepSpec, materials: Materials, found: Rows, first: int, steps: int
 ) -> Prefetch[TrainBatch]:
     """The features and labels of a phase's steps from `first` on, read ahead, on the mesh."""
-    labels = materials.dataset.train.labels
+    labels, seed = materials.dataset.train.labels, materials.settings.seed
     balanced = labels if spec.balance.kind == "sampling" else None
 
     def source() -> Iterator[TrainBatch]:
@@ -174,8 +174,8 @@ def feature_feed(
             epoch, within = divmod(number, spec.steps_per_epoch)
             if epoch != current:
                 where, current = (spec.phase_index, epoch), epoch
-                order = batches.host_order(materials.settings.seed, *where, spec.examples, balanced)
-                rows = batches.host_rows(order, materials.settings.seed, *where, spec.phase.views)
+                order = batches.host_order(seed, *where, spec.examples, balanced)
+                rows = batches.host_rows(order, seed, *where, spec.phase.views)
             chosen = rows[within * spec.batch_size : (within + 1) * spec.batch_size]
             mine = sharding.my_rows(chosen)
             batch = TrainBatch(found.take(mine), labels[mine % spec.examples])

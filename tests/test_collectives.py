@@ -65,7 +65,7 @@ def compiled_forward(name, devices=8):
         "features": [sharding.split_batch(canvas, mesh)],
         "views": [
             *sharding.split_batch((canvas, index), mesh),
-            *sharding.replicate((np.int32(0), np.int32(0)), mesh),
+            *sharding.replicate((np.int32(0),) * 3, mesh),
         ],
         "logits": [sharding.split_batch(np.zeros((BATCH, NET.feature_size), np.float32), mesh)],
     }[name]
