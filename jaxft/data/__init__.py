@@ -54,7 +54,7 @@ class Dataset:
 
     Attributes:
       classes: names of the classes; a label is a position in it.
-      test: None where the source has none; no run reads it, only an evaluation that asks for it.
+      test: None where the source has none; no run decodes it, only an evaluation that asks for it.
     """
 
     classes: tuple[str, ...]
