@@ -30,6 +30,7 @@ def get_config() -> ConfigDict:
     config.data.batch_size = 64  # over all devices
     config.data.valid_fraction = 0.2  # of each class, where the source has no split of its own
     config.data.split_seed = 42  # of that split; independent of `seed`
+    config.data.max_pixels = 89_478_485  # larger images are refused by their header
     config.data.skip_bad = False  # go on without unreadable images instead of stopping
     config.data.memory_gb = -1.0  # resized images kept in memory (-1 = a third of the machine's)
     config.data.threads = 0  # decoding threads (0 = one per core)

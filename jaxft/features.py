@@ -19,7 +19,7 @@ from jaxft import checkpoint, hosts, paths
 from jaxft.data import Split
 from jaxft.paths import AnyPath
 
-VERSION = 2  # of what the evaluation view computes; a change here makes all entries stale
+VERSION = 3  # of what the evaluation view computes; a change here makes all entries stale
 
 
 def default_directory() -> Path:

@@ -88,6 +88,7 @@ class DataSettings:
     batch_size: int
     valid_fraction: float
     split_seed: int
+    max_pixels: int
     skip_bad: bool
     memory_gb: float
     threads: int
@@ -279,6 +280,7 @@ def _value_errors(plain: Mapping[str, Any]) -> list[str]:
         ),
         (data["batch_size"] >= 2, "config.data.batch_size should be 2 or more"),
         (0 < data["valid_fraction"] < 1, "config.data.valid_fraction should be between 0 and 1"),
+        (data["max_pixels"] >= 1, "config.data.max_pixels should be 1 or more"),
         (data["threads"] >= 0, "config.data.threads should be 0 or more"),
         (
             known,

@@ -18,7 +18,8 @@ import numpy as np
 
 from jaxft import paths
 from jaxft.data import Dataset, Split, bucket
-from jaxft.data.decode import decode, resize
+from jaxft.data.decode import MAX_PIXELS, decode
+from jaxft.data.resize import resize
 from jaxft.data.tree import Tree, open_tree
 from jaxft.errors import UserError
 from jaxft.paths import AnyPath
@@ -332,12 +333,17 @@ def _read_file(
     index: int,
     shorter_side: int | None = None,
     interpolation: str = "bilinear",
+    max_pixels: int = MAX_PIXELS,
 ) -> np.ndarray:
-    return decode(files[index], shorter_side, interpolation=interpolation)
+    return decode(files[index], shorter_side, max_pixels, interpolation)
 
 
 def _read_gray(
-    gray: np.ndarray, index: int, shorter_side: int | None = None, interpolation: str = "bilinear"
+    gray: np.ndarray,
+    index: int,
+    shorter_side: int | None = None,
+    interpolation: str = "bilinear",
+    _: int = MAX_PIXELS,
 ) -> np.ndarray:
     pixels = np.repeat(gray[index][..., None], 3, axis=-1)
     return pixels if shorter_side is None else resize(pixels, shorter_side, interpolation)
