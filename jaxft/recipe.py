@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from jaxft import paths, schedules
 from jaxft.data.augment import Augmentation
+from jaxft.data.decode import MAX_PIXELS
 from jaxft.errors import UserError
 from jaxft.lr_finder import RULES, FinderSettings
 from jaxft.models import BODIES, GROUPS, hub, platform, weights
@@ -280,7 +281,10 @@ def _value_errors(plain: Mapping[str, Any]) -> list[str]:
         ),
         (data["batch_size"] >= 2, "config.data.batch_size should be 2 or more"),
         (0 < data["valid_fraction"] < 1, "config.data.valid_fraction should be between 0 and 1"),
-        (data["max_pixels"] >= 1, "config.data.max_pixels should be 1 or more"),
+        (
+            1 <= data["max_pixels"] <= 2 * MAX_PIXELS,
+            f"config.data.max_pixels should be from 1 to {2 * MAX_PIXELS} (Pillow opens no larger)",
+        ),
         (data["threads"] >= 0, "config.data.threads should be 0 or more"),
         (
             known,

@@ -10,6 +10,7 @@ from PIL import Image
 
 import jaxft
 from jaxft import checkpoint, main, predict
+from jaxft.data import decode
 from jaxft.data.resize import resize
 from jaxft.errors import UserError
 
