@@ -12,13 +12,14 @@ Three questions, one core each for the first two and all of `--threads` for the 
   decode  a file's bytes to pixels: jaxft, Pillow, OpenCV
   canvas  bytes to the uint8 square of 247 pixels that a host hands over: jaxft, and Pillow's
           open, convert, resize (bilinear), crop
-  chain   files to augmented and normalised batches of 64 at 224 pixels. jaxft: decoded and resized in
-          every epoch (nothing kept), and from memory, where it keeps what fits after the first.
-          torchvision with 0, 1 and 2 workers, the best of which counts, and two lists of
-          transforms: `same`, what comes closest to jaxft's (Resize 247, RandomRotation 10 degrees of three in
-          four, RandomResizedCrop 224 of at least 1/1.21 of the area and square,
-          RandomHorizontalFlip, ColorJitter 0.05 of brightness and contrast), and `short`, the usual
-          RandomResizedCrop 224 and RandomHorizontalFlip alone; then ToTensor, Normalize.
+  chain   files to augmented and normalised batches of 64 at 224 pixels. jaxft: decoded and
+          resized in every epoch (nothing kept), and from memory, where it keeps what fits after
+          the first. torchvision with 0, 1 and 2 workers, the best of which counts, and two lists
+          of transforms: `same`, what comes closest to jaxft's (Resize 247, three of four through
+          RandomRotation 10 degrees, bilinear, RandomResizedCrop 224 of a square of at least 1/1.21
+          of the area, RandomHorizontalFlip, ColorJitter 0.05 of brightness and contrast), and
+          `short`, the usual RandomResizedCrop 224 and RandomHorizontalFlip alone; then ToTensor
+          and Normalize.
 
 Both sides run as processes of their own, in turn, A B A B. Prints one JSON line; a ratio is jaxft's
 images per second over the peer's.
