@@ -36,6 +36,7 @@ def get_config() -> ConfigDict:
     # none | sampling (each class is drawn equally often) | weights (of the losses, by class)
     config.data.balance = "none"  # what is done about skewed classes
     config.data.views_seed = 42  # of cached views; independent of `seed`, whose runs share them
+    config.data.max_pixels = 89_478_485  # larger images are refused by their header
     config.data.skip_bad = False  # go on without unreadable images instead of stopping
     config.data.memory_gb = -1.0  # resized images kept in memory (-1 = a third of the machine's)
     # cached features on each device; more are streamed from disk (-1 = half of an accelerator's
@@ -128,7 +129,8 @@ def phase(**changes: Any) -> ConfigDict:
             "groups": ConfigDict(groups),  # multiplier of the rate by layer group; 0 = frozen
             "inputs": "augmented",  # augmented | cached (features of the frozen body)
             # cached: so many views of each image, of which an epoch takes one: the evaluation view
-            # and augmented ones; 1 = the former alone. 4 are worth it from 7 epochs on (bench/README.md)
+            # and augmented ones; 1 = the former alone. From 7 epochs on 4 are worth it
+            # (bench/README.md)
             "views": 1,
             "schedule": "constant",  # constant | one_cycle | sgdr
             "epochs": 1,  # constant and one_cycle

@@ -275,6 +275,7 @@ def _materials(
             alone,
             side,
             interpolation=data.interpolation,
+            max_pixels=data.max_pixels,
             skip_bad=data.skip_bad,
             memory_bytes=None if data.memory_gb < 0 else int(data.memory_gb * 2**30),
             progress=lambda done, _: bar.update(done - bar.n) and None,

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from jaxft import paths, schedules
 from jaxft.data.augment import Augmentation
+from jaxft.data.decode import MAX_PIXELS
 from jaxft.data.holdout import Holdout
 from jaxft.errors import UserError
 from jaxft.lr_finder import RULES, FinderSettings
@@ -94,6 +95,7 @@ class DataSettings:
     fold: int
     balance: Literal["none", "sampling", "weights"]
     views_seed: int
+    max_pixels: int
     skip_bad: bool
     memory_gb: float
     cache_memory_gb: float
@@ -286,6 +288,10 @@ def _value_errors(plain: Mapping[str, Any]) -> list[str]:
         ),
         (data["batch_size"] >= 2, "config.data.batch_size should be 2 or more"),
         (0 <= data["views_seed"] < 2**31, "config.data.views_seed should be from 0 to 2147483647"),
+        (
+            1 <= data["max_pixels"] <= 2 * MAX_PIXELS,
+            f"config.data.max_pixels should be from 1 to {2 * MAX_PIXELS} (Pillow opens no larger)",
+        ),
         (data["threads"] >= 0, "config.data.threads should be 0 or more"),
         (
             known,

@@ -209,6 +209,7 @@ def prepare(settings: Settings, console: Console, stop: Stop = NEVER) -> tuple[M
             dataset,
             batches.canvas_size(data.image_size),
             interpolation=data.interpolation,
+            max_pixels=data.max_pixels,
             skip_bad=data.skip_bad,
             memory_bytes=None if data.memory_gb < 0 else int(data.memory_gb * 2**30),
             cache_dir=cache_directory(settings),

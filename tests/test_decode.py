@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxft.data import decode as decode_module
-from jaxft.data.decode import MAX_ASPECT, UnreadableImage, decode, is_image_name, resize
+from jaxft.data.decode import UnreadableImage, decode, is_image_name
+from jaxft.data.resize import MAX_ASPECT, resize
 
 
 @pytest.fixture(scope="module")
@@ -184,23 +184,6 @@ def test_scaled_decoding_equals_full_decoding(tmp_path, photo):
     path = save(tmp_path / "a.jpg", large, quality=95)
     for side in (64, 256, 599, 601):
         assert close(decode(path, side), resize(large, side), 1)
-
-
-def test_the_filter_is_the_one_that_is_asked_for(tmp_path):
-    photo = np.random.default_rng(0).integers(0, 256, (40, 40, 3)).astype(np.uint8)
-    path = save(tmp_path / "noise.png", photo)
-    for name, filter in decode_module.FILTERS.items():
-        wanted = np.asarray(Image.fromarray(photo).resize((50, 50), filter))
-        np.testing.assert_array_equal(resize(photo, 50, name), wanted)
-        np.testing.assert_array_equal(decode(path, 50, interpolation=name), wanted)
-    assert (resize(photo, 50) == resize(photo, 50, "bilinear")).all()
-    assert (resize(photo, 50) != resize(photo, 50, "bicubic")).any()
-
-
-def test_resize_is_antialiased():
-    stripes = np.zeros((64, 64, 3), np.uint8)
-    stripes[:, ::2] = 255
-    assert np.abs(resize(stripes, 16).astype(int) - 127).max() <= 20
 
 
 def test_names_of_images():

@@ -11,6 +11,7 @@ from PIL import Image
 import jaxft
 from jaxft import checkpoint, main, predict
 from jaxft.data import decode
+from jaxft.data.resize import resize
 from jaxft.errors import UserError
 
 
@@ -66,7 +67,7 @@ def test_the_workdir_alone_says_how_images_are_fed(finished, tiny, drawn, tmp_pa
 def test_arrays_are_shrunk_as_files_are(interpolation):
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
     ours = predict._shrink(noise[None], 24, interpolation)[0].astype(int)
-    assert np.abs(ours - decode.resize(noise, 24, interpolation)).max() <= 2
+    assert np.abs(ours - resize(noise, 24, interpolation)).max() <= 2
 
 
 def test_evaluate_train_split_and_views(finished, tiny):

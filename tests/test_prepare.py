@@ -15,7 +15,8 @@ from PIL import Image
 
 from jaxft import main
 from jaxft.data import copies, description, prepare, shard
-from jaxft.data.decode import decode, resize
+from jaxft.data.decode import decode
+from jaxft.data.resize import resize
 from jaxft.data.shard import Form
 from jaxft.data.sources import open_dataset
 from jaxft.errors import Interrupted, UserError

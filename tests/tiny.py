@@ -160,9 +160,7 @@ def split(data: TrainBatch, name: str) -> Split:
     return Split(names, data.label, names, partial(_read, data.inputs))
 
 
-def _read(
-    images: np.ndarray, index: int, shorter_side: int | None = None, interpolation: str = ""
-) -> np.ndarray:
+def _read(images: np.ndarray, index: int, shorter_side: int | None = None, *_: Any) -> np.ndarray:
     assert shorter_side in (None, images.shape[1])
     return images[index]
 

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-# (index, shorter side or None, interpolation, which need not be given) -> pixels
+# (index, shorter side or None, interpolation, max_pixels) -> pixels; the latter two need not be
+# given
 Read = Callable[..., np.ndarray]
 
 
@@ -19,8 +20,8 @@ class Split:
       names: what to call each example to a person: its file, or "digits/17".
       labels: int32 [N], positions in the data set's classes.
       identity: content identity of each example ("path:size:mtime_ns"); a cache keys on it.
-      read: (index, shorter_side or None, interpolation="bilinear") -> uint8 [height, width, 3],
-        upright RGB; raises decode.UnreadableImage.
+      read: (index, shorter_side or None, interpolation="bilinear", max_pixels=MAX_PIXELS) -> uint8
+        [height, width, 3], upright RGB; raises decode.UnreadableImage.
     """
 
     names: tuple[str, ...]

@@ -7,7 +7,8 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from jaxft.data import Split
-from jaxft.data.decode import resize
+from jaxft.data.decode import MAX_PIXELS
+from jaxft.data.resize import resize
 
 
 def array_split(
@@ -25,7 +26,11 @@ def array_split(
 
 
 def _read(
-    pixels: np.ndarray, index: int, shorter_side: int | None = None, interpolation: str = "bilinear"
+    pixels: np.ndarray,
+    index: int,
+    shorter_side: int | None = None,
+    interpolation: str = "bilinear",
+    _: int = MAX_PIXELS,
 ) -> np.ndarray:
     image = pixels[index]
     rgb = np.repeat(image[..., None], 3, axis=-1) if image.ndim == 2 else image

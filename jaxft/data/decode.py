@@ -4,14 +4,17 @@ What a file holds decides how it is read, not what it is called. Nothing is ever
 """
 
 import io
-import math
 import os
+import stat
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
+import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
 from jaxft import paths
+from jaxft.data.resize import resize
 from jaxft.errors import UserError
 
 # fmt: off
@@ -24,19 +27,18 @@ SUFFIXES = frozenset((
 FORMATS = ["JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "AVIF"]
 # Pillow warns above this; it is 268 MB of RGB pixels.
 MAX_PIXELS = 89_478_485
-# Of an image longer than this many shorter sides only the middle is kept: 1 x 3000 pixels, made
-# 256 wide, would be 590 MB.
-MAX_ASPECT = 8
-FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+# A file may hold more than this by what surrounds the pixels; 16-bit colours with alpha take 8.
+MAX_BYTES_PER_PIXEL = 16
 ORIENTATION_TAG = 0x0112
-UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+# By EXIF orientation, what turns the pixels upright.
+UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.transpose(1, 0, 2),
+    6: lambda pixels: pixels[::-1].transpose(1, 0, 2),
+    7: lambda pixels: pixels[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda pixels: pixels[:, ::-1].transpose(1, 0, 2),
 }
 
 
@@ -65,20 +67,24 @@ def decode(
 ) -> np.ndarray:
     """Decodes a whole file, turns it upright, and shrinks or grows its shorter side.
 
-    Args:
-      shorter_side: pixels; None keeps the file's own size.
-      max_pixels: larger images are refused by their header, before any memory is taken.
-      interpolation: one of FILTERS, antialiased.
-
-    Returns:
-      uint8 [height, width, 3], RGB; alpha on white, the first frame of an animation.
-
-    Raises:
-      UnreadableImage: the file is missing, truncated, no image, or too large.
+    Arguments, result and errors are those of `decode_bytes` and `content`.
     """
     name = os.fspath(path)
-    file = _fetched(name) if paths.is_remote(name) else name
-    return _decode(file, name, shorter_side, interpolation, max_pixels)
+    data = content(name, max_pixels)
+    return decode_bytes(data, name, shorter_side, interpolation, max_pixels)
+
+
+def content(name: str, max_pixels: int = MAX_PIXELS) -> bytes:
+    """All that a file or object holds.
+
+    What is no regular file is never opened, for a pipe would block, nor is one that is too large
+    for an image of `max_pixels`.
+
+    Raises:
+      UnreadableImage: it is missing, no file, or too large.
+      UserError: a store fails, which is no fault of the image, and not to be skipped.
+    """
+    return _fetched(name) if paths.is_remote(name) else _read(name, max_pixels)
 
 
 def decode_bytes(
@@ -88,25 +94,28 @@ def decode_bytes(
     interpolation: str = "bilinear",
     max_pixels: int = MAX_PIXELS,
 ) -> np.ndarray:
-    """`decode` of a file's content; `name` is what to call it in an error."""
-    return _decode(io.BytesIO(data), name, shorter_side, interpolation, max_pixels)
+    """Decodes what a file holds; several threads may, at the same time.
 
+    Args:
+      name: of the file, for errors.
+      shorter_side: pixels; None keeps the image's own size.
+      interpolation: one of FILTERS, antialiased.
+      max_pixels: larger images are refused by their header, before any memory is taken.
 
-def _decode(
-    file: str | io.BytesIO,
-    name: str,
-    shorter_side: int | None,
-    interpolation: str,
-    max_pixels: int,
-) -> np.ndarray:
+    Returns:
+      uint8 [height, width, 3], RGB; alpha on white, the first frame of an animation.
+
+    Raises:
+      UnreadableImage: it is truncated, corrupt, no image, or too large.
+    """
+    if not data:
+        raise UnreadableImage(name, "empty file")
     try:
-        with Image.open(file, formats=_formats()) as image:
-            _check_size(image, max_pixels)
-            if shorter_side is not None:
-                image.draft(None, _scaled(image.size, shorter_side))
-            return _pixels(image, shorter_side, interpolation)
+        with Image.open(io.BytesIO(data), formats=_formats()) as image:
+            _check_size(*image.size, max_pixels)
+            return _upright(image, data, shorter_side, interpolation, max_pixels)
     except UnidentifiedImageError:
-        raise UnreadableImage(name, _unidentified(file)) from None
+        raise UnreadableImage(name, "not an image of a known format") from None
     except Image.DecompressionBombError as error:
         raise UnreadableImage(name, f"too large: {error}") from None
     except MemoryError:
@@ -115,24 +124,31 @@ def _decode(
         raise UnreadableImage(name, _reason(error)) from None
 
 
-def _fetched(name: str) -> io.BytesIO:
-    """All of an object, in one request.
-
-    Raises:
-      UnreadableImage: it is missing.
-      UserError: the store fails; which is no fault of the image, and not to be skipped.
-    """
+def _read(name: str, max_pixels: int) -> bytes:
     try:
-        return io.BytesIO(paths.read(paths.of(name)))
+        about = os.stat(name)
+        if stat.S_ISDIR(about.st_mode):
+            raise UnreadableImage(name, "is a directory")
+        if not stat.S_ISREG(about.st_mode):
+            raise UnreadableImage(name, "is a device, a pipe or a socket")
+        if about.st_size > MAX_BYTES_PER_PIXEL * max_pixels:
+            raise UnreadableImage(
+                name, f"{about.st_size} bytes, too large for an image of {max_pixels} pixels"
+            )
+        with open(name, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise UnreadableImage(name, _reason(error)) from None
+
+
+def _fetched(name: str) -> bytes:
+    """All of an object, in one request."""
+    try:
+        return paths.read(paths.of(name))
     except FileNotFoundError as error:
         raise UnreadableImage(name, _reason(error)) from None
     except OSError as error:
         raise UserError(f"{name} cannot be fetched: {error.strerror}") from None
-
-
-def resize(pixels: np.ndarray, shorter_side: int, interpolation: str = "bilinear") -> np.ndarray:
-    """uint8 [h,w,3] -> the same with its shorter side as wanted, by one of FILTERS, antialiased."""
-    return np.array(_resized(Image.fromarray(pixels), shorter_side, interpolation))
 
 
 @cache
@@ -141,19 +157,65 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
-def _check_size(image: Image.Image, max_pixels: int) -> None:
-    width, height = image.size
+def _check_size(width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
         raise ValueError(f"{width} x {height} pixels, the limit is {max_pixels}")
 
 
-def _pixels(image: Image.Image, shorter_side: int | None, interpolation: str) -> np.ndarray:
-    image.load()  # first, for it turns a TIFF upright and then drops its orientation
-    turn = UPRIGHT.get(_orientation(image))
-    colours = _to_rgb(image)
+def _upright(
+    image: Image.Image,
+    data: bytes,
+    shorter_side: int | None,
+    interpolation: str,
+    max_pixels: int,
+) -> np.ndarray:
+    pixels = _jpeg(data, shorter_side, max_pixels) if image.format in ("JPEG", "MPO") else None
+    if pixels is None:
+        _check_sums(image, data)
+        image.load()  # first, for it turns a TIFF upright and then drops its orientation
+        pixels = np.asarray(_to_rgb(image))
+    turn = UPRIGHT.get(_orientation(image), lambda upright: upright)
     if shorter_side is not None:
-        colours = _resized(colours, shorter_side, interpolation)
-    return np.array(colours if turn is None else colours.transpose(turn))
+        pixels = resize(pixels, shorter_side, interpolation)
+    return np.require(turn(pixels), requirements=("C_CONTIGUOUS", "WRITEABLE"))
+
+
+def _check_sums(image: Image.Image, data: bytes) -> None:
+    """Fails where a checksum of a PNG's chunks is wrong, which `load` does not look at."""
+    if image.format == "PNG":
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as again:
+            again.verify()
+
+
+def _jpeg(data: bytes, shorter_side: int | None, max_pixels: int) -> np.ndarray | None:
+    """The pixels of a JPEG, no smaller than they will be needed; None where only Pillow knows it.
+
+    Strict: what a lenient decoder would mend or make up is an error.
+    """
+    try:
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+    except (ValueError, KeyError):
+        return None
+    _check_size(width, height, max_pixels)
+    factor = _shrinking(min(height, width), shorter_side)
+    pixels = simplejpeg.decode_jpeg(
+        data,
+        "CMYK" if colours in ("CMYK", "YCCK") else "RGB",
+        min_height=-(-height // factor),
+        min_width=-(-width // factor),
+        min_factor=2,
+    )
+    if pixels.shape[2] == 3:
+        return pixels
+    # In JPEG files ink is stored inverted, as Adobe does it.
+    return np.asarray(Image.fromarray(255 - pixels, "CMYK").convert("RGB"))
+
+
+def _shrinking(side: int, shorter_side: int | None) -> int:
+    """By how much the decoder itself may shrink an image: 1, or a power of two, which is quick."""
+    if shorter_side is None:
+        return 1
+    return max(factor for factor in (1, 2, 4, 8) if factor == 1 or side >= factor * shorter_side)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -182,27 +244,6 @@ def _from_16_bit(image: Image.Image) -> Image.Image:
     if values.min() < 0 or values.max() > 65535:
         raise ValueError("32-bit pixels, of which the scale is not known")
     return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
-
-
-def _scaled(size: tuple[int, int], shorter_side: int) -> tuple[int, int]:
-    scale = shorter_side / min(size)
-    width, height = (max(shorter_side, math.floor(length * scale + 0.5)) for length in size)
-    return width, height
-
-
-def _resized(image: Image.Image, shorter_side: int, interpolation: str) -> Image.Image:
-    width, height = image.size
-    longest = MAX_ASPECT * min(width, height)
-    if max(width, height) > longest:
-        left, top = max(0, width - longest) // 2, max(0, height - longest) // 2
-        image = image.crop((left, top, left + min(width, longest), top + min(height, longest)))
-    size = _scaled(image.size, shorter_side)
-    return image.resize(size, FILTERS[interpolation], reducing_gap=2.0)
-
-
-def _unidentified(file: str | io.BytesIO) -> str:
-    size = os.path.getsize(file) if isinstance(file, str) else len(file.getbuffer())
-    return "empty file" if size == 0 else "not an image of a known format"
 
 
 def _reason(error: Exception) -> str:

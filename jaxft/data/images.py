@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxft import hosts, paths
 from jaxft.data import Dataset, Split
-from jaxft.data.decode import UnreadableImage
+from jaxft.data.decode import MAX_PIXELS, UnreadableImage
 from jaxft.errors import UserError
 
 Progress = Callable[[int, int], None]
@@ -60,10 +60,12 @@ class Images:
         shorter_side: int,
         memory: Memory | None = None,
         interpolation: str = "bilinear",
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         self.split = split
         self.shorter_side = shorter_side
         self.interpolation = interpolation
+        self.max_pixels = max_pixels
         self._memory = memory or Memory(0)
         self._kept: list[np.ndarray | None] = [None] * len(split)
 
@@ -80,7 +82,8 @@ class Images:
         return all(kept is not None for kept in self._kept)
 
     def _read(self, index: int) -> np.ndarray:
-        image = self.split.read(index, self.shorter_side, self.interpolation)
+        how = (self.shorter_side, self.interpolation, self.max_pixels)
+        image = self.split.read(index, *how)
         if not self._memory.full:
             if self._memory.take(image.nbytes):
                 self._kept[index] = image
@@ -88,10 +91,15 @@ class Images:
                 self._memory.close()
         return image
 
+    def _digest(self, index: int) -> str:
+        """What a look at an image is remembered by."""
+        return _digest(f"{self.split.identity[index]} of {self.max_pixels}")
+
     def select(self, indices: np.ndarray) -> "Images":
         """The images at `indices`, with what is already held of them."""
         split = self.split.select(indices)
-        chosen = Images(split, self.shorter_side, self._memory, self.interpolation)
+        how = (self.shorter_side, self._memory, self.interpolation, self.max_pixels)
+        chosen = Images(split, *how)
         chosen._kept = [self._kept[i] for i in indices]
         return chosen
 
@@ -101,6 +109,7 @@ def load_images(
     shorter_side: int,
     *,
     interpolation: str = "bilinear",
+    max_pixels: int = MAX_PIXELS,
     skip_bad: bool = False,
     memory_bytes: int | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
@@ -115,7 +124,8 @@ def load_images(
     Args:
       dataset: what sources.open_dataset returned.
       shorter_side: pixels; batches.canvas_size(image_size).
-      interpolation: what it is resized by, one of decode.FILTERS.
+      interpolation: what it is resized by, one of resize.FILTERS.
+      max_pixels: larger images are refused by their header, as unreadable.
       skip_bad: go on without the unreadable images, with a warning that lists them.
       memory_bytes: for both splits; None: `spare_memory_bytes()`.
       cache_dir: remembers there, by path, size and time of change, which files were seen whole,
@@ -131,8 +141,8 @@ def load_images(
       UserError: listing every unreadable image; or every class that skipping emptied.
     """
     memory = Memory(spare_memory_bytes() if memory_bytes is None else memory_bytes)
-    train = Images(dataset.train, shorter_side, memory, interpolation)
-    valid = Images(dataset.valid, shorter_side, memory, interpolation)
+    train = Images(dataset.train, shorter_side, memory, interpolation, max_pixels)
+    valid = Images(dataset.valid, shorter_side, memory, interpolation, max_pixels)
     bad = hosts.together(lambda: _read_all([train, valid], cache_dir, progress, workers))
     bad = _of_all_hosts(bad)
     if not any(bad):
@@ -178,7 +188,7 @@ def _read_all(
 
     def read(job: tuple[int, int]) -> UnreadableImage | None:
         images, index = splits[job[0]], job[1]
-        if images._memory.full and _digest(images.split.identity[index]) in whole:
+        if images._memory.full and images._digest(index) in whole:
             return None
         try:
             images[index]
@@ -194,7 +204,7 @@ def _read_all(
                     zip(some, pool.map(read, some), strict=True), start + 1
                 ):
                     if error is None:
-                        seen.append(_digest(splits[which].split.identity[index]))
+                        seen.append(splits[which]._digest(index))
                     else:
                         bad[which][index] = error
                     if progress:

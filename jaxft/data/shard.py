@@ -4,7 +4,6 @@ Runs in a process of its own. A shard is whole when its note is there; before th
 happened, it is made anew.
 """
 
-import errno
 import hashlib
 import io
 import json
@@ -25,7 +24,8 @@ from PIL import Image
 
 from jaxft import paths
 from jaxft.data import description
-from jaxft.data.decode import UnreadableImage, decode_bytes, resize
+from jaxft.data.decode import UnreadableImage, content, decode_bytes
+from jaxft.data.resize import resize
 from jaxft.errors import Interrupted, UserError
 
 # One record a group, so that each is read alone; pixels hardly shrink, and JPEGs do not.
@@ -145,8 +145,8 @@ def write(job: Job, slot: int) -> None:
         writer.close()
         note = Note(kept, digests, bad, records.hexdigest(), os.path.getsize(aside))
         _place(aside, job.shard)
-        content = json.dumps(note._asdict()).encode("ascii")
-        paths.write(Path(job.note), lambda file: file.write(content))
+        written = json.dumps(note._asdict()).encode("ascii")
+        paths.write(Path(job.note), lambda file: file.write(written))
     except (RuntimeError, OSError) as error:  # the writer's own errors are RuntimeErrors
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise UserError(f"{job.shard} can't be written: {reason}") from None
@@ -168,7 +168,7 @@ def _records(job: Job, slot: int) -> Iterator[tuple[str, bytes] | str]:
         if _shared is not None and _shared.stop.value:
             raise Interrupted
         try:
-            data = _content(file)
+            data = content(file)
             pixels = _shrunk(decode_bytes(data, file), job.form.shorter_side)
             if job.form.image_format == "jpeg" and max(pixels.shape) > LONGEST_JPEG:
                 raise UnreadableImage(file, f"longer than the {LONGEST_JPEG} pixels of a JPEG")
@@ -178,21 +178,6 @@ def _records(job: Job, slot: int) -> Iterator[tuple[str, bytes] | str]:
             yield error.reason
         if _shared is not None:
             _shared.done[slot] += 1
-
-
-def _content(file: str) -> bytes:
-    """All of a file.
-
-    Raises:
-      UnreadableImage: it can't be read.
-      UserError: the store fails, which is no fault of the image.
-    """
-    try:
-        return paths.read(paths.of(file))
-    except OSError as error:
-        if paths.is_remote(file) and error.errno != errno.ENOENT:
-            raise UserError(f"{file} can't be fetched: {error.strerror}") from None
-        raise UnreadableImage(file, (error.strerror or type(error).__name__).lower()) from None
 
 
 def _shrunk(pixels: np.ndarray, shorter_side: int) -> np.ndarray:

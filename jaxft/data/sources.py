@@ -20,7 +20,7 @@ from jaxft import paths
 from jaxft.data import Dataset, Split, bucket, idx, tfds
 from jaxft.data.arrays import array_split
 from jaxft.data.classes import class_problems
-from jaxft.data.decode import decode
+from jaxft.data.decode import MAX_PIXELS, decode
 from jaxft.data.holdout import Holdout
 from jaxft.data.sides import TEST_NAMES, TRAIN_NAMES, VALID_NAMES
 from jaxft.data.tree import Tree, open_tree
@@ -333,5 +333,6 @@ def _read_file(
     index: int,
     shorter_side: int | None = None,
     interpolation: str = "bilinear",
+    max_pixels: int = MAX_PIXELS,
 ) -> np.ndarray:
-    return decode(files[index], shorter_side, interpolation=interpolation)
+    return decode(files[index], shorter_side, max_pixels, interpolation)

@@ -22,9 +22,10 @@ from jaxft import paths
 from jaxft.data import Dataset, Split, catalogue, fields
 from jaxft.data.catalogue import Catalogue
 from jaxft.data.classes import class_problems
-from jaxft.data.decode import UnreadableImage, decode_bytes, resize
+from jaxft.data.decode import MAX_PIXELS, UnreadableImage, decode_bytes
 from jaxft.data.fields import ImageField, LabelField
 from jaxft.data.holdout import Holdout
+from jaxft.data.resize import resize
 from jaxft.data.sides import TEST_NAMES, TRAIN_NAMES, VALID_NAMES
 from jaxft.errors import UserError
 
@@ -50,7 +51,11 @@ class Records:
     image: ImageField
 
     def __call__(
-        self, index: int, shorter_side: int | None = None, interpolation: str = "bilinear"
+        self,
+        index: int,
+        shorter_side: int | None = None,
+        interpolation: str = "bilinear",
+        max_pixels: int = MAX_PIXELS,
     ) -> np.ndarray:
         """As data.Split.read."""
         name = self.names[index]
@@ -58,7 +63,7 @@ class Records:
         try:
             if self.image.encoding == "file":
                 data = features[self.image.name].bytes_list.value[0]
-                return decode_bytes(data, name, shorter_side, interpolation)
+                return decode_bytes(data, name, shorter_side, interpolation, max_pixels)
             pixels = self.image.pixels(features)
         except (IndexError, ValueError, zlib.error) as error:
             raise UnreadableImage(name, f"no image in its record: {error}") from None

@@ -65,7 +65,7 @@ class DiskTree:
 
     def folders(self) -> list[Tree]:
         with os.scandir(self._root) as entries:
-            names = [entry.name for entry in entries if entry.is_dir() and _counts(entry.name)]
+            names = [entry.name for entry in entries if _is_folder(entry) and _counts(entry.name)]
         return [DiskTree(self._root / name) for name in sorted(names)]
 
     def images(self) -> Iterator[str]:
@@ -76,20 +76,27 @@ class DiskTree:
 
 
 def _walk(folder: str, above: tuple[str, ...] = ()) -> Iterator[str]:
-    """Every image file below a folder, sorted; links are followed, unless they lead in a circle."""
+    """Every image file below a folder, sorted; links are followed, but not to a folder above."""
     here = os.path.realpath(folder)
-    if here in above:
+    if any(os.path.commonpath((here, other)) == here for other in above):
         return
     with os.scandir(folder) as entries:
         found = sorted(entries, key=lambda entry: entry.name)
     for entry in found:
         if entry.name.startswith("."):
             continue
-        if entry.is_dir():
+        if _is_folder(entry):
             yield from _walk(entry.path, (*above, here))
         # A dangling link is listed, so that its absence is reported; a pipe would block.
-        elif is_image_name(entry.name) and (entry.is_file() or entry.is_symlink()):
+        elif is_image_name(entry.name) and (entry.is_symlink() or entry.is_file()):
             yield entry.path
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 class BucketTree:
