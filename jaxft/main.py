@@ -185,9 +185,10 @@ def _override(config: ConfigDict, item: str) -> str | None:
         return f"config.{key}: no such key{_near(config, key)}"
     if isinstance(before, ConfigDict) or (isinstance(before, tuple) and key == "phases"):
         return f"config.{key}: a section; set one of its keys"
-    value = _parse(text if equals else "true", before, _takes_anything(config, key))
+    kind = _kind(config, key, before)
+    value = _parse(text if equals else "true", kind)
     if value is None:
-        return f"config.{key}: {text!r} is no {type(before).__name__}"
+        return f"config.{key}: {text!r} is no {kind.__name__}"
     try:
         config_path.set_value(key, config, value)
     except (TypeError, ValueError) as error:
@@ -208,30 +209,34 @@ def _near(config: ConfigDict, key: str) -> str:
     return f"; did you mean {meant[0]}?" if meant else f"; there are: {', '.join(holder)}"
 
 
-def _takes_anything(config: ConfigDict, key: str) -> bool:
-    """Whether the key was declared to hold a number or a word, as `lr` and `cycles` are."""
+def _kind(config: ConfigDict, key: str, before: Any) -> type:
+    """The type that the key was declared to hold, whatever it holds now.
+
+    `object`: a number or a word, as `lr` and `cycles` do.
+    """
     section, _, last = key.rpartition(".")
     holder = config_path.get_value(section, config) if section else config
-    return isinstance(holder, ConfigDict) and holder.get_type(last) is object
+    declared = isinstance(holder, ConfigDict) and last in holder
+    return holder.get_type(last) if declared else type(before)
 
 
-def _parse(text: str, before: Any, word_or_number: bool) -> Any:
+def _parse(text: str, kind: type) -> Any:
     """A value of the kind that the key holds, or None."""
-    if isinstance(before, bool):
+    if kind is bool:
         return {"true": True, "1": True, "false": False, "0": False}.get(text.lower())
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
         value = text
-    if word_or_number:
+    if kind is object:
         return value if isinstance(value, int | float) else text
-    if isinstance(before, str):
+    if kind is str:
         return text
-    if isinstance(before, float) and isinstance(value, int) and not isinstance(value, bool):
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if isinstance(before, tuple):
+    if kind is tuple:
         return tuple(value) if isinstance(value, list | tuple) else None
-    return value if isinstance(value, type(before)) else None
+    return value if isinstance(value, kind) else None
 
 
 def _parser() -> argparse.ArgumentParser:
