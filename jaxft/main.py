@@ -289,6 +289,18 @@ FLAGS: dict[str, Callable[[argparse.ArgumentParser], Any]] = {
     "output": lambda verb: verb.add_argument(
         "--output", default="predictions.csv", help="CSV to write (default: predictions.csv)"
     ),
+    "picture": lambda verb: verb.add_argument(
+        "--output",
+        default="augment_preview.png",
+        metavar="FILE",
+        help="the picture: .png, .jpg",
+    ),
+    "shown": lambda verb: verb.add_argument(
+        "--examples", type=_positive, default=8, metavar="N", help="images (default: 8)"
+    ),
+    "views": lambda verb: verb.add_argument(
+        "--views", type=_positive, default=6, metavar="N", help="random views of each (default: 6)"
+    ),
     "topology": lambda verb: verb.add_argument(
         "--topology",
         default="",
@@ -390,6 +402,21 @@ def _predict(flags: argparse.Namespace) -> int:
     return 0
 
 
+def _augment_preview(flags: argparse.Namespace) -> int:
+    from jaxft import augment_preview, paths, run
+    from jaxft.data import augment
+
+    kind = Path(flags.output).suffix.lower()
+    if kind not in (".png", ".jpg", ".jpeg"):
+        raise UserError(f"--output={flags.output} should end in .png or .jpg")
+    demand_places(flags.output)
+    settings, _ = run.start_up(flags.config)
+    dataset, output = run.open_data(settings), paths.of(flags.output)
+    augment_preview.make(settings, dataset, output, flags.examples, flags.views)
+    print(f"{augment.in_words(settings.augment)}\n-> {flags.output}")
+    return 0
+
+
 def _plan(flags: argparse.Namespace) -> int:
     if flags.topology:
         os.environ.setdefault("JAX_PLATFORMS", "cpu")  # a device that is there is not needed
@@ -469,6 +496,11 @@ VERBS: dict[str, tuple[Callable[[argparse.Namespace], int], str, tuple[str, ...]
         _plan,
         "what a run would do and cost, without running it",
         ("config", "topology", "examples", "classes", "json", "plot"),
+    ),
+    "augment_preview": (
+        _augment_preview,
+        "draw augmented training images as a contact sheet",
+        ("config", "picture", "shown", "views"),
     ),
     "bench": (
         _bench,
