@@ -339,7 +339,7 @@ def test_a_validation_loss_that_is_no_number_ends_the_run(drawn, tiny, tmp_path,
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["ended_by"] == "nonfinite"
 
 
-def test_mixing_wants_pairs_on_every_device(drawn):
+def test_mixing_wants_pairs_on_every_device(drawn, tiny):
     plain = recipe.as_dict(tiny_config.get_config(drawn))
     plain["augment"]["mixup_alpha"] = 0.4
     settings = recipe.from_dict(plain)
