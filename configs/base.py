@@ -37,8 +37,8 @@ def get_config() -> ConfigDict:
 
     config.augment = ConfigDict()  # on the device
     # none | side_on | top_down (fastai 0.7's) | fastai2 (its aug_transforms) | imagenet (random
-    # resized crop and flip): what every key below stands for that is left at None
-    config.augment.preset = "side_on"
+    # resized crop and flip)
+    config.augment.preset = "side_on"  # what every key below stands for that is left at None
     config.augment.rotate_degrees = placeholder(float)  # up to, either way, reflected at borders
     config.augment.rotate_probability = placeholder(float)
     config.augment.max_zoom = placeholder(float)  # up to; then cropped at a random offset

@@ -9,7 +9,7 @@ import dataclasses
 import itertools
 import math
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, unique
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -115,6 +115,7 @@ PRESETS = {
 }
 
 
+@unique
 class Stream(IntEnum):
     """What an example's key is folded with, so that a kind of variation has numbers of its own."""
 
