@@ -13,6 +13,7 @@ A key that is not here is an error. `--config.data.image_size=160` sets one from
 from typing import Any
 
 from ml_collections import ConfigDict, FieldReference
+from ml_collections.config_dict import placeholder
 
 
 def get_config() -> ConfigDict:
@@ -44,15 +45,32 @@ def get_config() -> ConfigDict:
     config.data.cache_memory_gb = -1.0
     config.data.threads = 0  # decoding threads (0 = one per core)
 
-    config.augment = ConfigDict()  # on the device; these are fastai 0.7's transforms_side_on
-    config.augment.rotate_degrees = 10.0  # up to, either way, reflected at the borders
-    config.augment.rotate_probability = 0.75
-    config.augment.max_zoom = 1.1  # up to; then cropped at a random offset
-    config.augment.zoom_probability = 0.75
-    config.augment.brightness = 0.05  # up to, either way
-    config.augment.contrast = 0.05  # up to, either way
-    config.augment.flip = True  # left-right, half of the time
-    config.augment.dihedral = False  # all 8 flips and quarter turns (satellite photos)
+    config.augment = ConfigDict()  # on the device
+    # none | side_on | top_down (fastai 0.7's) | fastai2 (its aug_transforms) | imagenet (random
+    # resized crop and flip)
+    config.augment.preset = "side_on"  # what every key below stands for that is left at None
+    config.augment.rotate_degrees = placeholder(float)  # up to, either way, reflected at borders
+    config.augment.rotate_probability = placeholder(float)
+    config.augment.max_zoom = placeholder(float)  # up to; then cropped at a random offset
+    config.augment.zoom_probability = placeholder(float)
+    config.augment.perspective = placeholder(float)  # edges longer or shorter by up to this share
+    config.augment.perspective_probability = placeholder(float)  # for each axis by itself
+    config.augment.crop_min_area = placeholder(float)  # of a random resized crop (1 = none)
+    config.augment.crop_max_ratio = placeholder(float)  # of its sides, either way
+    config.augment.flip = placeholder(bool)  # left-right, half of the time
+    config.augment.dihedral = placeholder(bool)  # all 8 flips and quarter turns (satellite photos)
+    config.augment.lighting = placeholder(str)  # pixel | logit: what the next two act upon
+    config.augment.brightness = placeholder(float)  # up to, either way
+    config.augment.contrast = placeholder(float)  # up to, either way
+    config.augment.lighting_probability = placeholder(float)  # for each of the two by itself
+    config.augment.erase_probability = placeholder(float)  # a rectangle in the mean colour
+    config.augment.erase_min_area = placeholder(float)  # share of the view
+    config.augment.erase_max_area = placeholder(float)  # share of the view
+    config.augment.erase_max_ratio = placeholder(float)  # of its sides, either way
+    config.augment.mixup_alpha = placeholder(float)  # mixed with another image (0 = never)
+    config.augment.cutmix_alpha = placeholder(float)  # a part of another image (0 = never)
+    config.augment.mix_probability = placeholder(float)  # that either is done to an image
+    config.augment.label_smoothing = placeholder(float)  # share spread over all classes
 
     config.model = ConfigDict()
     config.model.name = "efficientnet_lite0"  # or resnet18 ... resnext101_64x4d

@@ -257,7 +257,7 @@ def run_phase(
     phase = materials.settings.phases[cursor.phase]
     spec = make_spec(materials, cursor.phase)
     started, compiled = time.perf_counter(), timer.compile
-    materials.console.say(f"\n{phase.name}: {_describe(phase)}")
+    materials.console.say(f"\n{phase.name}: {_describe(phase)}{_smoothing_note(spec)}")
     valid_features = None
     if not phase.trains_body:
         valid_features = views.body_features(materials, entry.weights, "valid")
@@ -283,6 +283,12 @@ def run_phase(
         clock=lambda: (time.perf_counter() - started, timer.compile - compiled),
     )
     return loop.run(state, entry.best)
+
+
+def _smoothing_note(spec: StepSpec) -> str:
+    """What of `config.augment` does act on cached features."""
+    smooths = spec.phase.inputs == "cached" and spec.augmentation.label_smoothing > 0
+    return ", label smoothing has" if smooths else ""
 
 
 def _describe(phase: Phase) -> str:

@@ -185,9 +185,10 @@ def _override(config: ConfigDict, item: str) -> str | None:
         return f"config.{key}: no such key{_near(config, key)}"
     if isinstance(before, ConfigDict) or (isinstance(before, tuple) and key == "phases"):
         return f"config.{key}: a section; set one of its keys"
-    value = _parse(text if equals else "true", before, _takes_anything(config, key))
+    kind = _kind(config, key, before)
+    value = _parse(text if equals else "true", kind)
     if value is None:
-        return f"config.{key}: {text!r} is no {type(before).__name__}"
+        return f"config.{key}: {text!r} is no {kind.__name__}"
     try:
         config_path.set_value(key, config, value)
     except (TypeError, ValueError) as error:
@@ -208,30 +209,34 @@ def _near(config: ConfigDict, key: str) -> str:
     return f"; did you mean {meant[0]}?" if meant else f"; there are: {', '.join(holder)}"
 
 
-def _takes_anything(config: ConfigDict, key: str) -> bool:
-    """Whether the key was declared to hold a number or a word, as `lr` and `cycles` are."""
+def _kind(config: ConfigDict, key: str, before: Any) -> type:
+    """The type that the key was declared to hold, whatever it holds now.
+
+    `object`: a number or a word, as `lr` and `cycles` do.
+    """
     section, _, last = key.rpartition(".")
     holder = config_path.get_value(section, config) if section else config
-    return isinstance(holder, ConfigDict) and holder.get_type(last) is object
+    declared = isinstance(holder, ConfigDict) and last in holder
+    return holder.get_type(last) if declared else type(before)
 
 
-def _parse(text: str, before: Any, word_or_number: bool) -> Any:
+def _parse(text: str, kind: type) -> Any:
     """A value of the kind that the key holds, or None."""
-    if isinstance(before, bool):
+    if kind is bool:
         return {"true": True, "1": True, "false": False, "0": False}.get(text.lower())
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
         value = text
-    if word_or_number:
+    if kind is object:
         return value if isinstance(value, int | float) else text
-    if isinstance(before, str):
+    if kind is str:
         return text
-    if isinstance(before, float) and isinstance(value, int) and not isinstance(value, bool):
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if isinstance(before, tuple):
+    if kind is tuple:
         return tuple(value) if isinstance(value, list | tuple) else None
-    return value if isinstance(value, type(before)) else None
+    return value if isinstance(value, kind) else None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -283,6 +288,18 @@ FLAGS: dict[str, Callable[[argparse.ArgumentParser], Any]] = {
     ),
     "output": lambda verb: verb.add_argument(
         "--output", default="predictions.csv", help="CSV to write (default: predictions.csv)"
+    ),
+    "picture": lambda verb: verb.add_argument(
+        "--output",
+        default="augment_preview.png",
+        metavar="FILE",
+        help="the picture: .png, .jpg",
+    ),
+    "shown": lambda verb: verb.add_argument(
+        "--examples", type=_positive, default=8, metavar="N", help="images (default: 8)"
+    ),
+    "views": lambda verb: verb.add_argument(
+        "--views", type=_positive, default=6, metavar="N", help="random views of each (default: 6)"
     ),
     "topology": lambda verb: verb.add_argument(
         "--topology",
@@ -429,6 +446,21 @@ def _prepare(flags: argparse.Namespace) -> int:
     return 0
 
 
+def _augment_preview(flags: argparse.Namespace) -> int:
+    from jaxft import augment_preview, paths, run
+    from jaxft.data import augment
+
+    kind = Path(flags.output).suffix.lower()
+    if kind not in (".png", ".jpg", ".jpeg"):
+        raise UserError(f"--output={flags.output} should end in .png or .jpg")
+    demand_places(flags.output)
+    settings, _ = run.start_up(flags.config)
+    dataset, output = run.open_data(settings), paths.of(flags.output)
+    augment_preview.make(settings, dataset, output, flags.examples, flags.views)
+    print(f"{augment.in_words(settings.augment)}\n-> {flags.output}")
+    return 0
+
+
 def _plan(flags: argparse.Namespace) -> int:
     if flags.topology:
         os.environ.setdefault("JAX_PLATFORMS", "cpu")  # a device that is there is not needed
@@ -513,6 +545,11 @@ VERBS: dict[str, tuple[Callable[[argparse.Namespace], int], str, tuple[str, ...]
         _plan,
         "what a run would do and cost, without running it",
         ("config", "topology", "examples", "classes", "json", "plot"),
+    ),
+    "augment_preview": (
+        _augment_preview,
+        "draw augmented training images as a contact sheet",
+        ("config", "picture", "shown", "views"),
     ),
     "bench": (
         _bench,

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from jaxft import report
 from jaxft.costs import Costs
+from jaxft.data import augment
 from jaxft.paths import AnyPath
 from jaxft.plan import Fit, PhasePlan, Plan, Program
 from jaxft.report import clock, phases_table
@@ -24,6 +25,7 @@ def text(plan: Plan) -> str:
             f"classes ({sizes.source}); {settings.model.name} on {plan.target.name}",
             "",
             phases_table(settings, steps_per_epoch),
+            augment.in_words(settings.augment),
             "",
             *_phase_lines(plan),
             "",

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args, get_origin
 from ml_collections import ConfigDict
 
 from jaxft import paths, schedules
-from jaxft.data.augment import Augmentation
+from jaxft.data.augment import PRESETS, Augmentation
 from jaxft.data.decode import MAX_PIXELS
 from jaxft.data.holdout import Holdout
 from jaxft.errors import UserError
@@ -27,6 +27,7 @@ from jaxft.overfit import BEST_BY, OverfitSettings
 
 UNTIL_OVERFIT = "until_overfit"
 MOST_EPOCHS = 10_000
+MOST_PERSPECTIVE = 0.25  # beyond, corners show what lies a side outside the canvas
 
 
 @dataclass(frozen=True)
@@ -160,6 +161,7 @@ def read(config: ConfigDict) -> Settings:
 
 def from_dict(plain: dict[str, Any]) -> Settings:
     """As `read`, of a config as plain data, such as `config.json` holds."""
+    plain = _with_preset(plain)
     errors = list(_shape_errors(Settings, plain, "config"))
     # A value of the wrong type, reported already, may be none that a comparison takes.
     with suppress(KeyError, TypeError, AttributeError) if errors else nullcontext():
@@ -177,6 +179,7 @@ def resolved(config: Any) -> dict[str, Any]:
     """
     plain = as_dict(config)
     settings = from_dict(plain)
+    plain["augment"] = dataclasses.asdict(settings.augment)
     plain["model"]["dtype"] = settings.model.compute_dtype
     data = plain["data"]
     if data["image_size"] == 0 or data["interpolation"] == "auto":
@@ -185,6 +188,17 @@ def resolved(config: Any) -> dict[str, Any]:
         if data["interpolation"] == "auto":
             data["interpolation"] = own.interpolation
     return plain
+
+
+def _with_preset(plain: dict[str, Any]) -> dict[str, Any]:
+    """The config with every key of `augment` that is None as the preset has it."""
+    section = plain.get("augment")
+    if not isinstance(section, Mapping):
+        return plain
+    # An unknown preset is reported as such; any known one keeps its Nones from being, too.
+    preset = PRESETS.get(str(section.get("preset")), PRESETS["none"])
+    filled = {k: getattr(preset, k, None) if v is None else v for k, v in section.items()}
+    return {**plain, "augment": filled}
 
 
 def expected(settings: Settings) -> Preprocessing:
@@ -343,16 +357,12 @@ def _value_errors(plain: Mapping[str, Any]) -> list[str]:
         (all(width >= 1 for width in model["hidden"]), "config.model.hidden: widths of 1 or more"),
         (0 <= plain["optimizer"]["momentum"] < 1, "config.optimizer.momentum: 0 or more, below 1"),
         (not plain["optimizer"]["weight_decay"] < 0, "config.optimizer.weight_decay: 0 or more"),
-        *(
-            (0 <= plain["augment"][key] <= 1, f"config.augment.{key} should be from 0 to 1")
-            for key in ("rotate_probability", "zoom_probability", "brightness", "contrast")
-        ),
-        (plain["augment"]["max_zoom"] >= 1, "config.augment.max_zoom should be 1 or more"),
         (len(plain["phases"]) > 0, "config.phases should have a phase"),
     ]
     errors = [message for fine, message in checks if not fine]
     held_out = Holdout(*(data[key] for key in ("valid_fraction", "split_seed", "folds", "fold")))
     errors += [f"config.{problem}" for problem in held_out.problems()]
+    errors += _augment_errors(plain["augment"])
     names = [phase["name"] for phase in plain["phases"]]
     errors += [
         f"config.phases: two phases are named {n!r}"
@@ -362,6 +372,30 @@ def _value_errors(plain: Mapping[str, Any]) -> list[str]:
     for index, phase in enumerate(plain["phases"]):
         errors += _phase_errors(index, phase)
     return errors
+
+
+def _augment_errors(augment: Mapping[str, Any]) -> Iterator[str]:
+    shares = ("brightness", "contrast", "crop_min_area", "erase_min_area", "erase_max_area")
+    for key in (*(key for key in augment if key.endswith("_probability")), *shares):
+        if not 0 <= augment[key] <= 1:
+            yield f"config.augment.{key} is {augment[key]}; it should be from 0 to 1"
+    for key in ("max_zoom", "crop_max_ratio", "erase_max_ratio"):
+        if not augment[key] >= 1:
+            yield f"config.augment.{key} is {augment[key]}; it should be 1 or more"
+    for key in ("rotate_degrees", "mixup_alpha", "cutmix_alpha"):
+        if augment[key] < 0:
+            yield f"config.augment.{key} is {augment[key]}; it should be 0 or more"
+    if not 0 <= augment["perspective"] <= MOST_PERSPECTIVE:
+        yield f"config.augment.perspective should be from 0 to {MOST_PERSPECTIVE}"
+    if not augment["crop_min_area"] > 0:
+        yield "config.augment.crop_min_area should be more than 0 (1 = no such crop)"
+    if augment["erase_min_area"] > augment["erase_max_area"]:
+        yield "config.augment: erase_min_area should be at most erase_max_area"
+    if not 0 <= augment["label_smoothing"] < 1:
+        yield "config.augment.label_smoothing should be at least 0 and less than 1"
+    for key in ("brightness", "contrast"):
+        if augment["lighting"] == "logit" and augment[key] == 1:
+            yield f"config.augment.{key} should be less than 1 with lighting='logit'"
 
 
 def _phase_errors(index: int, phase: Mapping[str, Any]) -> Iterator[str]:

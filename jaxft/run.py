@@ -25,7 +25,7 @@ from jaxft import (
     sharding,
 )
 from jaxft.checkpoint import Checkpoint, Checkpoints
-from jaxft.data import Dataset, balance, batches, images, sources
+from jaxft.data import Dataset, augment, balance, batches, images, sources
 from jaxft.errors import Interrupted, NonFiniteError, UserError
 from jaxft.features import default_directory
 from jaxft.hosts import Stop
@@ -88,6 +88,7 @@ def train(config: Any, workdir: str | AnyPath, console: Console | None = None) -
         describe(workdir, config, materials)
         checkpoints = Checkpoints(workdir, still_held)
         console.say(report.phases_table(settings, materials.steps_per_epoch))
+        console.say(augment.in_words(settings.augment))
         setup_seconds = time.perf_counter() - started
         return run_phases(materials, initial, checkpoints, workdir, timer, setup_seconds)
 
@@ -328,6 +329,14 @@ def check_batch_size(settings: Settings, examples: int, devices: int) -> None:
             problems.append(
                 f"config.phases[{index}].microbatches={phase.microbatches}: batches of "
                 f"{batch_size} cannot be divided by it on {devices} devices"
+            )
+    mixing = [p for p in settings.phases if settings.augment.mixes and p.inputs == "augmented"]
+    for phase in mixing:
+        if batch_size % (2 * devices * phase.microbatches):
+            problems.append(
+                f"config.augment.mixup_alpha, cutmix_alpha: in {phase.name} each of {devices} "
+                f"devices would hold an odd number of the batch's {batch_size} images"
+                + (f" in each of {phase.microbatches} parts" if phase.microbatches > 1 else "")
             )
     if batch_size % devices:
         problems.append(f"config.data.batch_size={batch_size} is no multiple of {devices} devices")

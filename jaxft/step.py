@@ -14,7 +14,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int, Key
 
 from jaxft import groups, optim, sharding
-from jaxft.data import batches
+from jaxft.data import batches, mix
 from jaxft.data.augment import Augmentation, augment, normalize
 from jaxft.data.balance import UNBALANCED, Balance
 from jaxft.errors import NonFiniteError
@@ -130,6 +130,20 @@ def example_weights(
     return jnp.asarray(spec.balance.class_weights, dtype)[label]
 
 
+def label_losses(
+    spec: StepSpec, logits: Float[Array, "batch classes"], label: Int[Array, "batch"]
+) -> Float[Array, "batch"]:
+    """What every example costs in training: cross-entropy with the smoothed label, in nats.
+
+    Of the label, the share `label_smoothing` is spread evenly over all classes (Szegedy 2016).
+    Weighted by the label's class where classes are.
+    """
+    losses, spread = cross_entropy(logits, label), spec.augmentation.label_smoothing
+    if spread:
+        losses = (1 - spread) * losses - spread * jax.nn.log_softmax(logits).mean(-1)
+    return losses * example_weights(spec, label, logits.dtype)
+
+
 def network_input(
     view: Float[Array, "batch size size 3"], preprocessing: Preprocessing, dtype: Any
 ) -> Float[Array, "batch size size 3"]:
@@ -157,9 +171,11 @@ def _loss(
     params = {**frozen.params, **trained}
     stats = {**frozen.batch_stats, **batch_stats}
     new: groups.Tree = {}
-    features = batch.inputs
+    features, share = batch.inputs, None
     if spec.phase.inputs == "augmented":
         view = augment(batch.inputs, keys.augment, spec.augmentation, spec.image_size)
+        if spec.augmentation.mixes:
+            view, share = mix.mix(view, keys.augment, spec.augmentation)
         images = network_input(view, model.preprocessing, param_dtype(params))
         features, new = model.features(
             params, stats, images, training=training - {"head"}, axis_name=spec.bn_axis
@@ -173,7 +189,11 @@ def _loss(
         keys=keys.dropout if "head" in trained else None,
         axis_name=spec.bn_axis,
     )
-    losses = cross_entropy(logits, batch.label) * example_weights(spec, batch.label, logits.dtype)
+    losses = label_losses(spec, logits, batch.label)
+    if share is not None:
+        share = share.astype(losses.dtype)
+        other = label_losses(spec, logits, mix.partner(batch.label))
+        losses = share * losses + (1 - share) * other
     return losses.mean(), {**batch_stats, **new, **new_head}
 
 

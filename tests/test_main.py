@@ -1,5 +1,6 @@
 """The door: exit codes, help, configs and overrides, and what is refused before any work."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ import pytest
 import safetensors.numpy
 
 from jaxft import main, models, recipe
+from jaxft.data.augment import PRESETS
 from jaxft.errors import Interrupted, NonFiniteError
 from jaxft.models import weights
 
@@ -175,6 +177,9 @@ def test_overrides(tiny):
             "--config.phases[2].groups.late=1",
             "--config.data.skip_bad",
             "--config.augment.flip=false",
+            "--config.augment.preset=imagenet",
+            "--config.augment.max_zoom=2",
+            "--config.augment.lighting=logit",
             "--config.model.hidden=(64,32)",
             "--config.model.dropout=[0.1,0.2,0.3]",
             "--config.optimizer.momentum=0",
@@ -189,7 +194,9 @@ def test_overrides(tiny):
     assert settings.phases[2].cycles == 3
     assert settings.phases[2].groups["late"] == 1.0
     assert settings.data.skip_bad is True
-    assert settings.augment.flip is False
+    assert settings.augment == dataclasses.replace(
+        PRESETS["imagenet"], flip=False, max_zoom=2.0, lighting="logit"
+    )
     assert settings.model.hidden == (64, 32)
     assert settings.model.dropout == (0.1, 0.2, 0.3)
     assert settings.optimizer.momentum == 0.0

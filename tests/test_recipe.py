@@ -1,5 +1,6 @@
 """Configs are read whole: every mistake at once, and every shipped card."""
 
+import dataclasses
 import importlib
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import tiny
 
 from jaxft import recipe
 from jaxft.configs import base
+from jaxft.data.augment import PRESETS
 from jaxft.errors import UserError
 
 CARDS = sorted(
@@ -187,3 +189,39 @@ def test_a_warm_up_comes_before_the_schedule_and_later_cycles_start_on_time(sche
 def test_one_cycle_rises_and_falls_over_the_whole_phase():
     rates = tiny.phase(schedule="one_cycle", epochs=4).rates(1.0, 10)(np.arange(40))
     assert rates.argmax() == 10 and rates[0] == pytest.approx(1 / 25) and rates[-1] < 0.01
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+def test_a_preset_fills_what_the_config_leaves_open(preset):
+    config = base.get_config()
+    config.augment.preset = preset
+    assert recipe.read(config).augment == PRESETS[preset]
+    config.augment.flip = False
+    config.augment.brightness = 0.3
+    changed = dataclasses.replace(PRESETS[preset], flip=False, brightness=0.3)
+    assert recipe.read(config).augment == changed
+    assert recipe.resolved(config)["augment"] == dataclasses.asdict(changed)
+
+
+def test_senseless_augmentations_are_listed():
+    plain = _plain()
+    plain["augment"] |= {
+        "lighting": "logit",
+        "contrast": 1.0,
+        "brightness": -0.1,
+        "rotate_probability": 1.5,
+        "max_zoom": 0.9,
+        "perspective": 0.4,
+        "crop_min_area": 0.0,
+        "crop_max_ratio": 0.5,
+        "erase_min_area": 0.5,
+        "mixup_alpha": -1.0,
+        "label_smoothing": 1.0,
+    }
+    names = ("rotate_probability", "brightness", "max_zoom", "crop_max_ratio", "mixup_alpha")
+    names += ("perspective", "crop_min_area", "label_smoothing", "contrast")
+    expected = [f"config.augment.{name} " for name in names]
+    _assert_listed(_offenders(plain), *expected, "config.augment: erase_min_area ")
+    plain = _plain()
+    plain["augment"]["preset"] = "sideways"
+    _assert_listed(_offenders(plain), "config.augment.preset is 'sideways'; it should be one of")

@@ -337,3 +337,17 @@ def test_a_validation_loss_that_is_no_number_ends_the_run(drawn, tiny, tmp_path,
     with pytest.raises(NonFiniteError):
         jaxft.train(head_only(drawn, lr=0.1), tmp_path / "run")
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["ended_by"] == "nonfinite"
+
+
+def test_mixing_wants_pairs_on_every_device(drawn, tiny):
+    plain = recipe.as_dict(tiny_config.get_config(drawn))
+    plain["augment"]["mixup_alpha"] = 0.4
+    settings = recipe.from_dict(plain)
+    run.check_batch_size(settings, 29, 4)
+    with pytest.raises(UserError) as caught:
+        run.check_batch_size(settings, 29, 8)  # one of the batch's eight images on each
+    # Of the phases that see images; the cached one mixes nothing.
+    assert len(caught.value.offenders) == 2
+    assert "head_augmented" in caught.value.offenders[0] and "full" in caught.value.offenders[1]
+    plain["augment"]["mix_probability"] = 0.0
+    run.check_batch_size(recipe.from_dict(plain), 29, 8)

@@ -1,5 +1,6 @@
 """The train step: what it costs, what it leaves alone, and that no mesh changes it."""
 
+import dataclasses
 from functools import cache
 
 import jax
@@ -133,6 +134,58 @@ def test_in_64_bits_any_mesh_gives_the_same_gradients_losses_and_statistics(devi
     np.testing.assert_allclose(losses_there, losses, rtol=1e-9)
     assert _close(gradients, gradients_there, 1e-9)
     assert _close(stats, stats_there, 1e-9)
+
+
+MIXED = dataclasses.replace(
+    PRESETS["side_on"], mixup_alpha=0.4, cutmix_alpha=1.0, label_smoothing=0.1
+)
+
+
+@cache
+def _mixed(devices, microbatches=1):
+    phase = tiny.phase(groups=tiny.ALL_GROUPS, microbatches=microbatches, bn="frozen")
+    spec = dataclasses.replace(tiny.spec(NET, phase), augmentation=MIXED)
+    with jax.enable_x64(True):
+        start = tiny.weights(NET, np.float64)
+        return tiny.train(spec, start, DATA, devices=devices, steps=4, lr=FIRST_ONLY)
+
+
+@pytest.mark.parametrize(("devices", "microbatches"), [(2, 1), (4, 1), (2, 2)])
+def test_the_same_pairs_are_mixed_on_any_mesh(devices, microbatches):
+    after, losses = _mixed(1, microbatches)
+    after_there, losses_there = _mixed(devices, microbatches)
+    np.testing.assert_allclose(losses_there, losses, rtol=1e-9)
+    assert _close(after.params, after_there.params, 1e-9)
+
+
+def test_mixing_changes_the_loss():
+    phase = tiny.phase(groups=tiny.ALL_GROUPS, bn="frozen")
+    plain = dataclasses.replace(MIXED, mix_probability=0.0)
+    spec = dataclasses.replace(tiny.spec(NET, phase), augmentation=plain)
+    with jax.enable_x64(True):
+        start = tiny.weights(NET, np.float64)
+        _, losses = tiny.train(spec, start, DATA, steps=4, lr=FIRST_ONLY)
+    assert (np.abs(losses - _mixed(1)[1]) > 1e-3).all()
+
+
+def test_label_smoothing_spreads_a_share_over_all_classes():
+    random = np.random.default_rng(0)
+    logits, label = random.normal(size=(6, 5)), random.integers(5, size=6)
+    target = 0.9 * np.eye(5)[label] + 0.1 / 5
+    expected = -(target * np.log(evaluate.softmax(logits))).sum(1)
+    smooth = dataclasses.replace(PRESETS["none"], label_smoothing=0.1)
+    spec = dataclasses.replace(tiny.spec(NET, FULL), augmentation=smooth)
+    np.testing.assert_allclose(step.label_losses(spec, logits, label), expected, rtol=1e-5)
+    plain = step.label_losses(tiny.spec(NET, FULL, preset="none"), logits, label)
+    np.testing.assert_array_equal(plain, step.cross_entropy(logits, label))
+
+
+def test_label_smoothing_acts_on_cached_features_too():
+    smooth = dataclasses.replace(PRESETS["none"], label_smoothing=0.5)
+    spec = tiny.spec(NET, tiny.phase(inputs="cached"), preset="none")
+    _, plain = _cached(spec, 1, 2)
+    _, smoothed = _cached(dataclasses.replace(spec, augmentation=smooth), 1, 2)
+    assert (np.abs(np.subtract(smoothed, plain)) > 1e-3).all()
 
 
 def _norm(tree):

@@ -1,0 +1,77 @@
+"""A contact sheet of augmented training images, to see what a config's augmentation does."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.figure import Figure
+
+from jaxft import report
+from jaxft.data import Dataset, batches, mix
+from jaxft.data.augment import Augmentation, augment, evaluate_view, in_words
+from jaxft.paths import AnyPath
+from jaxft.recipe import Settings
+
+
+def make(
+    settings: Settings, dataset: Dataset, output: AnyPath, examples: int = 8, views: int = 6
+) -> None:
+    """Draws training images, the classes in turn, and random views of each, into an image file.
+
+    The first column is the view that evaluation sees. What mixes with another image mixes with
+    that of the row below or above, as in training.
+
+    Raises:
+      decode.UnreadableImage: naming the file.
+    """
+    split = dataset.train
+    chosen = choose(split.labels, examples)
+    size = settings.data.image_size
+    canvas = batches.canvas_size(size)
+    images = [split.read(int(i), canvas, settings.data.interpolation) for i in chosen]
+    canvases = jnp.asarray(np.stack([batches.crop(image, canvas) for image in images]))
+    columns = [np.asarray(evaluate_view(canvases, size))]
+    view = jax.jit(partial(_view, settings=settings.augment, image_size=size))
+    for number in range(views):
+        key = batches.epoch_key(settings.seed, 0, number)
+        columns.append(np.asarray(view(canvases, key)))
+    names = [dataset.classes[split.labels[i]] for i in chosen]
+    report.save_figure(_sheet(columns, names, settings.augment), output)
+
+
+def choose(labels: np.ndarray, examples: int) -> list[int]:
+    """Positions of that many examples, or of all: the first of every class, the second, ..."""
+    turn = np.empty(len(labels), int)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        turn[members] = np.arange(len(members))
+    return np.lexsort((labels, turn))[:examples].tolist()
+
+
+def _view(
+    canvases: jax.Array, key: jax.Array, settings: Augmentation, image_size: int
+) -> jax.Array:
+    """One view of each canvas."""
+    keys = batches.example_keys(key, jnp.arange(len(canvases), dtype=jnp.int32))
+    views = augment(canvases, keys, settings, image_size)
+    paired = len(canvases) // 2 * 2 if settings.mixes else 0
+    mixed, _ = mix.mix(views[:paired], keys[:paired], settings) if paired else (views[:0], None)
+    return jnp.concatenate([mixed, views[paired:]])
+
+
+def _sheet(columns: list[np.ndarray], names: list[str], settings: Augmentation) -> Figure:
+    rows = len(names)
+    figure = Figure(figsize=(1.2 * len(columns) + 0.8, 1.2 * rows + 0.5), layout="constrained")
+    grid = figure.subplots(rows, len(columns), squeeze=False)
+    for place, axes in np.ndenumerate(grid):
+        row, column = place
+        axes.imshow(columns[column][row])
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+        if row == 0:
+            axes.set_title("evaluation" if column == 0 else f"view {column}", fontsize=8)
+        if column == 0:
+            axes.set_ylabel(names[row], fontsize=8)
+    figure.suptitle(in_words(settings), fontsize=7, wrap=True)
+    return figure

@@ -1,0 +1,97 @@
+"""The lowerings of the geometry: the same numbers, and programs that TPU's compiler takes."""
+
+import dataclasses
+import importlib.util
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import photos
+import pytest
+
+from jaxft import topology
+from jaxft.data import augment as aug
+from jaxft.data import warp
+from jaxft.models import platform
+
+SIZE, CANVAS, COUNT = 40, 44, 16
+# A quarter of a percent of one of the 255 levels that an image has: rounding.
+TOLERANCE = 1e-5
+WILD = dataclasses.replace(
+    aug.PRESETS["top_down"],
+    rotate_degrees=180.0,
+    rotate_probability=1.0,
+    perspective=0.25,
+    crop_min_area=0.08,
+)
+
+
+@pytest.fixture(scope="module")
+def noise():
+    """The hardest of images: no pixel tells anything of its neighbours."""
+    random = np.random.default_rng(0)
+    return jnp.asarray(random.integers(0, 256, (COUNT, CANVAS, CANVAS, 3), np.uint8))
+
+
+def maps_of(settings, side=CANVAS, size=SIZE, count=COUNT):
+    drawn = aug.draw(jax.random.split(jax.random.key(1), count), settings)
+    maps = aug.affine(drawn, side, size)
+    return aug.perspective(drawn, side) @ aug._square(maps) if settings.perspective else maps
+
+
+@pytest.mark.parametrize("name", [*aug.PRESETS, "wild", "any rotation"])
+def test_products_equal_gathers(noise, name):
+    rotated = dataclasses.replace(aug.PRESETS["side_on"], rotate_degrees=180.0)
+    settings = {**aug.PRESETS, "wild": WILD, "any rotation": rotated}[name]
+    maps, limits = maps_of(settings), aug.limits(settings)
+    gathered = jax.jit(warp.by_gathers, static_argnums=2)(noise, maps, SIZE)
+    products = jax.jit(warp.by_products, static_argnums=(2, 3))(noise, maps, SIZE, limits)
+    np.testing.assert_allclose(products, gathered, atol=TOLERANCE)
+    if limits.upright:
+        two = jax.jit(warp.by_two_products, static_argnums=2)(noise, maps, SIZE)
+        np.testing.assert_allclose(two, gathered, atol=TOLERANCE)
+
+
+def test_products_equal_gathers_on_a_photo_of_full_size():
+    photo = jnp.asarray(photos.photo("china.jpg"))[None]
+    settings = dataclasses.replace(aug.PRESETS["fastai2"], perspective_probability=1.0)
+    maps = maps_of(settings, 224, 200, 1)
+    gathered = warp.by_gathers(photo, maps, 200)
+    products = warp.by_products(photo, maps, 200, aug.limits(settings))
+    np.testing.assert_allclose(products, gathered, atol=3e-5)  # coordinates are larger, so is eps
+
+
+def test_each_platform_has_its_lowering(noise):
+    def lowered(name, settings):
+        with platform.targeting(name, name):
+            function = partial(warp.warp, image_size=SIZE, limits=aug.limits(settings))
+            return str(jax.make_jaxpr(function)(noise, maps_of(settings)))
+
+    side_on, imagenet = aug.PRESETS["side_on"], aug.PRESETS["imagenet"]
+    for name in ("cpu", "gpu"):
+        assert "gather[" in lowered(name, side_on) and "dot_general" not in lowered(name, side_on)
+    for settings in (side_on, imagenet):
+        text = lowered("tpu", settings)
+        assert "gather[" not in text and text.count("dot_general[") == 2
+    assert "bf16" in lowered("tpu", side_on) and "bf16" not in lowered("tpu", imagenet)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs libtpu")
+@pytest.mark.parametrize("preset", ["side_on", "imagenet"])
+def test_compiles_for_tpu_without_a_matrix_of_ones_in_memory(preset):
+    target = topology.slice_of("v5e:2x2")
+    place = jax.sharding.SingleDeviceSharding(target.mesh.devices.flat[0])
+    canvas = jax.ShapeDtypeStruct((8, 124, 124, 3), jnp.uint8, sharding=place)
+    keys = jax.ShapeDtypeStruct((8, 2), jnp.uint32, sharding=place)
+
+    def augmented(canvas, words):
+        keys = jax.random.wrap_key_data(words)
+        return aug.augment(canvas, keys, aug.PRESETS[preset], 112)
+
+    with platform.targeting(*target.platform):
+        compiled = jax.jit(augmented).lower(canvas, keys).compile()
+    # One of the matrices of zeros and ones alone has 8 x 142 x 142 x 112 numbers of 2 bytes.
+    assert compiled.memory_analysis().temp_size_in_bytes < 8 * 142 * 142 * 112 * 2
+    assert " gather(" not in compiled.as_text()
