@@ -2,7 +2,8 @@
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -261,28 +262,29 @@ def run_phase(
     valid_features = None
     if not phase.trains_body:
         valid_features = views.body_features(materials, entry.weights, "valid")
-    runner = make_runner(spec, materials, entry.weights)
-    if cursor.lr is None:
-        resolve_rate(spec, materials, runner, entry.weights, cursor, workdir)
-    assert cursor.lr is not None
-    materials.console.say(f"learning rate {cursor.lr:.2e} ({cursor.lr_rule}: {cursor.lr_reason})")
-    state, frozen = step.start(spec, entry.weights)
-    state = sharding.replicate(state, materials.mesh)
-    if restored is not None:
-        state = _restore_state(restored, state, materials.mesh)
-    loop = Loop(
-        materials,
-        spec,
-        runner,
-        frozen,
-        cursor,
-        checkpoints,
-        workdir,
-        valid_features,
-        rates=phase.rates(cursor.lr, spec.steps_per_epoch),
-        clock=lambda: (time.perf_counter() - started, timer.compile - compiled),
-    )
-    return loop.run(state, entry.best)
+    with make_runner(spec, materials, entry.weights) as runner:
+        if cursor.lr is None:
+            resolve_rate(spec, materials, runner, entry.weights, cursor, workdir)
+        assert cursor.lr is not None
+        why = f"{cursor.lr_rule}: {cursor.lr_reason}"
+        materials.console.say(f"learning rate {cursor.lr:.2e} ({why})")
+        state, frozen = step.start(spec, entry.weights)
+        state = sharding.replicate(state, materials.mesh)
+        if restored is not None:
+            state = _restore_state(restored, state, materials.mesh)
+        loop = Loop(
+            materials,
+            spec,
+            runner,
+            frozen,
+            cursor,
+            checkpoints,
+            workdir,
+            valid_features,
+            rates=phase.rates(cursor.lr, spec.steps_per_epoch),
+            clock=lambda: (time.perf_counter() - started, timer.compile - compiled),
+        )
+        return loop.run(state, entry.best)
 
 
 def _describe(phase: Phase) -> str:
@@ -295,10 +297,19 @@ def _describe(phase: Phase) -> str:
     return f"trains {trains} from {phase.inputs} inputs{note}"
 
 
-def make_runner(spec: StepSpec, materials: Materials, weights: Weights) -> Runner:
+@contextmanager
+def make_runner(spec: StepSpec, materials: Materials, weights: Weights) -> Iterator[Runner]:
+    """What runs the steps of a phase; it may read ahead while the context lasts."""
+    runner: Runner
     if spec.phase.inputs == "augmented":
-        return inputs.image_runner(spec, materials)
-    return views.cached_runner(spec, materials, weights)
+        runner = inputs.image_runner(spec, materials)
+    else:
+        runner = views.cached_runner(spec, materials, weights)
+    try:
+        yield runner
+    finally:
+        if isinstance(runner, inputs.FedRunner):
+            runner.close()
 
 
 def _restore_state(restored: Checkpoint, fresh: TrainState, mesh: Mesh) -> TrainState:

@@ -98,6 +98,7 @@ class DataSettings:
     memory_gb: float
     cache_memory_gb: float
     threads: int
+    workers: int
 
 
 @dataclass(frozen=True)
@@ -287,6 +288,7 @@ def _value_errors(plain: Mapping[str, Any]) -> list[str]:
         (data["batch_size"] >= 2, "config.data.batch_size should be 2 or more"),
         (0 <= data["views_seed"] < 2**31, "config.data.views_seed should be from 0 to 2147483647"),
         (data["threads"] >= 0, "config.data.threads should be 0 or more"),
+        (data["workers"] >= 0, "config.data.workers should be 0 or more"),
         (
             known,
             f"config.model.name is {model['name']!r}; known: {', '.join(BODIES)}",

@@ -45,6 +45,7 @@ FREE_KEYS = (
     "data.memory_gb",
     "data.cache_memory_gb",
     "data.threads",
+    "data.workers",
     "plan.examples",
     "plan.valid_examples",
     "plan.classes",
@@ -465,8 +466,8 @@ def find_rate(
         describe(workdir, config, materials)
         current = sharding.replicate(current, materials.mesh)
         spec = fit.make_spec(materials, index)
-        runner = fit.make_runner(spec, materials, current)
-        curve = fit.find_rate(spec, materials, runner, current, workdir)
+        with fit.make_runner(spec, materials, current) as runner:
+            curve = fit.find_rate(spec, materials, runner, current, workdir)
     console.say(f"{settings.phases[index].name}: learning rate {curve.lr:.2e} ({curve.rule})")
     return report.curve_json(curve)
 
