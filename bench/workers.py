@@ -2,11 +2,11 @@
 
     python bench/workers.py --threads=1,2 --workers=1,2
 
-Images are 500 x 375 JPEGs, cut at random from two photos that scikit-learn carries, and are decoded,
-resized and cropped to the canvas as in training, none of them kept in memory. Every way reads the
-same batches, in turn, `--rounds` times (A B A B), so that a machine whose speed varies treats all
-alike. Its clock starts after the first batches, so that the start of processes does not count; that
-is told by itself. Prints one JSON line.
+Images are 500 x 375 JPEGs, cut at random from two photos that scikit-learn carries, and are
+decoded, resized and cropped to the canvas as in training, none of them kept in memory. Every way
+reads the same batches, in turn, `--rounds` times (A B A B), so that a machine whose speed varies
+treats all alike. Its clock starts after the first batches, so that the start of processes does not
+count; that is told by itself. Prints one JSON line.
 """
 
 import argparse

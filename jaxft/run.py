@@ -14,6 +14,7 @@ import numpy as np
 
 from jaxft import (
     allocator,
+    bottleneck,
     checkpoint,
     evaluate,
     fit,
@@ -140,10 +141,10 @@ def run_phases(
         row = {**start, "to_step": cursor.global_step, "ended_by": ended_by}
         report.write_rows(workdir / "starts.jsonl", [*starts, row])
         if ended_by in ("interrupted", "nonfinite"):
-            _summarise(workdir, cursor, ended_by)
+            _summarise(workdir, cursor, ended_by, materials)
         checkpoints.close()
     report.plot_losses(report.read_rows(workdir / "metrics.jsonl"), workdir / "losses.png")
-    summary = _summarise(workdir, cursor, ended_by)
+    summary = _summarise(workdir, cursor, ended_by, materials)
     console.say(report.summary_text(summary, workdir))
     return summary
 
@@ -154,7 +155,9 @@ def _starts_before(workdir: AnyPath, reached: int) -> list[dict[str, Any]]:
     return [{**row, "to_step": reached} if row["to_step"] is None else row for row in rows]
 
 
-def _summarise(workdir: AnyPath, cursor: fit.Cursor, ended_by: str) -> dict[str, Any]:
+def _summarise(
+    workdir: AnyPath, cursor: fit.Cursor, ended_by: str, materials: Materials
+) -> dict[str, Any]:
     """Write and return `summary.json`; its top level is of the weights that the run ends with."""
     last: Mapping[str, Any] = cursor.phases[-1] if cursor.phases else {}
     summary = {
@@ -162,6 +165,12 @@ def _summarise(workdir: AnyPath, cursor: fit.Cursor, ended_by: str) -> dict[str,
         "val_loss": last.get("val_loss"),
         "seconds": cursor.setup_seconds + sum(p["seconds"]["total"] for p in cursor.phases),
         "ended_by": ended_by,
+        "bottleneck": bottleneck.of_phases(
+            cursor.phases,
+            materials.settings.data,
+            materials.train_images.in_memory,
+            images.cores(),
+        ),
         "phases": cursor.phases,
     }
     report.write_json(workdir / "summary.json", summary)

@@ -1,4 +1,4 @@
-"""What is made ahead comes in order, stops when told, and never leaves its caller waiting for ever."""
+"""What is made ahead comes in order, stops when told, and never keeps its caller for ever."""
 
 import multiprocessing
 import os
