@@ -188,7 +188,8 @@ def workers_of(process):
     for line in process.stdout:
         if line.split()[:1] == ["0"]:  # the row of the first epoch
             break
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    threads = Path(f"/proc/{process.pid}/task").glob("*/children")
+    children = [pid for children in threads for pid in children.read_text().split()]
     spawned = [pid for pid in children if b"spawn_main" in command_of(pid)]
     assert len(spawned) == 2, children
     return [int(pid) for pid in spawned]
