@@ -2,8 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -262,7 +261,8 @@ def run_phase(
     valid_features = None
     if not phase.trains_body:
         valid_features = views.body_features(materials, entry.weights, "valid")
-    with make_runner(spec, materials, entry.weights) as runner:
+    runner = make_runner(spec, materials, entry.weights)
+    with inputs.closing(runner):
         if cursor.lr is None:
             resolve_rate(spec, materials, runner, entry.weights, cursor, workdir)
         assert cursor.lr is not None
@@ -297,19 +297,11 @@ def _describe(phase: Phase) -> str:
     return f"trains {trains} from {phase.inputs} inputs{note}"
 
 
-@contextmanager
-def make_runner(spec: StepSpec, materials: Materials, weights: Weights) -> Iterator[Runner]:
-    """What runs the steps of a phase; it may read ahead while the context lasts."""
-    runner: Runner
+def make_runner(spec: StepSpec, materials: Materials, weights: Weights) -> Runner:
+    """What runs the steps of a phase; it may read ahead, to be closed by `inputs.closing`."""
     if spec.phase.inputs == "augmented":
-        runner = inputs.image_runner(spec, materials)
-    else:
-        runner = views.cached_runner(spec, materials, weights)
-    try:
-        yield runner
-    finally:
-        if isinstance(runner, inputs.FedRunner):
-            runner.close()
+        return inputs.image_runner(spec, materials)
+    return views.cached_runner(spec, materials, weights)
 
 
 def _restore_state(restored: Checkpoint, fresh: TrainState, mesh: Mesh) -> TrainState:

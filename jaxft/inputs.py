@@ -1,6 +1,7 @@
 """What all phases share, and the images that go into steps, features and validation."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -200,6 +201,16 @@ class FedRunner:
         if self._open is not None:
             self._open.close()
         self._open = None
+
+
+@contextmanager
+def closing(runner: Runner) -> Iterator[None]:
+    """Stops what a runner reads ahead, if it does, at the end."""
+    try:
+        yield
+    finally:
+        if isinstance(runner, FedRunner):
+            runner.close()
 
 
 def evaluate_weights(

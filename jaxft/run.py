@@ -19,6 +19,7 @@ from jaxft import (
     evaluate,
     fit,
     hosts,
+    inputs,
     models,
     paths,
     recipe,
@@ -475,7 +476,8 @@ def find_rate(
         describe(workdir, config, materials)
         current = sharding.replicate(current, materials.mesh)
         spec = fit.make_spec(materials, index)
-        with fit.make_runner(spec, materials, current) as runner:
+        runner = fit.make_runner(spec, materials, current)
+        with inputs.closing(runner):
             curve = fit.find_rate(spec, materials, runner, current, workdir)
     console.say(f"{settings.phases[index].name}: learning rate {curve.lr:.2e} ({curve.rule})")
     return report.curve_json(curve)
