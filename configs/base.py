@@ -44,6 +44,9 @@ def get_config() -> ConfigDict:
     # memory, a sixth of the machine's on CPU)
     config.data.cache_memory_gb = -1.0
     config.data.threads = 0  # decoding threads (0 = one per core)
+    # processes that decode the training images instead, where these do not fit into memory (0 =
+    # threads only); for hosts whose threads wait for each other
+    config.data.workers = 0
 
     config.augment = ConfigDict()  # on the device
     # none | side_on | top_down (fastai 0.7's) | fastai2 (its aug_transforms) | imagenet (random

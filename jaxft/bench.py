@@ -32,8 +32,9 @@ from jaxft.report import Console
 from jaxft.step import StepSpec, TrainBatch, Weights
 from jaxft.topology import Target
 
-# Not counted: as many as are read ahead (batches.Prefetch) before the input has to keep up.
-WARM_UP = 4
+# Not counted: more than are read ahead (feed.AHEAD batches, and as many that are yet to be placed)
+# before the input has to keep up.
+WARM_UP = 5
 
 
 @dataclass(frozen=True)

@@ -262,27 +262,29 @@ def run_phase(
     if not phase.trains_body:
         valid_features = views.body_features(materials, entry.weights, "valid")
     runner = make_runner(spec, materials, entry.weights)
-    if cursor.lr is None:
-        resolve_rate(spec, materials, runner, entry.weights, cursor, workdir)
-    assert cursor.lr is not None
-    materials.console.say(f"learning rate {cursor.lr:.2e} ({cursor.lr_rule}: {cursor.lr_reason})")
-    state, frozen = step.start(spec, entry.weights)
-    state = sharding.replicate(state, materials.mesh)
-    if restored is not None:
-        state = _restore_state(restored, state, materials.mesh)
-    loop = Loop(
-        materials,
-        spec,
-        runner,
-        frozen,
-        cursor,
-        checkpoints,
-        workdir,
-        valid_features,
-        rates=phase.rates(cursor.lr, spec.steps_per_epoch),
-        clock=lambda: (time.perf_counter() - started, timer.compile - compiled),
-    )
-    return loop.run(state, entry.best)
+    with inputs.closing(runner):
+        if cursor.lr is None:
+            resolve_rate(spec, materials, runner, entry.weights, cursor, workdir)
+        assert cursor.lr is not None
+        why = f"{cursor.lr_rule}: {cursor.lr_reason}"
+        materials.console.say(f"learning rate {cursor.lr:.2e} ({why})")
+        state, frozen = step.start(spec, entry.weights)
+        state = sharding.replicate(state, materials.mesh)
+        if restored is not None:
+            state = _restore_state(restored, state, materials.mesh)
+        loop = Loop(
+            materials,
+            spec,
+            runner,
+            frozen,
+            cursor,
+            checkpoints,
+            workdir,
+            valid_features,
+            rates=phase.rates(cursor.lr, spec.steps_per_epoch),
+            clock=lambda: (time.perf_counter() - started, timer.compile - compiled),
+        )
+        return loop.run(state, entry.best)
 
 
 def _smoothing_note(spec: StepSpec) -> str:
@@ -302,6 +304,7 @@ def _describe(phase: Phase) -> str:
 
 
 def make_runner(spec: StepSpec, materials: Materials, weights: Weights) -> Runner:
+    """What runs the steps of a phase; it may read ahead, to be closed by `inputs.closing`."""
     if spec.phase.inputs == "augmented":
         return inputs.image_runner(spec, materials)
     return views.cached_runner(spec, materials, weights)

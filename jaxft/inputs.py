@@ -1,6 +1,7 @@
 """What all phases share, and the images that go into steps, features and validation."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ from jaxtyping import Float
 
 from jaxft import evaluate, hosts, report, sharding, step
 from jaxft.data import Batch, Dataset, Split, batches
-from jaxft.data.batches import Prefetch
+from jaxft.data.feed import Feed
 from jaxft.data.images import Images
 from jaxft.errors import Interrupted
 from jaxft.evaluate import View
@@ -106,10 +107,10 @@ def eval_feed(
     images: Images,
     first: int = 0,
     shares: np.ndarray | None = None,
-) -> Prefetch[Batch]:
+) -> Feed[Batch]:
     """Every example of a split from `first` on, in order, read ahead; of each process its share."""
     data = materials.settings.data
-    source = batches.eval_batches(
+    return batches.eval_batches(
         images,
         split.labels,
         batch_size=data.batch_size,
@@ -118,17 +119,14 @@ def eval_feed(
         shares=shares,
         host_index=hosts.index(),
         host_count=hosts.count(),
-        workers=data.threads or None,
+        threads=data.threads,
     )
-    return Prefetch(source)
 
 
-def train_feed(
-    spec: StepSpec, materials: Materials, first: int, steps: int
-) -> Prefetch[TrainBatch]:
+def train_feed(spec: StepSpec, materials: Materials, first: int, steps: int) -> Feed[TrainBatch]:
     """The batches of a phase's steps from `first` on, read ahead and placed on the mesh."""
     data = materials.settings.data
-    source = batches.train_batches(
+    return batches.train_batches(
         materials.train_images,
         materials.dataset.train.labels,
         batch_size=data.batch_size,
@@ -141,27 +139,41 @@ def train_feed(
         host_count=hosts.count(),
         layout=batches.layout(data.batch_size, materials.mesh.size, spec.phase.microbatches),
         balanced=spec.balance.kind == "sampling",
-        workers=data.threads or None,
+        finish=lambda batch: sharding.split_batch(
+            TrainBatch(batch.image, batch.label), materials.mesh
+        ),
+        threads=data.threads,
+        workers=data.workers,
     )
-    placed = (
-        sharding.split_batch(TrainBatch(batch.image, batch.label), materials.mesh)
-        for batch in source
-    )
-    return Prefetch(placed)
 
 
-def image_runner(spec: StepSpec, materials: Materials) -> Runner:
-    """Steps on augmented images, read from `first` on."""
-    return fed_runner(spec, materials, partial(train_feed, spec, materials))
+def image_runner(spec: StepSpec, materials: Materials) -> "FedRunner":
+    """Steps on augmented images."""
+    return FedRunner(spec, materials, partial(train_feed, spec, materials))
 
 
-def fed_runner(
-    spec: StepSpec, materials: Materials, feed: Callable[[int, int], Prefetch[TrainBatch]]
-) -> Runner:
-    """Steps on the batches that `feed(first, steps)` reads ahead."""
-    one_step = step.make_step(spec, materials.mesh)
+class FedRunner:
+    """A Runner on the batches that `feed(first, steps)` reads ahead.
 
-    def run(
+    They are read on to the end of the phase, so that the next epoch's first ones are there when the
+    validation before it is done, and worker processes start once. To be closed.
+    """
+
+    def __init__(
+        self,
+        spec: StepSpec,
+        materials: Materials,
+        feed: Callable[[int, int], Feed[TrainBatch]],
+    ) -> None:
+        self._materials = materials
+        self._one_step = step.make_step(spec, materials.mesh)
+        self._phase_steps = sum(spec.phase.cycle_lengths) * spec.steps_per_epoch
+        self._feed = feed
+        self._open: Feed[TrainBatch] | None = None
+        self._next_step = 0
+
+    def __call__(
+        self,
         state: TrainState,
         frozen: Weights,
         rates: Any,
@@ -170,12 +182,35 @@ def fed_runner(
         steps: int,
         sink: Sink,
     ) -> tuple[TrainState, int, float]:
-        folded = materials.forward.fold(frozen)
-        with feed(first, steps) as ready:
-            state, done = step.run_steps(one_step, state, folded, ready, rates, seed, steps, sink)
-            return state, done, ready.waited_seconds
+        folded = self._materials.forward.fold(frozen)
+        ready = self._ready(first, steps)
+        waited, self._next_step = ready.waited_seconds, -1  # should this fail, nobody knows where
+        state, done = step.run_steps(self._one_step, state, folded, ready, rates, seed, steps, sink)
+        self._next_step = first + done
+        return state, done, ready.waited_seconds - waited
 
-    return run
+    def _ready(self, first: int, steps: int) -> Feed[TrainBatch]:
+        """What is open already, where it stands at `first` (a range test leaves it elsewhere)."""
+        if self._open is None or self._next_step != first:
+            self.close()
+            self._open = self._feed(first, max(steps, self._phase_steps - first))
+        return self._open
+
+    def close(self) -> None:
+        """Stops reading ahead."""
+        if self._open is not None:
+            self._open.close()
+        self._open = None
+
+
+@contextmanager
+def closing(runner: Runner) -> Iterator[None]:
+    """Stops what a runner reads ahead, if it does, at the end."""
+    try:
+        yield
+    finally:
+        if isinstance(runner, FedRunner):
+            runner.close()
 
 
 def evaluate_weights(

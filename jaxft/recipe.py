@@ -101,6 +101,7 @@ class DataSettings:
     memory_gb: float
     cache_memory_gb: float
     threads: int
+    workers: int
 
 
 @dataclass(frozen=True)
@@ -307,6 +308,7 @@ def _value_errors(plain: Mapping[str, Any]) -> list[str]:
             f"config.data.max_pixels should be from 1 to {2 * MAX_PIXELS} (Pillow opens no larger)",
         ),
         (data["threads"] >= 0, "config.data.threads should be 0 or more"),
+        (data["workers"] >= 0, "config.data.workers should be 0 or more"),
         (
             known,
             f"config.model.name is {model['name']!r}; known: {', '.join(BODIES)}",

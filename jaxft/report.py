@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from tqdm import tqdm
 
-from jaxft import hosts, paths
+from jaxft import bottleneck, hosts, paths
 from jaxft.lr_finder import WARM_STEPS, LRCurve
 from jaxft.paths import AnyPath
 from jaxft.recipe import Phase, Settings
@@ -123,7 +123,8 @@ def epoch_line(row: Mapping[str, Any]) -> str:
     """A row of the familiar table."""
     waiting = row["input_wait"]
     note = f"  (balanced {row['balanced_accuracy']:.4f})" if "balanced_accuracy" in row else ""
-    note += f"  (waited for images {waiting:.0%} of the time)" if waiting > 0.1 else ""
+    if waiting > bottleneck.WORTH_TELLING:
+        note += f"  (waited for images {waiting:.0%} of the time)"
     return (
         f"{row['epoch']:>5}  {row['trn_loss']:>9.4f}  {row['val_loss']:>9.4f}  "
         f"{row['accuracy']:>8.4f}  {clock(row['seconds']):>7}{note}"
@@ -259,4 +260,6 @@ def summary_text(summary: Mapping[str, Any], workdir: AnyPath) -> str:
         f"final: accuracy {summary['accuracy']:.4f}, validation loss {summary['val_loss']:.4f}, "
         f"after {clock(summary['seconds'])}; everything is in {workdir}"
     )
+    if found := summary.get("bottleneck"):
+        lines.append(bottleneck.in_words(found))
     return "\n".join(lines)

@@ -14,10 +14,12 @@ import numpy as np
 
 from jaxft import (
     allocator,
+    bottleneck,
     checkpoint,
     evaluate,
     fit,
     hosts,
+    inputs,
     models,
     paths,
     recipe,
@@ -45,6 +47,7 @@ FREE_KEYS = (
     "data.memory_gb",
     "data.cache_memory_gb",
     "data.threads",
+    "data.workers",
     "plan.examples",
     "plan.valid_examples",
     "plan.classes",
@@ -140,10 +143,10 @@ def run_phases(
         row = {**start, "to_step": cursor.global_step, "ended_by": ended_by}
         report.write_rows(workdir / "starts.jsonl", [*starts, row])
         if ended_by in ("interrupted", "nonfinite"):
-            _summarise(workdir, cursor, ended_by)
+            _summarise(workdir, cursor, ended_by, materials)
         checkpoints.close()
     report.plot_losses(report.read_rows(workdir / "metrics.jsonl"), workdir / "losses.png")
-    summary = _summarise(workdir, cursor, ended_by)
+    summary = _summarise(workdir, cursor, ended_by, materials)
     console.say(report.summary_text(summary, workdir))
     return summary
 
@@ -154,7 +157,9 @@ def _starts_before(workdir: AnyPath, reached: int) -> list[dict[str, Any]]:
     return [{**row, "to_step": reached} if row["to_step"] is None else row for row in rows]
 
 
-def _summarise(workdir: AnyPath, cursor: fit.Cursor, ended_by: str) -> dict[str, Any]:
+def _summarise(
+    workdir: AnyPath, cursor: fit.Cursor, ended_by: str, materials: Materials
+) -> dict[str, Any]:
     """Write and return `summary.json`; its top level is of the weights that the run ends with."""
     last: Mapping[str, Any] = cursor.phases[-1] if cursor.phases else {}
     summary = {
@@ -162,6 +167,12 @@ def _summarise(workdir: AnyPath, cursor: fit.Cursor, ended_by: str) -> dict[str,
         "val_loss": last.get("val_loss"),
         "seconds": cursor.setup_seconds + sum(p["seconds"]["total"] for p in cursor.phases),
         "ended_by": ended_by,
+        "bottleneck": bottleneck.of_phases(
+            cursor.phases,
+            materials.settings.data,
+            materials.train_images.in_memory,
+            images.cores(),
+        ),
         "phases": cursor.phases,
     }
     report.write_json(workdir / "summary.json", summary)
@@ -476,7 +487,8 @@ def find_rate(
         current = sharding.replicate(current, materials.mesh)
         spec = fit.make_spec(materials, index)
         runner = fit.make_runner(spec, materials, current)
-        curve = fit.find_rate(spec, materials, runner, current, workdir)
+        with inputs.closing(runner):
+            curve = fit.find_rate(spec, materials, runner, current, workdir)
     console.say(f"{settings.phases[index].name}: learning rate {curve.lr:.2e} ({curve.rule})")
     return report.curve_json(curve)
 

@@ -4,9 +4,8 @@ View 0 is the evaluation view, the others are augmented. Each is an entry of the
 itself, so that more views cost only those that are not there yet.
 """
 
-from collections.abc import Iterator
 from dataclasses import asdict
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -15,7 +14,7 @@ from jaxtyping import Float
 
 from jaxft import features, hosts, inputs, sharding, step
 from jaxft.data import batches
-from jaxft.data.batches import Prefetch
+from jaxft.data.feed import Feed, read_ahead
 from jaxft.data.images import spare_memory_bytes
 from jaxft.evaluate import View
 from jaxft.features import Part, Rows
@@ -112,7 +111,7 @@ def cached_runner(spec: StepSpec, materials: Materials, weights: Weights) -> Run
         return resident_runner(spec, materials, features.whole(parts))
     size = rows * bytes_each / 2**30
     materials.console.say(f"cached features ({size:.3g} GiB) are streamed from disk")
-    return inputs.fed_runner(spec, materials, partial(feature_feed, spec, materials, Rows(parts)))
+    return inputs.FedRunner(spec, materials, partial(feature_feed, spec, materials, Rows(parts)))
 
 
 def memory_bytes(materials: Materials) -> int:
@@ -163,22 +162,25 @@ def resident_runner(
 
 def feature_feed(
     spec: StepSpec, materials: Materials, found: Rows, first: int, steps: int
-) -> Prefetch[TrainBatch]:
+) -> Feed[TrainBatch]:
     """The features and labels of a phase's steps from `first` on, read ahead, on the mesh."""
     labels, seed = materials.dataset.train.labels, materials.settings.seed
     balanced = labels if spec.balance.kind == "sampling" else None
 
-    def source() -> Iterator[TrainBatch]:
-        current = -1
-        for number in range(first, first + steps):
-            epoch, within = divmod(number, spec.steps_per_epoch)
-            if epoch != current:
-                where, current = (spec.phase_index, epoch), epoch
-                order = batches.host_order(seed, *where, spec.examples, balanced)
-                rows = batches.host_rows(order, seed, *where, spec.phase.views)
-            chosen = rows[within * spec.batch_size : (within + 1) * spec.batch_size]
-            mine = sharding.my_rows(chosen)
-            batch = TrainBatch(found.take(mine), labels[mine % spec.examples])
-            yield sharding.split_batch(batch, materials.mesh)
+    @lru_cache(maxsize=1)
+    def rows_of(epoch: int) -> np.ndarray:
+        where = (seed, spec.phase_index, epoch)
+        order = batches.host_order(*where, spec.examples, balanced)
+        return batches.host_rows(order, *where, spec.phase.views)
 
-    return Prefetch(source())
+    def make(number: int) -> TrainBatch:
+        epoch, within = divmod(number, spec.steps_per_epoch)
+        chosen = rows_of(epoch)[within * spec.batch_size : (within + 1) * spec.batch_size]
+        mine = sharding.my_rows(chosen)
+        return TrainBatch(found.take(mine), labels[mine % spec.examples])
+
+    return read_ahead(
+        make,
+        range(first, first + steps),
+        finish=lambda batch: sharding.split_batch(batch, materials.mesh),
+    )

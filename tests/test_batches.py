@@ -1,10 +1,6 @@
 """Batches follow from (seed, phase, epoch, step), whoever asks for them and from wherever."""
 
-import gc
-import subprocess
-import sys
-import threading
-from collections.abc import Iterator
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +21,12 @@ def wide(index: int, *_) -> np.ndarray:
     image = np.zeros((SIDE, SIDE + 20, 3), np.uint8)
     image[..., 0], image[..., 1] = index, np.arange(SIDE + 20)
     return image if index % 2 else image.transpose(1, 0, 2)
+
+
+def without_3(index: int, *_) -> np.ndarray:
+    if index == 3:
+        raise UnreadableImage("image 3", "gone")
+    return wide(index)
 
 
 def make_images(count: int, memory_bytes: int = 0, read=wide) -> Images:
@@ -126,9 +128,42 @@ class TestTrainBatches:
         assert sorted(read) == sorted(batches.host_order(1, 2, 1, 26)[8:16].tolist())
 
     def test_same_for_any_number_of_workers_memory_or_not(self):
-        whole = train(make_images(26), workers=1)
-        assert same(train(make_images(26), workers=4), whole)
+        whole = train(make_images(26), threads=1)
+        assert same(train(make_images(26), threads=4), whole)
         assert same(train(make_images(26, memory_bytes=1 << 20)), whole)
+
+    @pytest.mark.parametrize("workers", [1, 2])
+    def test_same_from_worker_processes(self, workers):
+        """With as many threads there, order and pixels are those of one thread here."""
+        images = make_images(26)
+        options = {"layout": batches.layout(8, 4, 2), "start_step": 2, "steps": 5}
+        whole = train(images, threads=1, **options)
+        assert same(train(images, workers=workers, **options), whole)
+
+    def test_batches_stay_as_they_are(self):
+        """What comes from another process is not overwritten while somebody holds on to it."""
+        images = make_images(26)
+        placed = train(images, workers=1, steps=6, finish=partial(jax.tree.map, jnp.asarray))
+        assert same(placed, train(images, steps=6))
+
+    def test_parts_do_not_show(self, monkeypatch):
+        whole = train(make_images(26))
+        for size in (1, 3, 8):
+            monkeypatch.setattr(batches, "PART_EXAMPLES", size)
+            assert same(train(make_images(26)), whole)
+
+    def test_unreadable_images_are_named(self):
+        for workers in (0, 1):
+            with pytest.raises(UnreadableImage, match="image 3: gone"):
+                train(make_images(26, read=without_3), workers=workers)
+
+    def test_other_errors_tell_the_file(self):
+        def read(index, *_):
+            raise RuntimeError("oh")
+
+        with pytest.raises(RuntimeError) as caught:
+            train(make_images(26, read=read))
+        assert any(note.startswith("while reading image ") for note in caught.value.__notes__)
 
     @pytest.mark.parametrize("hosts", [2, 4])
     def test_hosts_share_the_global_batch(self, hosts):
@@ -204,74 +239,3 @@ class TestEvalBatches:
         images = make_images(2)
         (batch,) = batches.eval_batches(images, images.split.labels, batch_size=2, canvas=SIDE)
         assert batch.image[1, 0, :, 1].tolist() == list(range(10, 10 + SIDE))
-
-
-class TestPrefetch:
-    def test_hands_on_everything_in_order(self):
-        with batches.Prefetch(iter(range(100)), depth=2) as source:
-            assert list(source) == list(range(100))
-            assert next(source, None) is None
-        assert source.waited_seconds >= 0
-
-    def test_counts_the_time_that_its_consumer_waits(self):
-        gate = threading.Event()
-
-        def slow() -> Iterator[int]:
-            gate.wait(5)
-            yield 1
-
-        with batches.Prefetch(slow()) as source:
-            assert source.waited_seconds == 0
-            threading.Timer(0.05, gate.set).start()
-            assert next(source) == 1
-            assert 0.03 < source.waited_seconds < 5
-
-    def test_hands_on_errors_with_the_file(self):
-        def read(index, *_):
-            raise UnreadableImage(f"image {index}", "gone") if index == 3 else RuntimeError("oh")
-
-        images = make_images(26, read=read)
-        with (
-            batches.Prefetch(
-                batches.train_batches(
-                    images, images.split.labels, batch_size=8, canvas=SIDE, seed=0, phase=0, steps=9
-                )
-            ) as source,
-            pytest.raises((UnreadableImage, RuntimeError)) as caught,
-        ):
-            next(source)
-        assert "image " in str(caught.value) + "".join(caught.value.__notes__)
-        assert next(source, None) is None
-
-    def test_closes_in_the_middle(self):
-        closed = threading.Event()
-
-        def endless() -> Iterator[int]:
-            try:
-                while True:
-                    yield 1
-            finally:
-                closed.set()
-
-        generator = endless()  # held on to, so that only an explicit close ends it
-        with batches.Prefetch(generator, depth=2) as source:
-            next(source)
-        assert closed.is_set() and not source._thread.is_alive()
-        source.close()
-
-    def test_a_forgotten_one_stops_too(self):
-        source = batches.Prefetch(iter(lambda: 1, 2))
-        next(source)
-        thread = source._thread
-        del source
-        gc.collect()
-        thread.join(5)
-        assert not thread.is_alive()
-
-    def test_the_interpreter_does_not_wait(self):
-        code = (
-            "from jaxft.data.batches import Prefetch\n"
-            "source = Prefetch(iter(lambda: bytes(1000), None)); next(source)\n"
-        )
-        done = subprocess.run([sys.executable, "-c", code], timeout=60, capture_output=True)
-        assert done.returncode == 0, done.stderr

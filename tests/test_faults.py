@@ -17,8 +17,8 @@ KILLED = -9
 
 
 @pytest.fixture(scope="module")
-def start(tmp_path_factory, drawn):
-    """Runs `jaxft train` on the workdir `name` in a process of its own, told where to die."""
+def begin(tmp_path_factory, drawn):
+    """Begins `jaxft train` on the workdir `name` in a process of its own, told where to die."""
     root = tmp_path_factory.mktemp("faults")
     environment = {
         **os.environ,
@@ -36,10 +36,25 @@ def start(tmp_path_factory, drawn):
             f"--workdir={root / name}",
             *overrides,
         ]
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=300, check=False
-        )
-        return root / name, done
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True)
+        return root / name, process
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def start(begin):
+    """The same to its end; -> the workdir, and how it ended."""
+
+    def run(place, name, *overrides):
+        workdir, process = begin(place, name, *overrides)
+        with process:
+            try:
+                told = process.communicate(timeout=300)
+            finally:
+                process.kill()
+        return workdir, subprocess.CompletedProcess(process.args, process.returncode, *told)
 
     return run
 
@@ -156,3 +171,67 @@ def test_a_damaged_newest_checkpoint_costs_an_epoch_not_the_run(start, untouched
     assert done.returncode == 0, done.stderr
     assert "checkpoint 3 is damaged" in done.stdout
     assert_same_end(workdir, untouched)
+
+
+# Nothing is kept in memory, so that two processes decode; the phase is too long to end by itself.
+WORKERS = (
+    "--config.data.workers=2",
+    "--config.data.memory_gb=0",
+    "--config.phases[0].inputs=augmented",
+    "--config.phases[0].lr=0.01",
+    "--config.phases[0].epochs=5000",
+)
+
+
+def workers_of(process):
+    """The ids of a process's workers, once it trains from what they read."""
+    for line in process.stdout:
+        if line.split()[:1] == ["0"]:  # the row of the first epoch
+            break
+    threads = Path(f"/proc/{process.pid}/task").glob("*/children")
+    children = [pid for children in threads for pid in children.read_text().split()]
+    spawned = [pid for pid in children if b"spawn_main" in command_of(pid)]
+    assert len(spawned) == 2, children
+    return [int(pid) for pid in spawned]
+
+
+def command_of(pid):
+    """What is run there; nothing of a process that has ended, or waits to be buried."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("whom", ["a worker", "all of them by Ctrl-C", "the run itself"])
+def test_workers_that_are_killed_and_workers_that_are_left(begin, whom):
+    workdir, process = begin("none", f"workers {whom}", *WORKERS)
+    with process:
+        try:
+            workers = workers_of(process)
+            if whom == "a worker":
+                os.kill(workers[0], signal.SIGKILL)
+            elif whom == "the run itself":
+                process.kill()
+            else:  # a terminal sends it to every process
+                for pid in (*workers, process.pid):
+                    os.kill(pid, signal.SIGINT)
+            killed = time.monotonic()
+            _, errors = process.communicate(timeout=60)
+            took = time.monotonic() - killed
+        finally:
+            process.kill()
+    if whom == "a worker":
+        assert process.returncode == 2 and took < 10, (took, errors)
+        assert "killed by SIGKILL" in errors and "--config.data.workers" in errors
+        assert "Traceback" not in errors
+    elif whom == "the run itself":
+        assert process.returncode == KILLED
+    else:
+        assert process.returncode == 75, errors
+        assert json.loads((workdir / "summary.json").read_text())["ended_by"] == "interrupted"
+    until = time.monotonic() + 10
+    while any(map(command_of, workers)) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not any(map(command_of, workers)), "an orphan"

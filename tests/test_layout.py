@@ -10,8 +10,9 @@ FILES = sorted([*ROOT.glob("jaxft/**/*.py"), *ROOT.glob("configs/*.py")])
 NAMES = [file.relative_to(ROOT).as_posix() for file in FILES]
 ROOMS = {
     "flax": ("jaxft/models/",),
-    "absl": ("jaxft/main.py", "jaxft/recipe.py", "configs/"),
+    "absl": ("jaxft/main.py", "jaxft/recipe.py", "configs/", "jaxft/data/feed.py"),
     "ml_collections": ("jaxft/main.py", "jaxft/recipe.py", "configs/"),
+    "grain": ("jaxft/data/feed.py",),
     "orbax": ("jaxft/checkpoint.py",),
     "tensorflow_datasets": (
         "jaxft/data/tfds.py",

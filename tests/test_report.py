@@ -83,6 +83,17 @@ def test_epoch_lines_stand_under_the_header():
     assert "(balanced 0.7000)" in report.epoch_line({**ROW, "balanced_accuracy": 0.7})
 
 
+def test_the_summary_names_the_bottleneck(tmp_path):
+    summary = {"accuracy": 0.5, "val_loss": 1.0, "seconds": 9.0, "phases": []}
+    assert "bottleneck" not in report.summary_text({**summary, "bottleneck": None}, tmp_path)
+    assert "bottleneck" not in report.summary_text(summary, tmp_path), "of an older release"
+    found = {"phase": "full", "input_wait": 0.4, "remedy": "more cores"}
+    last = report.summary_text({**summary, "bottleneck": found}, tmp_path).splitlines()[-1]
+    assert last == (
+        "bottleneck: images; full waited for them 40% of its time. What helps: more cores"
+    )
+
+
 def test_clock():
     assert [report.clock(s) for s in (4.51, 75, 3723)] == ["4.5s", "1:15", "1:02:03"]
 

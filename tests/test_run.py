@@ -77,7 +77,8 @@ def test_lr_of_a_row_is_the_epochs_highest_by_trained_group(finished):
 
 def test_the_summary_has_exactly_these_keys(finished):
     summary = json.loads((finished / "summary.json").read_text())
-    assert list(summary) == ["accuracy", "val_loss", "seconds", "ended_by", "phases"]
+    top = ["accuracy", "val_loss", "seconds", "ended_by", "bottleneck", "phases"]
+    assert list(summary) == top
     assert [phase["name"] for phase in summary["phases"]] == [
         "head_cached",
         "head_augmented",

@@ -10,6 +10,7 @@ import tiny
 from jaxft import evaluate, features, fit, inputs, sharding, step, views
 from jaxft.data import batches
 from jaxft.data.augment import PRESETS
+from jaxft.data.feed import read_ahead
 
 PHASE = tiny.phase(inputs="cached", views=3)
 
@@ -243,15 +244,17 @@ def test_the_device_takes_the_rows_that_the_host_names(tmp_path):
     head, losses = _train(materials, views.resident_runner(spec, materials, found))
     labels = materials.dataset.train.labels
 
-    def by_hand(first, steps):
-        for number in range(first, first + steps):
-            epoch, within = divmod(number, 5)
-            rows = _rows(0, 0, epoch, 40, 3)[within * 8 : (within + 1) * 8]
-            batch = step.TrainBatch(found[rows], labels[rows % 40])
-            yield sharding.split_batch(batch, materials.mesh)
+    def by_hand(number):
+        epoch, within = divmod(number, 5)
+        rows = _rows(0, 0, epoch, 40, 3)[within * 8 : (within + 1) * 8]
+        batch = step.TrainBatch(found[rows], labels[rows % 40])
+        return sharding.split_batch(batch, materials.mesh)
 
-    fed = inputs.fed_runner(spec, materials, lambda *where: batches.Prefetch(by_hand(*where)))
-    again, losses_again = _train(materials, fed)
+    fed = inputs.FedRunner(
+        spec, materials, lambda first, steps: read_ahead(by_hand, range(first, first + steps))
+    )
+    with inputs.closing(fed):
+        again, losses_again = _train(materials, fed)
     np.testing.assert_allclose(losses, losses_again, rtol=1e-5)
     for mine, other in zip(_leaves(head), _leaves(again), strict=True):
         np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-6)

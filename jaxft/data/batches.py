@@ -1,18 +1,13 @@
-"""From (seed, phase, epoch, step) to batches: order, keys, canvases, prefetching.
+"""From (seed, phase, epoch, step) to batches: order, keys, canvases.
 
 Nothing here remembers where it is: any step of any epoch follows from its number, so that a
 run goes on from a checkpoint without reading what came before.
 """
 
-import queue
-import threading
-import time
-import weakref
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
-from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,11 +15,14 @@ import numpy as np
 from jaxtyping import Array, Int32, Key
 
 from jaxft.data import Batch, balance
+from jaxft.data.feed import Feed, read_ahead
 from jaxft.data.images import Images, cores
 
-T = TypeVar("T")
 ORDER_STREAM, EXAMPLE_STREAM = 0, 1
 CROP_STREAM, VIEW_STREAM = 2, 3
+# What a thread decodes at once, of a batch that all threads share: enough that handing it over
+# costs nothing beside it, and little enough that the first batch is soon there.
+PART_EXAMPLES = 16
 
 
 def canvas_size(image_size: int) -> int:
@@ -150,6 +148,10 @@ def crop(image: np.ndarray, canvas: int, share: float = 0.5) -> np.ndarray:
     return image[top : top + canvas, left : left + canvas]
 
 
+# A batch's number -> the examples of this process's share of it, and where each one's canvas lies.
+Places = Callable[[int], tuple[np.ndarray, np.ndarray]]
+
+
 def train_batches(
     images: Images,
     labels: np.ndarray,
@@ -164,9 +166,11 @@ def train_batches(
     host_count: int = 1,
     layout: np.ndarray | None = None,
     balanced: bool = False,
-    workers: int | None = None,
-) -> Iterator[Batch]:
-    """Shuffled batches for steps start_step ... start_step + steps - 1 of a phase.
+    finish: Callable[[Batch], Any] = lambda batch: batch,
+    threads: int = 0,
+    workers: int = 0,
+) -> Feed[Any]:
+    """Shuffled batches for steps start_step ... start_step + steps - 1 of a phase, read ahead.
 
     Args:
       images: whose shorter side is `canvas`.
@@ -175,24 +179,22 @@ def train_batches(
       start_step: counted over the epochs of the phase.
       layout: where each of a batch's examples stands, as `layout` gives it; None: in order.
       balanced: whether each class is drawn equally often.
-      workers: threads that decode what is not in memory; None: one for each core.
+      finish: what becomes of each, ahead of time, in a thread.
+      threads: that decode what is not in memory; 0: one for each core.
+      workers: processes that decode instead, where not all is in memory.
 
     Raises:
       ValueError: batch_size is more than there are images, or no multiple of host_count.
       decode.UnreadableImage: naming the file, where one can no longer be read.
+      UserError: a worker was killed.
     """
     per_epoch = steps_per_epoch(len(images), batch_size)
     places = np.arange(batch_size) if layout is None else layout
     mine = places[_share(batch_size, host_index, host_count)]
-    return _train_batches(
-        _Assembler(images, labels, canvas, workers),
-        range(start_step, start_step + steps),
-        per_epoch,
-        batch_size,
-        mine,
-        (seed, phase),
-        labels if balanced else None,
-    )
+    drawn = labels if balanced else None
+    chosen = _TrainPlaces(seed, phase, len(images), drawn, per_epoch, batch_size, mine)
+    numbers = range(start_step, start_step + steps)
+    return _read(images, labels, canvas, chosen, len(mine), numbers, finish, threads, workers)
 
 
 def eval_batches(
@@ -205,19 +207,21 @@ def eval_batches(
     shares: np.ndarray | None = None,
     host_index: int = 0,
     host_count: int = 1,
-    workers: int | None = None,
-) -> Iterator[Batch]:
+    threads: int = 0,
+) -> Feed[Batch]:
     """Every example from `first` on once, in order; the last batch is padded, mask False there.
 
-    All hosts yield the same number of batches. Further arguments and errors as for train_batches.
+    All hosts yield the same number of batches. Further arguments and errors as for train_batches;
+    threads suffice, as nothing else wants this process's interpreter meanwhile.
 
     Args:
       shares: where each example's canvas lies, as `crop_shares` gives it; None: centred.
     """
-    mine = _share(batch_size, host_index, host_count)
+    mine = np.arange(batch_size)[_share(batch_size, host_index, host_count)]
     shares = np.full(len(images), 0.5) if shares is None else shares
-    assembler = _Assembler(images, labels, canvas, workers)
-    return _eval_batches(assembler, first, batch_size, mine, shares)
+    chosen = partial(_eval_places, first, shares, batch_size, mine)
+    numbers = range(-(-max(len(images) - first, 0) // batch_size))
+    return _read(images, labels, canvas, chosen, len(mine), numbers, lambda batch: batch, threads)
 
 
 def _share(batch_size: int, host_index: int, host_count: int) -> slice:
@@ -227,71 +231,96 @@ def _share(batch_size: int, host_index: int, host_count: int) -> slice:
     return slice(host_index * size, (host_index + 1) * size)
 
 
-def _train_batches(
-    assembler: "_Assembler",
-    steps: range,
-    per_epoch: int,
-    batch_size: int,
-    mine: np.ndarray,
-    seed_and_phase: tuple[int, int],
-    balanced_labels: np.ndarray | None,
-) -> Iterator[Batch]:
-    examples, current = len(assembler.images), -1
-    with assembler:
-        for step in steps:
-            epoch, within = divmod(step, per_epoch)
-            if epoch != current:
-                indices = host_order(*seed_and_phase, epoch, examples, balanced_labels)
-                shares = crop_shares(*seed_and_phase, epoch, examples)
-                current = epoch
-            positions = within * batch_size + mine
-            yield assembler.batch(indices[positions], shares[positions])
+@dataclass(frozen=True)
+class _TrainPlaces:
+    """The places of every step of a phase; whole epochs are known at a time, the newest two."""
+
+    seed: int
+    phase: int
+    examples: int
+    balanced_labels: np.ndarray | None
+    per_epoch: int
+    batch_size: int
+    mine: np.ndarray
+    known: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+
+    def __call__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        epoch, within = divmod(step, self.per_epoch)
+        indices, shares = self._epoch(epoch)
+        positions = within * self.batch_size + self.mine
+        return indices[positions], shares[positions]
+
+    def _epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        # Two threads may both compute it: the same, so that it does not matter whose stays.
+        found = self.known.get(epoch)
+        if found is None:
+            where = (self.seed, self.phase, epoch, self.examples)
+            found = host_order(*where, self.balanced_labels), crop_shares(*where)
+            self.known[epoch] = found
+            self.known.pop(epoch - 2, None)
+        return found
 
 
-def _eval_batches(
-    assembler: "_Assembler", first: int, batch_size: int, mine: slice, shares: np.ndarray
-) -> Iterator[Batch]:
-    with assembler:
-        for start in range(first, len(assembler.images), batch_size):
-            indices = np.arange(start, start + batch_size, dtype=np.int32)[mine]
-            yield assembler.batch(indices, shares[np.minimum(indices, len(shares) - 1)])
+def _eval_places(
+    first: int, shares: np.ndarray, batch_size: int, mine: np.ndarray, number: int
+) -> tuple[np.ndarray, np.ndarray]:
+    indices = first + number * batch_size + mine
+    return indices, shares[np.minimum(indices, len(shares) - 1)]
 
 
+def _read(
+    images: Images,
+    labels: np.ndarray,
+    canvas: int,
+    places: Places,
+    share: int,
+    numbers: range,
+    finish: Callable[[Batch], Any],
+    threads: int,
+    workers: int = 0,
+) -> Feed[Any]:
+    if images.shorter_side != canvas:
+        raise ValueError(f"images are {images.shorter_side} pixels, canvases {canvas}")
+    if len(labels) != len(images):
+        raise ValueError(f"{len(images)} images and {len(labels)} labels")
+    if images.in_memory:  # nothing to share out: copying a part twice would take longer
+        parts, threads, workers = 1, 0, 0
+    else:
+        parts, threads = -(-share // PART_EXAMPLES), threads or cores()
+    return read_ahead(
+        _Assembler(images, labels, canvas, places, parts),
+        numbers,
+        parts=parts,
+        join=_join,
+        finish=finish,
+        threads=threads,
+        workers=workers,
+    )
+
+
+@dataclass(frozen=True)
 class _Assembler:
-    """Puts batches together; holds the threads that decode what memory does not."""
+    """Puts together part number `parts * n + p`, the p-th part of batch n."""
 
-    def __init__(
-        self, images: Images, labels: np.ndarray, canvas: int, workers: int | None
-    ) -> None:
-        if images.shorter_side != canvas:
-            raise ValueError(f"images are {images.shorter_side} pixels, canvases {canvas}")
-        if len(labels) != len(images):
-            raise ValueError(f"{len(images)} images and {len(labels)} labels")
-        self.images, self.labels, self.canvas = images, labels, canvas
-        self._workers = workers or cores()
-        self._pool: ThreadPoolExecutor | None = None
+    images: Images
+    labels: np.ndarray
+    canvas: int
+    places: Places
+    parts: int
 
-    def __enter__(self) -> "_Assembler":
-        if not self.images.in_memory and self._workers > 1:
-            self._pool = ThreadPoolExecutor(self._workers, "decode")
-        return self
+    def __call__(self, number: int) -> Batch:
+        batch, part = divmod(number, self.parts)
+        indices, shares = self.places(batch)
+        size = -(-len(indices) // self.parts)
+        here = slice(part * size, (part + 1) * size)
+        return self._part(indices[here], shares[here])
 
-    def __exit__(self, *_: object) -> None:
-        if self._pool:
-            self._pool.shutdown(wait=False, cancel_futures=True)
-
-    def batch(self, indices: np.ndarray, shares: np.ndarray) -> Batch:
+    def _part(self, indices: np.ndarray, shares: np.ndarray) -> Batch:
         mask = indices < len(self.images)
         indices = np.where(mask, indices, 0).astype(np.int32)
         image = np.zeros((len(indices), self.canvas, self.canvas, 3), np.uint8)
-
-        def fill(slot: int) -> None:
-            pixels = self._pixels(int(indices[slot]))
-            image[slot] = crop(pixels, self.canvas, shares[slot])
-
-        slots = np.flatnonzero(mask).tolist()
-        for _ in self._pool.map(fill, slots) if self._pool else map(fill, slots):
-            pass
+        for slot in np.flatnonzero(mask).tolist():
+            image[slot] = crop(self._pixels(int(indices[slot])), self.canvas, shares[slot])
         labels = np.where(mask, self.labels[indices], 0).astype(np.int32)
         return Batch(image, labels, indices, mask)
 
@@ -303,89 +332,7 @@ class _Assembler:
             raise
 
 
-class Prefetch(Generic[T]):
-    """Runs an iterator ahead in a thread; a context manager and an iterator.
-
-    Errors of the iterator come out of `next`. Closing (or leaving the `with`, or losing the
-    last reference) stops the thread; the interpreter never waits for it.
-
-    Attributes:
-      waited_seconds: how long `next` has kept its caller waiting, in all.
-    """
-
-    def __init__(self, source: Iterator[T], depth: int = 3) -> None:
-        self.waited_seconds = 0.0
-        self._ready: queue.Queue[tuple[str, Any]] = queue.Queue(depth)
-        self._stop = threading.Event()
-        self._finished = False
-        # The thread knows nothing of self, else it would keep it alive.
-        self._thread = threading.Thread(
-            target=_pump, args=(source, self._ready, self._stop), name="prefetch", daemon=True
-        )
-        self._finalizer = weakref.finalize(self, _halt, self._ready, self._stop)
-        self._thread.start()
-
-    def __iter__(self) -> "Prefetch[T]":
-        return self
-
-    def __next__(self) -> T:
-        if self._finished:
-            raise StopIteration
-        start = time.perf_counter()
-        kind, value = self._ready.get()
-        self.waited_seconds += time.perf_counter() - start
-        if kind == "item":
-            return value
-        self._finished = True
-        if kind == "error":
-            raise value
-        raise StopIteration
-
-    def close(self) -> None:
-        """Stops the thread and waits until it has let go of the source."""
-        self._finished = True
-        self._finalizer()
-        self._thread.join()
-
-    def __enter__(self) -> "Prefetch[T]":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-
-def _pump(source: Iterator[T], ready: "queue.Queue[Any]", stop: threading.Event) -> None:
-    """Moves items from source to queue until it ends, fails, or is told to stop."""
-    last: tuple[str, Any] = ("end", None)
-    try:
-        _feed(source, ready, stop)
-    except BaseException as error:  # whatever it is, the consumer must hear of it
-        last = ("error", error)
-    if not stop.is_set():
-        ready.put(last)
-
-
-def _feed(source: Iterator[T], ready: "queue.Queue[Any]", stop: threading.Event) -> None:
-    try:
-        for item in source:
-            if not stop.is_set():
-                ready.put(("item", item))
-            if stop.is_set():
-                return
-    finally:
-        getattr(source, "close", lambda: None)()
-
-
-def _halt(ready: "queue.Queue[Any]", stop: threading.Event) -> None:
-    """Stops a pump, wherever it is: one that waits for room in the queue is given some."""
-    stop.set()
-    while True:
-        try:
-            ready.get_nowait()
-        except queue.Empty:
-            return
+def _join(parts: Sequence[Batch]) -> Batch:
+    if len(parts) == 1:
+        return parts[0]
+    return Batch(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))

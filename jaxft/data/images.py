@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -68,6 +69,10 @@ class Images:
         self.max_pixels = max_pixels
         self._memory = memory or Memory(0)
         self._kept: list[np.ndarray | None] = [None] * len(split)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For another process, which decodes by itself: without what is in memory."""
+        return type(self), (self.split, self.shorter_side, None, self.interpolation)
 
     def __len__(self) -> int:
         return len(self._kept)

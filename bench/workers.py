@@ -1,0 +1,116 @@
+"""Threads or processes: batches a second from JPEG files, decoded on the host.
+
+    python bench/workers.py --threads=1,2 --workers=1,2
+
+Images are 500 x 375 JPEGs, cut at random from two photos that scikit-learn carries, and are
+decoded, resized and cropped to the canvas as in training, none of them kept in memory. Every way
+reads the same batches, in turn, `--rounds` times (A B A B), so that a machine whose speed varies
+treats all alike. Its clock starts after the first batches, so that the start of processes does not
+count; that is told by itself. Prints one JSON line.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from jaxft import provenance
+from jaxft.data import Split, batches
+from jaxft.data.decode import decode
+from jaxft.data.images import Images, cores
+
+PHOTOS = ("china.jpg", "flower.jpg")
+SIZE = (500, 375)
+FIRST = 6  # batches before the clock starts: more than are read ahead
+
+
+def draw(folder: Path, count: int) -> list[Path]:
+    """COUNT JPEGs of SIZE in a folder, other pixels in each."""
+    rng = np.random.default_rng(0)
+    resources = files("sklearn.datasets") / "images"
+    photos = [Image.open(str(resources / name)).convert("RGB") for name in PHOTOS]
+    paths = [folder / f"{number:05d}.jpg" for number in range(count)]
+    for number, path in enumerate(paths):
+        photo = photos[number % len(photos)]
+        left = int(rng.integers(0, photo.width - SIZE[0] + 1))
+        top = int(rng.integers(0, photo.height - SIZE[1] + 1))
+        photo.crop((left, top, left + SIZE[0], top + SIZE[1])).save(path, quality=90)
+    return paths
+
+
+def read(paths: list[Path], index: int, side: int, interpolation: str = "bilinear") -> np.ndarray:
+    return decode(paths[index], side, interpolation=interpolation)
+
+
+def images_a_second(images: Images, steps: int, batch_size: int, **way: int) -> tuple[float, float]:
+    """-> (images a second, seconds until the first batch)."""
+    started = time.perf_counter()
+    with batches.train_batches(
+        images,
+        images.split.labels,
+        batch_size=batch_size,
+        canvas=images.shorter_side,
+        seed=0,
+        phase=0,
+        steps=FIRST + steps,
+        **way,
+    ) as feed:
+        next(feed)
+        first = time.perf_counter() - started
+        for _ in range(FIRST - 1):
+            next(feed)
+        started = time.perf_counter()
+        for _ in range(steps):
+            next(feed)
+        return steps * batch_size / (time.perf_counter() - started), first
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    numbers = lambda text: [int(word) for word in text.split(",")]  # noqa: E731
+    parser.add_argument("--threads", type=numbers, default=[cores()])
+    parser.add_argument("--workers", type=numbers, default=[cores()])
+    parser.add_argument("--image-size", type=int, default=224)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--images", type=int, default=1024)
+    parser.add_argument("--steps", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    ways = {f"threads={n}": {"threads": n} for n in options.threads}
+    ways |= {f"workers={n}": {"workers": n} for n in options.workers}
+    rates: dict[str, list[float]] = {name: [] for name in ways}
+    starts: dict[str, list[float]] = {name: [] for name in ways}
+    with tempfile.TemporaryDirectory() as folder:
+        paths = draw(Path(folder), options.images)
+        names = tuple(map(str, paths))
+        split = Split(names, np.zeros(len(paths), np.int32), names, partial(read, paths))
+        images = Images(split, batches.canvas_size(options.image_size))
+        for _ in range(options.rounds):
+            for name, way in ways.items():
+                rate, first = images_a_second(images, options.steps, options.batch_size, **way)
+                rates[name].append(rate)
+                starts[name].append(first)
+    told = {
+        name: {
+            "images_per_second": round(statistics.median(rates[name])),
+            "spread": [round(min(rates[name])), round(max(rates[name]))],
+            "first_batch_seconds": round(statistics.median(starts[name]), 2),
+        }
+        for name in ways
+    }
+    about = {
+        key: value for key, value in vars(options).items() if key not in ("threads", "workers")
+    }
+    line = {**told, **about, "cores": cores(), **provenance.versions()}
+    print(json.dumps({**line, "revision": provenance.revision()}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""What is needed next, made ahead of time: by threads, or in processes of their own.
+
+Everything is made from its number alone and comes out in the order of the numbers, whoever made
+it, so that neither how many threads or processes there are nor where one begins changes anything.
+"""
+
+import multiprocessing
+import os
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+import grain
+import jax
+from absl import flags
+
+from jaxft.errors import UserError
+
+T = TypeVar("T")
+# Placed on the devices before they are asked for, so that no step waits for a transfer.
+AHEAD = 2
+# How Grain says that a process of its own is gone.
+KILLED = re.compile(r"terminated unexpectedly with exit code (-?\d+)")
+
+
+class Feed(Generic[T]):
+    """An iterator over what is made ahead of time; a context manager.
+
+    Errors of the makers come out of `next`, and end it. Closing (or leaving the `with`) stops
+    threads and processes.
+
+    Attributes:
+      waited_seconds: how long `next` has kept its caller waiting, in all.
+    """
+
+    def __init__(self, source: Any) -> None:
+        self.waited_seconds = 0.0
+        self._source = source
+        self._finished = False
+
+    def __iter__(self) -> "Feed[T]":
+        return self
+
+    def __next__(self) -> T:
+        if self._finished:
+            raise StopIteration
+        start = time.perf_counter()
+        try:
+            return next(self._source)
+        except BaseException as error:
+            self.close()
+            if found := KILLED.search(str(error)):
+                raise _lost(int(found[1])) from None
+            raise
+        finally:
+            self.waited_seconds += time.perf_counter() - start
+
+    def close(self) -> None:
+        """Stops the makers, and waits for the processes among them to end."""
+        self._finished = True
+        self._source.close()
+
+    def __enter__(self) -> "Feed[T]":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def read_ahead(
+    make: Callable[[int], Any],
+    numbers: range,
+    *,
+    parts: int = 1,
+    join: Callable[[Sequence[Any]], Any] = lambda made: made[0],
+    finish: Callable[[Any], T] = lambda whole: whole,
+    threads: int = 0,
+    workers: int = 0,
+) -> Feed[T]:
+    """What `finish(join([make(parts * n), ..., make(parts * n + parts - 1)]))` gives for each n.
+
+    Args:
+      make: a part, from its number, never None; can be pickled, if there are workers.
+      numbers: of what to yield, in this order.
+      parts: so many make a whole; threads share the work of one.
+      finish: called in a thread of this process, AHEAD times before it is waited for.
+      threads: that make parts; 0: the thread that also finishes them.
+      workers: processes that make whole ones, instead of the threads.
+
+    Raises:
+      UserError: (of `next`) a worker was killed.
+    """
+    if not flags.FLAGS.is_parsed():  # Grain asks absl, which our command line does without
+        flags.FLAGS.mark_as_parsed()
+    source = grain.MapDataset.source(range(parts * numbers.start, parts * numbers.stop)).map(make)
+    if workers:
+        inline = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
+        several = grain.MultiprocessingOptions(min(workers, max(len(numbers), 1)))
+        whole = source.batch(parts, batch_fn=join).to_iter_dataset(inline)
+        whole = whole.mp_prefetch(several, worker_init_fn=_begin_worker)
+    else:
+        ahead = max(threads, AHEAD * parts) if threads else 0
+        pool = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead)
+        whole = source.to_iter_dataset(pool).batch(parts, batch_fn=join)
+    finished = grain.experimental.ThreadPrefetchIterDataset(
+        whole.map(finish), prefetch_buffer_size=AHEAD
+    )
+    return Feed(iter(finished))
+
+
+def _begin_worker(_: int, __: int) -> None:
+    """A worker leaves the accelerators to its parent, and ends when told by it, or with it.
+
+    Not by a signal: Ctrl-C goes to every process of a terminal, and the parent then still wants to
+    finish its step.
+    """
+    jax.config.update("jax_platforms", "cpu")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _lost(code: int) -> UserError:
+    """What to tell of a worker that is gone."""
+    how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    causes = {
+        -signal.SIGKILL: "It was killed, perhaps for lack of memory.",
+        -signal.SIGBUS: "Shared memory (/dev/shm) may be full.",
+    }
+    advice = [
+        *([causes[code]] if code in causes else []),
+        "Set fewer --config.data.workers (0 = threads only).",
+        "The same command goes on from the last checkpoint.",
+    ]
+    return UserError(f"A process that reads images has ended: {how}", hint=" ".join(advice))

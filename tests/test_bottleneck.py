@@ -1,0 +1,48 @@
+"""A run that waited for images says so, and says what would help."""
+
+from dataclasses import replace
+
+import pytest
+
+from jaxft import bottleneck, recipe
+from jaxft.configs import base
+
+DATA = recipe.read(base.get_config()).data
+
+
+def phase(name: str, wait: float, total: float = 10.0, compiling: float = 0.0) -> dict:
+    return {"name": name, "seconds": {"input_wait": wait, "total": total, "compile": compiling}}
+
+
+def test_nothing_is_told_where_none_waited():
+    assert bottleneck.of_phases([], DATA, False, 8) is None
+    assert bottleneck.of_phases([phase("head", 0.9), phase("full", 1.0)], DATA, False, 8) is None
+
+
+def test_the_phase_that_waited_for_the_longest_time():
+    phases = [phase("head", 2.0), phase("full", 4.0, total=100.0), phase("more", 3.0)]
+    found = bottleneck.of_phases(phases, DATA, False, 8)
+    assert (found["phase"], found["input_wait"]) == ("more", pytest.approx(0.3))
+    told = bottleneck.in_words(found)
+    assert "more waited for them 30%" in told and found["remedy"] in told
+
+
+def test_compilation_is_no_excuse():
+    found = bottleneck.of_phases([phase("full", 2.0, total=100.0, compiling=90.0)], DATA, False, 8)
+    assert found["input_wait"] == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "in_memory", "wanted", "unwanted"),
+    [
+        ({}, False, ["jaxft prepare", "workers=7", "more memory, to keep"], ["memory_gb"]),
+        ({"memory_gb": 2.0}, False, ["memory_gb=2"], []),
+        ({"threads": 2}, False, ["threads=0, not 2"], ["workers"]),
+        ({"workers": 7}, False, ["more cores"], ["workers"]),
+        ({}, True, ["faster cores"], ["prepare", "memory_gb", "workers"]),
+    ],
+)
+def test_remedies_fit_the_run(changes, in_memory, wanted, unwanted):
+    found = bottleneck.of_phases([phase("full", 5.0)], replace(DATA, **changes), in_memory, 8)
+    assert all(words in found["remedy"] for words in wanted)
+    assert not any(words in found["remedy"] for words in unwanted)
