@@ -40,13 +40,11 @@ def get_config() -> ConfigDict:
     config.data.max_pixels = 89_478_485  # larger images are refused by their header
     config.data.skip_bad = False  # go on without unreadable images instead of stopping
     config.data.memory_gb = -1.0  # resized images kept in memory (-1 = a third of the machine's)
-    # cached features on each device; more are streamed from disk (-1 = half of an accelerator's
-    # memory, a sixth of the machine's on CPU)
-    config.data.cache_memory_gb = -1.0
+    # -1 = half of an accelerator's memory, a sixth of the machine's on CPU
+    config.data.cache_memory_gb = -1.0  # cached features on each device; more stay on disk
     config.data.threads = 0  # decoding threads (0 = one per core)
-    # processes that decode the training images instead, where these do not fit into memory (0 =
-    # threads only); for hosts whose threads wait for each other
-    config.data.workers = 0
+    # for hosts whose decoding threads wait for each other
+    config.data.workers = 0  # processes that decode training images beyond memory (0 = threads)
 
     config.augment = ConfigDict()  # on the device
     # none | side_on | top_down (fastai 0.7's) | fastai2 (its aug_transforms) | imagenet (random
