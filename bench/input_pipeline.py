@@ -1,12 +1,10 @@
 """JPEG files to augmented, normalised batches, beside torchvision's ImageFolder and DataLoader.
 
     python bench/input_pipeline.py --peer-python=PATH [--images=1000] [--rounds=5]
-        [--data=FOLDER] [--prepared=tfds_dir:DIR]
-
 PATH is an interpreter that has torch, torchvision and Pillow, and OpenCV if that is to be timed,
-too. The files are 500 x 375 JPEGs (quality 90), crops of the two photos that scikit-learn carries;
-they are made in FOLDER where that is empty (so that `jaxft prepare` can make a raw set of it to be
-given as `--prepared`), else in a temporary one.
+too. The files are 500 x 375 JPEGs (quality 90), crops of the two photos that scikit-learn carries.
+`jaxft prepare --format=raw` makes two sets of them, of shorter side 256 (its default) and 247 (the
+canvas, so that nothing is left to resize); these are jaxft's `raw256` and `raw247`.
 
 Three questions, one core each for the first two and all of `--threads` for the third:
   decode  a file's bytes to pixels: jaxft, Pillow, OpenCV
@@ -28,9 +26,10 @@ images per second over the peer's.
 import argparse
 import io
 import json
-import os
+import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +37,7 @@ import side_by_side
 from side_by_side import Passes, Side
 
 CANVAS, SIZE, BATCH = 247, 224, 64
+PREPARED = (256, CANVAS)  # shorter sides of the raw sets
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 ONE_CORE = 200  # images that a pass on one core takes
 
@@ -62,9 +62,19 @@ def draw(folder: Path, images: int) -> None:
             scaled.save(folder / name / f"{number:04d}.jpg", quality=90)
 
 
+def prepare(folder: Path) -> None:
+    """FOLDER/raw256 and so on: what `jaxft prepare` makes of FOLDER/files."""
+    for side in PREPARED:
+        made = [f"--output={folder}/raw{side}", f"--shorter-side={side}", "--format=raw"]
+        command = [sys.executable, "-m", "jaxft", "prepare", f"--source=folder:{folder}/files"]
+        done = subprocess.run([*command, *made], stdout=sys.stderr, check=False)
+        if done.returncode:
+            sys.exit(done.returncode)
+
+
 def contents(data: str) -> list[bytes]:
     """The first files' bytes."""
-    return [path.read_bytes() for path in sorted(Path(data).glob("*/*.jpg"))[:ONE_CORE]]
+    return [path.read_bytes() for path in sorted(Path(data, "files").glob("*/*.jpg"))[:ONE_CORE]]
 
 
 def torch_sides(options: argparse.Namespace) -> tuple[dict, Passes]:
@@ -122,7 +132,7 @@ def torch_sides(options: argparse.Namespace) -> tuple[dict, Passes]:
     }
     for name, transforms in lists.items():
         chain = T.Compose([*transforms, T.ToTensor(), T.Normalize(MEAN, STD)])
-        images = torchvision.datasets.ImageFolder(options.data, chain)
+        images = torchvision.datasets.ImageFolder(f"{options.data}/files", chain)
         for workers in range(3):
             loader = DataLoader(
                 images,
@@ -175,18 +185,19 @@ def jaxft_sides(options: argparse.Namespace) -> tuple[dict, Passes]:
     def augmented() -> None:
         view(ready, np.arange(BATCH, dtype=np.int32)).block_until_ready()
 
+    def placed(batch: Any) -> Any:
+        return jax.device_put((batch.image, batch.index))
+
     def chain(source: str, memory_bytes: int = 0) -> Any:
         split = open_dataset(source, valid_fraction=0.01).train
         images = Images(split, CANVAS, Memory(memory_bytes))
-        how = {"batch_size": BATCH, "canvas": CANVAS, "seed": 0, "phase": 0}
+        how = {"batch_size": BATCH, "canvas": CANVAS, "seed": 0, "phase": 0, "finish": placed}
 
         def epoch() -> None:
             steps, pending = len(images) // BATCH, None
-            with batches.Prefetch(
-                batches.train_batches(images, split.labels, steps=steps, **how)
-            ) as source:
-                for batch in source:
-                    previous, pending = pending, view(batch.image, batch.index)
+            with batches.train_batches(images, split.labels, steps=steps, **how) as feed:
+                for batch in feed:
+                    previous, pending = pending, view(*batch)
                     if previous is not None:
                         previous.block_until_ready()
             pending.block_until_ready()
@@ -194,17 +205,18 @@ def jaxft_sides(options: argparse.Namespace) -> tuple[dict, Passes]:
         return epoch, len(images) // BATCH * BATCH
 
     found: Passes = {"decode/jaxft": decode, "canvas/jaxft": canvas, "augment/jaxft": augmented}
-    folder = f"folder:{options.data}"
+    folder = f"folder:{options.data}/files"
     sources = {"folder": (folder, 0), "memory": (folder, 2**33)}
-    if options.prepared:
-        sources["prepared"] = (options.prepared, 0)
-        read = open_dataset(options.prepared, valid_fraction=0.01).train.read
 
-        def prepared() -> None:
-            for index in range(ONE_CORE):
-                square[:] = batches.crop(read(index, CANVAS), CANVAS)
+    def read_canvases(read: Any) -> None:
+        for index in range(ONE_CORE):
+            square[:] = batches.crop(read(index, CANVAS), CANVAS)
 
-        found["canvas/prepared"] = prepared
+    for side in PREPARED:
+        source = f"tfds_dir:{options.data}/raw{side}"
+        sources[f"raw{side}"] = (source, 0)
+        read = open_dataset(source, valid_fraction=0.01).train.read
+        found[f"canvas/raw{side}"] = partial(read_canvases, read)
     counts = {}
     for name, what in sources.items():
         found[f"chain/{name}"], counts[f"chain/{name}"] = chain(*what)
@@ -219,7 +231,7 @@ SIDES = {"torch": torch_sides, "jaxft": jaxft_sides}
 
 def compare(options: argparse.Namespace) -> dict:
     """Runs both sides in turn and puts their medians beside each other."""
-    flags = {"threads": options.threads, "data": options.data, "prepared": options.prepared}
+    flags = {"threads": options.threads, "data": options.data}
     jaxft = Side(sys.executable, __file__, "jaxft", flags)
     peer = Side(options.peer_python, __file__, "torch", flags)
     for _ in range(options.rounds):
@@ -229,7 +241,7 @@ def compare(options: argparse.Namespace) -> dict:
     jaxft.close()
     peer.close()
     counts = jaxft.about.pop("counts")
-    epoch = len(list(Path(options.data).glob("*/*.jpg"))) // BATCH * BATCH
+    epoch = options.images // 2 * 2 // BATCH * BATCH
     rates = {}
     for side in (jaxft, peer):
         for name in side.seconds:
@@ -238,9 +250,8 @@ def compare(options: argparse.Namespace) -> dict:
     ratios = {"decode/pillow": rates["decode/jaxft"] / rates["decode/pillow"]}
     if "decode/opencv" in rates:
         ratios["decode/opencv"] = rates["decode/jaxft"] / rates["decode/opencv"]
-    for name in ("jaxft", "prepared"):
-        if f"canvas/{name}" in rates:
-            ratios[f"canvas/{name}"] = rates[f"canvas/{name}"] / rates["canvas/pillow"]
+    for name in ("jaxft", *(f"raw{side}" for side in PREPARED)):
+        ratios[f"canvas/{name}"] = rates[f"canvas/{name}"] / rates["canvas/pillow"]
     for transforms in ("same", "short"):
         best = max(rates[f"chain/{transforms}/{workers}"] for workers in range(3))
         for name in counts:
@@ -262,17 +273,15 @@ def main() -> None:
     side_by_side.add_flags(parser, SIDES)
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=5, help="of one epoch each")
-    parser.add_argument("--data", default="", help="a folder for the files; made if empty")
-    parser.add_argument("--prepared", default="", help="a source of the same images, prepared raw")
+    parser.add_argument("--data", default="", help=argparse.SUPPRESS)
     options = parser.parse_args()
     side_by_side.limit_threads(options.threads)
     if options.worker:
         side_by_side.serve(*SIDES[options.worker](options))
     elif options.peer_python:
-        with tempfile.TemporaryDirectory() as folder:
-            options.data = options.data or folder
-            if not os.path.isdir(options.data) or not os.listdir(options.data):
-                draw(Path(options.data), options.images)
+        with tempfile.TemporaryDirectory() as options.data:
+            draw(Path(options.data, "files"), options.images)
+            prepare(Path(options.data))
             print(json.dumps(compare(options)))
     else:
         parser.error("--peer-python is needed")
