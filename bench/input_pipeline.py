@@ -1,6 +1,7 @@
 """JPEG files to augmented, normalised batches, beside torchvision's ImageFolder and DataLoader.
 
     python bench/input_pipeline.py --peer-python=PATH [--images=1000] [--rounds=5]
+
 PATH is an interpreter that has torch, torchvision and Pillow, and OpenCV if that is to be timed,
 too. The files are 500 x 375 JPEGs (quality 90), crops of the two photos that scikit-learn carries.
 `jaxft prepare --format=raw` makes two sets of them, of shorter side 256 (its default) and 247 (the
