@@ -76,3 +76,10 @@ def test_a_large_image_is_never_widened_whole():
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < image.nbytes
+
+
+def test_what_bicubic_overshoots_is_cut_off():
+    edge = np.zeros((16, 16, 3), np.uint8)
+    edge[:, 8:] = 255
+    found = resize(edge, 64, "bicubic")[0, :, 0].astype(int)
+    assert (np.diff(found) >= 0).all() and found[0] == 0 and found[-1] == 255

@@ -283,7 +283,7 @@ def truncatable() -> dict[str, bytes]:
     return {
         "jpeg": encoded(colours, "jpeg", quality=80),
         "progressive": encoded(colours, "jpeg", quality=80, progressive=True),
-        "png": encoded(noisy, "png"),
+        "png": encoded(colours, "png"),
         "webp": encoded(noisy, "webp", lossless=True),
         "lossy webp": encoded(colours, "webp"),
         "gif": encoded(noisy, "gif"),
