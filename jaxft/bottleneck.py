@@ -5,8 +5,9 @@ from typing import Any
 
 from jaxft.recipe import DataSettings
 
-# A share of the time below which waiting is not worth a word.
+# A share of the time, and seconds, below which waiting is not worth a word.
 WORTH_TELLING = 0.1
+WORTH_SECONDS = 10.0
 
 
 def of_phases(
@@ -24,7 +25,11 @@ def of_phases(
       `phase`, `input_wait` (a share of its time, compilation aside) and `remedy`, in words.
     """
     waits = {phase["name"]: _share(phase["seconds"]) for phase in phases}
-    waiting = [phase for phase in phases if waits[phase["name"]] > WORTH_TELLING]
+    waiting = [
+        phase
+        for phase in phases
+        if waits[phase["name"]] > WORTH_TELLING and phase["seconds"]["input_wait"] > WORTH_SECONDS
+    ]
     if not waiting:
         return None
     worst = max(waiting, key=lambda phase: phase["seconds"]["input_wait"])["name"]

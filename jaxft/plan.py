@@ -19,7 +19,7 @@ from jaxft import costs, fit, programs, recipe, run
 from jaxft.costs import Costs, ModelTime
 from jaxft.errors import UserError
 from jaxft.models import platform
-from jaxft.recipe import Settings
+from jaxft.recipe import Phase, Settings
 from jaxft.report import Console
 from jaxft.step import StepSpec, Weights
 from jaxft.topology import Target
@@ -157,8 +157,10 @@ def make(settings: Settings, sizes: Sizes, target: Target, console: Console) -> 
             key = programs.distinct(spec.phase)
             jobs.setdefault(key, step_job(spec, settings, weights, target))
         # A head-only step from images runs the body forward as the extraction does.
-        extraction = ("augmented", frozenset({"head"}), "train", False, 1)
-        if extraction not in jobs:
+        forwards = (programs.distinct(s.phase) for s in specs if _is_forward(s.phase))
+        extraction = next(forwards, None)
+        if extraction is None:
+            extraction = programs.FORWARD
             call = programs.of_forward(settings, model, weights, target.mesh)
             jobs[extraction] = Job(programs.FORWARD, call.lower, 1, 1)
         compiled = _compile_all(jobs, settings, target, console)
@@ -167,6 +169,11 @@ def make(settings: Settings, sizes: Sizes, target: Target, console: Console) -> 
         _phase(s, settings, sizes, compiled[programs.distinct(s.phase)], forward) for s in specs
     ]
     return Plan(target, settings, sizes, forward, tuple(phases))
+
+
+def _is_forward(phase: Phase) -> bool:
+    """Whether a phase's step costs what the body's forward pass does."""
+    return phase.inputs == "augmented" and not phase.trains_body and phase.microbatches == 1
 
 
 class Job(NamedTuple):

@@ -10,17 +10,21 @@ from jaxft.configs import base
 DATA = recipe.read(base.get_config()).data
 
 
-def phase(name: str, wait: float, total: float = 10.0, compiling: float = 0.0) -> dict:
+def phase(name: str, wait: float, total: float = 100.0, compiling: float = 0.0) -> dict:
     return {"name": name, "seconds": {"input_wait": wait, "total": total, "compile": compiling}}
 
 
 def test_nothing_is_told_where_none_waited():
     assert bottleneck.of_phases([], DATA, False, 8) is None
-    assert bottleneck.of_phases([phase("head", 0.9), phase("full", 1.0)], DATA, False, 8) is None
+    assert bottleneck.of_phases([phase("head", 9.0), phase("full", 10.0)], DATA, False, 8) is None
+
+
+def test_nothing_is_told_of_seconds():
+    assert bottleneck.of_phases([phase("head", 9.0, total=10.0)], DATA, True, 8) is None
 
 
 def test_the_phase_that_waited_for_the_longest_time():
-    phases = [phase("head", 2.0), phase("full", 4.0, total=100.0), phase("more", 3.0)]
+    phases = [phase("head", 20.0), phase("full", 40.0, total=1000.0), phase("more", 30.0)]
     found = bottleneck.of_phases(phases, DATA, False, 8)
     assert (found["phase"], found["input_wait"]) == ("more", pytest.approx(0.3))
     told = bottleneck.in_words(found)
@@ -28,7 +32,9 @@ def test_the_phase_that_waited_for_the_longest_time():
 
 
 def test_compilation_is_no_excuse():
-    found = bottleneck.of_phases([phase("full", 2.0, total=100.0, compiling=90.0)], DATA, False, 8)
+    found = bottleneck.of_phases(
+        [phase("full", 20.0, total=1000.0, compiling=900.0)], DATA, False, 8
+    )
     assert found["input_wait"] == pytest.approx(0.2)
 
 
@@ -43,6 +49,6 @@ def test_compilation_is_no_excuse():
     ],
 )
 def test_remedies_fit_the_run(changes, in_memory, wanted, unwanted):
-    found = bottleneck.of_phases([phase("full", 5.0)], replace(DATA, **changes), in_memory, 8)
+    found = bottleneck.of_phases([phase("full", 50.0)], replace(DATA, **changes), in_memory, 8)
     assert all(words in found["remedy"] for words in wanted)
     assert not any(words in found["remedy"] for words in unwanted)
