@@ -158,7 +158,7 @@ def make(settings: Settings, sizes: Sizes, target: Target, console: Console) -> 
             jobs.setdefault(key, step_job(spec, settings, weights, target))
         # A head-only step from images runs the body forward as the extraction does.
         forwards = (programs.distinct(s.phase) for s in specs if _is_forward(s.phase))
-        extraction = next(forwards, None)
+        extraction: Any = next(forwards, None)
         if extraction is None:
             extraction = programs.FORWARD
             call = programs.of_forward(settings, model, weights, target.mesh)
