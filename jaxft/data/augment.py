@@ -169,9 +169,16 @@ def augment(
     maps = affine(parameters, canvas.shape[1], image_size)
     if settings.perspective:
         maps = perspective(parameters, canvas.shape[1]) @ _square(maps)
-    # Lighting needs the view's mean first, and XLA would make the view twice.
-    view = lax.optimization_barrier(warp(canvas, maps, image_size, limits(settings)))
-    view = light(view, parameters.brightness, parameters.contrast, settings.lighting)
+    view = warp(canvas, maps, image_size, limits(settings))
+    if settings.lighting_probability and (settings.brightness or settings.contrast):
+        lit = (parameters.brightness != 0) | (parameters.contrast != 1)
+        # A branch, for XLA would make the view twice: for its mean, and to light it. (Its CPU
+        # compiler ignores an optimization barrier.)
+        view = lax.cond(
+            lit.any(),
+            lambda: light(view, parameters.brightness, parameters.contrast, settings.lighting),
+            lambda: view.astype(jnp.promote_types(view.dtype, parameters.brightness.dtype)),
+        )
     if settings.erase_probability:
         view = erase(view, parameters)
     return view.astype(jnp.float32)
@@ -377,7 +384,7 @@ def light(
     if lighting == "logit":
         # Beyond 1e-7 from black or white logits stay as they are there, as in fastai 2.
         inner = jnp.clip(image, 1e-7, 1 - 1e-7)
-        lit = jax.nn.sigmoid((jnp.log(inner) - jnp.log1p(-inner) + added) * factor)
+        lit = jax.nn.sigmoid((jnp.log(inner / (1 - inner)) + added) * factor)
     else:
         mean = image.mean((1, 2, 3), keepdims=True)
         lit = jnp.clip((image - mean) * factor + mean + added, 0, 1)
