@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from jaxft import report
 from jaxft.data import Dataset, batches, mix
 from jaxft.data.augment import Augmentation, augment, evaluate_view, in_words
+from jaxft.data.images import Images
 from jaxft.paths import AnyPath
 from jaxft.recipe import Settings
 
@@ -29,8 +30,9 @@ def make(
     chosen = choose(split.labels, examples)
     size = settings.data.image_size
     canvas = batches.canvas_size(size)
-    images = [split.read(int(i), canvas, settings.data.interpolation) for i in chosen]
-    canvases = jnp.asarray(np.stack([batches.crop(image, canvas) for image in images]))
+    how = (settings.data.interpolation, settings.data.max_pixels)
+    images = Images(split, canvas, None, *how)
+    canvases = jnp.asarray(np.stack([batches.crop(images[i], canvas) for i in chosen]))
     columns = [np.asarray(evaluate_view(canvases, size))]
     view = jax.jit(partial(_view, settings=settings.augment, image_size=size))
     for number in range(views):

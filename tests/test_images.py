@@ -1,5 +1,6 @@
 """Each image is decoded once, all bad ones are reported together, and memory has a limit."""
 
+import pickle
 from collections import Counter
 from pathlib import Path
 
@@ -162,3 +163,14 @@ def test_other_errors_are_not_mistaken_for_bad_files(folder):
     broken = Split(dataset.train.names, dataset.train.labels, dataset.train.identity, read)
     with pytest.raises(MemoryError):
         load_images(dataset.with_splits(broken, dataset.valid), SIDE, skip_bad=True)
+
+
+def test_what_goes_to_another_process_reads_in_the_same_way(folder):
+    split = open_dataset(f"folder:{folder}").train
+    images = Images(split, SIDE, Memory(10**6), "bicubic", max_pixels=20 * 30)
+    sent = pickle.loads(pickle.dumps(images))
+    np.testing.assert_array_equal(sent[0], images[0])
+    assert not sent.in_memory
+    for each in (images, sent):
+        with pytest.raises(UnreadableImage, match="the limit is 600"):
+            each[1]

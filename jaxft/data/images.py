@@ -72,7 +72,13 @@ class Images:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """For another process, which decodes by itself: without what is in memory."""
-        return type(self), (self.split, self.shorter_side, None, self.interpolation)
+        return type(self), (
+            self.split,
+            self.shorter_side,
+            None,
+            self.interpolation,
+            self.max_pixels,
+        )
 
     def __len__(self) -> int:
         return len(self._kept)
