@@ -4,11 +4,8 @@ Everything is made from its number alone and comes out in the order of the numbe
 it, so that neither how many threads or processes there are nor where one begins changes anything.
 """
 
-import multiprocessing
-import os
 import re
 import signal
-import threading
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -18,6 +15,7 @@ import grain
 import jax
 from absl import flags
 
+from jaxft.data import child
 from jaxft.errors import UserError
 
 T = TypeVar("T")
@@ -118,22 +116,9 @@ def read_ahead(
 
 
 def _begin_worker(_: int, __: int) -> None:
-    """A worker leaves the accelerators to its parent, and ends when told by it, or with it.
-
-    Not by a signal: Ctrl-C goes to every process of a terminal, and the parent then still wants to
-    finish its step.
-    """
+    """A worker leaves the accelerators to its parent, which still wants to finish its step."""
     jax.config.update("jax_platforms", "cpu")
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    child.obey((signal.SIGINT, signal.SIGTERM))
 
 
 def _lost(code: int) -> UserError:

@@ -7,15 +7,11 @@ happened, it is made anew.
 import hashlib
 import io
 import json
-import multiprocessing
 import os
-import signal
-import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from jaxft import paths
-from jaxft.data import description
+from jaxft.data import child, description
 from jaxft.data.decode import UnreadableImage, content, decode_bytes
 from jaxft.data.resize import resize
 from jaxft.errors import Interrupted, UserError
@@ -89,18 +85,10 @@ _shared: Shared | None = None
 
 
 def start_worker(shared: Shared) -> None:
-    """What a worker does first: it ends with its parent, which alone minds Ctrl-C."""
+    """What a worker does first."""
     global _shared
     _shared = shared
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
+    child.obey()
 
 
 def read_note(job: Job) -> Note | None:
