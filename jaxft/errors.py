@@ -25,6 +25,11 @@ class UserError(Exception):
         super().__init__("\n".join(lines + ([hint] if hint else [])))
 
 
+def unusable_data(place: object, problems: Iterable[str]) -> UserError:
+    """All that keeps what lies in a place from being used as a data set."""
+    return UserError(f"{place} can't be used as a data set:", problems)
+
+
 class Interrupted(Exception):
     """The run was told to stop; what it had reached is saved. The command line exits 75."""
 

@@ -26,7 +26,7 @@ from jaxft.data import Dataset, Split
 from jaxft.data.arrays import array_split
 from jaxft.data.classes import class_problems
 from jaxft.data.holdout import Holdout
-from jaxft.errors import UserError
+from jaxft.errors import UserError, unusable_data
 from jaxft.paths import AnyPath
 
 UNSIGNED_BYTES = 8
@@ -69,7 +69,7 @@ def open_idx(argument: str, holdout: Holdout) -> Dataset:
     if train is not None:
         problems += _label_problems(train, test, names, seen_whole=not problems)
     if problems or train is None:
-        raise UserError(f"{folder} can't be used as a data set:", problems)
+        raise unusable_data(folder, problems)
     numbers = np.unique(train.labels)
     splits = [_split(side, given, numbers) for side, given in (("train", train), ("test", test))]
     assert splits[0] is not None

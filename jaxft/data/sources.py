@@ -24,7 +24,7 @@ from jaxft.data.decode import MAX_PIXELS, decode
 from jaxft.data.holdout import Holdout
 from jaxft.data.sides import TEST_NAMES, TRAIN_NAMES, VALID_NAMES
 from jaxft.data.tree import Tree, open_tree
-from jaxft.errors import UserError
+from jaxft.errors import UserError, unusable_data
 from jaxft.paths import AnyPath
 
 
@@ -145,30 +145,28 @@ def _digits(_: str, holdout: Holdout) -> Dataset:
 
 def _folder(argument: str, holdout: Holdout) -> Dataset:
     root = open_tree(argument)
-    title = f"{root} can't be used as a data set:"
-    sides = _sides(root, title)
+    sides = _sides(root)
     if sides is None:
         pairs, problems = _class_folders(root)
-        return _dataset(Found(pairs, None, [], problems, root.identity), title, holdout)
+        return _dataset(Found(pairs, None, [], problems, root.identity), root, holdout)
     train, problems = _class_folders(sides.train)
     valid, more = _class_folders(sides.valid) if sides.valid else (None, [])
     test, of_test = _class_folders(sides.test) if sides.test else ([], [])
     if not _labelled(test, train):
         test, of_test = [], []
     found = Found(train, valid, test, problems + more + of_test, root.identity)
-    return _dataset(found, title, holdout)
+    return _dataset(found, root, holdout)
 
 
 def _csv(argument: str, holdout: Holdout) -> Dataset:
     table = paths.of(argument)
     if not table.is_file():
         raise UserError(f"no such file: {table}")
-    title = f"{table} can't be used as a data set:"
     try:
         found = _rows(table)
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(title, [f"not a CSV file in UTF-8: {error}"]) from None
-    return _dataset(found, title, holdout)
+        raise unusable_data(table, [f"not a CSV file in UTF-8: {error}"]) from None
+    return _dataset(found, table, holdout)
 
 
 SOURCES: dict[str, Callable[[str, Holdout], Dataset]] = {
@@ -183,7 +181,7 @@ KNOWN = ("digits", "folder:PATH", "csv:FILE", "idx:DIR", "tfds:NAME[/CONFIG]", "
 LOCAL = ("tfds", "tfds_dir")  # whose files can't be in a bucket
 
 
-def _dataset(found: Found, title: str, holdout: Holdout) -> Dataset:
+def _dataset(found: Found, place: object, holdout: Holdout) -> Dataset:
     """Numbers the labels and makes the split; or reports all that is wrong, together."""
     train_counts, test_counts = _counts(found.train), _counts(found.test)
     valid_counts = None if found.valid is None else _counts(found.valid)
@@ -192,7 +190,7 @@ def _dataset(found: Found, title: str, holdout: Holdout) -> Dataset:
         *class_problems(train_counts, valid_counts, test_counts, seen_whole=not found.problems),
     ]
     if problems:
-        raise UserError(title, problems)
+        raise unusable_data(place, problems)
     classes = tuple(sorted(train_counts))
     number = {name: label for label, name in enumerate(classes)}
     train, valid, test = (
@@ -204,7 +202,7 @@ def _dataset(found: Found, title: str, holdout: Holdout) -> Dataset:
     if found.valid is None:
         train, valid = holdout.split(train)
     else:
-        holdout.demand_needed(title.removesuffix(" can't be used as a data set:"))
+        holdout.demand_needed(str(place))
     return Dataset(classes, train, valid, test if found.test else None)
 
 
@@ -225,7 +223,7 @@ class Sides(NamedTuple):
     test: Tree | None
 
 
-def _sides(root: Tree, title: str) -> Sides | None:
+def _sides(root: Tree) -> Sides | None:
     """The folders of PATH/{train,valid,test}; None where PATH holds the classes themselves.
 
     A class may itself be called "train": without a validation folder beside it, such a folder
@@ -237,7 +235,7 @@ def _sides(root: Tree, title: str) -> Sides | None:
     test = [folders[name] for name in TEST_NAMES if name in folders]
     twice = [str(folder) for side in (train, valid) if len(side) > 1 for folder in side]
     if twice and train and valid:
-        raise UserError(title, [f"which one is meant? {path}" for path in twice])
+        raise unusable_data(root, [f"which one is meant? {path}" for path in twice])
     if not train or not (valid or train[0].folders()):
         return None
     return Sides(train[0], valid[0] if valid else None, test[0] if test else None)

@@ -27,7 +27,7 @@ from jaxft.data.fields import ImageField, LabelField
 from jaxft.data.holdout import Holdout
 from jaxft.data.resize import resize
 from jaxft.data.sides import TEST_NAMES, TRAIN_NAMES, VALID_NAMES
-from jaxft.errors import UserError
+from jaxft.errors import UserError, unusable_data
 
 PACKAGES = ("array_record", "tensorflow_datasets")
 INSTALL = "pip install 'jaxft[tfds]'"
@@ -152,7 +152,7 @@ def _open(builder: Any, holdout: Holdout) -> Dataset:
         *_split_problems(sides, info.splits),
     ]
     if problems:
-        raise UserError(_title(folder), problems)
+        raise unusable_data(folder, problems)
     label, known = labels[0], _catalogue(folder, sides)
     classes = known.classes if known else label.classes
     fingerprint = known.digest if known else _fingerprint(folder, sides)
@@ -296,7 +296,7 @@ def _dataset(
     in_test = _counts(test, classes) if test else Counter[str]()
     problems += class_problems(counts["train"], counts.get("valid"), in_test)
     if problems:
-        raise UserError(_title(folder), problems)
+        raise unusable_data(folder, problems)
     if "valid" in splits:
         holdout.demand_needed(str(folder))
         return Dataset(classes, splits["train"], splits["valid"], test)
@@ -310,7 +310,3 @@ def _unlabelled(split: Split, classes: tuple[str, ...]) -> int:
 def _counts(split: Split, classes: tuple[str, ...]) -> Counter[str]:
     labels = split.labels.tolist()
     return Counter(classes[label] for label in labels if 0 <= label < len(classes))
-
-
-def _title(folder: Path) -> str:
-    return f"{folder} can't be used as a data set:"
