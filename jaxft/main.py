@@ -263,110 +263,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-FLAGS: dict[str, Callable[[argparse.ArgumentParser], Any]] = {
-    "config": lambda verb: verb.add_argument("--config", required=True, help=CONFIG_HELP),
-    "workdir": lambda verb: verb.add_argument(
-        "--workdir", required=True, help="directory of the run"
-    ),
-    "phase": lambda verb: verb.add_argument(
-        "--phase", default="", help='name of the phase (default: the first with lr="find")'
-    ),
-    "split": lambda verb: verb.add_argument(
-        "--split", default="valid", help="valid (default), train or test"
-    ),
-    "weights": lambda verb: verb.add_argument(
-        "--weights", default="best", choices=("best", "last"), help="default: best"
-    ),
-    "tta": lambda verb: verb.add_argument(
-        "--tta", type=_count, default=0, metavar="N", help="random views besides the plain one"
-    ),
-    "tta_method": lambda verb: verb.add_argument(
-        "--tta_method",
-        default="fastai07",
-        choices=("fastai07", "fastai2"),
-        help="mean of probabilities (default), or weighted mean of log-probabilities",
-    ),
-    "output": lambda verb: verb.add_argument(
-        "--output", default="predictions.csv", help="CSV to write (default: predictions.csv)"
-    ),
-    "picture": lambda verb: verb.add_argument(
-        "--output",
-        default="augment_preview.png",
-        metavar="FILE",
-        help="the picture: .png, .jpg",
-    ),
-    "shown": lambda verb: verb.add_argument(
-        "--examples", type=_positive, default=8, metavar="N", help="images (default: 8)"
-    ),
-    "views": lambda verb: verb.add_argument(
-        "--views", type=_positive, default=6, metavar="N", help="random views of each (default: 6)"
-    ),
-    "topology": lambda verb: verb.add_argument(
-        "--topology",
-        default="",
-        metavar="SLICE",
-        help="compile for a TPU slice that is not there, such as v5e:2x4 (default: what is there)",
-    ),
-    "examples": lambda verb: verb.add_argument(
-        "--examples", type=_count, default=0, metavar="N", help="training images to assume"
-    ),
-    "classes": lambda verb: verb.add_argument(
-        "--classes", type=_count, default=0, metavar="N", help="classes to assume"
-    ),
-    "input": lambda verb: verb.add_argument(
-        "--input",
-        default="synthetic",
-        choices=("synthetic", "real"),
-        help="made up (default: needs neither images nor weights), or the run's own",
-    ),
-    "repeats": lambda verb: verb.add_argument(
-        "--repeats", type=_positive, default=20, metavar="N", help="timings a program (default: 20)"
-    ),
-    "json": lambda verb: verb.add_argument(
-        "--json", default="", metavar="FILE", help="write the figures as JSON, too"
-    ),
-    "plot": lambda verb: verb.add_argument(
-        "--plot", default="", metavar="FILE", help="draw the learning rates (.png)"
-    ),
-    "distributed": lambda verb: verb.add_argument(
-        "--distributed",
-        default="auto",
-        choices=("auto", "on", "off"),
-        help="one process of several: where JAX detects a cluster (auto, the default), on or off",
-    ),
-    "source": lambda verb: verb.add_argument(
-        "--source", required=True, help="folder:PATH or csv:FILE, as for data.source"
-    ),
-    "output_dir": lambda verb: verb.add_argument(
-        "--output", "--output_dir", required=True, dest="output_dir", help="folder to make"
-    ),
-    "shorter_side": lambda verb: verb.add_argument(
-        "--shorter-side",
-        "--shorter_side",
-        type=_positive,
-        default=256,
-        metavar="PIXELS",
-        help="larger images are shrunk to it (default: 256); training at an image_size takes the "
-        "least trouble with ceil(1.1 image_size)",
-    ),
-    "format": lambda verb: verb.add_argument(
-        "--format",
-        default="jpeg",
-        choices=("jpeg", "raw"),
-        help="jpeg (default), or raw pixels: 10 times as large, and nothing to decode in training",
-    ),
-    "quality": lambda verb: verb.add_argument(
-        "--quality", type=_quality, default=90, metavar="Q", help="of a JPEG, 1-100 (default: 90)"
-    ),
-    "workers": lambda verb: verb.add_argument(
-        "--workers", type=_count, default=0, metavar="N", help="processes (default: one a core)"
-    ),
-    "paths": lambda verb: verb.add_argument(
-        "paths", nargs="+", metavar="IMAGE", help="image files, or folders of them"
-    ),
-}
-
-
 def _count(text: str) -> int:
     return _at_least(0, text)
 
@@ -385,6 +281,99 @@ def _at_least(least: int, text: str) -> int:
     if not text.isdecimal() or int(text) < least:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} on")
     return int(text)
+
+
+def _flag(*names: str, **how: Any) -> Callable[[argparse.ArgumentParser], Any]:
+    """What adds a flag to a verb's parser; as for add_argument."""
+    return lambda verb: verb.add_argument(*names, **how)
+
+
+FLAGS: dict[str, Callable[[argparse.ArgumentParser], Any]] = {
+    "config": _flag("--config", required=True, help=CONFIG_HELP),
+    "workdir": _flag("--workdir", required=True, help="directory of the run"),
+    "phase": _flag(
+        "--phase", default="", help='name of the phase (default: the first with lr="find")'
+    ),
+    "split": _flag("--split", default="valid", help="valid (default), train or test"),
+    "weights": _flag("--weights", default="best", choices=("best", "last"), help="default: best"),
+    "tta": _flag(
+        "--tta", type=_count, default=0, metavar="N", help="random views besides the plain one"
+    ),
+    "tta_method": _flag(
+        "--tta_method",
+        default="fastai07",
+        choices=("fastai07", "fastai2"),
+        help="mean of probabilities (default), or weighted mean of log-probabilities",
+    ),
+    "output": _flag(
+        "--output", default="predictions.csv", help="CSV to write (default: predictions.csv)"
+    ),
+    "picture": _flag(
+        "--output",
+        default="augment_preview.png",
+        metavar="FILE",
+        help="the picture: .png, .jpg",
+    ),
+    "shown": _flag(
+        "--examples", type=_positive, default=8, metavar="N", help="images (default: 8)"
+    ),
+    "views": _flag(
+        "--views", type=_positive, default=6, metavar="N", help="random views of each (default: 6)"
+    ),
+    "topology": _flag(
+        "--topology",
+        default="",
+        metavar="SLICE",
+        help="compile for a TPU slice that is not there, such as v5e:2x4 (default: what is there)",
+    ),
+    "examples": _flag(
+        "--examples", type=_count, default=0, metavar="N", help="training images to assume"
+    ),
+    "classes": _flag("--classes", type=_count, default=0, metavar="N", help="classes to assume"),
+    "input": _flag(
+        "--input",
+        default="synthetic",
+        choices=("synthetic", "real"),
+        help="made up (default: needs neither images nor weights), or the run's own",
+    ),
+    "repeats": _flag(
+        "--repeats", type=_positive, default=20, metavar="N", help="timings a program (default: 20)"
+    ),
+    "json": _flag("--json", default="", metavar="FILE", help="write the figures as JSON, too"),
+    "plot": _flag("--plot", default="", metavar="FILE", help="draw the learning rates (.png)"),
+    "distributed": _flag(
+        "--distributed",
+        default="auto",
+        choices=("auto", "on", "off"),
+        help="one process of several: where JAX detects a cluster (auto, the default), on or off",
+    ),
+    "source": _flag("--source", required=True, help="folder:PATH or csv:FILE, as for data.source"),
+    "output_dir": _flag(
+        "--output", "--output_dir", required=True, dest="output_dir", help="folder to make"
+    ),
+    "shorter_side": _flag(
+        "--shorter-side",
+        "--shorter_side",
+        type=_positive,
+        default=256,
+        metavar="PIXELS",
+        help="larger images are shrunk to it (default: 256); training at an image_size takes the "
+        "least trouble with ceil(1.1 image_size)",
+    ),
+    "format": _flag(
+        "--format",
+        default="jpeg",
+        choices=("jpeg", "raw"),
+        help="jpeg (default), or raw pixels: 10 times as large, and nothing to decode in training",
+    ),
+    "quality": _flag(
+        "--quality", type=_quality, default=90, metavar="Q", help="of a JPEG, 1-100 (default: 90)"
+    ),
+    "workers": _flag(
+        "--workers", type=_count, default=0, metavar="N", help="processes (default: one a core)"
+    ),
+    "paths": _flag("paths", nargs="+", metavar="IMAGE", help="image files, or folders of them"),
+}
 
 
 def _train(flags: argparse.Namespace) -> int:
