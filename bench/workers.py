@@ -2,11 +2,11 @@
 
     python bench/workers.py --threads=1,2 --workers=1,2
 
-Images are 500 x 375 JPEGs, cut at random from two photos that scikit-learn carries, and are
-decoded, resized and cropped to the canvas as in training, none of them kept in memory. Every way
-reads the same batches, in turn, `--rounds` times (A B A B), so that a machine whose speed varies
-treats all alike. Its clock starts after the first batches, so that the start of processes does not
-count; that is told by itself. Prints one JSON line.
+Images are those of input_pipeline.py, 500 x 375 JPEGs, and are decoded, resized and cropped to the
+canvas as in training, none of them kept in memory. Every way reads the same batches, in turn,
+`--rounds` times (A B A B), so that a machine whose speed varies treats all alike. Its clock starts
+after the first batches, so that the start of processes does not count; that is told by itself.
+Prints one JSON line.
 """
 
 import argparse
@@ -14,39 +14,15 @@ import json
 import statistics
 import tempfile
 import time
-from functools import partial
-from importlib.resources import files
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
+from input_pipeline import draw
 from jaxft import provenance
-from jaxft.data import Split, batches
-from jaxft.data.decode import decode
+from jaxft.data import batches
 from jaxft.data.images import Images, cores
+from jaxft.data.sources import open_dataset
 
-PHOTOS = ("china.jpg", "flower.jpg")
-SIZE = (500, 375)
 FIRST = 6  # batches before the clock starts: more than are read ahead
-
-
-def draw(folder: Path, count: int) -> list[Path]:
-    """COUNT JPEGs of SIZE in a folder, other pixels in each."""
-    rng = np.random.default_rng(0)
-    resources = files("sklearn.datasets") / "images"
-    photos = [Image.open(str(resources / name)).convert("RGB") for name in PHOTOS]
-    paths = [folder / f"{number:05d}.jpg" for number in range(count)]
-    for number, path in enumerate(paths):
-        photo = photos[number % len(photos)]
-        left = int(rng.integers(0, photo.width - SIZE[0] + 1))
-        top = int(rng.integers(0, photo.height - SIZE[1] + 1))
-        photo.crop((left, top, left + SIZE[0], top + SIZE[1])).save(path, quality=90)
-    return paths
-
-
-def read(paths: list[Path], index: int, side: int, interpolation: str = "bilinear") -> np.ndarray:
-    return decode(paths[index], side, interpolation=interpolation)
 
 
 def images_a_second(images: Images, steps: int, batch_size: int, **way: int) -> tuple[float, float]:
@@ -88,9 +64,9 @@ def main() -> None:
     rates: dict[str, list[float]] = {name: [] for name in ways}
     starts: dict[str, list[float]] = {name: [] for name in ways}
     with tempfile.TemporaryDirectory() as folder:
-        paths = draw(Path(folder), options.images)
-        names = tuple(map(str, paths))
-        split = Split(names, np.zeros(len(paths), np.int32), names, partial(read, paths))
+        files = Path(folder, "files")
+        draw(files, options.images)
+        split = open_dataset(f"folder:{files}", valid_fraction=0.01).train
         images = Images(split, batches.canvas_size(options.image_size))
         for _ in range(options.rounds):
             for name, way in ways.items():
