@@ -27,7 +27,8 @@ def get_config() -> ConfigDict:
     config.data = ConfigDict()
     # digits | folder:PATH | csv:FILE | idx:DIR (gs://, too) | tfds:NAME[/CONFIG] | tfds_dir:PATH
     config.data.source = "digits"  # scikit-learn's, which come with the quickstart
-    config.data.image_size = 224  # pixels, what the network sees (0 = as the weights' authors test)
+    # What the network sees, unless the phase says otherwise
+    config.data.image_size = 224  # pixels (0 = as the weights' authors test)
     config.data.interpolation = "auto"  # bilinear | bicubic | auto (as the weights' authors resize)
     config.data.batch_size = 64  # over all devices
     config.data.valid_fraction = 0.2  # of each class, where the source has no split of its own
@@ -151,6 +152,7 @@ def phase(**changes: Any) -> ConfigDict:
             # and augmented ones; 1 = the former alone. From 7 epochs on 4 are worth it
             # (bench/README.md)
             "views": 1,
+            "image_size": 0,  # pixels, to begin with small images (0 = data.image_size)
             "schedule": "constant",  # constant | one_cycle | sgdr
             "epochs": 1,  # constant and one_cycle
             "max_cycles": 6,  # sgdr: with until_overfit, at most so many

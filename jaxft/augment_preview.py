@@ -28,7 +28,7 @@ def make(
     """
     split = dataset.train
     chosen = choose(split.labels, examples)
-    size = settings.data.image_size
+    size = settings.phases[-1].image_size
     canvas = batches.canvas_size(size)
     how = (settings.data.interpolation, settings.data.max_pixels)
     images = Images(split, canvas, None, *how)

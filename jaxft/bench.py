@@ -59,6 +59,12 @@ class Job:
         """All devices."""
         return self.target.mesh
 
+    def at_size(self, image_size: int) -> "Job":
+        """On images of so many pixels; what there was of another size is let go of."""
+        materials = self.materials and inputs.at_size(self.materials, image_size)
+        settings = self.settings.at_size(image_size)
+        return dataclasses.replace(self, settings=settings, materials=materials)
+
 
 class Times(NamedTuple):
     """Seconds of every repeat, and the share of them that went by in waiting for input."""
@@ -93,16 +99,17 @@ class Figures:
     """What one program does.
 
     `phases` run it; a repeat takes it through `steps` steps of `images`, over all `devices`.
-    `input_wait` is the share of the time that went by in waiting for images, None where none are
-    read. `costs` are of one step on one device, but their memory is that of the whole program;
-    `model_flops` leave out what a lowering adds to be faster. `peak_bytes` is the most that any
-    device of this process has used since the process began. `peak_flops` is the most that a device
-    can do in a second. What is not known is None.
+    `image_size` is in pixels. `input_wait` is the share of the time that went by in waiting for
+    images, None where none are read. `costs` are of one step on one device, but their memory is
+    that of the whole program; `model_flops` leave out what a lowering adds to be faster.
+    `peak_bytes` is the most that any device of this process has used since the process began.
+    `peak_flops` is the most that a device can do in a second. What is not known is None.
     """
 
     program: str
     phases: tuple[str, ...]
     images: int
+    image_size: int
     devices: int
     steps: int
     seconds: tuple[float, ...]
@@ -173,9 +180,12 @@ def make(job: Job) -> Iterator[Figures]:
     phases: dict[Any, list[int]] = {}
     for index, phase in enumerate(job.settings.phases):
         phases.setdefault(programs.distinct(phase), []).append(index)
-    for program in (_forward(job), *(_step(job, indices) for indices in phases.values())):
-        with _enough_memory(program.name):
-            yield measure(job, program)
+    for size in programs.image_sizes(job.settings):
+        job = job.at_size(size)
+        here = [i for i in phases.values() if job.settings.phases[i[0]].image_size == size]
+        for program in (_forward(job), *(_step(job, indices) for indices in here)):
+            with _enough_memory(program.name):
+                yield measure(job, program)
 
 
 def measure(job: Job, program: Program) -> Figures:
@@ -198,6 +208,7 @@ def measure(job: Job, program: Program) -> Figures:
         program=program.name,
         phases=program.phases,
         images=batch_size,
+        image_size=job.settings.data.image_size,
         devices=job.mesh.size,
         steps=program.steps,
         seconds=times.seconds,
@@ -212,7 +223,7 @@ def measure(job: Job, program: Program) -> Figures:
 
 def _forward(job: Job) -> Program:
     """The extraction of features; it takes the canvases to the devices, as in a run."""
-    shapes = programs.weight_shapes(job.model)
+    shapes, size = programs.weight_shapes(job.model), job.settings.data.image_size
 
     def start(compiled: Any) -> Callable[[Any], Any]:
         folded = evaluate.make_fold(job.model)(job.weights)
@@ -229,12 +240,13 @@ def _forward(job: Job) -> Program:
     def neutral(mesh: Mesh, share: int) -> Call:
         data = dataclasses.replace(job.settings.data, batch_size=share)
         settings = dataclasses.replace(job.settings, data=data)
-        return programs.of_forward(settings, plain_model(job), shapes, mesh)
+        return programs.of_forward(settings, plain_model(job), shapes, mesh, size)
 
     def call(_: int) -> Call:
-        return programs.of_forward(job.settings, job.model, shapes, job.mesh)
+        return programs.of_forward(job.settings, job.model, shapes, job.mesh, size)
 
-    return Program(programs.FORWARD, (), 1, True, call, start, feed, neutral)
+    name = programs.forward_name(job.settings, size)
+    return Program(name, (), 1, True, call, start, feed, neutral)
 
 
 def _passes(materials: Materials) -> Generator[Any]:
@@ -424,6 +436,7 @@ def as_json(job: Job, figures: Figures, config: str) -> dict[str, Any]:
         "mfu": figures.mfu,
         "mfu_missing": without_mfu(job, figures),
         **about(job, config),
+        "image_size": figures.image_size,
     }
 
 

@@ -3,7 +3,7 @@
 import platform as machine
 from collections.abc import Sequence
 
-from jaxft import bench, provenance
+from jaxft import bench, programs, provenance
 from jaxft.bench import Figures, Job
 
 GIB = 2**30
@@ -44,6 +44,10 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
+def _sizes(job: Job) -> str:
+    return ", ".join(map(str, programs.image_sizes(job.settings)))
+
+
 def explanation(job: Job) -> str:
     """How to read the table."""
     return (
@@ -65,7 +69,7 @@ def block(job: Job, rows: Sequence[Figures], config: str) -> str:
             f"revision {facts['revision']}",
             f"{facts['devices']} {facts['platform']} ({facts['device']}), "
             f"{facts['processes']} process{'' if facts['processes'] == 1 else 'es'}",
-            f"{facts['model']} in {facts['dtype']}, {facts['image_size']} px, "
+            f"{facts['model']} in {facts['dtype']}, {_sizes(job)} px, "
             f"{facts['batch_size']} images a step, {facts['classes']} classes, "
             f"{facts['examples']} examples",
             table(job, rows),

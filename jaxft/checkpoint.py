@@ -12,7 +12,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import jax
@@ -113,8 +113,7 @@ def read(directory: paths.AnyPath) -> Checkpoint:
       ValueError: an item's digest does not match.
       Other errors of Orbax, where files are missing or cannot be parsed.
     """
-    with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
-        cursor = reader.restore(directory / "cursor")
+    cursor = _read_cursor(directory)
     digests = cursor.pop("digests")
     items = {}
     with ocp.StandardCheckpointer() as arrays:
@@ -147,6 +146,21 @@ def read_newest(workdir: str | os.PathLike[str]) -> Checkpoint:
     raise UserError(
         f"{workdir} holds no checkpoint to restore", problems, "It should be a run's workdir."
     )
+
+
+def newest_cursor(workdir: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """Where the run is by its newest checkpoint, whole or not; None where that can't be read."""
+    for step in reversed(steps(workdir)):
+        directory = paths.absolute(paths.of(workdir)) / "checkpoints" / str(step)
+        with suppress(Exception):  # whatever a damaged file makes Orbax raise
+            return _read_cursor(directory)
+    return None
+
+
+def _read_cursor(directory: paths.AnyPath) -> dict[str, Any]:
+    with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
+        cursor: dict[str, Any] = reader.restore(directory / "cursor")
+    return cursor
 
 
 def digest(tree: Any) -> str:

@@ -136,7 +136,7 @@ def spec_of(settings: Settings, model: Model, index: int, examples: int) -> Step
         phase_index=index,
         optimizer=optim.transformation(phase.groups, settings.optimizer, momentum),
         augmentation=settings.augment,
-        image_size=settings.data.image_size,
+        image_size=phase.image_size,
         batch_size=settings.data.batch_size,
         examples=examples,
     )
@@ -243,7 +243,7 @@ def run_phase(
     """Run the cursor's phase, or the rest of it.
 
     Args:
-      materials: what all phases share.
+      materials: with images of the phase's size.
       cursor: where the run is; moved on as the phase proceeds.
       entry: the weights to start or go on from.
       restored: the checkpoint in the middle of this phase to go on from, if any.
@@ -261,6 +261,8 @@ def run_phase(
     valid_features = None
     if not phase.trains_body:
         valid_features = views.body_features(materials, entry.weights, "valid")
+    if cursor.lr is None and phase.until_overfit and _is_resized(materials, cursor):
+        entry = reassess(materials, cursor, entry, valid_features)
     runner = make_runner(spec, materials, entry.weights)
     with inputs.closing(runner):
         if cursor.lr is None:
@@ -285,6 +287,35 @@ def run_phase(
             clock=lambda: (time.perf_counter() - started, timer.compile - compiled),
         )
         return loop.run(state, entry.best)
+
+
+def _is_resized(materials: Materials, cursor: Cursor) -> bool:
+    """Whether the phase before saw images of another size."""
+    phases = materials.settings.phases
+    return cursor.phase > 0 and (
+        phases[cursor.phase].image_size != phases[cursor.phase - 1].image_size
+    )
+
+
+def reassess(
+    materials: Materials, cursor: Cursor, entry: Progress, valid_features: np.ndarray | None
+) -> Progress:
+    """Measure what a phase begins with, to hold its cycles against, on images of its own size.
+
+    The training loss stays the one of the phase before: no other has been measured.
+    """
+    assert cursor.entry is not None
+    found = inputs.evaluate_weights(materials, entry.weights, valid_features)
+    cursor.entry = {
+        **cursor.entry,
+        "val_loss": found.val_loss,
+        "accuracy": found.accuracy,
+    }
+    materials.console.say(
+        f"begins with a validation loss of {found.val_loss:.4f} and an accuracy of "
+        f"{found.accuracy:.4f} at {materials.settings.data.image_size} px"
+    )
+    return entry._replace(best=entry.best._replace(losses=found.losses))
 
 
 def _smoothing_note(spec: StepSpec) -> str:
@@ -488,6 +519,7 @@ class Loop:
         rest = seconds["total"] - seconds["compile"] - seconds["input_wait"]
         return {
             "name": phase.name,
+            "image_size": phase.image_size,
             "lr": cursor.lr,
             "lr_rule": cursor.lr_rule,
             "lr_reason": cursor.lr_reason,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from jaxtyping import Float
 from jaxft import evaluate, hosts, report, sharding, step
 from jaxft.data import Batch, Dataset, Split, batches
 from jaxft.data.feed import Feed
-from jaxft.data.images import Images
+from jaxft.data.images import Images, load_images
 from jaxft.errors import Interrupted
 from jaxft.evaluate import View
 from jaxft.hosts import Ballot, Stop
@@ -25,7 +26,10 @@ NEVER = Stop()
 
 
 class Materials(NamedTuple):
-    """What all phases share and none changes; `stop` is set from outside, to end the run."""
+    """What phases with images of one size share, and none changes; see `at_size`.
+
+    `stop` is set from outside, to end the run.
+    """
 
     settings: Settings
     mesh: Mesh
@@ -48,6 +52,67 @@ class Materials(NamedTuple):
     def steps_per_epoch(self) -> int:
         """Whole training batches in an epoch."""
         return batches.steps_per_epoch(len(self.dataset.train), self.settings.data.batch_size)
+
+
+def read_images(
+    settings: Settings,
+    dataset: Dataset,
+    console: report.Console,
+    cache_dir: AnyPath | None = None,
+    stop: Stop = NEVER,
+) -> tuple[Dataset, Images, Images]:
+    """images.load_images as the settings say, at `data.image_size`, with progress.
+
+    Raises:
+      UserError: unreadable images.
+      Interrupted: the run was told to stop.
+    """
+    data = settings.data
+    with console.bar(len(dataset.train) + len(dataset.valid), "reading images") as bar:
+
+        def count(done: int, _: int) -> None:
+            bar.update(done * hosts.count() - bar.n)
+            if stop.asked or stop.is_set():
+                raise Interrupted
+
+        return load_images(
+            dataset,
+            batches.canvas_size(data.image_size),
+            interpolation=data.interpolation,
+            max_pixels=data.max_pixels,
+            skip_bad=data.skip_bad,
+            memory_bytes=None if data.memory_gb < 0 else int(data.memory_gb * 2**30),
+            cache_dir=cache_dir,
+            progress=count,
+            warn=console.say,
+            workers=data.threads or None,
+        )
+
+
+def at_size(materials: Materials, image_size: int) -> Materials:
+    """The same with images of so many pixels, read now; those of another size are let go of.
+
+    Raises:
+      UserError, Interrupted: as `read_images`.
+    """
+    if image_size == materials.settings.data.image_size:
+        return materials
+    for images in (materials.train_images, materials.valid_images):
+        images.forget()
+    settings, console = materials.settings.at_size(image_size), materials.console
+    console.say(f"\nfrom here on images are of {image_size} px")
+    # All of them were whole before: one that is so no more ends the run, whose examples stay.
+    strict = replace(settings, data=replace(settings.data, skip_bad=False))
+    _, train, valid = read_images(
+        strict, materials.dataset, console, materials.cache_dir, materials.stop
+    )
+    forward = evaluate.make_forward(materials.model, settings.augment, image_size, materials.mesh)
+    return materials._replace(
+        settings=settings,
+        forward=forward,
+        train_images=train,
+        valid_images=valid,
+    )
 
 
 # (state, frozen, rates, seed, first, steps, sink) -> (state, steps run, seconds waited for input)

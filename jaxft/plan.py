@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -94,14 +94,14 @@ class Plan:
     target: Target
     settings: Settings
     sizes: Sizes
-    forward: Program | None
+    forwards: tuple[Program, ...]
     phases: tuple[PhasePlan, ...]
 
     @property
     def programs(self) -> list[Program]:
         """Every compiled program, once."""
-        all_of_them = [self.forward, *(phase.program for phase in self.phases)]
-        return list({p.name: p for p in all_of_them if p is not None}.values())
+        all_of_them = [*self.forwards, *(phase.program for phase in self.phases)]
+        return list({p.name: p for p in all_of_them}.values())
 
     @property
     def fit(self) -> dict[str, Fit]:
@@ -144,8 +144,7 @@ def make(settings: Settings, sizes: Sizes, target: Target, console: Console) -> 
         the images' size is the weights' own, and not to be had.
     """
     if settings.data.image_size == 0:
-        size = recipe.expected(settings).image_size
-        settings = replace(settings, data=replace(settings.data, image_size=size))
+        settings = settings.at_size(recipe.expected(settings).image_size)
     run.check_batch_size(settings, sizes.train, target.mesh.size)
     run.check_warm_up(settings, sizes.train // settings.data.batch_size)
     with platform.targeting(*target.platform):
@@ -157,18 +156,21 @@ def make(settings: Settings, sizes: Sizes, target: Target, console: Console) -> 
             key = programs.distinct(spec.phase)
             jobs.setdefault(key, step_job(spec, settings, weights, target))
         # A head-only step from images runs the body forward as the extraction does.
-        forwards = (programs.distinct(s.phase) for s in specs if _is_forward(s.phase))
-        extraction: Any = next(forwards, None)
-        if extraction is None:
-            extraction = programs.FORWARD
-            call = programs.of_forward(settings, model, weights, target.mesh)
-            jobs[extraction] = Job(programs.FORWARD, call.lower, 1, 1)
+        extraction: dict[int, Any] = {
+            s.image_size: programs.distinct(s.phase) for s in specs if _is_forward(s.phase)
+        }
+        for size in programs.image_sizes(settings):
+            if size not in extraction:
+                extraction[size] = name = programs.forward_name(settings, size)
+                call = programs.of_forward(settings, model, weights, target.mesh, size)
+                jobs[name] = Job(name, call.lower, 1, 1)
         compiled = _compile_all(jobs, settings, target, console)
-    forward = compiled[extraction]
+    forwards = {size: compiled[key] for size, key in extraction.items()}
     phases = [
-        _phase(s, settings, sizes, compiled[programs.distinct(s.phase)], forward) for s in specs
+        _phase(s, settings, sizes, compiled[programs.distinct(s.phase)], forwards[s.image_size])
+        for s in specs
     ]
-    return Plan(target, settings, sizes, forward, tuple(phases))
+    return Plan(target, settings, sizes, tuple(forwards.values()), tuple(phases))
 
 
 def _is_forward(phase: Phase) -> bool:
@@ -214,9 +216,8 @@ def _compile_all(
 
 
 def _described(job: Job) -> str:
-    return (
-        "the extraction of features" if job.name == programs.FORWARD else f"the step of {job.name}"
-    )
+    what = "the extraction of " if job.name.startswith(programs.FORWARD) else "the step of "
+    return what + job.name
 
 
 def compile_job(job: Job, lowered: Any, settings: Settings, target: Target) -> Program:

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from jaxft import checkpoint, evaluate, hosts, inputs, paths, recipe, run, sharding
-from jaxft.data import Dataset, Split, batches, images, sources
+from jaxft.data import Dataset, Split, batches, sources
 from jaxft.errors import UserError
 from jaxft.inputs import Materials
 from jaxft.models.body import Preprocessing
@@ -96,6 +96,8 @@ def read_workdir(
 ) -> tuple[Settings, tuple[str, ...], Preprocessing]:
     """The settings and classes that a workdir describes, and what its weights expect of images.
 
+    The settings are those of the run's end: `data.image_size` is the last phase's.
+
     Raises:
       UserError: it holds no run.
     """
@@ -108,7 +110,8 @@ def read_workdir(
         raise UserError(
             f"{workdir} holds no run", hint="Give --workdir=DIR, where `jaxft train` wrote one."
         ) from None
-    return recipe.from_dict(plain), tuple(classes), of_run(workdir)
+    settings = recipe.from_dict(plain)
+    return settings.at_size(settings.phases[-1].image_size), tuple(classes), of_run(workdir)
 
 
 def score_split(
@@ -267,22 +270,9 @@ def _materials(
     mesh = sharding.data_mesh()
     whole = -(-settings.data.batch_size // mesh.size) * mesh.size  # divides over any devices
     settings = replace(settings, data=replace(settings.data, batch_size=whole))
-    data = settings.data
     alone = Dataset(dataset.classes, dataset.valid.select([]), dataset.valid)
-    side = batches.canvas_size(data.image_size)
-    with console.bar(len(dataset.valid), "reading images") as bar:
-        alone, none, found = images.load_images(
-            alone,
-            side,
-            interpolation=data.interpolation,
-            max_pixels=data.max_pixels,
-            skip_bad=data.skip_bad,
-            memory_bytes=None if data.memory_gb < 0 else int(data.memory_gb * 2**30),
-            progress=lambda done, _: bar.update(done - bar.n) and None,
-            warn=console.say,
-            workers=data.threads or None,
-        )
+    alone, none, found = inputs.read_images(settings, alone, console)
     model = run.create_model(settings, len(dataset.classes), expected)
-    forward = evaluate.make_forward(model, settings.augment, data.image_size, mesh)
+    forward = evaluate.make_forward(model, settings.augment, settings.data.image_size, mesh)
     cache = run.cache_directory(settings)
     return Materials(settings, mesh, model, forward, alone, none, found, cache, console)

@@ -33,8 +33,20 @@ class Call(NamedTuple):
 def distinct(phase: Phase) -> tuple[Any, ...]:
     """What tells the programs of two phases apart, apart from numbers in them."""
     one_cycle = phase.schedule == "one_cycle"
-    views = phase.views if phase.inputs == "cached" else 1
-    return phase.inputs, frozenset(phase.groups), phase.bn, one_cycle, phase.microbatches, views
+    # Cached features are as many for any size of images.
+    shape = ("views", phase.views) if phase.inputs == "cached" else ("pixels", phase.image_size)
+    return phase.inputs, frozenset(phase.groups), phase.bn, one_cycle, phase.microbatches, *shape
+
+
+def image_sizes(settings: Settings) -> list[int]:
+    """Every size that a phase of the run has its images in, in their order."""
+    return list(dict.fromkeys(phase.image_size for phase in settings.phases))
+
+
+def forward_name(settings: Settings, image_size: int) -> str:
+    """What the extraction of features is called; by its size too, where there are several."""
+    several = len(image_sizes(settings)) > 1
+    return f"{FORWARD} at {image_size} px" if several else FORWARD
 
 
 def weight_shapes(model: Model) -> Weights:
@@ -65,12 +77,13 @@ def of_phase(
     return Call(step.make_step(spec, mesh), (state, frozen, batch, rates, seed))
 
 
-def of_forward(settings: Settings, model: Model, weights: Weights, mesh: Mesh) -> Call:
+def of_forward(
+    settings: Settings, model: Model, weights: Weights, mesh: Mesh, image_size: int
+) -> Call:
     """The extraction of features, a batch."""
-    data = settings.data
-    forward = evaluate.make_forward(model, settings.augment, data.image_size, mesh)
+    forward = evaluate.make_forward(model, settings.augment, image_size, mesh)
     folded = _placed(mesh, PartitionSpec())(jax.eval_shape(forward.fold, weights))
-    canvases = _placed(mesh, _DIVIDED)(_canvases(data.image_size, data.batch_size))
+    canvases = _placed(mesh, _DIVIDED)(_canvases(image_size, settings.data.batch_size))
     return Call(forward.features, (folded, canvases))
 
 

@@ -27,6 +27,7 @@ from jaxft.overfit import BEST_BY, OverfitSettings
 
 UNTIL_OVERFIT = "until_overfit"
 MOST_EPOCHS = 10_000
+SMALLEST_IMAGE = 32  # pixels; the bodies halve an image five times
 MOST_PERSPECTIVE = 0.25  # beyond, corners show what lies a side outside the canvas
 
 
@@ -41,6 +42,7 @@ class Phase:
     groups: Mapping[str, float]
     inputs: Literal["augmented", "cached"]
     views: int
+    image_size: int
     lr: float | str
     schedule: Literal["constant", "one_cycle", "sgdr"]
     epochs: int
@@ -150,6 +152,17 @@ class Settings:
     plan: PlanSettings
     phases: tuple[Phase, ...]
 
+    def at_size(self, image_size: int) -> "Settings":
+        """With images of so many pixels: `data`'s, and those of every phase that names no size."""
+        return dataclasses.replace(
+            self,
+            data=dataclasses.replace(self.data, image_size=image_size),
+            phases=tuple(
+                dataclasses.replace(phase, image_size=phase.image_size or image_size)
+                for phase in self.phases
+            ),
+        )
+
 
 def read(config: ConfigDict) -> Settings:
     """Check a config completely and freeze it.
@@ -169,7 +182,8 @@ def from_dict(plain: dict[str, Any]) -> Settings:
         errors += _value_errors(plain)
     if errors:
         raise UserError("The config has mistakes:", errors, "configs/base.py explains every key.")
-    return _freeze(Settings, plain)
+    settings: Settings = _freeze(Settings, plain)
+    return settings.at_size(settings.data.image_size)
 
 
 def resolved(config: Any) -> dict[str, Any]:
@@ -298,8 +312,8 @@ def _value_errors(plain: Mapping[str, Any]) -> list[str]:
         (0 <= plain["seed"] < 2**31, "config.seed should be from 0 to 2147483647"),
         (plain["checkpoint_minutes"] > 0, "config.checkpoint_minutes should be more than 0"),
         (
-            data["image_size"] == 0 or data["image_size"] >= 32,
-            "config.data.image_size should be 32 or more, or 0 (the weights' own)",
+            data["image_size"] == 0 or data["image_size"] >= SMALLEST_IMAGE,
+            f"config.data.image_size should be {SMALLEST_IMAGE} or more, or 0 (the weights' own)",
         ),
         (data["batch_size"] >= 2, "config.data.batch_size should be 2 or more"),
         (0 <= data["views_seed"] < 2**31, "config.data.views_seed should be from 0 to 2147483647"),
@@ -421,6 +435,9 @@ def _phase_errors(index: int, phase: Mapping[str, Any]) -> Iterator[str]:
     for key in (*counts, "views"):
         if not isinstance(phase[key], str) and phase[key] < 1:
             yield f"{path}.{key} is {phase[key]}; it should be 1 or more"
+    if phase["image_size"] and phase["image_size"] < SMALLEST_IMAGE:
+        smallest = f"{SMALLEST_IMAGE} or more, or 0 (data.image_size)"
+        yield f"{path}.image_size is {phase['image_size']}; it should be {smallest}"
     if phase["warmup_steps"] > 0 and phase["schedule"] == "one_cycle":
         yield f"{path}.warmup_steps should be 0: one_cycle rises by itself"
     if not re.fullmatch(r"[\w-]+", phase["name"]):

@@ -98,10 +98,13 @@ def phases_table(settings: Settings, steps_per_epoch: int) -> str:
     """What will happen, a line a phase."""
     head = f"{'phase':<16} {'trains (x rate)':<32} {'inputs':<10} {'lr':<9} schedule"
     lines = [head, "-" * len(head)]
+    several = len({phase.image_size for phase in settings.phases}) > 1
     for phase in settings.phases:
         trains = ", ".join(f"{group} {rate:.3g}" for group, rate in phase.groups.items())
+        pixels = f"{phase.image_size} px, " if several else ""
         lines.append(
-            f"{phase.name:<16} {trains:<32} {phase.inputs:<10} {phase.lr!s:<9} {_words(phase)}"
+            f"{phase.name:<16} {trains:<32} {phase.inputs:<10} {phase.lr!s:<9} "
+            f"{pixels}{_words(phase)}"
         )
     lines.append(f"{steps_per_epoch} steps an epoch, {settings.data.batch_size} images a step")
     return "\n".join(lines)

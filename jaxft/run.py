@@ -27,7 +27,7 @@ from jaxft import (
     sharding,
 )
 from jaxft.checkpoint import Checkpoint, Checkpoints
-from jaxft.data import Dataset, augment, balance, batches, images, sources
+from jaxft.data import Dataset, augment, balance, images, sources
 from jaxft.errors import Interrupted, NonFiniteError, UserError
 from jaxft.features import default_directory
 from jaxft.hosts import Stop
@@ -83,7 +83,8 @@ def train(config: Any, workdir: str | AnyPath, console: Console | None = None) -
         was_there = workdir.exists()  # else nothing is made before all has been checked
         if was_there:
             still_held = hosts.together(lambda: held.enter_context(lock))
-        materials, initial = prepare(settings, console, stop)
+        reached = hosts.gather(_phase_reached(workdir, settings))[0]
+        materials, initial = prepare(settings, console, stop, reached)
         paths.make_folder(workdir)
         if not was_there:
             still_held = hosts.together(lambda: held.enter_context(lock))
@@ -105,7 +106,7 @@ def run_phases(
     setup_seconds: float,
 ) -> dict[str, Any]:
     """All phases that are left, from the newest whole checkpoint on; ends with the summary."""
-    console = materials.console
+    console, phases = materials.console, materials.settings.phases
     restored, problems = checkpoints.newest()
     if problems and restored is None:
         raise UserError(
@@ -126,7 +127,8 @@ def run_phases(
     report.write_rows(workdir / "starts.jsonl", [*starts, {**start, "ended_by": "interrupted"}])
     ended_by = "failed"
     try:
-        while cursor.phase < len(materials.settings.phases):
+        while cursor.phase < len(phases):
+            materials = inputs.at_size(materials, phases[cursor.phase].image_size)
             middle = restored if cursor.lr is not None else None
             progress = fit.run_phase(
                 materials, cursor, progress, middle, checkpoints, workdir, timer
@@ -149,6 +151,12 @@ def run_phases(
     summary = _summarise(workdir, cursor, ended_by, materials)
     console.say(report.summary_text(summary, workdir))
     return summary
+
+
+def _phase_reached(workdir: AnyPath, settings: Settings) -> int:
+    """The phase that a run in a workdir seems to go on with: what it finds there tells for sure."""
+    cursor = checkpoint.newest_cursor(workdir) or {}
+    return min(cursor.get("phase", 0), len(settings.phases) - 1)
 
 
 def _starts_before(workdir: AnyPath, reached: int) -> list[dict[str, Any]]:
@@ -197,38 +205,29 @@ def weights_of(tree: Mapping[str, Any]) -> Weights:
     return Weights({group: tree["params"][group] for group in models.GROUPS}, stats)
 
 
-def prepare(settings: Settings, console: Console, stop: Stop = NEVER) -> tuple[Materials, Weights]:
+def prepare(
+    settings: Settings, console: Console, stop: Stop = NEVER, phase: int = 0
+) -> tuple[Materials, Weights]:
     """Open and check everything that a run needs, before anything is written to a workdir.
+
+    Args:
+      settings: of the run.
+      console: where to tell what happens.
+      stop: set from outside, to end this.
+      phase: the one that images are wanted for.
 
     Raises:
       UserError: whatever is wrong with data, model, weights, batch size.
     """
+    settings = settings.at_size(settings.phases[phase].image_size)
     data = settings.data
     dataset = hosts.together(lambda: open_data(settings))
     mesh = sharding.data_mesh()
     model, initial, origin = hosts.together(lambda: open_model(settings, dataset.classes))
     check_same(dataset, initial)
     check_batch_size(settings, len(dataset.train), mesh.size)
-    total = len(dataset.train) + len(dataset.valid)
-    with console.bar(total, "reading images") as bar:
-
-        def count(done: int, _: int) -> None:
-            bar.update(done * hosts.count() - bar.n)
-            if stop.asked or stop.is_set():
-                raise Interrupted
-
-        dataset, train_images, valid_images = images.load_images(
-            dataset,
-            batches.canvas_size(data.image_size),
-            interpolation=data.interpolation,
-            max_pixels=data.max_pixels,
-            skip_bad=data.skip_bad,
-            memory_bytes=None if data.memory_gb < 0 else int(data.memory_gb * 2**30),
-            cache_dir=cache_directory(settings),
-            progress=count,
-            warn=console.say,
-            workers=data.threads or None,
-        )
+    cache = cache_directory(settings)
+    dataset, train, valid = inputs.read_images(settings, dataset, console, cache, stop)
     check_batch_size(settings, len(dataset.train), mesh.size)
     check_warm_up(settings, len(dataset.train) // data.batch_size)
     console.say(
@@ -244,9 +243,8 @@ def prepare(settings: Settings, console: Console, stop: Stop = NEVER) -> tuple[M
     if told := weights.in_words(origin):
         console.say(told)
     forward = evaluate.make_forward(model, settings.augment, data.image_size, mesh)
-    cache, images_of = cache_directory(settings), (train_images, valid_images)
     materials = Materials(
-        settings, mesh, model, forward, dataset, *images_of, cache, console, stop, origin
+        settings, mesh, model, forward, dataset, train, valid, cache, console, stop, origin
     )
     return materials, initial
 
@@ -412,7 +410,7 @@ def describe(workdir: AnyPath, config: Any, materials: Materials) -> None:
 def preprocessing_of(settings: Settings, model: Model) -> Preprocessing:
     """What a run does with images before the network sees them: what its own weights expect."""
     return model.preprocessing._replace(
-        image_size=settings.data.image_size,
+        image_size=settings.phases[-1].image_size,
         crop_fraction=1.0,
         interpolation=settings.data.interpolation,
     )
@@ -476,7 +474,7 @@ def find_rate(
     workdir = paths.of(workdir)
     index = _phase_index(settings, phase)
     hosts.together(lambda: check_workdir(workdir, config))
-    materials, current = prepare(settings, console)
+    materials, current = prepare(settings, console, phase=index)
     if checkpoint.steps(workdir):
         current = weights_of(checkpoint.read_newest(workdir).state)
     paths.make_folder(workdir)

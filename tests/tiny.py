@@ -176,7 +176,7 @@ def materials(cache_dir: Any, *, phases: tuple[Phase, ...] = (), devices: int = 
     size = {"image_size": 16, "batch_size": 8, "threads": 1, **data}
     settings = replace(
         plain, data=replace(plain.data, **size), phases=phases or (phase(lr="find"),)
-    )
+    ).at_size(size["image_size"])
     net, mesh = model(), sharding.data_mesh(devices)
     pixels = canvases(53, settings.data.image_size)
     train_split = split(TrainBatch(pixels.inputs[:40], pixels.label[:40]), "train")

@@ -92,6 +92,11 @@ class Images:
         """Whether no image needs the disk any more."""
         return all(kept is not None for kept in self._kept)
 
+    def forget(self) -> None:
+        """Lets go of what is in memory; from now on every image is decoded when asked for."""
+        self._memory = Memory(0)
+        self._kept = [None] * len(self)
+
     def _read(self, index: int) -> np.ndarray:
         how = (self.shorter_side, self.interpolation, self.max_pixels)
         image = self.split.read(index, *how)

@@ -1,0 +1,201 @@
+"""Phases on images of different sizes: small ones first, larger ones later."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import tiny_config
+
+from jaxft import (
+    bench,
+    bench_text,
+    checkpoint,
+    fit,
+    inputs,
+    plan,
+    plan_text,
+    predict,
+    recipe,
+    report,
+    run,
+    topology,
+)
+from jaxft.data.decode import UnreadableImage
+from jaxft.errors import Interrupted, UserError
+from jaxft.evaluate import Evaluation
+from jaxft.report import Console
+
+pytestmark = pytest.mark.usefixtures("tiny")
+
+SMALL, LARGE = 32, 48
+
+
+def growing(drawn):
+    """The head on small images, then, until over-fitting, on larger ones."""
+    config = tiny_config.get_config(drawn)
+    head, _, full = config.phases
+    full.update(image_size=LARGE, cycle_mult=1)
+    full.groups.early = full.groups.late = 0.0  # which compiles in a third of the time
+    head.lr = full.lr = 0.01
+    config.phases = (head, full)
+    return config
+
+
+def cached_twice(drawn):
+    """The same features of images of two sizes, which need few programs."""
+    config = growing(drawn)
+    again = config.phases[0].copy_and_resolve_references()
+    again.update(name="again", image_size=LARGE)
+    config.phases = (config.phases[0], again)
+    return config
+
+
+class Run(NamedTuple):
+    """A finished run: what it told, and the entry of the second phase on its own images."""
+
+    workdir: Path
+    told: str
+    entry: Evaluation
+
+
+@pytest.fixture(scope="module")
+def grown(drawn, tmp_path_factory):
+    import tiny_body
+
+    from jaxft.models import BODIES
+
+    workdir, told, entries = tmp_path_factory.mktemp("grown") / "run", [], []
+    console, run_phase = Console(None), fit.run_phase
+    console.say = told.append
+
+    def measured(materials, cursor, progress, *rest):
+        if cursor.phase == 1:
+            entries.append(inputs.evaluate_weights(materials, progress.weights))
+        return run_phase(materials, cursor, progress, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BODIES, "tiny", tiny_body.body)
+        patch.setattr(fit, "run_phase", measured)
+        run.train(growing(drawn), workdir, console)
+    return Run(workdir, "\n".join(told), *entries)
+
+
+def test_each_phase_has_its_size(drawn):
+    settings = recipe.read(growing(drawn))
+    assert [phase.image_size for phase in settings.phases] == [SMALL, LARGE]
+    later = settings.at_size(LARGE)
+    assert later.data.image_size == LARGE
+    assert later.phases == settings.phases, "what a phase sees does not hang on where a run is"
+
+
+def test_sizes_that_no_body_takes_are_refused(drawn):
+    config = growing(drawn)
+    config.phases[0].image_size, config.phases[1].image_size = 31, -1
+    with pytest.raises(UserError) as found:
+        recipe.read(config)
+    assert [line.split(" ")[0] for line in found.value.offenders] == [
+        "config.phases[0].image_size",
+        "config.phases[1].image_size",
+    ]
+
+
+def test_the_summary_and_the_words_tell_the_sizes(grown):
+    summary = json.loads((grown.workdir / "summary.json").read_text())
+    assert [phase["image_size"] for phase in summary["phases"]] == [SMALL, LARGE]
+    assert f"{LARGE} px, sgdr" in grown.told and f"{SMALL} px, constant" in grown.told
+    assert grown.told.count(f"from here on images are of {LARGE} px") == 1
+
+
+def test_over_fitting_is_judged_against_the_entry_at_the_phases_own_size(grown):
+    (line,) = [line for line in grown.told.splitlines() if line.startswith("begins with")]
+    assert f"a validation loss of {grown.entry.val_loss:.4f}" in line
+    assert f"an accuracy of {grown.entry.accuracy:.4f} at {LARGE} px" in line
+    _, before, first, second = report.read_rows(grown.workdir / "metrics.jsonl")
+    assert abs(before["val_loss"] - grown.entry.val_loss) > 1e-4, "another size has another loss"
+    ends = [grown.entry.val_loss, first["val_loss"], second["val_loss"]]
+    summary = json.loads((grown.workdir / "summary.json").read_text())
+    assert summary["val_loss"] == pytest.approx(min(ends), rel=1e-6)
+
+
+def test_what_follows_the_run_takes_the_last_size(grown):
+    assert json.loads((grown.workdir / "preprocessing.json").read_text())["image_size"] == LARGE
+    settings, _, _ = predict.read_workdir(grown.workdir)
+    assert settings.data.image_size == LARGE
+
+
+def test_evaluate_finds_what_the_run_found(grown):
+    summary = json.loads((grown.workdir / "summary.json").read_text())
+    found = predict.score_split(grown.workdir)
+    assert found["loss"] == pytest.approx(summary["val_loss"], rel=1e-5)
+    assert found["accuracy"] == summary["accuracy"]
+
+
+def test_going_on_reads_images_of_the_size_reached_alone(grown, drawn, tmp_path, monkeypatch):
+    save, read, sizes = fit.Loop.save, inputs.read_images, []
+
+    def save_and_ask(loop, *args):
+        save(loop, *args)
+        if loop.cursor.phase == 1 and loop.cursor.epoch == 1:
+            loop.materials.stop.ask()
+
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        patch.setattr(fit.Loop, "save", save_and_ask)
+        run.train(growing(drawn), tmp_path / "run")
+    monkeypatch.setattr(
+        inputs, "read_images", lambda s, *rest: sizes.append(s.data.image_size) or read(s, *rest)
+    )
+    run.train(growing(drawn), tmp_path / "run")
+    assert sizes == [LARGE]
+    ends = [checkpoint.read_newest(workdir).best for workdir in (tmp_path / "run", grown.workdir)]
+    assert checkpoint.digest(ends[0]) == checkpoint.digest(ends[1])
+
+
+def test_an_image_that_has_gone_bad_ends_the_run_even_where_bad_ones_are_skipped(drawn):
+    config = growing(drawn)
+    config.data.skip_bad = True
+    materials, _ = run.prepare(run.start_up(config)[0], Console(None))
+
+    def fail(index, *_):
+        raise UnreadableImage(f"image {index}", "gone")
+
+    broken = replace(materials.dataset.train, read=fail)
+    changed = materials.dataset.with_splits(broken, materials.dataset.valid)
+    with pytest.raises(UserError, match="unreadable images"):
+        inputs.at_size(materials._replace(dataset=changed), LARGE)
+
+
+def test_images_of_another_size_leave_the_memory(drawn):
+    materials, _ = run.prepare(run.start_up(growing(drawn))[0], Console(None))
+    assert materials.train_images.in_memory
+    larger = inputs.at_size(materials, LARGE)
+    assert larger.train_images.in_memory and larger.valid_images.in_memory
+    assert not materials.train_images.in_memory and not materials.valid_images.in_memory
+    assert min(larger.train_images[0].shape[:2]) == 53
+    assert inputs.at_size(larger, LARGE) is larger
+
+
+def test_a_plan_has_a_program_for_every_size(drawn):
+    settings = recipe.read(cached_twice(drawn))
+    found = plan.make(settings, plan.Sizes(24, 8, 3, "made up"), topology.here(), Console(None))
+    forwards = [f"features at {size} px" for size in (SMALL, LARGE)]
+    assert [program.name for program in found.programs] == [*forwards, "head_cached"]
+    small, large, _ = (program.costs.flops for program in found.programs)
+    assert large > 1.5 * small
+    assert all(name in plan_text.text(found) for name in forwards)
+
+
+def test_a_bench_goes_through_every_size(drawn):
+    settings = run.start_up(cached_twice(drawn))[0]
+    job = bench.real(settings, topology.here(), 2, Console(None))
+    rows = list(bench.make(job))
+    assert [(row.program, row.image_size) for row in rows] == [
+        (f"features at {SMALL} px", SMALL),
+        ("head_cached", SMALL),
+        (f"features at {LARGE} px", LARGE),
+    ]
+    assert rows[2].model_flops > 1.5 * rows[0].model_flops
+    assert rows[1].phases == ("head_cached", "again")
+    assert bench.as_json(job, rows[2], "tiny")["image_size"] == LARGE
+    assert f"{SMALL}, {LARGE} px" in bench_text.block(job, rows, "tiny")
