@@ -17,6 +17,7 @@ from jaxft import (
     plan,
     plan_text,
     predict,
+    programs,
     recipe,
     report,
     run,
@@ -174,6 +175,13 @@ def test_images_of_another_size_leave_the_memory(drawn):
     assert not materials.train_images.in_memory and not materials.valid_images.in_memory
     assert min(larger.train_images[0].shape[:2]) == 53
     assert inputs.at_size(larger, LARGE) is larger
+
+
+def test_steps_on_images_of_two_sizes_are_two_programs(drawn):
+    small, large = recipe.read(growing(drawn)).phases
+    both = [replace(large, image_size=size) for size in (SMALL, LARGE)]
+    assert programs.distinct(both[0]) != programs.distinct(both[1])
+    assert programs.distinct(small) == programs.distinct(replace(small, image_size=LARGE))
 
 
 def test_a_plan_has_a_program_for_every_size(drawn):
