@@ -43,8 +43,8 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 ONE_CORE = 200  # images that a pass on one core takes
 
 
-def draw(folder: Path, images: int) -> None:
-    """FOLDER/PHOTO/NUMBER.jpg: crops of scikit-learn's two photos, scaled to 500 x 375 pixels."""
+def draw(folder: Path, images: int, size: tuple[int, int] = (500, 375)) -> None:
+    """FOLDER/PHOTO/NUMBER.jpg: crops of scikit-learn's two photos, scaled to `size` pixels."""
     from importlib.resources import files
 
     import numpy as np
@@ -59,7 +59,7 @@ def draw(folder: Path, images: int) -> None:
             height = width * 3 // 4
             left, top = random.integers(photo.width - width), random.integers(photo.height - height)
             box = (left, top, left + width, top + height)
-            scaled = photo.resize((500, 375), Image.Resampling.BICUBIC, box)
+            scaled = photo.resize(size, Image.Resampling.BICUBIC, box)
             scaled.save(folder / name / f"{number:04d}.jpg", quality=90)
 
 
