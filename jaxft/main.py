@@ -372,6 +372,14 @@ FLAGS: dict[str, Callable[[argparse.ArgumentParser], Any]] = {
     "workers": _flag(
         "--workers", type=_count, default=0, metavar="N", help="processes (default: one a core)"
     ),
+    "max_pixels": _flag(
+        "--max-pixels",
+        "--max_pixels",
+        type=_positive,
+        default=89_478_485,
+        metavar="N",
+        help="larger images are refused by their header (default: as data.max_pixels)",
+    ),
     "paths": _flag("paths", nargs="+", metavar="IMAGE", help="image files, or folders of them"),
 }
 
@@ -428,7 +436,7 @@ def _prepare(flags: argparse.Namespace) -> int:
     from jaxft.data import prepare, shard
     from jaxft.report import Console
 
-    form = shard.Form(flags.shorter_side, flags.format, flags.quality)
+    form = shard.Form(flags.shorter_side, flags.format, flags.quality, flags.max_pixels)
     console = Console(sys.stdout)
     found = prepare.prepare(flags.source, flags.output_dir, form, flags.workers, console)
     console.say(prepare.text(found))
@@ -528,7 +536,7 @@ VERBS: dict[str, tuple[Callable[[argparse.Namespace], int], str, tuple[str, ...]
     "prepare": (
         _prepare,
         "check and shrink image files once, into a TFDS data set",
-        ("source", "output_dir", "shorter_side", "format", "quality", "workers"),
+        ("source", "output_dir", "shorter_side", "format", "quality", "max_pixels", "workers"),
     ),
     "plan": (
         _plan,

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -109,6 +110,19 @@ def test_jpegs(photos, tmp_path):
         assert ours.shape == theirs.shape
         assert np.abs(ours.astype(int) - theirs).mean() < 3
         assert np.abs(plain[index]["image"].astype(int) - ours).max() <= 2
+
+
+def test_images_larger_than_allowed_are_listed(tmp_path):
+    for number, width in enumerate((40, 41)):
+        for name in "ab":
+            draw(tmp_path / "in" / name / f"{number}.png", number, width)
+    form, source = replace(RAW, max_pixels=40 * 30), f"folder:{tmp_path / 'in'}"
+    prepare.prepare(source, str(tmp_path / "out"), form, 1)
+    bad = rows(tmp_path / "out" / "bad_files.csv")[1:]
+    assert [file[-7:] for file, _ in bad] == ["a/1.png", "b/1.png"]
+    assert all("41 x 30" in reason for _, reason in bad)
+    with pytest.raises(UserError, match="--max-pixels"):
+        prepare.prepare(source, str(tmp_path / "more"), replace(RAW, max_pixels=10**9), 1)
 
 
 def test_quality(photos, tmp_path):

@@ -20,7 +20,7 @@ from PIL import Image
 
 from jaxft import paths
 from jaxft.data import child, description
-from jaxft.data.decode import UnreadableImage, content, decode_bytes
+from jaxft.data.decode import MAX_PIXELS, UnreadableImage, content, decode_bytes
 from jaxft.data.resize import resize
 from jaxft.errors import Interrupted, UserError
 
@@ -38,11 +38,13 @@ class Form:
       shorter_side: pixels; larger images are shrunk to it, smaller ones stay as they are.
       image_format: "jpeg", or "raw" (uint8, nothing to decode).
       quality: of a JPEG, 1..100; its colours have all their pixels (4:4:4).
+      max_pixels: larger images are refused by their header.
     """
 
     shorter_side: int
     image_format: str
     quality: int
+    max_pixels: int = MAX_PIXELS
 
 
 class Job(NamedTuple):
@@ -157,7 +159,8 @@ def _records(job: Job, slot: int) -> Iterator[tuple[str, bytes] | str]:
             raise Interrupted
         try:
             data = content(file)
-            pixels = _shrunk(decode_bytes(data, file), job.form.shorter_side)
+            decoded = decode_bytes(data, file, max_pixels=job.form.max_pixels)
+            pixels = _shrunk(decoded, job.form.shorter_side)
             if job.form.image_format == "jpeg" and max(pixels.shape) > LONGEST_JPEG:
                 raise UnreadableImage(file, f"longer than the {LONGEST_JPEG} pixels of a JPEG")
             record = _record(pixels, name, label, job.classes, job.form)
