@@ -43,7 +43,7 @@ class Cursor:
 
     `epoch` and `step` count what the phase has finished, `loss_sum` and `epoch_seconds` belong to
     the epoch under way, `rows` counts the lines of metrics.jsonl, `setup_seconds`
-    adds up what every start took to open data and model.
+    adds up what every start took to open data and model, and to read images of another size.
     """
 
     phase: int = 0

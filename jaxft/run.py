@@ -128,7 +128,9 @@ def run_phases(
     ended_by = "failed"
     try:
         while cursor.phase < len(phases):
+            started = time.perf_counter()
             materials = inputs.at_size(materials, phases[cursor.phase].image_size)
+            cursor.setup_seconds += time.perf_counter() - started
             middle = restored if cursor.lr is not None else None
             progress = fit.run_phase(
                 materials, cursor, progress, middle, checkpoints, workdir, timer
