@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-# A process a core, each test file in one of them: what compiles runs on one core anyway.
-PYTEST = $(BIN)/python -m pytest --numprocesses=auto --dist=loadfile
+# A process a core, each test file in one of them: what compiles runs on one core anyway. The order
+# of the files is conftest.py's.
+PYTEST = $(BIN)/python -m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 
 .PHONY: quickstart test quick lint types clean
 

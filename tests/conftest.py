@@ -1,6 +1,7 @@
 """Eight fake CPU devices, settled before JAX is imported anywhere; a small run to look into."""
 
 import os
+from collections import Counter
 
 import pytest
 
@@ -11,6 +12,12 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 # See bucket.environment; gcsfs reads it when it is imported.
 os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"  # runs of one session share it
+
+
+def pytest_collection_modifyitems(items):
+    """Files with slow tests first: of several processes none should be left with one at the end."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 @pytest.fixture(scope="session", autouse=True)
