@@ -13,7 +13,7 @@ from jaxtyping import Float
 from jaxft import evaluate, hosts, report, sharding, step
 from jaxft.data import Batch, Dataset, Split, batches
 from jaxft.data.feed import Feed
-from jaxft.data.images import Images, load_images
+from jaxft.data.images import GO_ON, Images, load_images
 from jaxft.errors import Interrupted
 from jaxft.evaluate import View
 from jaxft.hosts import Ballot, Stop
@@ -23,6 +23,7 @@ from jaxft.recipe import Settings
 from jaxft.step import Sink, StepSpec, TrainBatch, TrainState, Weights
 
 NEVER = Stop()
+BRING_BACK = "They were whole before. Bring them back; the same command goes on."
 
 
 class Materials(NamedTuple):
@@ -42,6 +43,7 @@ class Materials(NamedTuple):
     console: report.Console
     stop: Stop = NEVER
     origin: Mapping[str, Any] = {}  # of the initial weights, for weights.json
+    listed: Mapping[str, Any] = {}  # the data before unreadable images were left out, for data.json
 
     def demand_going_on(self) -> None:
         """Raises Interrupted where the run was told to stop."""
@@ -60,6 +62,7 @@ def read_images(
     console: report.Console,
     cache_dir: AnyPath | None = None,
     stop: Stop = NEVER,
+    advice: str = GO_ON,
 ) -> tuple[Dataset, Images, Images]:
     """images.load_images as the settings say, at `data.image_size`, with progress.
 
@@ -86,6 +89,7 @@ def read_images(
             progress=count,
             warn=console.say,
             workers=data.threads or None,
+            advice=advice,
         )
 
 
@@ -104,7 +108,7 @@ def at_size(materials: Materials, image_size: int) -> Materials:
     # All of them were whole before: one that is so no more ends the run, whose examples stay.
     strict = replace(settings, data=replace(settings.data, skip_bad=False))
     _, train, valid = read_images(
-        strict, materials.dataset, console, materials.cache_dir, materials.stop
+        strict, materials.dataset, console, materials.cache_dir, materials.stop, BRING_BACK
     )
     forward = evaluate.make_forward(materials.model, settings.augment, image_size, materials.mesh)
     return materials._replace(

@@ -23,6 +23,7 @@ from jaxft.recipe import Settings
 from jaxft.report import Console
 from jaxft.step import Weights
 
+REMOVE = "Mend or remove them."
 SPLITS = ("train", "valid", "test")
 # jax.image.resize's names; both cubics are Keys' with a = -0.5.
 JAX_METHODS = {"bilinear": "linear", "bicubic": "cubic"}
@@ -153,7 +154,7 @@ def score_split(
             + [f"only in the data: {c}" for c in dataset.classes if c not in classes],
         )
     try:
-        run.check_data(paths.of(workdir), run.describe_data(dataset))
+        run.check_listed(paths.of(workdir), run.describe_data(dataset))
     except UserError as error:
         console.say(f"warning: {error}")
     chosen: Split | None = getattr(dataset, split)
@@ -271,7 +272,7 @@ def _materials(
     whole = -(-settings.data.batch_size // mesh.size) * mesh.size  # divides over any devices
     settings = replace(settings, data=replace(settings.data, batch_size=whole))
     alone = Dataset(dataset.classes, dataset.valid.select([]), dataset.valid)
-    alone, none, found = inputs.read_images(settings, alone, console)
+    alone, none, found = inputs.read_images(settings, alone, console, advice=REMOVE)
     model = run.create_model(settings, len(dataset.classes), expected)
     forward = evaluate.make_forward(model, settings.augment, settings.data.image_size, mesh)
     cache = run.cache_directory(settings)

@@ -229,6 +229,7 @@ def prepare(
     check_same(dataset, initial)
     check_batch_size(settings, len(dataset.train), mesh.size)
     cache = cache_directory(settings)
+    listed = describe_data(dataset)
     dataset, train, valid = inputs.read_images(settings, dataset, console, cache, stop)
     check_batch_size(settings, len(dataset.train), mesh.size)
     check_warm_up(settings, len(dataset.train) // data.batch_size)
@@ -246,7 +247,7 @@ def prepare(
         console.say(told)
     forward = evaluate.make_forward(model, settings.augment, data.image_size, mesh)
     materials = Materials(
-        settings, mesh, model, forward, dataset, train, valid, cache, console, stop, origin
+        settings, mesh, model, forward, dataset, train, valid, cache, console, stop, origin, listed
     )
     return materials, initial
 
@@ -401,7 +402,7 @@ def describe(workdir: AnyPath, config: Any, materials: Materials) -> None:
     data = describe_data(materials.dataset)
     if checkpoint.steps(workdir):
         check_data(workdir, data)
-    report.write_json(workdir / "data.json", data)
+    report.write_json(workdir / "data.json", {**data, "listed": dict(materials.listed)})
     report.write_json(workdir / "config.json", recipe.as_dict(config))
     report.write_json(workdir / "classes.json", list(materials.dataset.classes))
     used = preprocessing_of(materials.settings, materials.model)
@@ -435,7 +436,16 @@ def describe_data(dataset: Dataset) -> dict[str, Any]:
 
 def check_data(workdir: AnyPath, data: dict[str, Any]) -> None:
     """Raises UserError, saying what differs, where the data are not those of the run."""
+    _compare(workdir, _read_json(workdir / "data.json"), data)
+
+
+def check_listed(workdir: AnyPath, data: dict[str, Any]) -> None:
+    """As `check_data`, of data whose unreadable images are still among the others."""
     before = _read_json(workdir / "data.json")
+    _compare(workdir, before.get("listed", before), data)
+
+
+def _compare(workdir: AnyPath, before: Mapping[str, Any], data: Mapping[str, Any]) -> None:
     differences = [
         f"{key}: {before.get(key)} then, {data[key]} now"
         for key in ("classes", "train", "valid", "digest")

@@ -163,7 +163,7 @@ def test_an_image_that_has_gone_bad_ends_the_run_even_where_bad_ones_are_skipped
 
     broken = replace(materials.dataset.train, read=fail)
     changed = materials.dataset.with_splits(broken, materials.dataset.valid)
-    with pytest.raises(UserError, match="unreadable images"):
+    with pytest.raises(UserError, match=r"unreadable images:(.|\n)*the same command goes on"):
         inputs.at_size(materials._replace(dataset=changed), LARGE)
 
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from jaxft import main, models, recipe
+from jaxft import main, models, recipe, run
 from jaxft.data.augment import PRESETS
-from jaxft.errors import Interrupted, NonFiniteError
+from jaxft.errors import Interrupted, NonFiniteError, UserError
 from jaxft.models import weights
 
 TINY = str(Path(__file__).parent / "tiny_config.py")
@@ -336,6 +336,10 @@ def test_skip_bad_goes_on_without_them(damaged, tiny, tmp_path, monkeypatch, cap
     assert len(names) == 40
     assert not any(name.endswith(("blue/07.png", "red/03.png")) for name in names)
     assert (damaged / "blue" / "07.png").read_text() == "no image"
+    data = run.describe_data(run.open_data(seen[0].settings))
+    run.check_listed(tmp_path / "run", data)
+    with pytest.raises(UserError, match="have changed"):
+        run.check_data(tmp_path / "run", data)
 
 
 def test_weights_of_another_architecture(refused, drawn, tiny):

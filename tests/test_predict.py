@@ -166,6 +166,7 @@ def test_unreadable_files_are_all_listed_and_nothing_is_written(finished, tiny, 
             tmp_path / "out.csv",
         )
     assert len(error.value.offenders) == 2
+    assert "config" not in error.value.hint, "predict takes no config"
     assert not (tmp_path / "out.csv").exists()
 
 

@@ -18,6 +18,7 @@ from jaxft.data.decode import MAX_PIXELS, UnreadableImage
 from jaxft.errors import UserError
 
 Progress = Callable[[int, int], None]
+GO_ON = "Mend or remove them, or go on without them: --config.data.skip_bad=true"
 REMEMBERED = "whole_images.txt"
 # A future takes about a kilobyte; a data set may hold millions of images.
 JOBS_AT_ONCE = 8192
@@ -132,6 +133,7 @@ def load_images(
     progress: Progress | None = None,
     warn: Callable[[str], None] | None = None,
     workers: int | None = None,
+    advice: str = GO_ON,
 ) -> tuple[Dataset, Images, Images]:
     """Decodes every image once, reports all bad ones together, and keeps what fits in memory.
 
@@ -149,6 +151,7 @@ def load_images(
       progress: called with (done, total) images, from this thread.
       warn: called with the warning; None: printed to stderr.
       workers: decoding threads; None: one for each core.
+      advice: what to do about unreadable images, for the error.
 
     Returns:
       The data set (without the skipped images), and the images of train and of valid.
@@ -163,7 +166,7 @@ def load_images(
     bad = _of_all_hosts(bad)
     if not any(bad):
         return dataset, train, valid
-    _report(bad, skip_bad, warn)
+    _report(bad, skip_bad, warn, advice)
     train, valid = (
         images.select(np.setdiff1d(np.arange(len(images)), list(failed)))
         for images, failed in zip((train, valid), bad, strict=True)
@@ -279,12 +282,12 @@ def _report(
     bad: Iterable[dict[int, UnreadableImage]],
     skip_bad: bool,
     warn: Callable[[str], None] | None,
+    advice: str,
 ) -> None:
     lines = sorted(f"{error.name}: {error.reason}" for failed in bad for error in failed.values())
     count = f"{len(lines)} unreadable image{'s' if len(lines) > 1 else ''}"
     if not skip_bad:
-        hint = "mend or remove them, or go on without them: --config.data.skip_bad=true"
-        raise UserError(f"{count}:", lines, hint)
+        raise UserError(f"{count}:", lines, advice)
     message = "\n".join([f"warning: {count} skipped:", *(f"  - {line}" for line in lines)])
     if warn:
         warn(message)
