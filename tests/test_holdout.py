@@ -96,7 +96,9 @@ class TestHoldout:
             open_dataset("digits", **wrong)
 
     def test_a_split_of_its_own_allows_no_folds(self, tmp_path):
-        text = "file,label,split\nt.csv,a,train\nt.csv,b,train\nt.csv,a,valid\n"
+        for name in "123":
+            (tmp_path / name).touch()
+        text = "file,label,split\n1,a,train\n2,b,train\n3,a,valid\n"
         (tmp_path / "t.csv").write_text(text)
         with pytest.raises(UserError, match=r"t\.csv has a validation split of its own"):
             open_dataset(f"csv:{tmp_path / 't.csv'}", folds=3)

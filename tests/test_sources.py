@@ -202,11 +202,11 @@ class TestCsv:
             assert [int(Path(name).stem) % 2 for name in split.names] == split.labels.tolist()
 
     def test_all_that_is_wrong_in_one_message(self, tmp_path):
-        make(tmp_path, "1.png", "2.png")
+        make(tmp_path, *(f"{number}.png" for number in range(1, 7)))
         source = self.write(
             tmp_path,
-            "file,label,split\n1.png,a,train\n2.png,,train\nno.png,b,train\n1.png,b,tran\n"
-            ",b,train\n2.png,z,valid\n2.png\n",
+            "file,label,split\n1.png,a,train\n2.png,,train\nno.png,b,train\n3.png,b,tran\n"
+            ",b,train\n4.png,z,valid\n5.png\n6.png, x,a,train,\n1.png,b,valid\n",
         )
         before = snapshot(tmp_path)
         assert failure(source).offenders == (
@@ -216,9 +216,46 @@ class TestCsv:
             "line 6: no file named",
             "line 8: empty label",
             'line 8: unknown split "" (known are train, valid, test)',
+            "line 9: more cells than the first line",
+            'line 9: unknown split "a" (known are train, valid, test)',
+            f"line 10: the file of line 2 again: {tmp_path}/1.png",
             'class "z" is in valid (1 images), but not in train',
         )
         assert snapshot(tmp_path) == before
+
+    def test_more_cells_than_the_first_line(self, tmp_path):
+        make(tmp_path, "1", "2.png", "3.png")
+        source = self.write(tmp_path, "file,label\n1, of a.png,a\n2.png,b\n\n3.png,b,\n")
+        assert failure(source).offenders[:2] == (
+            "line 2: more cells than the first line",
+            "line 5: more cells than the first line",
+        )
+
+    def test_a_file_is_named_once_by_whatever_path(self, tmp_path):
+        make(tmp_path, "i/1.png", "i/2.png", "i/3.png", "i/4.png")
+        (tmp_path / "link.png").symlink_to(tmp_path / "i" / "2.png")
+        (tmp_path / "other").symlink_to(tmp_path / "i")
+        source = self.write(
+            tmp_path,
+            f"file,label,split\ni/1.png,a,train\ni/2.png,b,train\ni/../i/1.png,a,valid\n"
+            f"link.png,a,test\nother/3.png,b,valid\n{tmp_path}/i/3.png,b,valid\n"
+            "i/4.png,a,valid\ni/1.png,b,train\n",
+        )
+        assert failure(source).offenders == (
+            f"line 4: the file of line 2 again: {tmp_path}/i/../i/1.png",
+            f"line 5: the file of line 3 again: {tmp_path}/link.png",
+            f"line 7: the file of line 6 again: {tmp_path}/i/3.png",
+            f"line 9: the file of line 2 again: {tmp_path}/i/1.png",
+        )
+
+    def test_columns_are_named_once(self, tmp_path):
+        make(tmp_path, "1.png", "2.png", "3.png", "4.png")
+        message = failure(self.write(tmp_path, "file,Label,label,FILE,file,,\n1.png,a,b,c,d,,\n"))
+        assert message.offenders == ('3 columns "file"', '2 columns "label"')
+        missing = failure(self.write(tmp_path, "file,class,class\n1.png,a,a\n"))
+        assert len(missing.offenders) == 2
+        rows = "".join(f"{i}.png,{'ab'[i % 2]},,\n" for i in range(1, 5))
+        assert open_dataset(self.write(tmp_path, "file,label,,\n" + rows)).classes == ("a", "b")
 
     def test_missing_columns(self, tmp_path):
         message = str(failure(self.write(tmp_path, "path,class\n1.png,a\n")))

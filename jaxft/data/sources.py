@@ -10,9 +10,9 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -266,6 +266,16 @@ def _composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
+class Row(NamedTuple):
+    """What a line of a CSV says; `file` is a path, "" where none is named."""
+
+    line: int
+    file: str
+    label: str
+    side: str
+    too_long: bool
+
+
 def _rows(table: AnyPath) -> Found:
     train: list[tuple[str, str]] = []
     valid: list[tuple[str, str]] = []
@@ -274,44 +284,76 @@ def _rows(table: AnyPath) -> Found:
         io.StringIO(paths.read(table).decode("utf-8-sig"), newline=""), skipinitialspace=True
     )
     reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
-    missing = [name for name in ("file", "label") if name not in reader.fieldnames]
-    if missing:
-        has = ", ".join(reader.fieldnames) or "nothing"
-        return Found(
-            [], None, [], [f'no column "{name}" (its first line: {has})' for name in missing]
-        )
+    if problems := list(_wrong_columns(reader.fieldnames)):
+        return Found([], None, [], problems)
     has_split = "split" in reader.fieldnames
-    rows = [(reader.line_num, _row_file(row, table), row) for row in reader]
-    known = bucket.beside(path for _, path, _ in rows if paths.is_remote(path))
-    problems = []
-    for line, path, row in rows:
-        word = (row["split"] or "").strip().lower() if has_split else "train"
-        label = _composed((row["label"] or "").strip())
-        problems += [f"line {line}: {wrong}" for wrong in _wrong(path, label, word, known)]
-        side = test if word in TEST_NAMES else valid if word in VALID_NAMES else train
-        side.append((path, label))
+    rows = [_row(reader.line_num, cells, table, has_split) for cells in reader]
+    known = bucket.beside(row.file for row in rows if paths.is_remote(row.file))
+    first_lines = _first_lines(rows)
+    for row in rows:
+        problems += [f"line {row.line}: {wrong}" for wrong in _wrong(row, known, first_lines)]
+        side = test if row.side in TEST_NAMES else valid if row.side in VALID_NAMES else train
+        side.append((row.file, row.label))
     if not train and not valid:
         problems.append("no rows")
     test = test if _labelled(test, train) else []
     return Found(train, valid if has_split and valid else None, test, problems, known)
 
 
-def _row_file(row: dict[str, str], table: AnyPath) -> str:
-    name = (row["file"] or "").strip()
-    if paths.is_remote(name):
-        return name
-    return str(table.parent / Path(name).expanduser()) if name else ""
+def _wrong_columns(names: Sequence[str]) -> Iterator[str]:
+    has = ", ".join(names) or "nothing"
+    for name in ("file", "label"):
+        if name not in names:
+            yield f'no column "{name}" (its first line: {has})'
+    for name, count in Counter(names).items():
+        if name and count > 1:
+            yield f'{count} columns "{name}"'
 
 
-def _wrong(path: str, label: str, word: str, known: Mapping[str, str]) -> Iterator[str]:
-    if not path:
+def _row(line: int, cells: dict[Any, Any], table: AnyPath, has_split: bool) -> Row:
+    name = (cells["file"] or "").strip()
+    if name and not paths.is_remote(name):
+        name = str(table.parent / Path(name).expanduser())
+    label = _composed((cells["label"] or "").strip())
+    side = (cells["split"] or "").strip().lower() if has_split else "train"
+    # The reader keeps what is beyond the columns under None.
+    return Row(line, name, label, side, None in cells)
+
+
+def _first_lines(rows: Sequence[Row]) -> dict[int, int]:
+    """Of every line whose file was named before, in whatever way: the line that named it first."""
+    folder_of = cache(os.path.realpath)  # asks for every part of a path, so once for each folder
+    first: dict[str, int] = {}
+    again = {}
+    for row in rows:
+        if row.file:
+            line = first.setdefault(_one_name(row.file, folder_of), row.line)
+            if line != row.line:
+                again[row.line] = line
+    return again
+
+
+def _one_name(file: str, folder_of: Callable[[str], str]) -> str:
+    if paths.is_remote(file):
+        return file
+    folder, name = os.path.split(file)
+    path = os.path.join(folder_of(folder), name)
+    return os.path.realpath(path) if os.path.islink(path) else path
+
+
+def _wrong(row: Row, known: Mapping[str, str], first_lines: Mapping[int, int]) -> Iterator[str]:
+    if row.too_long:
+        yield "more cells than the first line"
+    if not row.file:
         yield "no file named"
-    elif path not in known and (paths.is_remote(path) or not os.path.isfile(path)):
-        yield f"no such file: {path}"
-    if not label:
+    elif row.file not in known and (paths.is_remote(row.file) or not os.path.isfile(row.file)):
+        yield f"no such file: {row.file}"
+    if row.line in first_lines:
+        yield f"the file of line {first_lines[row.line]} again: {row.file}"
+    if not row.label:
         yield "empty label"
-    if word not in (*TRAIN_NAMES, *VALID_NAMES, *TEST_NAMES):
-        yield f'unknown split "{word}" (known are train, valid, test)'
+    if row.side not in (*TRAIN_NAMES, *VALID_NAMES, *TEST_NAMES):
+        yield f'unknown split "{row.side}" (known are train, valid, test)'
 
 
 def _identity(file: str) -> str:
