@@ -363,7 +363,7 @@ def test_misshapen_weights(refused, drawn, tiny, tmp_path):
     assert "fc.weight" in lines[1] and "(3, 1024)" in lines[1]
 
 
-@pytest.mark.parametrize("name, said", [("no.pth", "no.pth"), ("text.pth", "text.pth")])
+@pytest.mark.parametrize("name, said", [("no.pth",) * 2, ("text.pth",) * 2, ("/", "/: cannot be")])
 def test_no_weight_file(name, said, refused, drawn, tiny, tmp_path):
     (tmp_path / "text.pth").write_text("not weights at all")
     assert said in refused(*train(drawn), f"--config.model.weights=file:{name}")
