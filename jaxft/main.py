@@ -81,6 +81,10 @@ def _run(arguments: Sequence[str]) -> int:
         )
     if overrides and "config" not in flags:
         raise UserError(f"{flags.verb} takes no config:", overrides)
+    if "workdir" in flags:
+        from jaxft import paths
+
+        paths.demand_workdir(flags.workdir)
     if "config" in flags:
         flags.config_words = " ".join([flags.config, *overrides])
         flags.config = load_config(flags.config, overrides)
@@ -447,9 +451,7 @@ def _augment_preview(flags: argparse.Namespace) -> int:
     from jaxft import augment_preview, paths, run
     from jaxft.data import augment
 
-    kind = Path(flags.output).suffix.lower()
-    if kind not in (".png", ".jpg", ".jpeg"):
-        raise UserError(f"--output={flags.output} should end in .png or .jpg")
+    _demand_picture("--output", flags.output, (".png", ".jpg", ".jpeg"))
     demand_places(flags.output)
     settings, _ = run.start_up(flags.config)
     dataset, output = run.open_data(settings), paths.of(flags.output)
@@ -466,6 +468,8 @@ def _plan(flags: argparse.Namespace) -> int:
     from jaxft import paths, plan, plan_text, recipe, report, run, topology
 
     settings = recipe.read(flags.config)
+    if flags.plot:
+        _demand_picture("--plot", flags.plot, (".png", ".jpg", ".jpeg", ".pdf", ".svg"))
     demand_places(flags.json, flags.plot)
     target = topology.slice_of(flags.topology) if flags.topology else topology.here()
     sizes = plan.sizes_of(settings, flags.examples, flags.classes)
@@ -510,10 +514,20 @@ def demand_places(*files: str) -> None:
     from jaxft import paths
 
     paths.demand(*files)
-    folders = {file: Path(file).parent for file in files if file and not paths.is_remote(file)}
-    missing = [f"{file}: no folder {at}" for file, at in folders.items() if not at.is_dir()]
-    if missing:
-        raise UserError("These files cannot be written:", missing)
+    places = {file: paths.of(file) for file in files if file and not paths.is_remote(file)}
+    problems = [
+        f"{file}: is a folder" if place.is_dir() else f"{file}: no folder {place.parent}"
+        for file, place in places.items()
+        if place.is_dir() or not place.parent.is_dir()
+    ]
+    if problems:
+        raise UserError("These files cannot be written:", problems)
+
+
+def _demand_picture(flag: str, file: str, kinds: Sequence[str]) -> None:
+    """Raises UserError where a file's name does not end like one of these kinds of pictures."""
+    if Path(file).suffix.lower() not in kinds:
+        raise UserError(f"{flag}={file} should end in {', '.join(kinds)}")
 
 
 VERBS: dict[str, tuple[Callable[[argparse.Namespace], int], str, tuple[str, ...]]] = {

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import IO, Any, TypeAlias
@@ -60,6 +60,12 @@ def absolute(path: AnyPath) -> AnyPath:
     return path.absolute() if isinstance(path, Path) else path
 
 
+def demand_workdir(workdir: str | os.PathLike[str]) -> None:
+    """Raises UserError where a workdir has no name, which would be the current directory."""
+    if not os.fspath(workdir):
+        raise UserError("--workdir is empty", hint="Is it a shell variable that is not set?")
+
+
 def make_folder(path: AnyPath) -> None:
     """Make a folder and those above it, where there are folders."""
     if not is_remote(path):
@@ -105,19 +111,19 @@ def _upload(path: AnyPath, fill: Callable[[IO[bytes]], Any]) -> None:
 
 
 def _replace(path: AnyPath, fill: Callable[[IO[bytes]], Any], durable: bool) -> None:
-    with tempfile.NamedTemporaryFile(
-        dir=path.parent, prefix=f".{path.name}.", delete=False
-    ) as aside:
-        try:
-            fill(aside)
-            aside.flush()
+    number, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with open(number, "w+b") as file:
+            fill(file)
+            file.flush()
             if durable:
-                os.fsync(aside.fileno())
-        except BaseException:
-            os.unlink(aside.name)
-            raise
-    os.chmod(aside.name, 0o644)
-    os.replace(aside.name, path)
+                os.fsync(number)
+        os.chmod(aside, 0o644)
+        os.replace(aside, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(aside)
+        raise
 
 
 def open_new(path: AnyPath) -> IO[bytes]:

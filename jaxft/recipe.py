@@ -28,6 +28,8 @@ from jaxft.overfit import BEST_BY, OverfitSettings
 UNTIL_OVERFIT = "until_overfit"
 MOST_EPOCHS = 10_000
 SMALLEST_IMAGE = 32  # pixels; the bodies halve an image five times
+LARGEST_IMAGE = 4096
+SIZES = f"from {SMALLEST_IMAGE} to {LARGEST_IMAGE}, or 0"
 MOST_PERSPECTIVE = 0.25  # beyond, corners show what lies a side outside the canvas
 
 
@@ -312,14 +314,25 @@ def _value_errors(plain: Mapping[str, Any]) -> list[str]:
         (0 <= plain["seed"] < 2**31, "config.seed should be from 0 to 2147483647"),
         (plain["checkpoint_minutes"] > 0, "config.checkpoint_minutes should be more than 0"),
         (
-            data["image_size"] == 0 or data["image_size"] >= SMALLEST_IMAGE,
-            f"config.data.image_size should be {SMALLEST_IMAGE} or more, or 0 (the weights' own)",
+            _is_size(data["image_size"]),
+            f"config.data.image_size should be {SIZES} (the weights' own)",
+        ),
+        (
+            data["source"].partition(":")[1:] != (":", ""),
+            f"config.data.source is {data['source']!r}; nothing comes after the colon",
         ),
         (data["batch_size"] >= 2, "config.data.batch_size should be 2 or more"),
         (0 <= data["views_seed"] < 2**31, "config.data.views_seed should be from 0 to 2147483647"),
         (
             1 <= data["max_pixels"] <= 2 * MAX_PIXELS,
             f"config.data.max_pixels should be from 1 to {2 * MAX_PIXELS} (Pillow opens no larger)",
+        ),
+        *(
+            (
+                data[key] >= 0 or data[key] == -1,
+                f"config.data.{key} is {data[key]}; it should be 0 or more, or -1 (a default)",
+            )
+            for key in ("memory_gb", "cache_memory_gb")
         ),
         (data["threads"] >= 0, "config.data.threads should be 0 or more"),
         (data["workers"] >= 0, "config.data.workers should be 0 or more"),
@@ -328,7 +341,7 @@ def _value_errors(plain: Mapping[str, Any]) -> list[str]:
             f"config.model.name is {model['name']!r}; known: {', '.join(BODIES)}",
         ),
         (
-            model["weights"].startswith("file:") or model["weights"] in sources,
+            re.match("file:.", model["weights"]) or model["weights"] in sources,
             f"config.model.weights is {model['weights']!r}; it should be file:PATH or one of "
             f"{', '.join(sources)}",
         ),
@@ -372,6 +385,8 @@ def _value_errors(plain: Mapping[str, Any]) -> list[str]:
         ),
         (all(width >= 1 for width in model["hidden"]), "config.model.hidden: widths of 1 or more"),
         (0 <= plain["optimizer"]["momentum"] < 1, "config.optimizer.momentum: 0 or more, below 1"),
+        (0 <= plain["optimizer"]["beta2"] < 1, "config.optimizer.beta2: 0 or more, below 1"),
+        (plain["optimizer"]["eps"] > 0, "config.optimizer.eps should be more than 0"),
         (not plain["optimizer"]["weight_decay"] < 0, "config.optimizer.weight_decay: 0 or more"),
         (len(plain["phases"]) > 0, "config.phases should have a phase"),
     ]
@@ -388,6 +403,10 @@ def _value_errors(plain: Mapping[str, Any]) -> list[str]:
     for index, phase in enumerate(plain["phases"]):
         errors += _phase_errors(index, phase)
     return errors
+
+
+def _is_size(pixels: int) -> bool:
+    return pixels == 0 or SMALLEST_IMAGE <= pixels <= LARGEST_IMAGE
 
 
 def _augment_errors(augment: Mapping[str, Any]) -> Iterator[str]:
@@ -435,20 +454,23 @@ def _phase_errors(index: int, phase: Mapping[str, Any]) -> Iterator[str]:
     for key in (*counts, "views"):
         if not isinstance(phase[key], str) and phase[key] < 1:
             yield f"{path}.{key} is {phase[key]}; it should be 1 or more"
-    if phase["image_size"] and phase["image_size"] < SMALLEST_IMAGE:
-        smallest = f"{SMALLEST_IMAGE} or more, or 0 (data.image_size)"
-        yield f"{path}.image_size is {phase['image_size']}; it should be {smallest}"
+    if not _is_size(phase["image_size"]):
+        sizes = f"{SIZES} (data.image_size)"
+        yield f"{path}.image_size is {phase['image_size']}; it should be {sizes}"
     if phase["warmup_steps"] > 0 and phase["schedule"] == "one_cycle":
         yield f"{path}.warmup_steps should be 0: one_cycle rises by itself"
     if not re.fullmatch(r"[\w-]+", phase["name"]):
         yield f"{path}.name is {phase['name']!r}; it should be of letters, digits, _ and -"
-    if phase["schedule"] == "sgdr" and _too_many_epochs(phase):
-        yield f"{path}: more than {MOST_EPOCHS} epochs; max_cycles or cycle_mult is too large"
+    if _too_many_epochs(phase):
+        keys = "max_cycles or cycle_mult" if phase["schedule"] == "sgdr" else "epochs"
+        yield f"{path}: more than {MOST_EPOCHS} epochs; {keys} is too large"
     if phase["warmup_steps"] < 0:
         yield f"{path}.warmup_steps is {phase['warmup_steps']}; it should be 0 or more"
 
 
 def _too_many_epochs(phase: Mapping[str, Any]) -> bool:
+    if phase["schedule"] != "sgdr":
+        return bool(phase["epochs"] > MOST_EPOCHS)
     cycles = phase["max_cycles"] if isinstance(phase["cycles"], str) else phase["cycles"]
     epochs, length = 0, phase["cycle_epochs"]
     for _ in range(cycles):

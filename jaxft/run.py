@@ -68,6 +68,7 @@ def train(config: Any, workdir: str | AnyPath, console: Console | None = None) -
       Interrupted: told to stop by SIGINT or SIGTERM; a checkpoint has been written.
     """
     console = console or Console(None)
+    paths.demand_workdir(workdir)
     settings, config = start_up(config, workdir)
     workdir = paths.of(workdir)
     hosts.together(lambda: check_workdir(workdir, config))
@@ -482,6 +483,7 @@ def find_rate(
       UserError: no such phase, and what `train` raises.
     """
     console = console or Console(None)
+    paths.demand_workdir(workdir)
     settings, config = start_up(config, workdir)
     workdir = paths.of(workdir)
     index = _phase_index(settings, phase)

@@ -74,6 +74,12 @@ class TestPaths:
             paths.write(path, half)
         assert path.read_bytes() == b"before" and list(tmp_path.iterdir()) == [path]
 
+    def test_a_file_that_cannot_get_its_name_is_not_left(self, tmp_path):
+        (tmp_path / "folder").mkdir()
+        with pytest.raises(IsADirectoryError):
+            paths.write(tmp_path / "folder", lambda file: file.write(b"x"))
+        assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
     def test_a_store_that_is_busy_is_asked_again(self, store, new_bucket):
         table = paths.of(f"gs://{new_bucket}/metrics.jsonl")
         report.append_row(table, {"epoch": 0})

@@ -84,9 +84,10 @@ class TestHoldout:
 
     def test_all_that_is_wrong_in_one_message(self):
         with pytest.raises(UserError) as caught:
-            open_dataset("digits", valid_fraction=1, folds=3, fold=3)
+            open_dataset("digits", valid_fraction=1, split_seed=-1, folds=3, fold=3)
         assert caught.value.offenders == (
             "data.valid_fraction should be between 0 and 1",
+            "data.split_seed should be 0 or more",
             "data.fold should be from 0 to 2",
         )
 

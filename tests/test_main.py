@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 
 import drawn_images
@@ -367,7 +368,7 @@ def test_misshapen_weights(refused, drawn, tiny, tmp_path):
     assert "fc.weight" in lines[1] and "(3, 1024)" in lines[1]
 
 
-@pytest.mark.parametrize("name, said", [("no.pth", "no.pth"), ("text.pth", "text.pth")])
+@pytest.mark.parametrize("name, said", [("no.pth",) * 2, ("text.pth",) * 2, ("/", "/: cannot be")])
 def test_no_weight_file(name, said, refused, drawn, tiny, tmp_path):
     (tmp_path / "text.pth").write_text("not weights at all")
     assert said in refused(*train(drawn), f"--config.model.weights=file:{name}")
@@ -403,6 +404,20 @@ def test_a_workdir_that_is_a_file(refused, drawn, tiny, tmp_path):
     assert "is a file" in refused(*train(drawn))
 
 
+@pytest.mark.parametrize("verb", ["train", "lr_find", "evaluate", "predict"])
+def test_an_empty_workdir(verb, refused, drawn, tiny):
+    rest = {"evaluate": [], "predict": [drawn]}.get(verb, [f"--config={TINY}:{drawn}"])
+    assert "--workdir is empty" in refused(verb, "--workdir=", *rest)
+
+
+@pytest.mark.parametrize("function", [run.train, partial(run.find_rate, phase="")])
+def test_an_empty_workdir_from_python(function, drawn, tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="--workdir is empty"):
+        function(main.load_config(f"{TINY}:{drawn}"), workdir="")
+    assert not list(tmp_path.iterdir())
+
+
 def test_another_process_holds_the_workdir(refused, drawn, tiny, tmp_path):
     import fcntl
 
@@ -423,6 +438,26 @@ def test_init_from_lists_what_does_not_fit(refused, drawn, finished, tiny):
     assert any("params.head.linear0.kernel" in line and "(32, 9)" in line for line in lines)
     assert any("params.head.linear1.kernel" in line for line in lines)
     assert all(".head." in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    "verb, flag",
+    [("plan", "json"), ("plan", "plot"), ("bench", "json"), ("augment_preview", "output")],
+)
+def test_an_output_that_is_a_folder(verb, flag, refused, drawn, tiny, tmp_path):
+    (tmp_path / "there.png").mkdir()
+    message = refused(verb, f"--config={TINY}:{drawn}", f"--{flag}=there.png")
+    assert offenders(message) == ["there.png: is a folder"]
+
+
+def test_an_output_in_the_home_directory(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    main.demand_places("~/plan.json")
+
+
+def test_a_plot_of_an_unknown_kind(refused, drawn, tiny):
+    message = refused("plan", f"--config={TINY}:{drawn}", "--plot=rates.xyz")
+    assert "--plot=rates.xyz should end in .png, .jpg, .jpeg, .pdf, .svg" in message
 
 
 def test_paths_that_are_not_there_are_all_listed(refused, finished, tiny, tmp_path):

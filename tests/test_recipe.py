@@ -96,27 +96,34 @@ def test_every_mistake_in_the_shape_of_a_config_is_listed_at_once():
 def test_every_value_that_makes_no_sense_is_listed_at_once():
     plain = _plain()
     plain["seed"] = -1
-    plain["data"].update(image_size=8, batch_size=1, valid_fraction=1.0)
+    plain["data"].update(image_size=8, batch_size=1, valid_fraction=1.0, split_seed=-1)
+    plain["data"].update(source="digits:", memory_gb=-2.0, cache_memory_gb=-0.5)
     plain["model"].update(name="resnet19", weights="imagnet", dropout=[0.5, 1.0, 0.1])
     plain["model"]["conv"] = "packed:100"
-    plain["optimizer"]["name"] = "lion"
+    plain["optimizer"].update(name="lion", beta2=1.0, eps=0.0)
     plain["finder"].update(rule="flat", lo=1.0, hi=0.1)
     plain["overfit"]["best_by"] = "looks"
     first, second, third = plain["phases"]
     first.update(lr="previous", groups={"late": 1.0, "head": 1.0})
     second.update(lr="seek", cycles="forever", groups={"early": 0, "late": 0.0, "head": 0.0})
-    third.update(lr=0.0, cycle_mult=0, warmup_steps=-1, name=second["name"])
+    third.update(lr=0.0, cycle_mult=0, warmup_steps=-1, name=second["name"], image_size=8192)
     expected = [
         "config.seed should be",
-        "config.data.image_size should be 32 or more, or 0 (the weights' own)",
+        "config.data.image_size should be from 32 to 4096, or 0 (the weights' own)",
+        "config.data.source is 'digits:'; nothing comes after the colon",
+        "config.data.memory_gb is -2.0; it should be 0 or more, or -1",
+        "config.data.cache_memory_gb is -0.5; it should be 0 or more, or -1",
         "config.data.batch_size should be 2 or more",
         "config.data.valid_fraction should be between 0 and 1",
+        "config.data.split_seed should be 0 or more",
         "config.model.name is 'resnet19'; known: efficientnet_lite0, ",
         "config.model.weights is 'imagnet'",
         "config.model.conv is 'packed:100'; it should be one of auto, native, packed:WIDTH, ",
         "config.model.dropout has 3 rates; it should have one more than config.model.hidden (1)",
         "config.model.dropout: every rate",
         "config.optimizer.name is 'lion'; known: sgd, adamw",
+        "config.optimizer.beta2: 0 or more, below 1",
+        "config.optimizer.eps should be more than 0",
         "config.finder.rule is 'flat'; known: still_improving, ",
         "config.finder: 0 < lo < hi",
         "config.overfit.best_by is 'looks'; known: val_loss, accuracy",
@@ -129,8 +136,33 @@ def test_every_value_that_makes_no_sense_is_listed_at_once():
         "config.phases[2].lr is 0.0; it should be more than 0",
         "config.phases[2].cycle_mult is 0; it should be 1 or more",
         "config.phases[2].warmup_steps is -1",
+        "config.phases[2].image_size is 8192; it should be from 32 to 4096, or 0 (data.image_size)",
     ]
     _assert_listed(_offenders(plain), *expected)
+
+
+@pytest.mark.parametrize(
+    "section, key, value, said",
+    [
+        ("data", "image_size", 4097, "should be from 32 to 4096"),
+        ("data", "source", "folder:", "is 'folder:'; nothing comes after the colon"),
+        ("model", "weights", "file:", "is 'file:'; it should be file:PATH or one of"),
+        ("optimizer", "beta2", -0.1, ": 0 or more, below 1"),
+    ],
+)
+def test_a_value_that_makes_no_sense(section, key, value, said):
+    plain = _plain()
+    plain[section][key] = value
+    (offender,) = _offenders(plain)
+    assert offender.startswith(f"config.{section}.{key}") and said in offender
+
+
+@pytest.mark.parametrize("schedule, epochs", [("constant", 10**11), ("one_cycle", 10_001)])
+def test_a_phase_of_too_many_epochs(schedule, epochs):
+    plain = _plain()
+    plain["phases"][0].update(schedule=schedule, epochs=epochs)
+    expected = "config.phases[0]: more than 10000 epochs; epochs is too large"
+    _assert_listed(_offenders(plain), expected)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), 0, -0.1, True, None])

@@ -33,6 +33,8 @@ class Holdout:
         wrong = []
         if not 0 < self.valid_fraction < 1:
             wrong.append("data.valid_fraction should be between 0 and 1")
+        if self.split_seed < 0:
+            wrong.append("data.split_seed should be 0 or more")
         if self.folds < 0 or self.folds == 1:
             wrong.append("data.folds should be 2 or more, or 0 (none)")
         elif not 0 <= self.fold < max(self.folds, 1):

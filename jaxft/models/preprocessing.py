@@ -88,7 +88,7 @@ def of_file(path: AnyPath, usual: Preprocessing) -> Preprocessing:
     Raises:
       UserError: as `read_timm`.
     """
-    found = read_timm(path.with_name(TIMM_FILE))
+    found = read_timm(path.parent / TIMM_FILE)  # "/" has no name to replace
     if found:
         return found[0]
     return usual._replace(crop_fraction=224 / 232) if path.name in RESIZED_TO_232 else usual
