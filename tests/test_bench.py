@@ -301,6 +301,7 @@ def compilation_cache_kept():
         jax.config.update("jax_enable_compilation_cache", before)
 
 
+@pytest.mark.slow
 def test_the_command_on_real_input(tiny, drawn, tmp_path, capsys):
     only_head = "--config.phases[0].epochs=1"
     arguments = ["--input=real", "--repeats=2", f"--json={tmp_path / 'figures.jsonl'}"]

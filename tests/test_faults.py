@@ -140,6 +140,7 @@ def test_an_extraction_that_was_killed_goes_on_from_its_last_whole_part(start, u
     assert_same_end(workdir, untouched)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place, done_steps", [("term-step:head_augmented:1", 8)])
 def test_sigterm_saves_at_once_and_exits_75(place, done_steps, start, untouched):
     workdir, done = start(place, "terminated")
@@ -162,6 +163,7 @@ def test_a_loss_that_is_not_finite_exits_3(start):
     assert json.loads((workdir / "summary.json").read_text())["ended_by"] == "nonfinite"
 
 
+@pytest.mark.slow
 def test_a_damaged_newest_checkpoint_costs_an_epoch_not_the_run(start, untouched):
     workdir, done = start("ended:3", "damaged")
     assert done.returncode == KILLED, done.stderr

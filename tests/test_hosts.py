@@ -117,6 +117,7 @@ def near(there, here):
     np.testing.assert_allclose(there["losses"], here["losses"], rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("devices", [2, 4, 8])
 def test_in_32_bits_any_number_of_devices_begins_alike(devices):
     near(mesh_run.first_steps(devices), mesh_run.first_steps(1))

@@ -133,6 +133,7 @@ def test_evaluate_finds_what_the_run_found(grown):
     assert found["accuracy"] == summary["accuracy"]
 
 
+@pytest.mark.slow
 def test_going_on_reads_images_of_the_size_reached_alone(grown, drawn, tmp_path, monkeypatch):
     save, read, sizes = fit.Loop.save, inputs.read_images, []
 
@@ -194,6 +195,7 @@ def test_a_plan_has_a_program_for_every_size(drawn):
     assert all(name in plan_text.text(found) for name in forwards)
 
 
+@pytest.mark.slow
 def test_a_bench_goes_through_every_size(drawn):
     settings = run.start_up(cached_twice(drawn))[0]
     job = bench.real(settings, topology.here(), 2, Console(None))

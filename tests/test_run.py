@@ -174,6 +174,7 @@ def test_a_finished_run_is_not_run_again(finished, drawn, tiny, monkeypatch):
     assert summary == json.loads((finished / "summary.json").read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("phase, step", [(0, 4), (1, 2), (2, 4)])
 def test_an_interrupted_run_goes_on_to_the_same_end(
     phase, step, finished, drawn, tiny, tmp_path, monkeypatch

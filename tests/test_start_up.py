@@ -25,6 +25,7 @@ def start(drawn, folder, workdir):
     return json.loads(done.stderr.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_a_second_start_compiles_nothing_again(drawn, tmp_path):
     first = start(drawn, tmp_path, "first")
     assert first["misses"] > 0 and first["misses"] + first["hits"] == first["requests"]
