@@ -171,6 +171,61 @@ class TestFolder:
         make(tmp_path, "train/a/1.png", "train/b/1.png", "val/a/1.png", "valid/b/1.png")
         assert len(failure(f"folder:{tmp_path}").offenders) == 2
 
+    @pytest.mark.parametrize("more", [(), ("valid",), ("val", "validation", "test", "Test")])
+    def test_a_side_has_one_folder(self, tmp_path, more):
+        names = ("train", "Train", "training", *more)
+        make(
+            tmp_path, *(f"{name}/{label}/{i}.png" for name in names for label in "ab" for i in "12")
+        )
+        wanted = {f"which one is meant? {tmp_path / name}" for name in names if name != "valid"}
+        assert set(failure(f"folder:{tmp_path}").offenders) == wanted
+
+    def test_other_folders_beside_the_splits(self, tmp_path):
+        make(tmp_path, *(f"Train/{label}/{i}.png" for label in "ab" for i in range(5)))
+        make(tmp_path, ".hidden/a/1.png", "__MACOSX/a/1.png", "sheet.png")
+        (tmp_path / "models").mkdir()
+        assert len(open_dataset(f"folder:{tmp_path}").train) == 7
+        make(tmp_path, "eval/a/1.png", "cat/1.png")
+        assert failure(f"folder:{tmp_path}").offenders == tuple(
+            f"{tmp_path / name} is beside Train and no split (known are train, valid, test): "
+            "move it away, or into Train"
+            for name in ("cat", "eval")
+        )
+        make(tmp_path, "val/a/1.png", "val/b/1.png")
+        assert len(open_dataset(f"folder:{tmp_path}").train) == 10, "both are there by their names"
+
+    def test_a_split_without_train(self, tmp_path):
+        make(tmp_path, *(f"{name}/{label}/1.png" for name in ("Val", "test") for label in "ab"))
+        make(tmp_path, "cat/1.png", "cat/2.png")
+        assert failure(f"folder:{tmp_path}").offenders == tuple(
+            f"{tmp_path / name} holds class folders, as a split does: give train/CLASS/... as well"
+            for name in ("Val", "test")
+        )
+
+    def test_a_class_may_be_called_test_and_have_folders(self, tmp_path):
+        make(tmp_path, *(f"{name}/{i}.png" for name in ("test", "paper") for i in range(4)))
+        (tmp_path / "test" / "notes").mkdir()
+        assert open_dataset(f"folder:{tmp_path}").classes == ("paper", "test")
+
+    def test_splits_of_other_names(self, tmp_path):
+        sides = ("training_set", "test_set")
+        make(tmp_path, *(f"{name}/{label}/1.png" for name in sides for label in ("cat", "dog")))
+        (offender,) = failure(f"folder:{tmp_path}").offenders
+        assert "each of test_set, training_set holds the folders cat, dog" in offender
+        assert "train/CLASS/file" in offender and "CLASS/file" in offender
+        make(tmp_path, "test_set/1.png", "training_set/1.png")
+        assert open_dataset(f"folder:{tmp_path}").classes == ("test_set", "training_set")
+
+    @pytest.mark.parametrize(
+        "files",
+        [
+            ("a/images/1.png", "a/images/2.png", "b/images/1.png", "b/images/2.png"),
+            ("a/day/1.png", "a/night/1.png", "b/day/1.png", "b/night/1.png"),
+        ],
+    )
+    def test_classes_may_hold_folders(self, tmp_path, files):
+        assert open_dataset(f"folder:{make(tmp_path, *files)}").classes == ("a", "b")
+
 
 class TestCsv:
     def write(self, root: Path, text: str) -> str:

@@ -228,17 +228,60 @@ def _sides(root: Tree) -> Sides | None:
 
     A class may itself be called "train": without a validation folder beside it, such a folder
     counts as a split only if it holds folders.
+
+    Raises:
+      UserError: listing the folders that would be taken for what they are not, or passed over.
     """
-    folders = {folder.name.lower(): folder for folder in root.folders()}
-    train = [folders[name] for name in TRAIN_NAMES if name in folders]
-    valid = [folders[name] for name in VALID_NAMES if name in folders]
-    test = [folders[name] for name in TEST_NAMES if name in folders]
-    twice = [str(folder) for side in (train, valid) if len(side) > 1 for folder in side]
-    if twice and train and valid:
-        raise unusable_data(root, [f"which one is meant? {path}" for path in twice])
-    if not train or not (valid or train[0].folders()):
+    folders = root.folders()
+    train, valid, test = (
+        [folder for folder in folders if folder.name.lower() in names]
+        for names in (TRAIN_NAMES, VALID_NAMES, TEST_NAMES)
+    )
+    if not train or not (valid or any(folder.folders() for folder in train)):
+        if problems := _splits_as_classes(folders, [*valid, *test]):
+            raise unusable_data(root, problems)
         return None
+    twice = [folder for side in (train, valid, test) if len(side) > 1 for folder in side]
+    problems = [f"which one is meant? {folder}" for folder in twice]
+    if not valid:  # it may be there by another name, or the classes may lie beside the split
+        known = {str(folder) for folder in (*train, *test)}
+        problems += [
+            f"{folder} is beside {train[0].name} and no split (known are train, valid, test): "
+            f"move it away, or into {train[0].name}"
+            for folder in folders
+            if str(folder) not in known and any(True for _ in folder.images())
+        ]
+    if problems:
+        raise unusable_data(root, problems)
     return Sides(train[0], valid[0] if valid else None, test[0] if test else None)
+
+
+def _splits_as_classes(folders: list[Tree], named: list[Tree]) -> list[str]:
+    """What is wrong with class folders that are splits; `named` are those with a split's name."""
+    splits = [folder for folder in named if _inner_classes(folder)]
+    if splits:
+        return [
+            f"{folder} holds class folders, as a split does: give train/CLASS/... as well"
+            for folder in splits
+        ]
+    # Classes may hold the same folders, too, such as left and right: the name has to tell.
+    if len(folders) < 2 or not any("train" in folder.name.lower() for folder in folders):
+        return []
+    inner = _inner_classes(folders[0])
+    if len(inner) < 2 or any(
+        folder.loose() or _inner_classes(folder) != inner for folder in folders
+    ):
+        return []
+    names = ", ".join(folder.name for folder in folders)
+    return [
+        f"each of {names} holds the folders {', '.join(inner)} and no image: which are the "
+        "classes? Understood are CLASS/file, and train/CLASS/file with valid/ and test/ beside it"
+    ]
+
+
+def _inner_classes(folder: Tree) -> list[str]:
+    """The names of the folders in it that hold images."""
+    return [inner.name for inner in folder.folders() if any(True for _ in inner.images())]
 
 
 def _class_folders(root: Tree) -> tuple[list[tuple[str, str]], list[str]]:
