@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from jaxft import paths, schedules
 from jaxft.data.augment import PRESETS, Augmentation
-from jaxft.data.decode import MAX_PIXELS
+from jaxft.data.decode import MOST_PIXELS
 from jaxft.data.holdout import Holdout
 from jaxft.errors import UserError
 from jaxft.lr_finder import RULES, FinderSettings
@@ -324,8 +324,8 @@ def _value_errors(plain: Mapping[str, Any]) -> list[str]:
         (data["batch_size"] >= 2, "config.data.batch_size should be 2 or more"),
         (0 <= data["views_seed"] < 2**31, "config.data.views_seed should be from 0 to 2147483647"),
         (
-            1 <= data["max_pixels"] <= 2 * MAX_PIXELS,
-            f"config.data.max_pixels should be from 1 to {2 * MAX_PIXELS} (Pillow opens no larger)",
+            1 <= data["max_pixels"] <= MOST_PIXELS,
+            f"config.data.max_pixels should be from 1 to {MOST_PIXELS} (Pillow opens no larger)",
         ),
         *(
             (

@@ -116,11 +116,15 @@ def test_images_larger_than_allowed_are_listed(tmp_path):
     for number, width in enumerate((40, 41)):
         for name in "ab":
             draw(tmp_path / "in" / name / f"{number}.png", number, width)
+    draw(tmp_path / "in" / "b" / "2.png", 2)
+    with open(tmp_path / "in" / "b" / "2.png", "ab") as file:
+        file.write(bytes(16 * 40 * 30))
     form, source = replace(RAW, max_pixels=40 * 30), f"folder:{tmp_path / 'in'}"
     prepare.prepare(source, str(tmp_path / "out"), form, 1)
     bad = rows(tmp_path / "out" / "bad_files.csv")[1:]
-    assert [file[-7:] for file, _ in bad] == ["a/1.png", "b/1.png"]
-    assert all("41 x 30" in reason for _, reason in bad)
+    assert [file[-7:] for file, _ in bad] == ["a/1.png", "b/1.png", "b/2.png"]
+    assert all("41 x 30" in reason for _, reason in bad[:2])
+    assert "bytes, too large for an image of 1200 pixels" in bad[2][1]
     with pytest.raises(UserError, match="--max-pixels"):
         prepare.prepare(source, str(tmp_path / "more"), replace(RAW, max_pixels=10**9), 1)
 

@@ -27,6 +27,7 @@ SUFFIXES = frozenset((
 FORMATS = ["JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "AVIF"]
 # Pillow warns above this; it is 268 MB of RGB pixels.
 MAX_PIXELS = 89_478_485
+MOST_PIXELS = 2 * MAX_PIXELS  # Pillow opens no larger
 # A file may hold more than this by what surrounds the pixels; 16-bit colours with alpha take 8.
 MAX_BYTES_PER_PIXEL = 16
 ORIENTATION_TAG = 0x0112

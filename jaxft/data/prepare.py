@@ -28,7 +28,7 @@ from jaxft import paths
 from jaxft.data import Split, catalogue, copies, description, shard, sources, tfds
 from jaxft.data.catalogue import Catalogue, Listing
 from jaxft.data.copies import Copy, Kept
-from jaxft.data.decode import MAX_PIXELS
+from jaxft.data.decode import MOST_PIXELS
 from jaxft.data.holdout import Holdout
 from jaxft.data.images import cores
 from jaxft.data.shard import Form, Job, Note, Shared
@@ -85,8 +85,8 @@ def prepare(
     """
     console = console or Console(None)
     tfds.demand_packages("prepare")
-    if form.max_pixels > 2 * MAX_PIXELS:
-        raise UserError(f"--max-pixels should be {2 * MAX_PIXELS} at most: Pillow opens no larger")
+    if form.max_pixels > MOST_PIXELS:
+        raise UserError(f"--max-pixels should be {MOST_PIXELS} at most: Pillow opens no larger")
     place = _free_place(output)
     splits, classes, base = _listed(source)
     aside = place.with_name(f"{place.name}.partial")

@@ -158,7 +158,7 @@ def _records(job: Job, slot: int) -> Iterator[tuple[str, bytes] | str]:
         if _shared is not None and _shared.stop.value:
             raise Interrupted
         try:
-            data = content(file)
+            data = content(file, job.form.max_pixels)
             decoded = decode_bytes(data, file, max_pixels=job.form.max_pixels)
             pixels = _shrunk(decoded, job.form.shorter_side)
             if job.form.image_format == "jpeg" and max(pixels.shape) > LONGEST_JPEG:
