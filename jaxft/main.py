@@ -81,10 +81,6 @@ def _run(arguments: Sequence[str]) -> int:
         )
     if overrides and "config" not in flags:
         raise UserError(f"{flags.verb} takes no config:", overrides)
-    if "workdir" in flags:
-        from jaxft import paths
-
-        paths.demand_workdir(flags.workdir)
     if "config" in flags:
         flags.config_words = " ".join([flags.config, *overrides])
         flags.config = load_config(flags.config, overrides)

@@ -102,6 +102,7 @@ def read_workdir(
     Raises:
       UserError: it holds no run.
     """
+    paths.demand_workdir(workdir)
     paths.demand(workdir)
     workdir = paths.of(workdir)
     try:
