@@ -227,10 +227,10 @@ def prepare(
     dataset = hosts.together(lambda: open_data(settings))
     mesh = sharding.data_mesh()
     model, initial, origin = hosts.together(lambda: open_model(settings, dataset.classes))
-    check_same(dataset, initial)
+    listed = describe_data(dataset)
+    check_same(listed, initial)
     check_batch_size(settings, len(dataset.train), mesh.size)
     cache = cache_directory(settings)
-    listed = describe_data(dataset)
     dataset, train, valid = inputs.read_images(settings, dataset, console, cache, stop)
     check_batch_size(settings, len(dataset.train), mesh.size)
     check_warm_up(settings, len(dataset.train) // data.batch_size)
@@ -253,11 +253,10 @@ def prepare(
     return materials, initial
 
 
-def check_same(dataset: Dataset, initial: Weights) -> None:
+def check_same(data: Mapping[str, Any], initial: Weights) -> None:
     """Raises UserError where processes see different data, or start from different weights."""
     if hosts.count() == 1:
         return
-    data = describe_data(dataset)
     weights = checkpoint.digest(initial._asdict())
     hosts.demand_same({**data, "weights": weights}, "The processes do not see the same files:")
 
