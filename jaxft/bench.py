@@ -403,7 +403,6 @@ def about(job: Job, config: str) -> dict[str, Any]:
         "model": job.settings.model.name,
         "dtype": job.settings.model.compute_dtype,
         "batch_size": job.settings.data.batch_size,
-        "image_size": job.settings.data.image_size,
         "examples": job.sizes.train,
         "classes": job.sizes.classes,
         "device": job.target.platform.chip,
@@ -435,8 +434,8 @@ def as_json(job: Job, figures: Figures, config: str) -> dict[str, Any]:
         "model_flops": figures.model_flops,
         "mfu": figures.mfu,
         "mfu_missing": without_mfu(job, figures),
-        **about(job, config),
         "image_size": figures.image_size,
+        **about(job, config),
     }
 
 

@@ -46,7 +46,7 @@ def image_sizes(settings: Settings) -> list[int]:
 def forward_name(settings: Settings, image_size: int) -> str:
     """What the extraction of features is called; by its size too, where there are several."""
     several = len(image_sizes(settings)) > 1
-    return f"{FORWARD} at {image_size} px" if several else FORWARD
+    return f"{FORWARD} {image_size} px" if several else FORWARD
 
 
 def weight_shapes(model: Model) -> Weights:

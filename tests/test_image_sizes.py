@@ -188,11 +188,12 @@ def test_steps_on_images_of_two_sizes_are_two_programs(drawn):
 def test_a_plan_has_a_program_for_every_size(drawn):
     settings = recipe.read(cached_twice(drawn))
     found = plan.make(settings, plan.Sizes(24, 8, 3, "made up"), topology.here(), Console(None))
-    forwards = [f"features at {size} px" for size in (SMALL, LARGE)]
+    forwards = [f"features {size} px" for size in (SMALL, LARGE)]
     assert [program.name for program in found.programs] == [*forwards, "head_cached"]
     small, large, _ = (program.costs.flops for program in found.programs)
     assert large > 1.5 * small
     assert all(name in plan_text.text(found) for name in forwards)
+    assert all(len(name) <= 16 for name in forwards), "what a table's column holds"
 
 
 @pytest.mark.slow
@@ -201,9 +202,9 @@ def test_a_bench_goes_through_every_size(drawn):
     job = bench.real(settings, topology.here(), 2, Console(None))
     rows = list(bench.make(job))
     assert [(row.program, row.image_size) for row in rows] == [
-        (f"features at {SMALL} px", SMALL),
+        (f"features {SMALL} px", SMALL),
         ("head_cached", SMALL),
-        (f"features at {LARGE} px", LARGE),
+        (f"features {LARGE} px", LARGE),
     ]
     assert rows[2].model_flops > 1.5 * rows[0].model_flops
     assert rows[1].phases == ("head_cached", "again")

@@ -249,7 +249,7 @@ def _sides(root: Tree) -> Sides | None:
             f"{folder} is beside {train[0].name} and no split (known are train, valid, test): "
             f"move it away, or into {train[0].name}"
             for folder in folders
-            if str(folder) not in known and any(True for _ in folder.images())
+            if str(folder) not in known and _holds_images(folder)
         ]
     if problems:
         raise unusable_data(root, problems)
@@ -281,7 +281,11 @@ def _splits_as_classes(folders: list[Tree], named: list[Tree]) -> list[str]:
 
 def _inner_classes(folder: Tree) -> list[str]:
     """The names of the folders in it that hold images."""
-    return [inner.name for inner in folder.folders() if any(True for _ in inner.images())]
+    return [inner.name for inner in folder.folders() if _holds_images(inner)]
+
+
+def _holds_images(folder: Tree) -> bool:
+    return next(folder.images(), None) is not None
 
 
 def _class_folders(root: Tree) -> tuple[list[tuple[str, str]], list[str]]:
