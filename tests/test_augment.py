@@ -71,6 +71,7 @@ def test_a_view_as_large_as_its_canvas_is_the_canvas(canvas):
     np.testing.assert_allclose(aug.evaluate_view(canvas, CANVAS) * 255, canvas, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_evaluation_view_equals_scipy_and_pillow(canvas):
     scale = CANVAS / SIZE
     where = (np.arange(SIZE) + 0.5) * scale - 0.5
@@ -88,6 +89,7 @@ def test_evaluation_view_equals_scipy_and_pillow(canvas):
     np.testing.assert_allclose(ours[inner], pillow[inner], atol=1.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("degrees", [-10, 7, 45, 170])
 def test_rotation_reflects_at_the_borders_as_scipy(canvas, degrees):
     got = view(canvas[:1], plain(radians=np.deg2rad(degrees)), CANVAS)
@@ -219,6 +221,7 @@ def test_draws_keep_to_their_ranges_and_shares():
     assert drawn.contrast.max() == pytest.approx(1.05, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_draws_of_today_are_those_of_the_first_release(keys):
     """Kinds of variation that came later have random numbers of their own."""
     settings = dataclasses.replace(
@@ -275,6 +278,7 @@ def test_draws_of_perspective_and_logit_lighting():
     assert np.mean((drawn.contrast != 1) & (change != 0.5)) == pytest.approx(0.75**2, abs=0.02)
 
 
+@pytest.mark.slow
 def test_draws_of_erased_rectangles():
     drawn = drawn_by("none", erase_probability=0.4)
     erased = drawn.erase_width > 0
@@ -290,6 +294,7 @@ def test_draws_of_erased_rectangles():
         assert np.quantile(share_of_room, (0.25, 0.75)) == pytest.approx((0.25, 0.75), abs=0.02)
 
 
+@pytest.mark.slow
 def test_draws_are_independent():
     drawn = drawn_by("fastai2", dihedral=True, crop_min_area=0.08, erase_probability=1.0)
     drawn = drawn._replace(  # within what the sizes leave
@@ -333,6 +338,7 @@ EVERYTHING = dataclasses.replace(
 SETTINGS = {**aug.PRESETS, "everything": EVERYTHING}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
 def test_pixels_belong_to_the_example(canvas, keys, settings):
     """Whatever the batch and the devices that an example is in."""
@@ -378,6 +384,7 @@ def test_in_words_says_what_is_done_and_nothing_else():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
 def test_maps_keep_to_their_limits(settings):
     limits = aug.limits(settings)

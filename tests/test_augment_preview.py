@@ -12,6 +12,7 @@ def test_the_classes_take_turns():
     assert augment_preview.choose(np.array([0, 0]), 5) == [0, 1]
 
 
+@pytest.mark.slow
 def test_a_sheet_of_rows_and_columns(drawn, tmp_path, monkeypatch, capsys):
     seen = []
     sheet = augment_preview._sheet

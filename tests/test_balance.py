@@ -49,6 +49,7 @@ class TestOrder:
         for other in ((0, 2, 3), (1, 0, 3), (1, 2, 0)):
             assert (batches.host_order(*other, len(LABELS), LABELS) != order()).mean() > 0.8
 
+    @pytest.mark.slow
     def test_host_and_device_agree_bit_for_bit(self):
         traced = jax.jit(lambda e, labels: batches.order(1, 2, e, 103, labels, COUNTS))
         np.testing.assert_array_equal(traced(jnp.asarray(3), jnp.asarray(LABELS)), order())
@@ -91,6 +92,7 @@ class TestWeights:
         np.testing.assert_allclose(weights[[0, 1, 2, 4]], expected)
         assert weights[LABELS].mean() == pytest.approx(1)
 
+    @pytest.mark.slow
     def test_multiply_loss_and_gradient(self):
         """In batches of one class: by its weight, both."""
         net, data = tiny.model(hidden=()), tiny.canvases()

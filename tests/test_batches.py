@@ -132,6 +132,7 @@ class TestTrainBatches:
         assert same(train(make_images(26), threads=4), whole)
         assert same(train(make_images(26, memory_bytes=1 << 20)), whole)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("workers", [1, 2])
     def test_same_from_worker_processes(self, workers):
         """With as many threads there, order and pixels are those of one thread here."""
@@ -140,6 +141,7 @@ class TestTrainBatches:
         whole = train(images, threads=1, **options)
         assert same(train(images, workers=workers, **options), whole)
 
+    @pytest.mark.slow
     def test_batches_stay_as_they_are(self):
         """What comes from another process is not overwritten while somebody holds on to it."""
         images = make_images(26)
@@ -152,6 +154,7 @@ class TestTrainBatches:
             monkeypatch.setattr(batches, "PART_EXAMPLES", size)
             assert same(train(make_images(26)), whole)
 
+    @pytest.mark.slow
     def test_unreadable_images_are_named(self):
         for workers in (0, 1):
             with pytest.raises(UnreadableImage, match="image 3: gone"):

@@ -199,6 +199,7 @@ def test_digest_sees_names_shapes_types_and_numbers(other):
     assert checkpoint.digest({"a": np.zeros(3, np.float32)}) != checkpoint.digest(other)
 
 
+@pytest.mark.slow
 def test_a_second_process_is_turned_away(tmp_path):
     code = (
         "import sys; from jaxft import checkpoint; from jaxft.errors import UserError\n"

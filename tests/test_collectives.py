@@ -94,6 +94,7 @@ def flops(compiled):
     return compiled.cost_analysis()["flops"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STEPS)
 def test_a_step_gathers_nothing_and_reduces_its_gradients_once(name):
     spec, found = spec_of(name), collectives(compiled_step(name))
@@ -106,11 +107,13 @@ def test_a_step_gathers_nothing_and_reduces_its_gradients_once(name):
     assert trained <= total <= trained + 4 * 4 * channels + 4096
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORWARD)
 def test_inference_sends_nothing(name):
     assert collectives(compiled_forward(name)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BODY_STEPS)
 def test_each_of_eight_devices_computes_an_eighth_of_a_step(name):
     optimizer = _optimizer_flops(spec_of(name))
@@ -129,6 +132,7 @@ def _optimizer_flops(spec):
     return flops(jax.jit(update).lower(state.params, state.params, state.opt_state).compile())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["features", "views"])
 def test_each_of_eight_devices_computes_an_eighth_of_the_inference(name):
     one, eight = (flops(compiled_forward(name, devices)) for devices in (1, 8))

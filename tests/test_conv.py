@@ -66,6 +66,7 @@ def _float64():
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_equals_lax_forward_and_backward(case):
     size, stride, padding, groups, height, width, channels = (*case, 8)[:7]
@@ -91,6 +92,7 @@ def test_places_that_meet_padding_alone_are_left_out(size, length, pads, kept):
     assert rest == ((pads[0] - start, pads[1] - size + end),) * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size,stride,padding", [
     (3, 1, ((1, 1), (1, 1))), (3, 2, ((1, 1), (1, 1))), (5, 1, "VALID"), (3, 1, ((0, 2), (1, 0))),
 ])  # fmt: skip
@@ -110,6 +112,7 @@ def test_a_grouped_convolution_on_cpu_equals_lax(inside, groups, size, stride, p
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size,groups,channels,stride", [
     (5, 8, 8, 2), (1, 1, 8, 2), (3, 8, 64, 1), (3, 8, 64, 2),
 ])  # fmt: skip
@@ -144,6 +147,7 @@ def test_other_platforms_get_the_native_convolution():
     assert "conv_general_dilated" in jaxpr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chip,channels,width,groups", [
     ("v5e", 256, 256, 1), ("v5e", 512, 128, 4), ("v6e", 512, 256, 2), ("v4", 512, 128, 4),
 ])  # fmt: skip
@@ -184,6 +188,7 @@ WIDTHS = sorted({a.group_width * w // 64 for a in resnet.ARCHITECTURES.values() 
 KERNELS = [*((inside, 256 // inside) for inside in WIDTHS), (1, 32)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("height,width,stride", [(7, 6, 1), (7, 6, 2), (8, 5, 2)])
 @pytest.mark.parametrize("inside,groups", KERNELS)
 def test_every_lowering_that_a_config_can_name_is_the_same_convolution(

@@ -37,6 +37,7 @@ def test_is_cut_after_stage_four(shapes):
     assert sorted(late["params"]) == [*late_blocks, "head_bn", "head_conv"]
 
 
+@pytest.mark.slow
 def test_running_statistics_learn_at_the_rate_of_fine_tuning():
     network = body("efficientnet_lite0")
     images = jnp.ones((2, 32, 32, 3))

@@ -41,6 +41,7 @@ def _by_hand(features):
     return losses, (probabilities.argmax(1) == SPLIT.labels).mean(), probabilities
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("devices", [1, 4, 8])
 def test_every_example_counts_once_whatever_the_mesh(devices, features):
     extracted = _extract(devices)
@@ -73,6 +74,7 @@ def test_softmax_takes_large_logits():
 # Test-time augmentation.
 
 
+@pytest.mark.slow
 def test_random_views_follow_from_seed_phase_and_number_alone(features):
     first = _extract(1, view=View(0, 5, 0))
     assert first.shape == features.shape

@@ -155,6 +155,7 @@ def test_sigterm_saves_at_once_and_exits_75(place, done_steps, start, untouched)
     assert_same_end(workdir, untouched)
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_exits_3(start):
     overrides = ("--config.phases[0].lr=1e30", "--config.phases[0].warmup_steps=0")
     workdir, done = start("none", "diverged", *overrides)

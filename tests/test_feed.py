@@ -93,6 +93,7 @@ def test_the_interpreter_does_not_wait():
 
 
 class TestWorkers:
+    @pytest.mark.slow
     def test_share_the_work_and_end_with_it(self):
         with read_ahead(slowly, range(6), workers=2) as feed:
             made = list(feed)
@@ -101,6 +102,7 @@ class TestWorkers:
         assert len(workers) == 2 and os.getpid() not in workers
         assert not any(map(alive, workers))
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGBUS])
     def test_one_that_is_killed_is_told_at_once(self, number):
         with read_ahead(slowly, range(10**6), workers=2) as feed:
@@ -114,6 +116,7 @@ class TestWorkers:
         assert "--config.data.workers" in str(caught.value)
         assert not multiprocessing.active_children()
 
+    @pytest.mark.slow
     def test_ctrl_c_is_left_to_the_parent(self):
         with read_ahead(slowly, range(6), workers=1) as feed:
             _, worker = next(feed)
@@ -121,6 +124,7 @@ class TestWorkers:
                 os.kill(worker, number)
             assert [made[0] for made in feed] == list(range(1, 6))
 
+    @pytest.mark.slow
     def test_end_with_a_parent_that_is_killed(self):
         code = (
             "import os, sys; sys.path.insert(0, sys.argv[1])\n"

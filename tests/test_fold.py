@@ -31,6 +31,7 @@ def randomised(name, dtype="float32", conv="auto"):
     return model, *jax.tree_util.tree_map_with_path(leaf, shapes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_it_gives_the_same_features(name):
     with jax.enable_x64(True):
@@ -56,6 +57,7 @@ def test_kernels_come_in_the_compute_dtype_and_packed():
     assert shape["late"]["layer3_1"]["conv1"]["folded"].shape == (1, 1, 1024, 512)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("conv,shape,groups", [
     ("native", (3, 3, 16, 512), {32}),
     ("packed:64", (3, 3, 64, 512), {2, 4, 8, 16}),
@@ -85,6 +87,7 @@ def test_frozen_groups_are_folded_and_a_head_passes_through():
     assert folded["head"] is params["head"]
 
 
+@pytest.mark.slow
 def test_every_bodys_convolutions_find_their_batchnorms():
     for name in models.BODIES:
         model = models.create(name, 5)

@@ -22,6 +22,7 @@ def _init(head: Head, features: int = 12):
     return head.init(jax.random.key(1), jnp.zeros((1, features)), train=False, keys=None)
 
 
+@pytest.mark.slow
 def test_the_head_is_batchnorm_linear_relu_batchnorm_linear():
     head = Head(3, hidden=(5,))
     variables = jax.tree.map(
@@ -115,6 +116,7 @@ def test_an_examples_dropout_does_not_depend_on_the_batch_it_is_in():
     np.testing.assert_array_equal(whole[::-1], keep_mask(KEYS[::-1], 0, 100, 0.5))
 
 
+@pytest.mark.slow
 def test_the_training_head_gives_the_same_on_four_devices_as_on_one():
     head = Head(3, hidden=(8,))
     variables = _init(head)

@@ -185,6 +185,7 @@ def test_steps_on_images_of_two_sizes_are_two_programs(drawn):
     assert programs.distinct(small) == programs.distinct(replace(small, image_size=LARGE))
 
 
+@pytest.mark.slow
 def test_a_plan_has_a_program_for_every_size(drawn):
     settings = recipe.read(cached_twice(drawn))
     found = plan.make(settings, plan.Sizes(24, 8, 3, "made up"), topology.here(), Console(None))

@@ -43,6 +43,7 @@ def test_the_measure_sees_every_form_of_import():
     assert imported(source) == {"torch", "flax"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", ROOMS)
 def test_a_package_is_imported_only_in_its_rooms(package):
     assert len(FILES) > 20

@@ -223,6 +223,7 @@ def test_a_loss_that_only_rises_gives_no_rate():
 # Law 5: the range test changes nothing. The same runner serves it and the fit.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["augmented", "cached"])
 def test_a_fit_is_bit_identical_with_and_without_a_range_test_before_it(tmp_path, source):
     phase = tiny.phase(lr="find", inputs=source)

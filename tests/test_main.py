@@ -318,6 +318,7 @@ def damaged(tmp_path, drawn):
     return folder
 
 
+@pytest.mark.slow
 def test_every_unreadable_image_is_listed(refused, damaged, tiny):
     message = refused(*train(damaged))
     lines = offenders(message)

@@ -32,6 +32,7 @@ def test_partners_are_neighbours():
     assert mix.partner(jnp.arange(6)).tolist() == [1, 0, 3, 2, 5, 4]
 
 
+@pytest.mark.slow
 def test_mixup_is_the_weighted_mean_with_the_partner(views, keys):
     mixed, share = (np.asarray(a) for a in mix.mix(views, keys, MIXUP))
     other = np.asarray(views)[[1, 0, 3, 2, 5, 4, 7, 6]]
@@ -52,6 +53,7 @@ def test_cutmix_pastes_a_rectangle_whose_area_is_the_label_s_share(views, keys):
         assert share[i] == pytest.approx(1 - pasted.mean(), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_draws_follow_their_distributions():
     keys = jax.random.split(jax.random.key(0), 20_000)
     draw = jax.jit(mix.draw, static_argnums=1)
@@ -70,6 +72,7 @@ def test_draws_follow_their_distributions():
     assert np.mean(both.cut) == pytest.approx(0.3, abs=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [MIXUP, CUTMIX, BOTH], ids=["mixup", "cutmix", "both"])
 def test_a_pair_is_mixed_alike_in_any_batch(views, keys, settings):
     run = jax.jit(partial(mix.mix, settings=settings))

@@ -49,6 +49,7 @@ def plain(x, params, activation):
     return activate(z, activation)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lowered_for", ["cpu", "tpu"])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_output_and_gradient_are_the_definitions(activation, lowered_for):

@@ -42,6 +42,7 @@ def _imagenet_logits(pixels: np.ndarray) -> np.ndarray:
     return np.asarray(logits(params, stats, pixels))
 
 
+@pytest.mark.slow
 def test_efficientnet_lite0_gives_the_originals_imagenet_logits():
     golden = np.load(DATA / "efficientnet_lite0.npz")
     pixels = np.stack([photo(name) for name in PHOTOS])
@@ -89,6 +90,7 @@ def _assert_projections(arrays: dict[str, np.ndarray], names, golden: np.ndarray
     assert not off, f"the first of {len(off)} that differ: {off[0]}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet18", "resnext50_32x4d"])
 def test_resnet_gives_torchvisions_logits_block_by_block(name):
     golden = np.load(DATA / f"{name}.npz")

@@ -94,7 +94,7 @@ def test_a_refusal_of_the_compiler_is_a_shortage():
     assert plan.shortage_of("INTERNAL: something else") is None
 
 
-def test_without_the_data_the_sizes_are_the_cards_or_the_users(tmp_path):
+def test_without_the_data_the_sizes_are_the_cards_or_the_users(tiny, tmp_path):
     settings = recipe.read(main.load_config("furniture_resnext101"))
     assert plan.sizes_of(settings, None, None)[:3] == (180_000, 6_400, 128)
     assert plan.sizes_of(settings, 1000, 5)[:3] == (1000, 6_400, 5)
@@ -114,6 +114,7 @@ def test_without_libtpu_it_says_what_to_install(monkeypatch, capsys):
         topology.slice_of("v5e:2x4")
 
 
+@pytest.mark.slow
 def test_a_small_model_compiles_for_a_tpu_that_is_not_there(tiny, drawn):
     assert importlib.util.find_spec("libtpu"), "libtpu comes with [dev]; without it this must fail"
     target = topology.slice_of("v5e:2x2")

@@ -70,6 +70,7 @@ def test_arrays_are_shrunk_as_files_are(interpolation):
     assert np.abs(ours - resize(noise, 24, interpolation)).max() <= 2
 
 
+@pytest.mark.slow
 def test_evaluate_train_split_and_views(finished, tiny):
     assert predict.score_split(finished, "train")["examples"] == 29
     plain, two, again = (predict.score_split(finished, tta=n)["loss"] for n in (0, 2, 2))
@@ -130,6 +131,7 @@ def test_predicted_labels_score_as_evaluate_says(finished, tiny, drawn, tmp_path
     assert sum(right) == round(sum(part["accuracy"] * part["examples"] for part in parts))
 
 
+@pytest.mark.slow
 def test_views_change_probabilities_and_not_from_call_to_call(finished, tiny, drawn, tmp_path):
     files = [str(drawn / "red" / "00.png"), str(drawn / "blue" / "00.png")]
     found = {}

@@ -307,6 +307,7 @@ class Watching(Console):
         return bar
 
 
+@pytest.mark.slow
 def test_interrupted_and_killed_it_goes_on(photos, prepared, tmp_path):
     """Ctrl-C, then kill -9, then to the end: the same bytes, and nothing was made twice."""
     output, notes = tmp_path / "photos", tmp_path / "photos.partial" / "notes"

@@ -23,6 +23,7 @@ PARAMETERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", resnet.BODIES)
 def test_the_number_of_parameters_is_the_published_one(name):
     shapes = [entry.shape for entry in torch_names.entries(name) if entry.collection == "params"]

@@ -145,6 +145,7 @@ def test_finder_files_and_pictures(finished):
         assert min(image.imread(picture).shape[:2]) > 200
 
 
+@pytest.mark.slow
 def test_lr_find_changes_nothing(finished, drawn, tiny, tmp_path):
     summary = json.loads((finished / "summary.json").read_text())
     config = tiny_config.get_config(drawn)
@@ -281,6 +282,7 @@ def test_weights_of_another_run_are_fed_as_they_were_there(finished, drawn, tiny
     assert materials.valid_images.shorter_side == 44
 
 
+@pytest.mark.slow
 def test_a_new_head_is_the_one_that_a_whole_new_model_would_have(drawn, tiny):
     config = tiny_config.get_config(drawn)
     settings = run.recipe.read(config)

@@ -62,12 +62,14 @@ def _forward_cost():
     return _cost(forward.lower(tiny.weights(net), tiny.canvases(32, 32).inputs))
 
 
+@pytest.mark.slow
 def test_a_head_step_costs_little_more_than_inference():
     (flops, memory), (forward_flops, forward_memory) = _step_cost({"head": 1.0}), _forward_cost()
     assert flops <= 1.2 * forward_flops
     assert memory <= 1.2 * forward_memory
 
 
+@pytest.mark.slow
 def test_the_measure_sees_gradients_of_all_groups():
     (flops, memory), (forward_flops, forward_memory) = _step_cost(tiny.ALL_GROUPS), _forward_cost()
     assert flops > 2 * forward_flops
@@ -77,6 +79,7 @@ def test_the_measure_sees_gradients_of_all_groups():
 # Law 2: frozen means frozen.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("groups", [{"head": 1.0}, {"late": 0.5, "head": 1.0}, {"early": 1.0}])
 def test_what_does_not_train_stays_bit_identical(groups):
     after, _ = tiny.train(tiny.spec(NET, tiny.phase(groups=groups)), WEIGHTS, DATA, steps=3)
@@ -94,6 +97,7 @@ def test_the_train_state_holds_nothing_of_frozen_groups():
     assert set(frozen.params) == set(frozen.batch_stats) == {"early", "late"}
 
 
+@pytest.mark.slow
 def test_frozen_batchnorm_of_a_training_body_keeps_its_statistics():
     phase = tiny.phase(groups=tiny.ALL_GROUPS, bn="frozen")
     after, _ = tiny.train(tiny.spec(NET, phase), WEIGHTS, DATA, steps=2)
@@ -125,6 +129,7 @@ def _first_gradient(devices, dtype, net=NET):
     return jax.tree.map(np.subtract, start.params, after.params), after.batch_stats, losses
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("devices", [2, 4, 8])
 def test_in_64_bits_any_mesh_gives_the_same_gradients_losses_and_statistics(devices):
     gradients, stats, losses = _first_gradient(1, "float64")
@@ -150,6 +155,7 @@ def _mixed(devices, microbatches=1):
         return tiny.train(spec, start, DATA, devices=devices, steps=4, lr=FIRST_ONLY)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("devices", "microbatches"), [(2, 1), (4, 1), (2, 2)])
 def test_the_same_pairs_are_mixed_on_any_mesh(devices, microbatches):
     after, losses = _mixed(1, microbatches)
@@ -158,6 +164,7 @@ def test_the_same_pairs_are_mixed_on_any_mesh(devices, microbatches):
     assert _close(after.params, after_there.params, 1e-9)
 
 
+@pytest.mark.slow
 def test_mixing_changes_the_loss():
     phase = tiny.phase(groups=tiny.ALL_GROUPS, bn="frozen")
     plain = dataclasses.replace(MIXED, mix_probability=0.0)
@@ -180,6 +187,7 @@ def test_label_smoothing_spreads_a_share_over_all_classes():
     np.testing.assert_array_equal(plain, step.cross_entropy(logits, label))
 
 
+@pytest.mark.slow
 def test_label_smoothing_acts_on_cached_features_too():
     smooth = dataclasses.replace(PRESETS["none"], label_smoothing=0.5)
     spec = tiny.spec(NET, tiny.phase(inputs="cached"), preset="none")
@@ -202,12 +210,14 @@ def _close(a, b, share):
 PLAIN_HEAD = tiny.model(hidden=())
 
 
+@pytest.mark.slow
 def test_in_32_bits_the_first_gradient_agrees_to_1e_5():
     one, many = (_first_gradient(devices, "float32", PLAIN_HEAD)[0] for devices in (1, 4))
     for group in one:
         assert _close(one[group], many[group], 1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("preset", "dropout"), [("side_on", (0.0, 0.0)), ("none", (0.25, 0.5))])
 def test_seed_and_epoch_each_change_augmentation_and_dropout(preset, dropout):
     net = tiny.model(dropout=dropout)
@@ -243,6 +253,7 @@ def _cached(spec, devices, steps):
     return sharding.fetch(step.finish(state, frozen)), losses
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("devices", [1, 4])
 def test_head_training_on_cached_features_equals_training_through_the_body(devices):
     cached = tiny.spec(NET, tiny.phase(inputs="cached"), preset="none")
@@ -319,6 +330,7 @@ def test_a_loss_that_is_no_number_raises():
             step.demand_finite(3, loss)
 
 
+@pytest.mark.slow
 def test_an_overflowing_run_gives_a_loss_that_is_not_finite():
     _, losses = tiny.train(tiny.spec(NET, FULL), WEIGHTS, DATA, steps=3, lr=1e38)
     assert np.isfinite(losses[0]) and not np.isfinite(losses[-1])
@@ -337,6 +349,7 @@ def _moved(phase, devices=1, steps=2, net=NET):
     return jax.tree.map(np.subtract, start.params, after.params), after.batch_stats, losses
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("microbatches, devices", [(2, 1), (4, 2), (8, 1)])
 def test_microbatches_equal_the_whole_batch_where_batchnorm_is_frozen(microbatches, devices):
     phase = tiny.phase(groups=tiny.ALL_GROUPS, bn="frozen")
@@ -348,6 +361,7 @@ def test_microbatches_equal_the_whole_batch_where_batchnorm_is_frozen(microbatch
     assert _close(gradients, gradients_there, 1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("devices", [2, 4])
 def test_microbatches_with_batchnorm_are_the_same_on_any_mesh(devices):
     phase = tiny.phase(groups=tiny.ALL_GROUPS, microbatches=2)
@@ -357,6 +371,7 @@ def test_microbatches_with_batchnorm_are_the_same_on_any_mesh(devices):
     assert not _close(_moved(FULL)[0], gradients, 1e-3)  # BatchNorm sees one part at a time
 
 
+@pytest.mark.slow
 def test_per_device_batchnorm_sees_what_microbatches_see():
     """Two devices with statistics of their own, and one with as many parts, give one gradient."""
     phase = tiny.phase(groups=tiny.ALL_GROUPS, bn="per_device")

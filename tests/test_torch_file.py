@@ -53,6 +53,7 @@ def test_a_state_dict_inside_a_checkpoint_is_found():
     assert "module.0.weight" in read(_bytes("nested"))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_damaged_files_are_refused_without_large_allocations(layout):

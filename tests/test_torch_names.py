@@ -24,6 +24,7 @@ def _arrays() -> dict[str, np.ndarray]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", torch_names.BODIES)
 def test_names_and_shapes_are_those_of_the_originals_state_dict(name):
     lines = sorted(f"{entry.name} {entry.shape}" for entry in entries(name))
@@ -108,6 +109,7 @@ def fastai_name(name: str, lua: bool) -> str:
     return ".".join([NUMBERED[first], *rest])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prefix,head", [("", "10.weight"), ("0.", "1.8.weight")])
 @pytest.mark.parametrize("name,lua", [("resnet18", False), ("resnext50_32x4d", True)])
 def test_fastais_names_are_recognised_and_its_head_left_out(name, lua, prefix, head):

@@ -126,6 +126,7 @@ def test_more_views_compute_only_those_that_are_not_there(tmp_path, monkeypatch)
     assert len({view.tobytes() for view in eight}) == 8
 
 
+@pytest.mark.slow
 def test_a_view_is_the_example_s_own_whatever_the_batch(tmp_path):
     one = _of_phase(tiny.materials(tmp_path / "a", batch_size=8), 2)
     other = _of_phase(tiny.materials(tmp_path / "b", batch_size=20, devices=4), 2)
@@ -236,6 +237,7 @@ def _runner(materials):
     return fit.make_runner(fit.make_spec(materials, 0), materials, _weights(materials))
 
 
+@pytest.mark.slow
 def test_the_device_takes_the_rows_that_the_host_names(tmp_path):
     """Features that tell their row: a head of one step on them is that of the rows by hand."""
     materials = tiny.materials(tmp_path, phases=(PHASE,))
@@ -264,6 +266,7 @@ def _leaves(tree):
     return jax.tree.leaves(tree)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "devices"), [(1, 1), (3, 4)])
 def test_streaming_gives_the_head_that_features_on_the_device_give(tmp_path, count, devices):
     phase = tiny.phase(inputs="cached", views=count)

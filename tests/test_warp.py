@@ -40,6 +40,7 @@ def maps_of(settings, side=CANVAS, size=SIZE, count=COUNT):
     return aug.perspective(drawn, side) @ aug._square(maps) if settings.perspective else maps
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*aug.PRESETS, "wild", "any rotation"])
 def test_products_equal_gathers(noise, name):
     rotated = dataclasses.replace(aug.PRESETS["side_on"], rotate_degrees=180.0)
@@ -53,6 +54,7 @@ def test_products_equal_gathers(noise, name):
         np.testing.assert_allclose(two, gathered, atol=TOLERANCE)
 
 
+@pytest.mark.slow
 def test_products_equal_gathers_on_a_photo_of_full_size():
     photo = jnp.asarray(photos.photo("china.jpg"))[None]
     settings = dataclasses.replace(aug.PRESETS["fastai2"], perspective_probability=1.0)
