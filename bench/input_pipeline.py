@@ -173,7 +173,7 @@ def jaxft_sides(options: argparse.Namespace) -> tuple[dict, Passes]:
 
     def canvas() -> None:
         for data in files:
-            square[:] = batches.crop(decode_bytes(data, "", CANVAS), CANVAS)
+            square[:] = decode_bytes(data, "", CANVAS, share=0.5)
 
     @jax.jit
     def view(canvases: Any, positions: Any) -> Any:
@@ -209,15 +209,15 @@ def jaxft_sides(options: argparse.Namespace) -> tuple[dict, Passes]:
     folder = f"folder:{options.data}/files"
     sources = {"folder": (folder, 0), "memory": (folder, 2**33)}
 
-    def read_canvases(read: Any) -> None:
+    def read_canvases(images: Images) -> None:
         for index in range(ONE_CORE):
-            square[:] = batches.crop(read(index, CANVAS), CANVAS)
+            square[:] = images.canvas(index)
 
     for side in PREPARED:
         source = f"tfds_dir:{options.data}/raw{side}"
         sources[f"raw{side}"] = (source, 0)
-        read = open_dataset(source, valid_fraction=0.01).train.read
-        found[f"canvas/raw{side}"] = partial(read_canvases, read)
+        images = Images(open_dataset(source, valid_fraction=0.01).train, CANVAS)
+        found[f"canvas/raw{side}"] = partial(read_canvases, images)
     counts = {}
     for name, what in sources.items():
         found[f"chain/{name}"], counts[f"chain/{name}"] = chain(*what)

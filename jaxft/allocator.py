@@ -1,4 +1,4 @@
-"""Keep the memory that a CPU step frees, in huge pages, instead of handing it back each step.
+"""Keep freed memory in hand, for the next step on the CPU or the next image.
 
 XLA's CPU client allocates a program's temporary buffers for every execution, hundreds of megabytes
 for a train step. glibc serves blocks of that size by mmap and returns them by munmap, so that every
@@ -12,9 +12,19 @@ import os
 import sys
 
 # Names and numbers of glibc's <malloc.h> and Linux's <sys/mman.h>.
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4
+MOST_MMAP_THRESHOLD = 32 * 2**20  # more is refused
 MADV_HUGEPAGE = 14
 HUGE_PAGE = 2 * 2**20
+
+
+def keep_freed_images() -> bool:
+    """Tell glibc to keep freed blocks of up to 32 MB for the next image.
+
+    For processes that decode and do not compute: the buffers of a photo are large enough for mmap,
+    too, and threads that fault pages in wait for each other.
+    """
+    return _set((M_MMAP_THRESHOLD, MOST_MMAP_THRESHOLD), (M_TRIM_THRESHOLD, -1)) is not None
 
 
 def keep_freed_memory() -> bool:
@@ -25,16 +35,21 @@ def keep_freed_memory() -> bool:
     (One heap for all threads would do too, but then XLA's compiling threads wait for each other:
     12 s for a train step that takes 8 s.)
     """
+    libc = _set((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1))
+    if libc is not None:
+        _use_huge_pages(libc)
+    return libc is not None
+
+
+def _set(*settings: tuple[int, int]) -> ctypes.CDLL | None:
+    """The C library, if it is one that can be told so."""
     if not sys.platform.startswith("linux"):
-        return False
+        return None
     libc = ctypes.CDLL(None)
     if not hasattr(libc, "mallopt"):
-        return False
-    settings = ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1))
-    kept = all([libc.mallopt(parameter, value) == 1 for parameter, value in settings])
-    if kept:
-        _use_huge_pages(libc)
-    return kept
+        return None
+    done = all([libc.mallopt(parameter, value) == 1 for parameter, value in settings])
+    return libc if done else None
 
 
 def _use_huge_pages(libc: ctypes.CDLL) -> None:

@@ -20,6 +20,7 @@ def make(
 ) -> None:
     """Draws training images, the classes in turn, and random views of each, into an image file.
 
+    They have the size of the last phase.
     The first column is the view that evaluation sees. What mixes with another image mixes with
     that of the row below or above, as in training.
 
@@ -32,14 +33,15 @@ def make(
     canvas = batches.canvas_size(size)
     how = (settings.data.interpolation, settings.data.max_pixels)
     images = Images(split, canvas, None, *how)
-    canvases = jnp.asarray(np.stack([batches.crop(images[i], canvas) for i in chosen]))
+    canvases = jnp.asarray(np.stack([images.canvas(i) for i in chosen]))
     columns = [np.asarray(evaluate_view(canvases, size))]
     view = jax.jit(partial(_view, settings=settings.augment, image_size=size))
     for number in range(views):
         key = batches.epoch_key(settings.seed, 0, number)
         columns.append(np.asarray(view(canvases, key)))
     names = [dataset.classes[split.labels[i]] for i in chosen]
-    report.save_figure(_sheet(columns, names, settings.augment), output)
+    title = f"{size} px; {in_words(settings.augment)}"
+    report.save_figure(_sheet(columns, names, title), output)
 
 
 def choose(labels: np.ndarray, examples: int) -> list[int]:
@@ -62,7 +64,7 @@ def _view(
     return jnp.concatenate([mixed, views[paired:]])
 
 
-def _sheet(columns: list[np.ndarray], names: list[str], settings: Augmentation) -> Figure:
+def _sheet(columns: list[np.ndarray], names: list[str], title: str) -> Figure:
     rows = len(names)
     figure = Figure(figsize=(1.2 * len(columns) + 0.8, 1.2 * rows + 0.5), layout="constrained")
     grid = figure.subplots(rows, len(columns), squeeze=False)
@@ -75,5 +77,5 @@ def _sheet(columns: list[np.ndarray], names: list[str], settings: Augmentation) 
             axes.set_title("evaluation" if column == 0 else f"view {column}", fontsize=8)
         if column == 0:
             axes.set_ylabel(names[row], fontsize=8)
-    figure.suptitle(in_words(settings), fontsize=7, wrap=True)
+    figure.suptitle(title, fontsize=7, wrap=True)
     return figure

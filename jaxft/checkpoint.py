@@ -24,6 +24,7 @@ from jaxft.errors import UserError
 
 KEEP = 2
 ARRAYS = ("state", "best")
+REASON_LENGTH = 200  # characters
 
 
 class Checkpoint(NamedTuple):
@@ -91,8 +92,7 @@ class Checkpoints:
             try:
                 return read(self.directory / str(step)), problems
             except Exception as error:  # whatever a damaged file makes Orbax raise
-                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-                problems.append(f"checkpoint {step} is damaged: {reason}")
+                problems.append(f"checkpoint {step} is damaged: {_in_short(error)}")
         return None, problems
 
     def remove_after(self, step: int) -> None:
@@ -142,10 +142,17 @@ def read_newest(workdir: str | os.PathLike[str]) -> Checkpoint:
         try:
             return read(paths.absolute(paths.of(workdir)) / "checkpoints" / str(step))
         except Exception as error:  # whatever a damaged file makes Orbax raise
-            problems.append(f"checkpoint {step}: {error}".splitlines()[0])
+            problems.append(f"checkpoint {step}: {_in_short(error)}")
     raise UserError(
         f"{workdir} holds no checkpoint to restore", problems, "It should be a run's workdir."
     )
+
+
+def _in_short(error: Exception) -> str:
+    """The first line of an error, or its kind; TensorStore's lines take up to a kilobyte."""
+    lines = str(error).splitlines()
+    line = lines[0] if lines else type(error).__name__
+    return line if len(line) <= REASON_LENGTH else f"{line[:REASON_LENGTH]}..."
 
 
 def newest_cursor(workdir: str | os.PathLike[str]) -> dict[str, Any] | None:

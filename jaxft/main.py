@@ -376,7 +376,7 @@ FLAGS: dict[str, Callable[[argparse.ArgumentParser], Any]] = {
         "--max-pixels",
         "--max_pixels",
         type=_positive,
-        default=89_478_485,
+        default=0,
         metavar="N",
         help="larger images are refused by their header (default: as data.max_pixels)",
     ),
@@ -433,10 +433,11 @@ def _predict(flags: argparse.Namespace) -> int:
 
 
 def _prepare(flags: argparse.Namespace) -> int:
-    from jaxft.data import prepare, shard
+    from jaxft.data import decode, prepare, shard
     from jaxft.report import Console
 
-    form = shard.Form(flags.shorter_side, flags.format, flags.quality, flags.max_pixels)
+    max_pixels = flags.max_pixels or decode.MAX_PIXELS
+    form = shard.Form(flags.shorter_side, flags.format, flags.quality, max_pixels)
     console = Console(sys.stdout)
     found = prepare.prepare(flags.source, flags.output_dir, form, flags.workers, console)
     console.say(prepare.text(found))

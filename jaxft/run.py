@@ -229,6 +229,8 @@ def prepare(
     model, initial, origin = hosts.together(lambda: open_model(settings, dataset.classes))
     listed = describe_data(dataset)
     check_same(listed, initial)
+    if told := validated_before(settings, listed):
+        console.say(told)
     check_batch_size(settings, len(dataset.train), mesh.size)
     cache = cache_directory(settings)
     dataset, train, valid = inputs.read_images(settings, dataset, console, cache, stop)
@@ -244,8 +246,9 @@ def prepare(
     if balance.is_skewed(dataset.train.labels):
         labels, classes = dataset.train.labels, dataset.classes
         console.say(balance.in_words(labels, classes, settings.data.balance))
-    if told := weights.in_words(origin):
-        console.say(told)
+    for told in (sources.left_out_in_words(dataset), weights.in_words(origin)):
+        if told:
+            console.say(told)
     forward = evaluate.make_forward(model, settings.augment, data.image_size, mesh)
     materials = Materials(
         settings, mesh, model, forward, dataset, train, valid, cache, console, stop, origin, listed
@@ -259,6 +262,30 @@ def check_same(data: Mapping[str, Any], initial: Weights) -> None:
         return
     weights = checkpoint.digest(initial._asdict())
     hosts.demand_same({**data, "weights": weights}, "The processes do not see the same files:")
+
+
+def validated_before(settings: Settings, data: Mapping[str, Any]) -> str:
+    """A warning where a run begins with weights that may have been trained on what validates now.
+
+    That is so when images were added to a data set since, and other ones are held out of it.
+    """
+    if not settings.init_from:
+        return ""
+    try:
+        before = json.loads(paths.read(paths.of(settings.init_from) / "data.json"))
+    except (OSError, ValueError):
+        return ""
+    before = before.get("listed", before)
+    if (
+        before.get("classes") != data["classes"]
+        or before.get("valid_digest") == data["valid_digest"]
+    ):
+        return ""
+    return (
+        f"warning: other images validate than in {settings.init_from}, whose weights this run "
+        "begins with: it may have been trained on some of them, and accuracy then comes out too "
+        "high"
+    )
 
 
 class Opened(NamedTuple):
@@ -420,17 +447,19 @@ def preprocessing_of(settings: Settings, model: Model) -> Preprocessing:
 
 
 def describe_data(dataset: Dataset) -> dict[str, Any]:
-    """What tells one data set from another: classes, numbers, a digest of names and labels."""
-    total = hashlib.sha256()
-    for split in (dataset.train, dataset.valid):
+    """What tells one data set from another: classes, numbers, digests of names and labels."""
+    total, valid = hashlib.sha256(), hashlib.sha256()
+    for split, digests in ((dataset.train, [total]), (dataset.valid, [total, valid])):
         for name, label in zip(split.names, split.labels, strict=True):
-            total.update(f"{label} {name}\n".encode(errors="surrogateescape"))
+            for digest in digests:
+                digest.update(f"{label} {name}\n".encode(errors="surrogateescape"))
         total.update(b"\n")
     return {
         "classes": list(dataset.classes),
         "train": len(dataset.train),
         "valid": len(dataset.valid),
         "digest": total.hexdigest(),
+        "valid_digest": valid.hexdigest(),
     }
 
 
@@ -561,6 +590,8 @@ def set_up(settings: Settings) -> None:
     jax.config.update("jax_cpu_enable_async_dispatch", False)  # see allocator.py
     if jax.default_backend() == "cpu":
         allocator.keep_freed_memory()
+    else:
+        allocator.keep_freed_images()
     if not getattr(jax.config, "jax_compilation_cache_dir", None):
         jax.config.update("jax_compilation_cache_dir", str(cache_directory(settings) / "xla"))
         # By itself JAX keeps what took a second to compile: one in ten of the programs of a run.

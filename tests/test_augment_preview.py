@@ -32,7 +32,8 @@ def test_a_sheet_of_rows_and_columns(drawn, tmp_path, monkeypatch, capsys):
     ]
     assert main.main(arguments) == 0
     assert "cutmix_alpha=1" in capsys.readouterr().out
-    (columns, names, _), *_ = seen
+    (columns, names, title), *_ = seen
+    assert title.startswith("32 px; ")
     assert [column.shape for column in columns] == [(3, 32, 32, 3)] * 3
     assert len(set(names)) == 3
     evaluation, first, second = columns

@@ -10,23 +10,25 @@ import pytest
 from jaxft.data import Split, batches
 from jaxft.data.decode import UnreadableImage
 from jaxft.data.images import Images, Memory
+from jaxft.data.resize import crop
 
 SIDE = 12
 GOLDEN_ORDER = [2, 1, 4, 6, 0, 7, 3, 5]
 GOLDEN_SHARES = [0.9687677439628356, 0.13196943503431402]
 
 
-def wide(index: int, *_) -> np.ndarray:
+def wide(index: int, *how) -> np.ndarray:
     """Every pixel holds the example's number and its own column."""
     image = np.zeros((SIDE, SIDE + 20, 3), np.uint8)
     image[..., 0], image[..., 1] = index, np.arange(SIDE + 20)
-    return image if index % 2 else image.transpose(1, 0, 2)
+    image = image if index % 2 else image.transpose(1, 0, 2)
+    return crop(image, SIDE, how[3]) if len(how) > 3 else image
 
 
-def without_3(index: int, *_) -> np.ndarray:
+def without_3(index: int, *how) -> np.ndarray:
     if index == 3:
         raise UnreadableImage("image 3", "gone")
-    return wide(index)
+    return wide(index, *how)
 
 
 def make_images(count: int, memory_bytes: int = 0, read=wide) -> Images:
@@ -120,9 +122,9 @@ class TestTrainBatches:
     def test_starting_late_reads_nothing_before(self):
         read = []
 
-        def noting(index, *_):
+        def noting(index, *how):
             read.append(index)
-            return wide(index)
+            return wide(index, *how)
 
         train(make_images(26, read=noting), start_step=4, steps=1)
         assert sorted(read) == sorted(batches.host_order(1, 2, 1, 26)[8:16].tolist())

@@ -153,6 +153,7 @@ class TestData:
     def test_a_folder_is_what_it_would_be_on_a_disk(self, photos):
         here, there = (sources.open_dataset(f"folder:{root}") for root in photos)
         assert here.classes == there.classes == ("cat", "dog")
+        assert here.left_out == there.left_out == {".txt": 1}
         for mine, other in ((here.train, there.train), (here.valid, there.valid)):
             inner = [os.path.relpath(name, photos[0]) for name in mine.names]
             assert [name.removeprefix(f"{photos[1]}/") for name in other.names] == inner

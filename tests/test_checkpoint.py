@@ -120,6 +120,7 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_word(damage, workdir):
     found, problems = newest(workdir)
     assert_equal(found, example(4))
     assert len(problems) == 1 and "checkpoint 5" in problems[0]
+    assert len(problems[0]) < 250 and len(problems[0].splitlines()) == 1
     assert_equal(checkpoint.read_newest(workdir), example(4))
 
 
@@ -145,6 +146,7 @@ def test_none_whole_lists_why(workdir):
     with pytest.raises(UserError) as error:
         checkpoint.read_newest(workdir)
     assert len(error.value.offenders) == 2
+    assert all(len(offender) < 250 for offender in error.value.offenders)
 
 
 def test_removed_numbers_can_be_saved_again(workdir):

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxft.data.decode import UnreadableImage, decode, is_image_name
-from jaxft.data.resize import MAX_ASPECT, resize
+from jaxft.data.decode import ORIENTATION_TAG, UnreadableImage, decode, is_image_name
+from jaxft.data.resize import MAX_ASPECT, crop, resize
 
 
 @pytest.fixture(scope="module")
@@ -184,6 +184,22 @@ def test_scaled_decoding_equals_full_decoding(tmp_path, photo):
     path = save(tmp_path / "a.jpg", large, quality=95)
     for side in (64, 256, 599, 601):
         assert close(decode(path, side), resize(large, side), 1)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
+def test_a_square_alone_is_that_of_the_whole_whatever_the_orientation(
+    tmp_path, photo, suffix, turned
+):
+    pixels = photo.transpose(1, 0, 2) if turned else photo
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[ORIENTATION_TAG] = orientation
+        path = save(tmp_path / f"{orientation}.{suffix}", pixels, exif=exif)
+        for share in (0.1, 0.5, 0.9):
+            found = decode(path, 50, share=share)
+            np.testing.assert_array_equal(found, crop(decode(path, 50), 50, share))
+            assert found.flags.c_contiguous and found.shape == (50, 50, 3)
 
 
 def test_names_of_images():

@@ -11,6 +11,7 @@ from PIL import Image
 from jaxft.data import Dataset, Split
 from jaxft.data.decode import UnreadableImage, decode
 from jaxft.data.images import Images, Memory, load_images
+from jaxft.data.resize import crop
 from jaxft.data.sources import open_dataset
 from jaxft.errors import UserError
 
@@ -152,6 +153,18 @@ def test_every_image_is_resized_by_the_filter_asked_for(folder):
         wanted = decode(images.split.names[0], SIDE, interpolation="bicubic")
         np.testing.assert_array_equal(images[0], wanted)
         assert (wanted != decode(images.split.names[0], SIDE)).any()
+
+
+@pytest.mark.parametrize("memory_bytes", [0, 10**6])
+def test_a_canvas_is_the_square_of_the_image(folder, memory_bytes):
+    split = opened(folder)[0].train
+    images = Images(split, SIDE, Memory(memory_bytes), "bicubic")
+    for index in range(len(images)):
+        whole = decode(split.names[index], SIDE, "bicubic")
+        for share in (0.0, 0.3, 0.5, 0.9):
+            found = images.canvas(index, share)
+            np.testing.assert_array_equal(found, crop(whole, SIDE, share))
+    assert images.in_memory == bool(memory_bytes)
 
 
 def test_other_errors_are_not_mistaken_for_bad_files(folder):

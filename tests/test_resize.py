@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from jaxft.data.decode import decode
-from jaxft.data.resize import MAX_ASPECT, resize
+from jaxft.data.resize import MAX_ASPECT, crop, resize
 
 PILLOW = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
@@ -44,6 +44,30 @@ def test_it_is_antialiased():
     stripes = np.zeros((64, 64, 3), np.uint8)
     stripes[:, ::2] = 255
     assert np.abs(resize(stripes, 16).astype(int) - 127).max() <= 20
+
+
+@pytest.mark.parametrize("interpolation", list(PILLOW))
+@pytest.mark.parametrize("size", [(375, 500), (500, 375), (24, 90), (9, 7), (300, 24), (64, 64)])
+def test_a_square_is_cut_out_of_the_same_pixels(size, interpolation):
+    image = noise(*size)
+    for side in (9, 24, 100):
+        whole = resize(image, side, interpolation)
+        for share in (0.0, 0.2, 0.5, 0.77, 0.999):
+            found = resize(image, side, interpolation, share)
+            assert found.shape == (side, side, 3)
+            np.testing.assert_array_equal(found, crop(whole, side, share))
+            backwards = resize(image, side, interpolation, share, from_end=True)
+            np.testing.assert_array_equal(
+                backwards, crop(whole[::-1, ::-1], side, share)[::-1, ::-1]
+            )
+
+
+def test_where_a_square_is_cut():
+    image = np.arange(40 * 3, dtype=np.uint8).reshape(1, 40, 3).repeat(10, 0)
+    for share, start in ((0, 0), (0.5, 15), (0.52, 16), (0.99, 30)):
+        np.testing.assert_array_equal(crop(image, 10, share), image[:, start : start + 10])
+        upright = crop(image.transpose(1, 0, 2), 10, share)
+        np.testing.assert_array_equal(upright, image.transpose(1, 0, 2)[start : start + 10])
 
 
 @pytest.mark.parametrize("value", [0, 1, 127, 254, 255])

@@ -247,6 +247,33 @@ def test_init_from_a_run_of_the_same_classes_takes_the_head_too(finished, drawn,
     assert checkpoint.digest(weights._asdict()) == checkpoint.digest(best._asdict())
 
 
+def test_init_from_a_run_that_trained_on_what_validates_now(finished, drawn, tiny, tmp_path):
+    def warning(source):
+        config = tiny_config.get_config(source)
+        config.init_from = str(finished)
+        settings = recipe.read(config)
+        return run.validated_before(settings, run.describe_data(run.open_data(settings)))
+
+    assert warning(drawn) == ""
+    grown = shutil.copytree(drawn, tmp_path / "grown")
+    assert "may have been trained on some of them" in warning(grown)
+    shutil.copytree(grown / "red", grown / "yellow")
+    assert warning(grown) == ""  # other classes: another data set
+
+
+def test_a_run_tells_of_other_files_and_of_validation_images_seen_before(
+    finished, drawn, tiny, tmp_path
+):
+    grown = shutil.copytree(drawn, tmp_path / "grown")
+    (grown / "red" / "phone.heic").write_bytes(b"x")
+    config = tiny_config.get_config(grown)
+    config.init_from = str(finished)
+    told = io.StringIO()
+    run.prepare(run.start_up(config)[0], run.Console(told))
+    assert "left out: 1 file without an image's suffix (1 .heic)" in told.getvalue()
+    assert "warning: other images validate than in" in told.getvalue()
+
+
 def test_init_from_a_run_of_other_classes_takes_the_body(finished, drawn, tiny, tmp_path):
     config = head_only(drawn, lr=0.1, epochs=1)
     config.init_from = str(finished)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from jaxft.data import Dataset
-from jaxft.data.sources import files_split, image_files, open_dataset
+from jaxft.data.sources import files_split, image_files, left_out_in_words, open_dataset
 from jaxft.errors import UserError
 
 
@@ -158,6 +158,36 @@ class TestFolder:
         assert failure(f"folder:{tmp_path / 'single'}").offenders == (
             'class "b" has a single image, and the split needs two',
             'class "c" has a single image, and the split needs two',
+        )
+
+    @pytest.mark.parametrize("sides", [("",), ("train/", "valid/", "test/")])
+    def test_files_of_other_kinds_are_counted(self, tmp_path, sides):
+        for side in sides:
+            make(tmp_path, *(f"{side}{name}/{i}.jpg" for name in "ab" for i in range(4)))
+            make(tmp_path, f"{side}a/phone.HEIC", f"{side}b/more/phone.heic", f"{side}b/README")
+            make(tmp_path, f"{side}b/.hidden.txt", f"{side}.hidden/1.txt", f"{side}loose.txt")
+        dataset = open_dataset(f"folder:{tmp_path}")
+        assert dataset.left_out == {".heic": 2 * len(sides), "": len(sides)}
+        count = 3 * len(sides)
+        assert left_out_in_words(dataset) == (
+            f"left out: {count} files without an image's suffix "
+            f"({2 * len(sides)} .heic, {len(sides)} without suffix)"
+        )
+
+    def test_images_alone_need_no_word(self, tmp_path):
+        make(tmp_path, *(f"{name}/{i}.jpg" for name in "ab" for i in range(4)))
+        assert left_out_in_words(open_dataset(f"folder:{tmp_path}")) == ""
+
+    def test_many_suffixes_are_told_in_short(self, tmp_path):
+        make(tmp_path, *(f"{name}/{i}.jpg" for name in "ab" for i in range(4)))
+        make(tmp_path, *(f"a/1.{suffix}" for suffix in "cdefgh"), "a/2.h")
+        told = left_out_in_words(open_dataset(f"folder:{tmp_path}"))
+        assert told.endswith("(2 .h, 1 .c, 1 .d, 1 .e, 1 .f, 1 of other suffixes)")
+
+    def test_a_class_of_other_files_is_empty(self, tmp_path):
+        make(tmp_path, "a/1.png", "a/2.png", "b/1.png", "b/2.png", "c/1.heic", "c/2.heic")
+        assert failure(f"folder:{tmp_path}").offenders == (
+            f"no image in class folder {tmp_path}/c, but 2 other files",
         )
 
     def test_nothing_there(self, tmp_path):

@@ -151,6 +151,31 @@ def test_a_data_set_that_tfds_builds(tmp_path):
     subprocess.run(command, env=environment, check=True, cwd=Path(__file__).parent.parent)
 
 
+@pytest.mark.parametrize("card, classes, valid", [("flowers102", 102, 204), ("pets", 37, 37)])
+def test_the_sets_of_the_cards(card, classes, valid, tmp_path):
+    """What TFDS's own builders make: two class labels, two images, classes by name or number."""
+    script = f"""
+        import sys
+        from jaxft import main, recipe, run
+        settings = recipe.read(main.load_config("{card}"))
+        import tfds_standins
+        tfds_standins.prepare(settings.data.source.partition(":")[2], {str(tmp_path)!r})
+        data = run.open_data(settings)
+        assert "tensorflow" not in sys.modules
+        print(len(data.classes), len(data.train), len(data.valid), len(data.test), data.classes[:2])
+        assert data.train.read(0, 35).shape in ((35, 42, 3), (42, 35, 3))
+    """
+    environment = os.environ | {"TFDS_DATA_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    root = Path(__file__).parent
+    environment["PYTHONPATH"] = f"{root}{os.pathsep}{root.parent}"
+    told = subprocess.check_output(command, env=environment, text=True, cwd=tmp_path)
+    train = 4 * classes - (0 if card == "flowers102" else valid)
+    names = {"flowers102": "('pink primrose', ", "pets": "('Abyssinian', "}
+    last = told.splitlines()[-1]
+    assert last.startswith(f"{classes} {train} {valid} {classes} {names[card]}"), last
+
+
 def test_splits_labels_and_pixels(toy):
     data = open_dataset(f"tfds_dir:{toy}", valid_fraction=0.3)
     assert sorted(numbers(data.test)) == [0, 1, 2, 3]

@@ -1,14 +1,13 @@
 """Images in: what a data set, a split and a batch are."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
-# (index, shorter side or None, interpolation, max_pixels) -> pixels; the latter two need not be
-# given
+# Called as Split says; all but the index need not be given.
 Read = Callable[..., np.ndarray]
 
 
@@ -20,8 +19,8 @@ class Split:
       names: what to call each example to a person: its file, or "digits/17".
       labels: int32 [N], positions in the data set's classes.
       identity: content identity of each example ("path:size:mtime_ns"); a cache keys on it.
-      read: (index, shorter_side or None, interpolation="bilinear", max_pixels=MAX_PIXELS) -> uint8
-        [height, width, 3], upright RGB; raises decode.UnreadableImage.
+      read: (index, shorter_side=None, interpolation="bilinear", max_pixels=MAX_PIXELS, share=None)
+        -> uint8 [height, width, 3], upright RGB; arguments and errors are decode.decode_bytes's.
     """
 
     names: tuple[str, ...]
@@ -44,7 +43,7 @@ class Split:
 
 
 def _read_selected(
-    read: Read, chosen: np.ndarray, index: int, *resize: int | str | None
+    read: Read, chosen: np.ndarray, index: int, *resize: int | str | float | None
 ) -> np.ndarray:
     return read(int(chosen[index]), *resize)
 
@@ -56,12 +55,14 @@ class Dataset:
     Attributes:
       classes: names of the classes; a label is a position in it.
       test: None where the source has none; no run decodes it, only an evaluation that asks for it.
+      left_out: by suffix, how many files beside the images are none by their names.
     """
 
     classes: tuple[str, ...]
     train: Split
     valid: Split
     test: Split | None = None
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     def with_splits(self, train: Split, valid: Split) -> "Dataset":
         return replace(self, train=train, valid=valid)

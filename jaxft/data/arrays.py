@@ -31,7 +31,8 @@ def _read(
     shorter_side: int | None = None,
     interpolation: str = "bilinear",
     _: int = MAX_PIXELS,
+    share: float | None = None,
 ) -> np.ndarray:
     image = pixels[index]
     rgb = np.repeat(image[..., None], 3, axis=-1) if image.ndim == 2 else image
-    return rgb if shorter_side is None else resize(rgb, shorter_side, interpolation)
+    return rgb if shorter_side is None else resize(rgb, shorter_side, interpolation, share)

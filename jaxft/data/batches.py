@@ -141,13 +141,6 @@ def crop_shares(seed: int, phase: int, epoch: int, examples: int) -> np.ndarray:
     return (bits.random_raw(examples) >> np.uint64(11)) * 2.0**-53
 
 
-def crop(image: np.ndarray, canvas: int, share: float = 0.5) -> np.ndarray:
-    """The square of `canvas` pixels at `share` of the room that the longer side leaves."""
-    height, width = image.shape[:2]
-    top, left = round((height - canvas) * share), round((width - canvas) * share)
-    return image[top : top + canvas, left : left + canvas]
-
-
 # A batch's number -> the examples of this process's share of it, and where each one's canvas lies.
 Places = Callable[[int], tuple[np.ndarray, np.ndarray]]
 
@@ -320,13 +313,13 @@ class _Assembler:
         indices = np.where(mask, indices, 0).astype(np.int32)
         image = np.zeros((len(indices), self.canvas, self.canvas, 3), np.uint8)
         for slot in np.flatnonzero(mask).tolist():
-            image[slot] = crop(self._pixels(int(indices[slot])), self.canvas, shares[slot])
+            image[slot] = self._canvas(int(indices[slot]), float(shares[slot]))
         labels = np.where(mask, self.labels[indices], 0).astype(np.int32)
         return Batch(image, labels, indices, mask)
 
-    def _pixels(self, index: int) -> np.ndarray:
+    def _canvas(self, index: int, share: float) -> np.ndarray:
         try:
-            return self.images[index]
+            return self.images.canvas(index, share)
         except Exception as error:
             error.add_note(f"while reading {self.images.split.names[index]}")
             raise

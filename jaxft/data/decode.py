@@ -41,6 +41,8 @@ UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     7: lambda pixels: pixels[::-1, ::-1].transpose(1, 0, 2),
     8: lambda pixels: pixels[:, ::-1].transpose(1, 0, 2),
 }
+# The orientations whose rows, or columns, stand the other way round.
+BOTTOM_UP, RIGHT_TO_LEFT = frozenset((3, 4, 6, 7)), frozenset((2, 3, 7, 8))
 
 
 class UnreadableImage(UserError):
@@ -63,8 +65,9 @@ def is_image_name(name: str) -> bool:
 def decode(
     path: str | os.PathLike[str],
     shorter_side: int | None = None,
-    max_pixels: int = MAX_PIXELS,
     interpolation: str = "bilinear",
+    max_pixels: int = MAX_PIXELS,
+    share: float | None = None,
 ) -> np.ndarray:
     """Decodes a whole file, turns it upright, and shrinks or grows its shorter side.
 
@@ -72,7 +75,7 @@ def decode(
     """
     name = os.fspath(path)
     data = content(name, max_pixels)
-    return decode_bytes(data, name, shorter_side, interpolation, max_pixels)
+    return decode_bytes(data, name, shorter_side, interpolation, max_pixels, share)
 
 
 def content(name: str, max_pixels: int = MAX_PIXELS) -> bytes:
@@ -94,6 +97,7 @@ def decode_bytes(
     shorter_side: int | None = None,
     interpolation: str = "bilinear",
     max_pixels: int = MAX_PIXELS,
+    share: float | None = None,
 ) -> np.ndarray:
     """Decodes what a file holds; several threads may, at the same time.
 
@@ -102,6 +106,8 @@ def decode_bytes(
       shorter_side: pixels; None keeps the image's own size.
       interpolation: one of FILTERS, antialiased.
       max_pixels: larger images are refused by their header, before any memory is taken.
+      share: where in the resized image the square lies that is wanted of it, which is the same
+        as resize.crop's, in less time; None: all of it is.
 
     Returns:
       uint8 [height, width, 3], RGB; alpha on white, the first frame of an animation.
@@ -114,7 +120,7 @@ def decode_bytes(
     try:
         with Image.open(io.BytesIO(data), formats=_formats()) as image:
             _check_size(*image.size, max_pixels)
-            return _upright(image, data, shorter_side, interpolation, max_pixels)
+            return _upright(image, data, shorter_side, interpolation, max_pixels, share)
     except UnidentifiedImageError:
         raise UnreadableImage(name, "not an image of a known format") from None
     except Image.DecompressionBombError as error:
@@ -169,15 +175,18 @@ def _upright(
     shorter_side: int | None,
     interpolation: str,
     max_pixels: int,
+    share: float | None,
 ) -> np.ndarray:
     pixels = _jpeg(data, shorter_side, max_pixels) if image.format in ("JPEG", "MPO") else None
     if pixels is None:
         _check_sums(image, data)
         image.load()  # first, for it turns a TIFF upright and then drops its orientation
         pixels = np.asarray(_to_rgb(image))
-    turn = UPRIGHT.get(_orientation(image), lambda upright: upright)
+    orientation = _orientation(image)
+    turn = UPRIGHT.get(orientation, lambda upright: upright)
     if shorter_side is not None:
-        pixels = resize(pixels, shorter_side, interpolation)
+        turned = BOTTOM_UP if pixels.shape[0] > pixels.shape[1] else RIGHT_TO_LEFT
+        pixels = resize(pixels, shorter_side, interpolation, share, orientation in turned)
     return np.require(turn(pixels), requirements=("C_CONTIGUOUS", "WRITEABLE"))
 
 

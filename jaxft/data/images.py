@@ -15,6 +15,7 @@ import numpy as np
 from jaxft import hosts, paths
 from jaxft.data import Dataset, Split
 from jaxft.data.decode import MAX_PIXELS, UnreadableImage
+from jaxft.data.resize import crop
 from jaxft.errors import UserError
 
 Progress = Callable[[int, int], None]
@@ -88,6 +89,16 @@ class Images:
         kept = self._kept[index]
         return self._read(index) if kept is None else kept
 
+    def canvas(self, index: int, share: float = 0.5) -> np.ndarray:
+        """resize.crop(images[index], shorter_side, share)."""
+        if self._kept[index] is None and self._memory.full:
+            return self.split.read(index, *self._how, share)
+        return crop(self[index], self.shorter_side, share)
+
+    @property
+    def _how(self) -> tuple[int, str, int]:
+        return self.shorter_side, self.interpolation, self.max_pixels
+
     @property
     def in_memory(self) -> bool:
         """Whether no image needs the disk any more."""
@@ -99,8 +110,7 @@ class Images:
         self._kept = [None] * len(self)
 
     def _read(self, index: int) -> np.ndarray:
-        how = (self.shorter_side, self.interpolation, self.max_pixels)
-        image = self.split.read(index, *how)
+        image = self.split.read(index, *self._how)
         if not self._memory.full:
             if self._memory.take(image.nbytes):
                 self._kept[index] = image

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from jaxft import paths
-from jaxft.data import Split, catalogue, copies, description, shard, sources, tfds
+from jaxft.data import Dataset, Split, catalogue, copies, description, shard, sources, tfds
 from jaxft.data.catalogue import Catalogue, Listing
 from jaxft.data.copies import Copy, Kept
 from jaxft.data.decode import MOST_PIXELS
@@ -88,7 +88,9 @@ def prepare(
     if form.max_pixels > MOST_PIXELS:
         raise UserError(f"--max-pixels should be {MOST_PIXELS} at most: Pillow opens no larger")
     place = _free_place(output)
-    splits, classes, base = _listed(source)
+    splits, found, base = _listed(source)
+    classes = found.classes
+    _demand_outside(place, source)
     aside = place.with_name(f"{place.name}.partial")
     with _held(aside):
         _clear(aside / "notes")
@@ -96,8 +98,14 @@ def prepare(
         jobs = _jobs(aside, _dataset_name(place), splits, base, len(classes), form)
         total = sum(len(job.files) for _, job in jobs)
         console.say(f"{total:,} images in {len(classes)} classes -> {place}")
+        if told := sources.left_out_in_words(found):
+            console.say(told)
         _write([job for _, job in jobs], workers or cores(), console)
-        whole = _finish(aside / "data", jobs, classes, form)
+        notes = [(split, job, _note(job)) for split, job in jobs]
+        if unreadable := _all_unreadable(notes):
+            shutil.rmtree(aside)
+            raise UserError("no image of train can be read:", unreadable)
+        whole = _finish(aside / "data", notes, classes, form)
         os.rename(aside / "data", place)
         shutil.rmtree(aside)
     return whole._replace(output=place)
@@ -123,8 +131,19 @@ def _free_place(output: str) -> Path:
     return place
 
 
-def _listed(source: str) -> tuple[dict[str, Split], tuple[str, ...], str]:
-    """The source's splits by TFDS's names, its classes, and where its files lie."""
+def _demand_outside(place: Path, source: str) -> None:
+    """Raises UserError where the output would become a class folder of its source."""
+    kind, _, folder = source.partition(":")
+    if kind == "folder" and not paths.is_remote(folder):
+        root = Path(folder).expanduser().resolve()
+        if place.resolve().is_relative_to(root):
+            raise UserError(
+                f"{place} is inside of the source, {root}", hint="Give another --output."
+            )
+
+
+def _listed(source: str) -> tuple[dict[str, Split], Dataset, str]:
+    """The source's splits by TFDS's names, all that it is, and where its files lie."""
     kind, _, argument = source.partition(":")
     if kind not in ("folder", "csv"):
         raise UserError(f'"{source}" can\'t be prepared', hint="known are: folder:PATH, csv:FILE")
@@ -134,7 +153,7 @@ def _listed(source: str) -> tuple[dict[str, Split], tuple[str, ...], str]:
         splits["test"] = found.test
     place = paths.of(argument)
     base = os.fspath(place if kind == "folder" else place.parent).rstrip("/")
-    return {name: split for name, split in splits.items() if len(split)}, found.classes, base
+    return {name: split for name, split in splits.items() if len(split)}, found, base
 
 
 def _dataset_name(place: Path) -> str:
@@ -268,20 +287,18 @@ def _write(jobs: Sequence[Job], workers: int, console: Console) -> None:
             pool.shutdown(cancel_futures=True)
 
 
-def _finish(
-    data: Path, jobs: Sequence[tuple[str, Job]], classes: tuple[str, ...], form: Form
-) -> Prepared:
-    """Writes all that belongs beside the shards.
+def _all_unreadable(told: Sequence[Told]) -> list[str]:
+    """Every file with the reason, where no image for training can be read."""
+    if any(note.kept for split, _, note in told if split == "train"):
+        return []
+    return [f"{job.files[at]}: {why}" for _, job, note in told for at, why in note.bad.items()]
 
-    Raises:
-      UserError: no image for training can be read.
-    """
-    told = [(split, job, _note(job)) for split, job in jobs]
+
+def _finish(data: Path, told: Sequence[Told], classes: tuple[str, ...], form: Form) -> Prepared:
+    """Writes all that belongs beside the shards."""
     kept = [image for one in told for image in _kept(*one)]
     bad = [(job.files[at], why) for _, job, note in told for at, why in note.bad.items()]
     images = Counter(image.split for image in kept)
-    if not images["train"]:
-        raise UserError("no image of train can be read:", [f"{file}: {why}" for file, why in bad])
     twice = list(copies.find(kept))
     _describe(data, told, classes, form)
     content = _catalogue(told, kept, classes)

@@ -1,11 +1,13 @@
 """Pixels at another size, antialiased: what Pillow computes, in well under half of its time.
 
 One direction after the other is the product of a sparse matrix with the image's lines, in whole
-numbers, so that every machine gets the same bits. It lets other threads run meanwhile.
+numbers, so that every machine gets the same bits. It lets other threads run meanwhile. Where a
+square of the result is all that is wanted, no more is computed.
 """
 
 import math
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -19,6 +21,9 @@ MAX_SHORT_TAPS = 8
 # Numbers that are widened at once, so that an image never stands in memory as whole numbers of
 # 32 bits; smaller blocks are no faster.
 BLOCK = 2**20
+# Of the smallest first-level cache that a host has, 32 KB: bytes of a line, and a quarter of its
+# lines.
+CACHE_LINE, CACHED_LINES = 64, 128
 
 
 def _triangle(x: np.ndarray) -> np.ndarray:
@@ -36,13 +41,22 @@ def _keys_cubic(x: np.ndarray) -> np.ndarray:
 FILTERS = {"bilinear": (_triangle, 1), "bicubic": (_keys_cubic, 2)}
 
 
-def resize(pixels: np.ndarray, shorter_side: int, interpolation: str = "bilinear") -> np.ndarray:
+def resize(
+    pixels: np.ndarray,
+    shorter_side: int,
+    interpolation: str = "bilinear",
+    share: float | None = None,
+    from_end: bool = False,
+) -> np.ndarray:
     """Shrinks or grows an image until its shorter side is as wanted.
 
     Args:
       pixels: uint8 [height, width, 3].
       shorter_side: pixels.
       interpolation: one of FILTERS.
+      share: of the result only the square at this share of the room that the longer side leaves
+        (see `crop`); None: all of it.
+      from_end: whether that room is counted from the other end.
 
     Returns:
       uint8 [height, width, 3], within two levels of Pillow's resize (more where bicubic overshoots
@@ -52,13 +66,34 @@ def resize(pixels: np.ndarray, shorter_side: int, interpolation: str = "bilinear
     pixels = _middle(pixels)
     height, width = pixels.shape[:2]
     new_height, new_width = (_scaled(n, shorter_side / min(height, width)) for n in (height, width))
+    rows, columns = (
+        _wanted(length, shorter_side, share, from_end) for length in (new_height, new_width)
+    )
     if (new_height, new_width) == (height, width):
-        return np.array(pixels)
-    rows = _filtered(pixels.reshape(height, -1), _kernel(height, new_height, interpolation))
-    # The lines of the other direction: [width, 3 * new_height].
-    columns = np.ascontiguousarray(rows.T).reshape(width, -1)
-    columns = _filtered(columns, _kernel(width, new_width, interpolation)).reshape(-1, new_height)
-    return np.ascontiguousarray(columns.T).reshape(new_height, new_width, 3)
+        return np.array(pixels[rows, columns])
+    down, above = _matrix(height, new_height, interpolation, rows.start, rows.stop)
+    across, beside = _matrix(width, new_width, interpolation, columns.start, columns.stop)
+    source = pixels[above, beside]
+    lines = _filtered(source.reshape(len(source), -1), down, spread=True)
+    lines = _transposed(lines).reshape(source.shape[1], -1)  # of the other direction
+    lines = _filtered(lines, across).reshape(-1, down.shape[0])
+    return _transposed(lines).reshape(down.shape[0], across.shape[0], 3)
+
+
+def crop(image: np.ndarray, side: int, share: float = 0.5) -> np.ndarray:
+    """The square of `side` pixels at `share` of the room that an image's longer side leaves."""
+    height, width = image.shape[:2]
+    return image[_wanted(height, side, share), _wanted(width, side, share)]
+
+
+def _wanted(length: int, side: int, share: float | None, from_end: bool = False) -> slice:
+    """Of the lines of one direction those in the square."""
+    if share is None:
+        return slice(0, length)
+    start = round((length - side) * share)
+    if from_end:
+        start = length - side - start
+    return slice(start, start + side)
 
 
 def _middle(pixels: np.ndarray) -> np.ndarray:
@@ -71,12 +106,22 @@ def _scaled(length: int, scale: float) -> int:
     return math.floor(length * scale + 0.5)
 
 
-@lru_cache(maxsize=1024)  # of about 10 KB each
-def _kernel(source: int, target: int, interpolation: str) -> csr_array:
-    """[target, source]: the weights of the source's lines in each of the target's, times 2^n.
+class Kernel(NamedTuple):
+    """What each line of the result is made of.
 
-    Every row's sum is 2^n exactly; n is 8 where the numbers are uint16, 16 where they are int32.
+    Attributes:
+      weights: [target, taps], times 2^n; every row's sum is 2^n exactly; n is 8 where the numbers
+        are uint16, 16 where they are int32.
+      lines: int32 [target, taps], of the source, ascending.
     """
+
+    weights: np.ndarray
+    lines: np.ndarray
+
+
+@lru_cache(maxsize=1024)  # of about 10 KB each
+def _kernel(source: int, target: int, interpolation: str) -> Kernel:
+    """The kernel that makes `target` lines of `source`."""
     filter, reach = FILTERS[interpolation]
     scale = source / target
     stretch = max(scale, 1.0)  # a smaller image takes in all that lies between its pixels
@@ -90,21 +135,54 @@ def _kernel(source: int, target: int, interpolation: str) -> csr_array:
     # Rounded as running sums, so that the errors of a row cancel.
     sums = np.round(np.cumsum(weights, 1) * (256 if short else 65536))
     whole = np.diff(sums, axis=1, prepend=0).astype(np.uint16 if short else np.int32)
-    starts = np.arange(0, taps.size + 1, taps.shape[1])
-    lines = np.minimum(taps, source - 1).ravel()  # of weight 0 where that changes them
-    return csr_array((whole.ravel(), lines, starts), shape=(target, source))
+    lines = np.minimum(taps, source - 1).astype(np.int32)  # of weight 0 where that changes them
+    return Kernel(whole, lines)
 
 
-def _filtered(lines: np.ndarray, kernel: csr_array) -> np.ndarray:
-    """uint8 [source, n] -> uint8 [target, n]."""
-    short = kernel.dtype == np.uint16
+@lru_cache(maxsize=1024)  # of about 10 KB each
+def _matrix(
+    source: int, target: int, interpolation: str, start: int, stop: int
+) -> tuple[csr_array, slice]:
+    """What makes lines start ... stop - 1 of the target, and the source's lines that it takes."""
+    kernel = _kernel(source, target, interpolation)
+    weights, lines = kernel.weights[start:stop], kernel.lines[start:stop]
+    used = slice(int(lines[0, 0]), int(lines[-1, -1]) + 1)
+    some = weights != 0
+    ends = np.concatenate([[0], np.cumsum(some.sum(1))]).astype(np.int32)
+    shape = len(lines), used.stop - used.start
+    return csr_array((weights[some], lines[some] - used.start, ends), shape=shape), used
+
+
+def _filtered(lines: np.ndarray, matrix: csr_array, spread: bool = False) -> np.ndarray:
+    """uint8 [source, n] -> uint8 [target, n]; `spread` as _empty's."""
+    short = matrix.dtype == np.uint16
     bits = 8 if short else 16
-    result = np.empty((kernel.shape[0], lines.shape[1]), np.uint8)
-    step = max(1, BLOCK // max(kernel.shape))
+    result = _empty(matrix.shape[0], lines.shape[1], spread)
+    step = max(1, BLOCK // max(matrix.shape))
     for start in range(0, lines.shape[1], step):
         block = slice(start, start + step)
-        sums = kernel @ lines[:, block].astype(kernel.dtype)
+        sums = matrix @ lines[:, block].astype(matrix.dtype)
         sums += 1 << (bits - 1)
         sums >>= bits
         result[:, block] = sums if short else np.clip(sums, 0, 255)
+    return result
+
+
+def _empty(count: int, length: int, spread: bool) -> np.ndarray:
+    """uint8 [count, length]; `spread`: so far apart that a cache holds one column of many lines.
+
+    Lines that are nearly a power of two apart would all go to the same few places of it.
+    """
+    apart = length
+    if spread:
+        apart = -(-length // CACHE_LINE)
+        apart = (apart + 1 - apart % 2) * CACHE_LINE
+    return np.empty((count, apart), np.uint8)[:, :length]
+
+
+def _transposed(lines: np.ndarray) -> np.ndarray:
+    """`lines.T` in its own memory, from as many lines at once as a cache can hold a column of."""
+    result = np.empty(lines.shape[::-1], np.uint8)
+    for start in range(0, len(lines), CACHED_LINES):
+        result[:, start : start + CACHED_LINES] = lines[start : start + CACHED_LINES].T
     return result

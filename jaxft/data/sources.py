@@ -23,9 +23,11 @@ from jaxft.data.classes import class_problems
 from jaxft.data.decode import MAX_PIXELS, decode
 from jaxft.data.holdout import Holdout
 from jaxft.data.sides import TEST_NAMES, TRAIN_NAMES, VALID_NAMES
-from jaxft.data.tree import Tree, open_tree
+from jaxft.data.tree import Tree, is_image_path, open_tree
 from jaxft.errors import UserError, unusable_data
 from jaxft.paths import AnyPath
+
+SUFFIXES_TOLD = 5
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Found:
 
     Pairs are (file, class name); `valid` is None where the source makes no split of its own,
     `test` is empty where it has none. `problems` are what was met on the way; `identity` is what
-    is known of files already.
+    is known of files already; `left_out` counts, by suffix, the files that are no images.
     """
 
     train: list[tuple[str, str]]
@@ -42,6 +44,7 @@ class Found:
     test: list[tuple[str, str]]
     problems: list[str]
     identity: Mapping[str, str] = field(default_factory=dict)
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 def open_dataset(
@@ -111,6 +114,19 @@ def files_split(
     )
 
 
+def left_out_in_words(dataset: Dataset) -> str:
+    """The line that tells of files beside the images; "" where there are none."""
+    count = sum(dataset.left_out.values())
+    if not count:
+        return ""
+    most = sorted(dataset.left_out.items(), key=lambda pair: (-pair[1], pair[0]))
+    named = [f"{number} {suffix or 'without suffix'}" for suffix, number in most[:SUFFIXES_TOLD]]
+    if others := sum(number for _, number in most[SUFFIXES_TOLD:]):
+        named.append(f"{others} of other suffixes")
+    files = f"{count} file{'s' if count > 1 else ''}"
+    return f"left out: {files} without an image's suffix ({', '.join(named)})"
+
+
 def image_files(given: Sequence[str]) -> list[str]:
     """Files as given, folders replaced by all image files below them, sorted; for prediction.
 
@@ -147,14 +163,23 @@ def _folder(argument: str, holdout: Holdout) -> Dataset:
     root = open_tree(argument)
     sides = _sides(root)
     if sides is None:
-        pairs, problems = _class_folders(root)
-        return _dataset(Found(pairs, None, [], problems, root.identity), root, holdout)
-    train, problems = _class_folders(sides.train)
-    valid, more = _class_folders(sides.valid) if sides.valid else (None, [])
-    test, of_test = _class_folders(sides.test) if sides.test else ([], [])
-    if not _labelled(test, train):
-        test, of_test = [], []
-    found = Found(train, valid, test, problems + more + of_test, root.identity)
+        pairs, problems, others = _class_folders(root)
+        found = Found(pairs, None, [], problems, root.identity, others)
+        return _dataset(found, root, holdout)
+    train = _class_folders(sides.train)
+    valid = _class_folders(sides.valid) if sides.valid else None
+    test = _class_folders(sides.test) if sides.test else None
+    if test and not _labelled(test.pairs, train.pairs):
+        test = None
+    listed = [folders for folders in (train, valid, test) if folders]
+    found = Found(
+        train.pairs,
+        valid.pairs if valid else None,
+        test.pairs if test else [],
+        [problem for folders in listed for problem in folders.problems],
+        root.identity,
+        sum((folders.others for folders in listed), Counter()),
+    )
     return _dataset(found, root, holdout)
 
 
@@ -203,7 +228,7 @@ def _dataset(found: Found, place: object, holdout: Holdout) -> Dataset:
         train, valid = holdout.split(train)
     else:
         holdout.demand_needed(str(place))
-    return Dataset(classes, train, valid, test if found.test else None)
+    return Dataset(classes, train, valid, test if found.test else None, found.left_out)
 
 
 def _counts(pairs: list[tuple[str, str]]) -> Counter[str]:
@@ -288,20 +313,35 @@ def _holds_images(folder: Tree) -> bool:
     return next(folder.images(), None) is not None
 
 
-def _class_folders(root: Tree) -> tuple[list[tuple[str, str]], list[str]]:
-    """(file, class) for every image below root/CLASS, and what is wrong there."""
+class ClassFolders(NamedTuple):
+    """(file, class) for every image, what is wrong, and the other files, counted by suffix."""
+
+    pairs: list[tuple[str, str]]
+    problems: list[str]
+    others: Counter[str]
+
+
+def _class_folders(root: Tree) -> ClassFolders:
+    """What is below root/CLASS."""
     pairs: list[tuple[str, str]] = []
     problems = []
+    others = Counter[str]()
     folders = root.folders()
     for folder in folders:
-        files = list(folder.images())
-        pairs.extend((file, _composed(folder.name)) for file in files)
-        if not files:
-            problems.append(f"no image in class folder {folder}")
+        files = list(folder.files())
+        images = [file for file in files if is_image_path(file)]
+        pairs.extend((file, _composed(folder.name)) for file in images)
+        others.update(
+            os.path.splitext(file)[1].lower() for file in files if not is_image_path(file)
+        )
+        if not images:
+            beside = f", but {len(files)} other files" if files else ""
+            problems.append(f"no image in class folder {folder}{beside}")
     if not folders:
         problems.append(f"no class folder in {root}{_loose_images(root)}")
     # By composed name, because file systems hand over decomposed ones in another order.
-    return sorted(pairs, key=lambda pair: (pair[1], _composed(pair[0]), pair[0])), problems
+    pairs.sort(key=lambda pair: (pair[1], _composed(pair[0]), pair[0]))
+    return ClassFolders(pairs, problems, others)
 
 
 def _loose_images(root: Tree) -> str:
@@ -421,5 +461,6 @@ def _read_file(
     shorter_side: int | None = None,
     interpolation: str = "bilinear",
     max_pixels: int = MAX_PIXELS,
+    share: float | None = None,
 ) -> np.ndarray:
-    return decode(files[index], shorter_side, max_pixels, interpolation)
+    return decode(files[index], shorter_side, interpolation, max_pixels, share)

@@ -25,7 +25,7 @@ from jaxft.data.classes import class_problems
 from jaxft.data.decode import MAX_PIXELS, UnreadableImage, decode_bytes
 from jaxft.data.fields import ImageField, LabelField
 from jaxft.data.holdout import Holdout
-from jaxft.data.resize import resize
+from jaxft.data.resize import crop, resize
 from jaxft.data.sides import TEST_NAMES, TRAIN_NAMES, VALID_NAMES
 from jaxft.errors import UserError, unusable_data
 
@@ -56,6 +56,7 @@ class Records:
         shorter_side: int | None = None,
         interpolation: str = "bilinear",
         max_pixels: int = MAX_PIXELS,
+        share: float | None = None,
     ) -> np.ndarray:
         """As data.Split.read."""
         name = self.names[index]
@@ -63,13 +64,15 @@ class Records:
         try:
             if self.image.encoding == "file":
                 data = features[self.image.name].bytes_list.value[0]
-                return decode_bytes(data, name, shorter_side, interpolation, max_pixels)
+                return decode_bytes(data, name, shorter_side, interpolation, max_pixels, share)
             pixels = self.image.pixels(features)
         except (IndexError, ValueError, zlib.error) as error:
             raise UnreadableImage(name, f"no image in its record: {error}") from None
-        if shorter_side is None or min(pixels.shape[:2]) == shorter_side:
+        if shorter_side is None:
             return pixels
-        return resize(pixels, shorter_side, interpolation)
+        if min(pixels.shape[:2]) == shorter_side:
+            return pixels if share is None else crop(pixels, shorter_side, share)
+        return resize(pixels, shorter_side, interpolation, share)
 
 
 def _features(source: Any, index: int, name: str) -> Any:

@@ -27,8 +27,11 @@ class Tree(Protocol):
     def folders(self) -> "list[Tree]":
         """The folders in it, by name."""
 
+    def files(self) -> Iterator[str]:
+        """Every file below it, sorted."""
+
     def images(self) -> Iterator[str]:
-        """Every image file below it, sorted."""
+        """Those of them that are images by their names."""
 
     def loose(self) -> int:
         """How many image files are in it, and in none of its folders."""
@@ -68,15 +71,18 @@ class DiskTree:
             names = [entry.name for entry in entries if _is_folder(entry) and _counts(entry.name)]
         return [DiskTree(self._root / name) for name in sorted(names)]
 
-    def images(self) -> Iterator[str]:
+    def files(self) -> Iterator[str]:
         return _walk(str(self._root))
+
+    def images(self) -> Iterator[str]:
+        return filter(is_image_path, self.files())
 
     def loose(self) -> int:
         return sum(is_image_name(entry.name) for entry in os.scandir(self._root))
 
 
 def _walk(folder: str, above: tuple[str, ...] = ()) -> Iterator[str]:
-    """Every image file below a folder, sorted; links are followed, but not to a folder above."""
+    """Every file below a folder, sorted; links are followed, but not to a folder above."""
     here = os.path.realpath(folder)
     if any(os.path.commonpath((here, other)) == here for other in above):
         return
@@ -88,8 +94,13 @@ def _walk(folder: str, above: tuple[str, ...] = ()) -> Iterator[str]:
         if _is_folder(entry):
             yield from _walk(entry.path, (*above, here))
         # A dangling link is listed, so that its absence is reported; a pipe would block.
-        elif is_image_name(entry.name) and (entry.is_symlink() or entry.is_file()):
+        elif entry.is_symlink() or entry.is_file():
             yield entry.path
+
+
+def is_image_path(path: str) -> bool:
+    """Whether a path's last part is an image's name."""
+    return is_image_name(path.rpartition("/")[2])
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -127,11 +138,13 @@ class BucketTree:
                 below.setdefault(head, {})[file] = known
         return [BucketTree(f"{self._root}/{head}", below[head]) for head in sorted(below)]
 
-    def images(self) -> Iterator[str]:
+    def files(self) -> Iterator[str]:
         for file in self.identity:
-            *folders, name = self._inner(file).split("/")
-            if is_image_name(name) and not any(folder.startswith(".") for folder in folders):
+            if not any(part.startswith(".") for part in self._inner(file).split("/")):
                 yield file
+
+    def images(self) -> Iterator[str]:
+        return filter(is_image_path, self.files())
 
     def loose(self) -> int:
         names = map(self._inner, self.identity)
