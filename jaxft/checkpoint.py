@@ -149,10 +149,15 @@ def read_newest(workdir: str | os.PathLike[str]) -> Checkpoint:
 
 
 def _in_short(error: Exception) -> str:
-    """The first line of an error, or its kind; TensorStore's lines take up to a kilobyte."""
-    lines = str(error).splitlines()
+    """The first line of an error, or its kind.
+
+    TensorStore's take up to a kilobyte; what was done is at their beginning, why it failed at
+    their end.
+    """
+    lines = str(error).strip().splitlines()
     line = lines[0] if lines else type(error).__name__
-    return line if len(line) <= REASON_LENGTH else f"{line[:REASON_LENGTH]}..."
+    half = REASON_LENGTH // 2
+    return line if len(line) <= REASON_LENGTH else f"{line[:half]} ... {line[-half:]}"
 
 
 def newest_cursor(workdir: str | os.PathLike[str]) -> dict[str, Any] | None:

@@ -27,7 +27,7 @@ from jaxft import (
     sharding,
 )
 from jaxft.checkpoint import Checkpoint, Checkpoints
-from jaxft.data import Dataset, augment, balance, images, sources
+from jaxft.data import Dataset, augment, balance, images, overlap, sources
 from jaxft.errors import Interrupted, NonFiniteError, UserError
 from jaxft.features import default_directory
 from jaxft.hosts import Stop
@@ -52,6 +52,8 @@ FREE_KEYS = (
     "plan.valid_examples",
     "plan.classes",
 )
+# Of the images that a run was trained on; fewer have the same name and class by chance.
+SHARE_WORTH_TELLING = 0.05
 
 
 def train(config: Any, workdir: str | AnyPath, console: Console | None = None) -> dict[str, Any]:
@@ -229,7 +231,7 @@ def prepare(
     model, initial, origin = hosts.together(lambda: open_model(settings, dataset.classes))
     listed = describe_data(dataset)
     check_same(listed, initial)
-    if told := validated_before(settings, listed):
+    if told := validated_before(settings, dataset):
         console.say(told)
     check_batch_size(settings, len(dataset.train), mesh.size)
     cache = cache_directory(settings)
@@ -264,27 +266,24 @@ def check_same(data: Mapping[str, Any], initial: Weights) -> None:
     hosts.demand_same({**data, "weights": weights}, "The processes do not see the same files:")
 
 
-def validated_before(settings: Settings, data: Mapping[str, Any]) -> str:
-    """A warning where a run begins with weights that may have been trained on what validates now.
+def validated_before(settings: Settings, dataset: Dataset) -> str:
+    """A warning where a run begins with weights that were trained on what validates now, or "".
 
-    That is so when images were added to a data set since, and other ones are held out of it.
+    That is so when images were added to a data set since, and others are held out of it.
     """
     if not settings.init_from:
         return ""
     try:
-        before = json.loads(paths.read(paths.of(settings.init_from) / "data.json"))
-    except (OSError, ValueError):
-        return ""
-    before = before.get("listed", before)
-    if (
-        before.get("classes") != data["classes"]
-        or before.get("valid_digest") == data["valid_digest"]
-    ):
+        about = json.loads(paths.read(paths.of(settings.init_from) / "data.json"))
+        taken = [str(digest) for digest in about["train_sample"]]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return ""  # a run that left no sample
+    share = overlap.share_validating(taken, dataset)
+    if share < SHARE_WORTH_TELLING:
         return ""
     return (
-        f"warning: other images validate than in {settings.init_from}, whose weights this run "
-        "begins with: it may have been trained on some of them, and accuracy then comes out too "
-        "high"
+        f"warning: some {share:.0%} of the images that {settings.init_from} was trained on "
+        "validate now, and this run begins with its weights: accuracy comes out too high"
     )
 
 
@@ -429,7 +428,8 @@ def describe(workdir: AnyPath, config: Any, materials: Materials) -> None:
     data = describe_data(materials.dataset)
     if checkpoint.steps(workdir):
         check_data(workdir, data)
-    report.write_json(workdir / "data.json", {**data, "listed": dict(materials.listed)})
+    about = {"listed": dict(materials.listed), "train_sample": overlap.sample(materials.dataset)}
+    report.write_json(workdir / "data.json", {**data, **about})
     report.write_json(workdir / "config.json", recipe.as_dict(config))
     report.write_json(workdir / "classes.json", list(materials.dataset.classes))
     used = preprocessing_of(materials.settings, materials.model)
@@ -447,19 +447,17 @@ def preprocessing_of(settings: Settings, model: Model) -> Preprocessing:
 
 
 def describe_data(dataset: Dataset) -> dict[str, Any]:
-    """What tells one data set from another: classes, numbers, digests of names and labels."""
-    total, valid = hashlib.sha256(), hashlib.sha256()
-    for split, digests in ((dataset.train, [total]), (dataset.valid, [total, valid])):
+    """What tells one data set from another: classes, numbers, a digest of names and labels."""
+    total = hashlib.sha256()
+    for split in (dataset.train, dataset.valid):
         for name, label in zip(split.names, split.labels, strict=True):
-            for digest in digests:
-                digest.update(f"{label} {name}\n".encode(errors="surrogateescape"))
+            total.update(f"{label} {name}\n".encode(errors="surrogateescape"))
         total.update(b"\n")
     return {
         "classes": list(dataset.classes),
         "train": len(dataset.train),
         "valid": len(dataset.valid),
         "digest": total.hexdigest(),
-        "valid_digest": valid.hexdigest(),
     }
 
 

@@ -67,6 +67,7 @@ class TestWhatIsRead:
                 assert pixels.shape == (5, 4, 3) and pixels.dtype == np.uint8
                 assert (pixels == first + number).all()
         assert dataset.test.read(0, 8).shape == (10, 8, 3)
+        assert dataset.test.read(0, 8, "bilinear", 10**6, 0.5).shape == (8, 8, 3)
 
     def test_without_test_files(self, tmp_path):
         write(tmp_path, {name: a for name, a in arrays().items() if name.startswith("train")})

@@ -167,6 +167,19 @@ def test_a_canvas_is_the_square_of_the_image(folder, memory_bytes):
     assert images.in_memory == bool(memory_bytes)
 
 
+def test_of_what_is_not_kept_no_more_than_the_canvas_is_read(folder):
+    split, asked = opened(folder)[0].train, []
+
+    def read(index, *how):
+        asked.append(how[3:])
+        return split.read(index, *how)
+
+    for memory_bytes in (0, 10**6):
+        memory = Memory(memory_bytes)
+        Images(Split(split.names, split.labels, split.identity, read), SIDE, memory).canvas(0, 0.25)
+    assert asked == [(0.25,), ()]
+
+
 def test_other_errors_are_not_mistaken_for_bad_files(folder):
     dataset, _ = opened(folder)
 

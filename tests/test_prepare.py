@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxft import main
-from jaxft.data import copies, description, prepare, shard
+from jaxft import allocator, main
+from jaxft.data import child, copies, description, prepare, shard
 from jaxft.data.decode import decode
-from jaxft.data.resize import resize
+from jaxft.data.resize import crop, resize
 from jaxft.data.shard import Form
 from jaxft.data.sources import open_dataset
 from jaxft.errors import Interrupted, UserError
@@ -99,6 +99,9 @@ def test_jaxft_opens_it_without_reading_a_record(prepared, photos, monkeypatch):
     monkeypatch.undo()
     assert np.array_equal(data.valid.read(5), source.valid.read(5, 24))
     assert data.valid.read(5, 24).base is not None  # the record's own memory: nothing to decode
+    for side in (24, 12):
+        square = data.valid.read(5, side, "bilinear", 10**6, 0.9)
+        np.testing.assert_array_equal(square, crop(data.valid.read(5, side), side, 0.9))
 
 
 def test_jpegs(photos, tmp_path):
@@ -360,8 +363,8 @@ def test_a_finished_shard_is_not_made_again(photos, tmp_path):
 
 def test_a_killed_worker_ends_the_call(photos, tmp_path):
     def kill():
-        for child in multiprocessing.active_children():
-            os.kill(child.pid, signal.SIGKILL)
+        for worker in multiprocessing.active_children():
+            os.kill(worker.pid, signal.SIGKILL)
 
     with pytest.raises(UserError, match="worker process was killed"):
         prepare.prepare(f"folder:{photos}", str(tmp_path / "out"), RAW, 2, Watching(kill))
@@ -458,7 +461,8 @@ def test_the_name_in_tfds(photos, tmp_path, name):
     [
         ("folder:{photos}", "{photos}", "exists already"),
         ("folder:{photos}/valid", "{file}/out", "can't be written: Not a directory"),
-        ("folder:{photos}", "{photos}/out", "inside of the source"),
+        ("folder:{photos}", "{photos}/out", "out is inside the source"),
+        ("folder:{photos}", "{photos}/valid/../out", "out is inside the source"),
         ("folder:{photos}", "gs://bucket/out", "written to a disk"),
         ("folder:{photos}/absent", "out", "no such folder"),
         ("digits", "out", "can't be prepared"),
@@ -475,6 +479,96 @@ def test_what_is_refused(photos, tmp_path, monkeypatch, capsys, source, output, 
     assert not list(tmp_path.iterdir())
 
 
+class TestWhatIsThereAlready:
+    """Nothing of the user's goes, whatever it is called."""
+
+    def refused(self, source, output, wanted):
+        before = {path: path.read_bytes() for path in output.parent.rglob("*") if path.is_file()}
+        with pytest.raises(UserError) as caught:
+            prepare.prepare(source, str(output), RAW, 1)
+        assert wanted in str(caught.value)
+        for path, content in before.items():
+            assert path.read_bytes() == content
+        assert not output.exists()
+
+    @pytest.mark.parametrize("readable", [True, False])
+    def test_the_source_is_called_as_what_is_kept_aside(self, tmp_path, readable):
+        for number in range(4):
+            file = tmp_path / "out.partial" / "ab"[number % 2] / f"{number}.png"
+            draw(file, number)
+            if not readable:
+                file.write_bytes(b"x")
+        overlap = "the source is inside"
+        self.refused(f"folder:{tmp_path / 'out.partial'}", tmp_path / "out", overlap)
+        table = tmp_path / "photos.csv"
+        files = [f"out.partial/{'ab'[i % 2]}/{i}.png,{'ab'[i % 2]}" for i in range(4)]
+        table.write_text("\n".join(["file,label", *files]))
+        self.refused(f"csv:{table}", tmp_path / "out", overlap)
+        (tmp_path / "link").symlink_to(tmp_path / "out.partial")
+        self.refused(f"folder:{tmp_path / 'link'}", tmp_path / "out", overlap)
+
+    @pytest.mark.parametrize("name", ["thesis.txt", "data/1.png", "notes/mine.json", "plan.json/x"])
+    def test_a_folder_of_that_name(self, photos, tmp_path, name):
+        mine = tmp_path / "out.partial" / name
+        mine.parent.mkdir(parents=True)
+        mine.write_text("mine")
+        self.refused(f"folder:{photos}", tmp_path / "out", f"out.partial/{name.split('/')[0]}")
+
+    def test_files_put_beside_what_a_call_began(self, tmp_path):
+        for name in ("a", "b"):
+            for number in range(2):
+                (tmp_path / "in" / name).mkdir(parents=True, exist_ok=True)
+                (tmp_path / "in" / name / f"{number}.png").write_bytes(b"x")
+        (tmp_path / "out.partial").mkdir()
+        with prepare._held(tmp_path / "out.partial"):
+            (tmp_path / "out.partial" / "thesis.txt").write_text("mine")
+            prepare._remove(tmp_path / "out.partial")
+        assert [path.name for path in (tmp_path / "out.partial").iterdir()] == ["thesis.txt"]
+
+    def test_a_link_to_another_disk(self, tmp_path):
+        """It stays, and the reasons are told."""
+        for name in ("a", "b"):
+            for number in range(2):
+                (tmp_path / "in" / name).mkdir(parents=True, exist_ok=True)
+                (tmp_path / "in" / name / f"{number}.png").write_bytes(b"x")
+        (tmp_path / "disk").mkdir()
+        (tmp_path / "out.partial").symlink_to(tmp_path / "disk")
+        with pytest.raises(UserError, match="no image of train can be read"):
+            prepare.prepare(f"folder:{tmp_path / 'in'}", str(tmp_path / "out"), RAW, 1)
+        assert (tmp_path / "out.partial").is_symlink() and not list((tmp_path / "disk").iterdir())
+
+    @pytest.mark.parametrize("where", ["a", "link"])
+    def test_an_output_in_a_class_folder(self, photos, tmp_path, where):
+        shutil.copytree(photos / "valid", tmp_path / "in")
+        shutil.copytree(photos / "valid" / "a", tmp_path / "elsewhere")
+        (tmp_path / "in" / "link").symlink_to(tmp_path / "elsewhere")
+        output = tmp_path / ("in/a/out" if where == "a" else "elsewhere/out")
+        self.refused(f"folder:{tmp_path / 'in'}", output, "out is inside the source")
+
+    def test_a_link_that_leads_to_itself(self, photos, tmp_path):
+        (tmp_path / "loop").symlink_to(tmp_path / "loop")
+        with pytest.raises(UserError, match="can't be written"):
+            prepare.prepare(f"folder:{photos}", str(tmp_path / "loop" / "out"), RAW, 1)
+
+    def test_a_lock_that_its_holder_has_removed(self, tmp_path, monkeypatch):
+        aside, flock = tmp_path / "out.partial", prepare.fcntl.flock
+
+        def late(*how):
+            (aside / "lock").unlink()
+            flock(*how)
+
+        monkeypatch.setattr(prepare.fcntl, "flock", late)
+        with pytest.raises(UserError, match=r"at work|can't be written"), prepare._held(aside):
+            pass
+
+
+def test_workers_keep_freed_memory(monkeypatch):
+    called = []
+    monkeypatch.setattr(allocator, "keep_freed_images", lambda: called.append(True))
+    child.obey(())
+    assert called
+
+
 def test_the_command(photos, tmp_path, capsys):
     arguments = [f"--source=folder:{photos}", f"--output={tmp_path / 'out'}"]
     assert main.main(["prepare", *arguments, "--shorter_side=20", "--workers=1"]) == 0
@@ -482,6 +576,9 @@ def test_the_command(photos, tmp_path, capsys):
     assert "120 images for train and 30 images for validation" in told
     assert f"--config.data.source=tfds_dir:{tmp_path / 'out'}" in told
     assert open_dataset(f"tfds_dir:{tmp_path / 'out'}").train.read(0).shape[0] == 20
+    again = [f"--source=folder:{photos}", f"--output={tmp_path / 'small'}", "--max-pixels=9"]
+    assert main.main(["prepare", *again]) == 2
+    assert "too large for an image of 9 pixels" in capsys.readouterr().err
     for wrong in ("--quality=101", "--shorter-side=0", "--format=png"):
         with pytest.raises(SystemExit):
             main.main(["prepare", *arguments, wrong])

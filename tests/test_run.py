@@ -247,31 +247,74 @@ def test_init_from_a_run_of_the_same_classes_takes_the_head_too(finished, drawn,
     assert checkpoint.digest(weights._asdict()) == checkpoint.digest(best._asdict())
 
 
-def test_init_from_a_run_that_trained_on_what_validates_now(finished, drawn, tiny, tmp_path):
-    def warning(source):
-        config = tiny_config.get_config(source)
-        config.init_from = str(finished)
-        settings = recipe.read(config)
-        return run.validated_before(settings, run.describe_data(run.open_data(settings)))
+@pytest.fixture
+def warning(finished, drawn, tiny, tmp_path):
+    """What is said of a run on a changed copy of the data that begins with finished weights."""
 
-    assert warning(drawn) == ""
-    grown = shutil.copytree(drawn, tmp_path / "grown")
-    assert "may have been trained on some of them" in warning(grown)
-    shutil.copytree(grown / "red", grown / "yellow")
-    assert warning(grown) == ""  # other classes: another data set
+    def tell(change, about=None):
+        workdir = shutil.copytree(finished, tmp_path / "before")
+        if about is not None:
+            (workdir / "data.json").write_text(about)
+        change(shutil.copytree(drawn, tmp_path / "somewhere" / "else"))
+        config = tiny_config.get_config(tmp_path / "somewhere" / "else")
+        config.init_from = str(workdir)
+        settings = recipe.read(config)
+        return run.validated_before(settings, run.open_data(settings))
+
+    return tell
+
+
+def add(folder, count):
+    for number in range(count):
+        shutil.copy(folder / "02.png", folder / f"0{number}_new.png")
+
+
+class TestImagesThatTheRunBeforeWasTrainedOn:
+    def test_the_same_ones_elsewhere_validate_as_they_did(self, warning):
+        assert warning(lambda data: None) == ""
+
+    def test_more_images(self, warning):
+        assert "of the images that" in warning(lambda data: add(data / "blue", 9))
+
+    def test_one_more_class(self, warning):
+        assert "of the images that" in warning(
+            lambda data: shutil.copytree(data / "blue", data / "a")
+        )
+
+    def test_other_names(self, warning):
+        def rename(data):
+            for file in data.glob("*/*.png"):
+                file.rename(file.with_name(f"photo{file.name}"))
+
+        assert warning(rename) == ""
+
+    def test_the_same_names_in_other_classes(self, warning):
+        def rename(data):
+            for folder in sorted(data.iterdir()):
+                folder.rename(folder.with_name(f"dark {folder.name}"))
+
+        assert warning(rename) == ""
+
+    @pytest.mark.parametrize(
+        "about",
+        ["", "[]", "3", "null", "{}", '{"train_sample": 3}', '{"train_sample": [{}]}', "[" * 10**5],
+    )
+    def test_a_run_that_left_no_sample(self, warning, about):
+        assert warning(lambda data: add(data / "blue", 9), about) == ""
 
 
 def test_a_run_tells_of_other_files_and_of_validation_images_seen_before(
     finished, drawn, tiny, tmp_path
 ):
     grown = shutil.copytree(drawn, tmp_path / "grown")
+    add(grown / "blue", 9)
     (grown / "red" / "phone.heic").write_bytes(b"x")
     config = tiny_config.get_config(grown)
     config.init_from = str(finished)
     told = io.StringIO()
     run.prepare(run.start_up(config)[0], run.Console(told))
     assert "left out: 1 file without an image's suffix (1 .heic)" in told.getvalue()
-    assert "warning: other images validate than in" in told.getvalue()
+    assert f"of the images that {finished} was trained on validate now" in told.getvalue()
 
 
 def test_init_from_a_run_of_other_classes_takes_the_body(finished, drawn, tiny, tmp_path):

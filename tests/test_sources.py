@@ -184,10 +184,16 @@ class TestFolder:
         told = left_out_in_words(open_dataset(f"folder:{tmp_path}"))
         assert told.endswith("(2 .h, 1 .c, 1 .d, 1 .e, 1 .f, 1 of other suffixes)")
 
+    def test_what_no_suffix_looks_like_is_told_in_one_line(self, tmp_path):
+        make(tmp_path, *(f"{name}/{i}.jpg" for name in "ab" for i in range(4)))
+        make(tmp_path, "a/1.x\nwarning: y", f"a/1.{'z' * 80}", "a/2.txt")
+        told = left_out_in_words(open_dataset(f"folder:{tmp_path}"))
+        assert told.endswith("3 files without an image's suffix (1 .txt, 2 of other suffixes)")
+
     def test_a_class_of_other_files_is_empty(self, tmp_path):
         make(tmp_path, "a/1.png", "a/2.png", "b/1.png", "b/2.png", "c/1.heic", "c/2.heic")
         assert failure(f"folder:{tmp_path}").offenders == (
-            f"no image in class folder {tmp_path}/c, but 2 other files",
+            f"no image in class folder {tmp_path}/c; it holds 2 other files",
         )
 
     def test_nothing_there(self, tmp_path):

@@ -17,6 +17,7 @@ from PIL import Image
 
 from jaxft.data import Dataset, tfds
 from jaxft.data.decode import UnreadableImage
+from jaxft.data.resize import crop
 from jaxft.data.sources import open_dataset
 from jaxft.errors import UserError
 
@@ -188,6 +189,9 @@ def test_splits_labels_and_pixels(toy):
         assert [number % 2 for number in numbers(split)] == split.labels.tolist()
     assert np.array_equal(data.train.read(0), picture(numbers(data.train)[0]))
     assert data.train.read(0, 12).shape == (16, 12, 3)
+    for side in (6, 12):
+        square = data.train.read(0, side, "bilinear", 10**6, 0.9)
+        np.testing.assert_array_equal(square, crop(data.train.read(0, side), side, 0.9))
     assert len({*data.train.identity, *data.valid.identity}) == 20
     assert data.train.names[0].startswith("train/")
 

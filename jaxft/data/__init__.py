@@ -55,7 +55,7 @@ class Dataset:
     Attributes:
       classes: names of the classes; a label is a position in it.
       test: None where the source has none; no run decodes it, only an evaluation that asks for it.
-      left_out: by suffix, how many files beside the images are none by their names.
+      left_out: by suffix, how many files beside the images do not have that of an image.
     """
 
     classes: tuple[str, ...]

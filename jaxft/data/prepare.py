@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -36,6 +36,8 @@ from jaxft.errors import UserError
 from jaxft.report import Console
 
 BAD, DUPLICATES = "bad_files.csv", "duplicates.csv"
+# What is in OUTPUT.partial.
+DATA, NOTES, PLAN, LOCK = "data", "notes", "plan.json", "lock"
 # Enough shards for many workers and a restart that loses little, and no more than a process may
 # hold open.
 MANY_SHARDS, MOST_SHARDS = 64, 512
@@ -90,10 +92,11 @@ def prepare(
     place = _free_place(output)
     splits, found, base = _listed(source)
     classes = found.classes
-    _demand_outside(place, source)
     aside = place.with_name(f"{place.name}.partial")
+    _demand_apart(place, aside, source, splits)
     with _held(aside):
-        _clear(aside / "notes")
+        _free_place(output)  # another call may have finished
+        _clear(aside / NOTES)
         _agree(aside, source, form, splits, classes)
         jobs = _jobs(aside, _dataset_name(place), splits, base, len(classes), form)
         total = sum(len(job.files) for _, job in jobs)
@@ -103,11 +106,11 @@ def prepare(
         _write([job for _, job in jobs], workers or cores(), console)
         notes = [(split, job, _note(job)) for split, job in jobs]
         if unreadable := _all_unreadable(notes):
-            shutil.rmtree(aside)
+            _remove(aside)
             raise UserError("no image of train can be read:", unreadable)
-        whole = _finish(aside / "data", notes, classes, form)
-        os.rename(aside / "data", place)
-        shutil.rmtree(aside)
+        whole = _finish(aside / DATA, notes, classes, form)
+        os.rename(aside / DATA, place)
+        _remove(aside)
     return whole._replace(output=place)
 
 
@@ -131,15 +134,23 @@ def _free_place(output: str) -> Path:
     return place
 
 
-def _demand_outside(place: Path, source: str) -> None:
-    """Raises UserError where the output would become a class folder of its source."""
-    kind, _, folder = source.partition(":")
-    if kind == "folder" and not paths.is_remote(folder):
-        root = Path(folder).expanduser().resolve()
-        if place.resolve().is_relative_to(root):
-            raise UserError(
-                f"{place} is inside of the source, {root}", hint="Give another --output."
-            )
+def _demand_apart(place: Path, aside: Path, source: str, splits: dict[str, Split]) -> None:
+    """Raises UserError where the output would be part of its source, or the source of what is kept
+    aside, which goes in the end."""
+    files = [file for split in splits.values() for file in split.names]
+    folders = {os.path.dirname(file) for file in files if not paths.is_remote(file)}
+    real = {Path(os.path.realpath(folder)) for folder in folders}
+    output, partial = (Path(os.path.realpath(path)) for path in (place, aside))
+    problems = []
+    kind, _, root = source.partition(":")
+    if kind == "folder" and not paths.is_remote(root):
+        real.add(Path(os.path.realpath(os.path.expanduser(root))))
+        if any(output.is_relative_to(folder) for folder in real):
+            problems.append(f"{place} is inside the source")
+    if any(folder.is_relative_to(partial) for folder in real):
+        problems.append(f"the source is inside {aside}, where the output is made")
+    if problems:
+        raise UserError("--output and --source overlap:", problems, "Give another --output.")
 
 
 def _listed(source: str) -> tuple[dict[str, Split], Dataset, str]:
@@ -168,22 +179,51 @@ def _held(aside: Path) -> Iterator[None]:
     """Makes the folder, and keeps other processes out of it.
 
     Raises:
-      UserError: it can't be made, or another process is at work there.
+      UserError: it can't be made, it holds what we did not put there, or another process is at work
+        in it.
     """
-    try:
-        for folder in (aside / "data", aside / "notes"):
-            folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(aside / "lock", os.O_WRONLY | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise UserError(f"{aside} can't be written: {error.strerror}") from None
-    try:
+    with ExitStack() as held:
         try:
+            aside.mkdir(parents=True, exist_ok=True)
+            _demand_ours(aside)
+            lock = os.open(aside / LOCK, os.O_WRONLY | os.O_CREAT, 0o644)
+            held.callback(os.close, lock)
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.path.samestat(os.fstat(lock), os.stat(aside / LOCK)):
+                raise BlockingIOError  # who held it before has removed it
+            for name in (DATA, NOTES):
+                (aside / name).mkdir(exist_ok=True)
         except BlockingIOError:
             raise UserError(f"another process is at work in {aside}") from None
+        except OSError as error:
+            raise UserError(f"{aside} can't be written: {error.strerror}") from None
         yield
-    finally:
-        os.close(lock)
+
+
+def _demand_ours(aside: Path) -> None:
+    """Raises UserError where the folder holds anything that no earlier call has put there."""
+    foreign = [path for path in aside.iterdir() if path.name not in (DATA, NOTES, PLAN, LOCK)]
+    if not (aside / PLAN).is_file():
+        for name in (DATA, NOTES, PLAN):
+            path = aside / name
+            if path.is_symlink() or (path.exists() and (not path.is_dir() or any(path.iterdir()))):
+                foreign.append(path)
+    if foreign:
+        raise UserError(
+            f"{aside} would be made to work in, and it is there already and holds:",
+            [str(path) for path in sorted(foreign)],
+            "Give another --output, or move them away.",
+        )
+
+
+def _remove(aside: Path) -> None:
+    """Removes what calls have put there; in an order in which one that is killed leaves no harm."""
+    for name in (NOTES, DATA):
+        shutil.rmtree(aside / name, ignore_errors=True)
+    with suppress(OSError):
+        for name in (PLAN, LOCK):
+            (aside / name).unlink(missing_ok=True)
+        aside.rmdir()
 
 
 def _clear(notes: Path) -> None:
@@ -205,7 +245,7 @@ def _agree(
         line for split in splits.values() for line in (*split.identity, *map(str, split.labels))
     ]
     wanted = {**asdict(form), "source": source, "files": catalogue.digest([*classes, *lines])}
-    plan = aside / "plan.json"
+    plan = aside / PLAN
     try:
         begun = json.loads(plan.read_text())
     except FileNotFoundError:
@@ -241,12 +281,12 @@ def _jobs(
     jobs = []
     for name, split in splits.items():
         count = math.ceil(len(split) / each)
-        shards = description.shard_paths(aside / "data", dataset, name, count)
+        shards = description.shard_paths(aside / DATA, dataset, name, count)
         for number, path in enumerate(shards):
             files = split.names[number * each : (number + 1) * each]
             job = Job(
                 path,
-                os.fspath(aside / "notes" / f"{Path(path).name}.json"),
+                os.fspath(aside / NOTES / f"{Path(path).name}.json"),
                 files,
                 tuple(file.removeprefix(f"{base}/") for file in files),
                 tuple(split.labels[number * each : (number + 1) * each].tolist()),

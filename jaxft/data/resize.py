@@ -119,7 +119,7 @@ class Kernel(NamedTuple):
     lines: np.ndarray
 
 
-@lru_cache(maxsize=1024)  # of about 10 KB each
+@lru_cache(maxsize=256)  # of 10 KB each, of 100 KB where the source is a large photo
 def _kernel(source: int, target: int, interpolation: str) -> Kernel:
     """The kernel that makes `target` lines of `source`."""
     filter, reach = FILTERS[interpolation]
@@ -139,7 +139,7 @@ def _kernel(source: int, target: int, interpolation: str) -> Kernel:
     return Kernel(whole, lines)
 
 
-@lru_cache(maxsize=1024)  # of about 10 KB each
+@lru_cache(maxsize=256)
 def _matrix(
     source: int, target: int, interpolation: str, start: int, stop: int
 ) -> tuple[csr_array, slice]:

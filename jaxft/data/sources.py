@@ -27,7 +27,7 @@ from jaxft.data.tree import Tree, is_image_path, open_tree
 from jaxft.errors import UserError, unusable_data
 from jaxft.paths import AnyPath
 
-SUFFIXES_TOLD = 5
+SUFFIXES_TOLD, LONGEST_SUFFIX = 5, 12
 
 
 @dataclass(frozen=True)
@@ -119,12 +119,14 @@ def left_out_in_words(dataset: Dataset) -> str:
     count = sum(dataset.left_out.values())
     if not count:
         return ""
-    most = sorted(dataset.left_out.items(), key=lambda pair: (-pair[1], pair[0]))
-    named = [f"{number} {suffix or 'without suffix'}" for suffix, number in most[:SUFFIXES_TOLD]]
-    if others := sum(number for _, number in most[SUFFIXES_TOLD:]):
-        named.append(f"{others} of other suffixes")
-    files = f"{count} file{'s' if count > 1 else ''}"
-    return f"left out: {files} without an image's suffix ({', '.join(named)})"
+    named = dict(dataset.left_out)
+    others = named.pop("*", 0)
+    most = sorted(named.items(), key=lambda pair: (-pair[1], pair[0]))
+    words = [f"{number} {suffix or 'without suffix'}" for suffix, number in most[:SUFFIXES_TOLD]]
+    others += sum(number for _, number in most[SUFFIXES_TOLD:])
+    if others:
+        words.append(f"{others} of other suffixes")
+    return f"left out: {_count(count, 'file')} without an image's suffix ({', '.join(words)})"
 
 
 def image_files(given: Sequence[str]) -> list[str]:
@@ -331,17 +333,25 @@ def _class_folders(root: Tree) -> ClassFolders:
         files = list(folder.files())
         images = [file for file in files if is_image_path(file)]
         pairs.extend((file, _composed(folder.name)) for file in images)
-        others.update(
-            os.path.splitext(file)[1].lower() for file in files if not is_image_path(file)
-        )
+        others.update(_suffix(file) for file in files if not is_image_path(file))
         if not images:
-            beside = f", but {len(files)} other files" if files else ""
+            beside = f"; it holds {_count(len(files), 'other file')}" if files else ""
             problems.append(f"no image in class folder {folder}{beside}")
     if not folders:
         problems.append(f"no class folder in {root}{_loose_images(root)}")
     # By composed name, because file systems hand over decomposed ones in another order.
     pairs.sort(key=lambda pair: (pair[1], _composed(pair[0]), pair[0]))
     return ClassFolders(pairs, problems, others)
+
+
+def _suffix(file: str) -> str:
+    """The suffix of a file, "*" in place of one that can't be told in a few letters."""
+    suffix = os.path.splitext(file)[1].lower()
+    return suffix if suffix.isprintable() and len(suffix) <= LONGEST_SUFFIX else "*"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' if number != 1 else ''}"
 
 
 def _loose_images(root: Tree) -> str:

@@ -140,7 +140,9 @@ class BucketTree:
 
     def files(self) -> Iterator[str]:
         for file in self.identity:
-            if not any(part.startswith(".") for part in self._inner(file).split("/")):
+            parts = self._inner(file).split("/")
+            # An object called FOLDER/ stands for an empty folder.
+            if parts[-1] and not any(part.startswith(".") for part in parts):
                 yield file
 
     def images(self) -> Iterator[str]:
