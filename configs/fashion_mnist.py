@@ -1,9 +1,9 @@
-"""Fashion-MNIST with EfficientNet-Lite0 at 64 px: 60,000 small gray images, minutes on two cores.
+"""Fashion-MNIST with EfficientNet-Lite0 at 48 px: 60,000 small gray images, a quarter of an hour.
 
 Data: MNIST's four files of Fashion-MNIST, packed or not, in one folder (Debian's and Ubuntu's
 package dataset-fashion-mnist; or github.com/zalandoresearch/fashion-mnist, data/fashion). A tenth
 of the training images validates (split seed 42); the 10,000 test images are left to the end.
-Expected: not measured yet; no run of this card has been finished.
+Expected: test accuracy 0.930 (mean of three seeds, bench/README.md), in 14 minutes on two cores.
 Command: jaxft train --config=fashion_mnist --workdir=runs/fashion_mnist
          jaxft evaluate --workdir=runs/fashion_mnist --split=test
 Elsewhere than in Debian's folder, add --config.data.source=idx:DIR to the first.
@@ -18,7 +18,7 @@ def get_config() -> ConfigDict:
     """The recipe with one short cycle of the head and four epochs of everything."""
     config = base.get_config()
     config.data.source = "idx:/usr/share/datasets/fashion-mnist"
-    config.data.image_size = 64  # of 28: the body halves an image five times
+    config.data.image_size = 48  # of 28: the body halves an image five times
     config.data.batch_size = 64
     config.data.valid_fraction = 0.1
     config.plan.examples = 54_000
@@ -27,11 +27,12 @@ def get_config() -> ConfigDict:
     config.phases = (
         base.phase(name="head_cached", inputs="cached", lr="find", epochs=2),
         base.phase(name="head_augmented", lr="previous", schedule="sgdr", cycles=1, cycle_epochs=1),
-        # Far from ImageNet's photos, as digits are: 1/3, 1/2, 1.
+        # Far from ImageNet's photos, as digits are: 1/3, 1/2, 1. The range test, of 100 steps, is
+        # too cautious for 3,372 (bench/README.md).
         base.phase(
             name="full",
             groups={"early": 1 / 3, "late": 1 / 2, "head": 1.0},
-            lr="find",
+            lr=0.05,
             schedule="one_cycle",
             epochs=4,
         ),
