@@ -152,6 +152,7 @@ def test_a_data_set_that_tfds_builds(tmp_path):
     subprocess.run(command, env=environment, check=True, cwd=Path(__file__).parent.parent)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("card, classes, valid", [("flowers102", 102, 204), ("pets", 37, 37)])
 def test_the_sets_of_the_cards(card, classes, valid, tmp_path):
     """What TFDS's own builders make: two class labels, two images, classes by name or number."""
