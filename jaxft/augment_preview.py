@@ -1,5 +1,6 @@
 """A contact sheet of augmented training images, to see what a config's augmentation does."""
 
+import textwrap
 from functools import partial
 
 import jax
@@ -13,6 +14,8 @@ from jaxft.data.augment import Augmentation, augment, evaluate_view, in_words
 from jaxft.data.images import Images
 from jaxft.paths import AnyPath
 from jaxft.recipe import Settings
+
+NAME_WIDTH = 16  # letters that fit beside a row
 
 
 def make(
@@ -76,6 +79,6 @@ def _sheet(columns: list[np.ndarray], names: list[str], title: str) -> Figure:
         if row == 0:
             axes.set_title("evaluation" if column == 0 else f"view {column}", fontsize=8)
         if column == 0:
-            axes.set_ylabel(names[row], fontsize=8)
+            axes.set_ylabel(textwrap.fill(names[row], NAME_WIDTH), fontsize=8)
     figure.suptitle(title, fontsize=7, wrap=True)
     return figure
