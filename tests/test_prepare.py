@@ -507,7 +507,9 @@ class TestWhatIsThereAlready:
         (tmp_path / "link").symlink_to(tmp_path / "out.partial")
         self.refused(f"folder:{tmp_path / 'link'}", tmp_path / "out", overlap)
 
-    @pytest.mark.parametrize("name", ["thesis.txt", "data/1.png", "notes/mine.json", "plan.json/x"])
+    @pytest.mark.parametrize(
+        "name", ["thesis.txt", "data/1.png", "notes/mine.json", "plan.json/x", "lock", "notes"]
+    )
     def test_a_folder_of_that_name(self, photos, tmp_path, name):
         mine = tmp_path / "out.partial" / name
         mine.parent.mkdir(parents=True)
@@ -524,6 +526,14 @@ class TestWhatIsThereAlready:
             (tmp_path / "out.partial" / "thesis.txt").write_text("mine")
             prepare._remove(tmp_path / "out.partial")
         assert [path.name for path in (tmp_path / "out.partial").iterdir()] == ["thesis.txt"]
+
+    def test_what_a_call_leaves_that_is_killed_before_it_has_a_plan(self, photos, tmp_path):
+        for name in ("data", "notes"):
+            (tmp_path / "out.partial" / name).mkdir(parents=True)
+        for name in ("lock", ".plan.json.abcdefgh"):
+            (tmp_path / "out.partial" / name).touch()
+        prepare.prepare(f"folder:{photos}", str(tmp_path / "out"), RAW, 1)
+        assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
     def test_a_link_to_another_disk(self, tmp_path):
         """It stays, and the reasons are told."""

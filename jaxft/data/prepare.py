@@ -201,13 +201,14 @@ def _held(aside: Path) -> Iterator[None]:
 
 
 def _demand_ours(aside: Path) -> None:
-    """Raises UserError where the folder holds anything that no earlier call has put there."""
-    foreign = [path for path in aside.iterdir() if path.name not in (DATA, NOTES, PLAN, LOCK)]
-    if not (aside / PLAN).is_file():
-        for name in (DATA, NOTES, PLAN):
-            path = aside / name
-            if path.is_symlink() or (path.exists() and (not path.is_dir() or any(path.iterdir()))):
-                foreign.append(path)
+    """Raises UserError where the folder is no earlier call's, and holds anything.
+
+    A call that was killed before it had a plan leaves folders and a lock, all empty, and perhaps a
+    hidden file.
+    """
+    if (aside / PLAN).is_file():
+        return
+    foreign = [path for path in aside.iterdir() if path.name[0] != "." and not _begun(path)]
     if foreign:
         raise UserError(
             f"{aside} would be made to work in, and it is there already and holds:",
@@ -216,13 +217,22 @@ def _demand_ours(aside: Path) -> None:
         )
 
 
+def _begun(path: Path) -> bool:
+    """Whether it is what a call puts there first."""
+    if path.is_symlink():
+        return False
+    if path.name == LOCK:
+        return path.is_file() and not path.stat().st_size
+    return path.name in (DATA, NOTES) and path.is_dir() and not any(path.iterdir())
+
+
 def _remove(aside: Path) -> None:
     """Removes what calls have put there; in an order in which one that is killed leaves no harm."""
     for name in (NOTES, DATA):
         shutil.rmtree(aside / name, ignore_errors=True)
     with suppress(OSError):
-        for name in (PLAN, LOCK):
-            (aside / name).unlink(missing_ok=True)
+        for path in (*aside.glob(f".{PLAN}.*"), aside / PLAN, aside / LOCK):
+            path.unlink(missing_ok=True)
         aside.rmdir()
 
 
