@@ -37,6 +37,14 @@ def draw(path, number, width=40, height=30):
     Image.fromarray(pixels).save(path)
 
 
+def write_unreadable(root):
+    """Two classes of two files that are no images."""
+    for name in ("a", "b"):
+        (root / name).mkdir(parents=True)
+        for number in (1, 2):
+            (root / name / f"{number}.png").write_bytes(b"x")
+
+
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
     """train/ and valid/ with 2 classes, 150 images; not to be changed."""
@@ -263,10 +271,7 @@ class TestWhatIsWrongWithTheImages:
         assert "1 of the copies are of another class" in told
 
     def test_no_image_at_all(self, tmp_path):
-        for name in ("a", "b"):
-            for file in ("1.png", "2.png"):
-                (tmp_path / "in" / name).mkdir(parents=True, exist_ok=True)
-                (tmp_path / "in" / name / file).write_bytes(b"x")
+        write_unreadable(tmp_path / "in")
         with pytest.raises(UserError, match="no image of train") as caught:
             prepare.prepare(f"folder:{tmp_path / 'in'}", str(tmp_path / "out"), RAW, 1)
         assert len(caught.value.offenders) == 4
@@ -517,10 +522,6 @@ class TestWhatIsThereAlready:
         self.refused(f"folder:{photos}", tmp_path / "out", f"out.partial/{name.split('/')[0]}")
 
     def test_files_put_beside_what_a_call_began(self, tmp_path):
-        for name in ("a", "b"):
-            for number in range(2):
-                (tmp_path / "in" / name).mkdir(parents=True, exist_ok=True)
-                (tmp_path / "in" / name / f"{number}.png").write_bytes(b"x")
         (tmp_path / "out.partial").mkdir()
         with prepare._held(tmp_path / "out.partial"):
             (tmp_path / "out.partial" / "thesis.txt").write_text("mine")
@@ -537,10 +538,7 @@ class TestWhatIsThereAlready:
 
     def test_a_link_to_another_disk(self, tmp_path):
         """It stays, and the reasons are told."""
-        for name in ("a", "b"):
-            for number in range(2):
-                (tmp_path / "in" / name).mkdir(parents=True, exist_ok=True)
-                (tmp_path / "in" / name / f"{number}.png").write_bytes(b"x")
+        write_unreadable(tmp_path / "in")
         (tmp_path / "disk").mkdir()
         (tmp_path / "out.partial").symlink_to(tmp_path / "disk")
         with pytest.raises(UserError, match="no image of train can be read"):

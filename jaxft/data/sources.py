@@ -126,7 +126,7 @@ def left_out_in_words(dataset: Dataset) -> str:
     others += sum(number for _, number in most[SUFFIXES_TOLD:])
     if others:
         words.append(f"{others} of other suffixes")
-    return f"left out: {_count(count, 'file')} without an image's suffix ({', '.join(words)})"
+    return f"left out: {_so_many(count, 'file')} without an image's suffix ({', '.join(words)})"
 
 
 def image_files(given: Sequence[str]) -> list[str]:
@@ -330,12 +330,14 @@ def _class_folders(root: Tree) -> ClassFolders:
     others = Counter[str]()
     folders = root.folders()
     for folder in folders:
-        files = list(folder.files())
-        images = [file for file in files if is_image_path(file)]
+        images: list[str] = []
+        rest: list[str] = []
+        for file in folder.files():
+            (images if is_image_path(file) else rest).append(file)
         pairs.extend((file, _composed(folder.name)) for file in images)
-        others.update(_suffix(file) for file in files if not is_image_path(file))
+        others.update(map(_suffix, rest))
         if not images:
-            beside = f"; it holds {_count(len(files), 'other file')}" if files else ""
+            beside = f"; it holds {_so_many(len(rest), 'other file')}" if rest else ""
             problems.append(f"no image in class folder {folder}{beside}")
     if not folders:
         problems.append(f"no class folder in {root}{_loose_images(root)}")
@@ -350,7 +352,7 @@ def _suffix(file: str) -> str:
     return suffix if suffix.isprintable() and len(suffix) <= LONGEST_SUFFIX else "*"
 
 
-def _count(number: int, what: str) -> str:
+def _so_many(number: int, what: str) -> str:
     return f"{number} {what}{'s' if number != 1 else ''}"
 
 
