@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from side_by_side import Passes
@@ -32,6 +32,31 @@ def passes(
       (versions and seconds of compilation, the passes).
     """
     import jax
+
+    model = {"name": name, "classes": classes}
+    found = programs(model, batch_size, image_size, groups, cache_dir)
+    ready: Passes = {key: lambda call=call: call().block_until_ready() for key, call in found}
+    seconds = {}
+    for key, function in ready.items():
+        start = time.perf_counter()
+        function()
+        seconds[key] = round(time.perf_counter() - start, 2)
+    return {"jax": jax.__version__, "compile_seconds": seconds}, ready
+
+
+def programs(
+    model: Mapping[str, Any],
+    batch_size: int,
+    image_size: int,
+    groups: Mapping[str, Mapping[str, float]],
+    cache_dir: str = "",
+) -> list[tuple[str, Callable[[], Any]]]:
+    """The same, each as a call that returns what can be waited for; compiled when first called.
+
+    Args:
+      model: arguments of `models.create`, beside a head of average pooling and one linear layer.
+    """
+    import jax
     import numpy as np
 
     from jaxft import evaluate, models, optim, recipe, run, sharding, step
@@ -47,38 +72,32 @@ def passes(
     settings = recipe.read(config)
     run.set_up(settings)  # as every jaxft command does
     mesh = sharding.data_mesh(1)
-    model = models.create(name, classes, hidden=(), pooling="avg")
-    weights = sharding.replicate(step.Weights(*jax.jit(model.init)(jax.random.key(0))), mesh)
+    net = models.create(**model, hidden=(), pooling="avg")
+    weights = sharding.replicate(step.Weights(*jax.jit(net.init)(jax.random.key(0))), mesh)
     plain = augment.PRESETS["none"]
     rng = np.random.default_rng(0)
     side = batches.canvas_size(image_size)
     canvas = rng.integers(256, size=(batch_size, side, side, 3)).astype(np.uint8)
-    labels = rng.integers(classes, size=batch_size).astype(np.int32)
+    labels = rng.integers(net.classes, size=batch_size).astype(np.int32)
     batch = sharding.split_batch(step.TrainBatch(canvas, labels), mesh)
-    forward_pass = evaluate.make_forward(model, plain, image_size, mesh)
+    forward_pass = evaluate.make_forward(net, plain, image_size, mesh)
 
     folded = forward_pass.fold(weights)
 
-    def forward() -> None:
-        features = forward_pass.features(folded, batch.inputs)
-        forward_pass.logits(weights, features).block_until_ready()
+    def forward() -> Any:
+        return forward_pass.logits(weights, forward_pass.features(folded, batch.inputs))
 
-    found: Passes = {"forward": forward}
+    found: list[tuple[str, Callable[[], Any]]] = [("forward", forward)]
     for index, phase in enumerate(settings.phases):
         optimizer = optim.transformation(phase.groups, settings.optimizer)
         spec = step.StepSpec(
-            model, phase, index, optimizer, plain, image_size, batch_size, 1000 * batch_size
+            net, phase, index, optimizer, plain, image_size, batch_size, 1000 * batch_size
         )
-        found[phase.name] = _training(spec, weights, batch, mesh)
-    seconds = {}
-    for key, function in found.items():
-        start = time.perf_counter()
-        function()
-        seconds[key] = round(time.perf_counter() - start, 2)
-    return {"jax": jax.__version__, "compile_seconds": seconds}, found
+        found.append((phase.name, _training(spec, weights, batch, mesh)))
+    return found
 
 
-def _training(spec: Any, weights: Any, batch: Any, mesh: Any) -> Any:
+def _training(spec: Any, weights: Any, batch: Any, mesh: Any) -> Callable[[], Any]:
     """One training step after another, each on the state that the one before left."""
     import numpy as np
 
@@ -90,9 +109,9 @@ def _training(spec: Any, weights: Any, batch: Any, mesh: Any) -> Any:
     state, frozen = sharding.replicate(state, mesh), evaluate.make_fold(spec.model)(frozen)
     one_step = step.make_step(spec, mesh)
 
-    def train() -> None:
+    def train() -> Any:
         nonlocal state
         state, loss = one_step(state, frozen, batch, rates, seed)
-        loss.block_until_ready()
+        return loss
 
     return train

@@ -1,0 +1,47 @@
+"""`jaxft bench` of the furniture card: the programs of a whole recipe, as it reports them."""
+
+from typing import Any
+
+from pieces import network
+from pieces.report import Report
+from pieces.setting import Setting
+
+EXAMPLES, REPEATS = 16_384, 10
+
+
+def bench(setting: Setting, report: Report) -> None:
+    """Every program of the card on random images and weights; compiled ones are kept."""
+    from jaxft import bench, main, plan, run, topology
+    from jaxft.report import Console
+
+    network.start(report)
+    words = overrides(setting)
+    settings, _ = run.start_up(main.load_config("furniture_resnext101", words))
+    examples = 3 * setting.batch if setting.tiny else EXAMPLES
+    sizes = plan.sizes_of(settings, examples, setting.classes)
+    console = Console(None)
+    job = bench.synthetic(settings, sizes, topology.here(), setting.rounds, console)
+    with report.guard("bench"):
+        for figures in bench.make(job):
+            found = bench.as_json(job, figures, " ".join(words))
+            seconds = {name: 1e3 * value for name, value in found.pop("step_seconds").items()}
+            ms = {**seconds, "n": found.pop("repeats"), "calls": found.pop("steps_in_a_repeat")}
+            report.line(found.pop("program"), ms=ms, **without(found))
+
+
+def overrides(setting: Setting) -> list[str]:
+    """What the card is changed to for a single device and no network."""
+    keys: dict[str, Any] = {
+        "model.name": setting.model,
+        "model.weights": "none",
+        "data.batch_size": setting.batch,
+        "data.image_size": setting.image_size,
+    }
+    if setting.tiny:
+        keys |= {"augment.preset": "none"}
+    return [f"--config.{key}={value}" for key, value in keys.items()]
+
+
+def without(found: dict[str, Any]) -> dict[str, Any]:
+    """What is not in every line anyway; the rest as it is."""
+    return {key: value for key, value in found.items() if key not in ("device", "revision")}
