@@ -50,11 +50,13 @@ def programs(
     image_size: int,
     groups: Mapping[str, Mapping[str, float]],
     cache_dir: str = "",
+    preset: str = "none",
 ) -> list[tuple[str, Callable[[], Any]]]:
     """The same, each as a call that returns what can be waited for; compiled when first called.
 
     Args:
       model: arguments of `models.create`, beside a head of average pooling and one linear layer.
+      preset: of augmentation, in training.
     """
     import jax
     import numpy as np
@@ -74,13 +76,13 @@ def programs(
     mesh = sharding.data_mesh(1)
     net = models.create(**model, hidden=(), pooling="avg")
     weights = sharding.replicate(step.Weights(*jax.jit(net.init)(jax.random.key(0))), mesh)
-    plain = augment.PRESETS["none"]
+    views = augment.PRESETS[preset]
     rng = np.random.default_rng(0)
     side = batches.canvas_size(image_size)
     canvas = rng.integers(256, size=(batch_size, side, side, 3)).astype(np.uint8)
     labels = rng.integers(net.classes, size=batch_size).astype(np.int32)
     batch = sharding.split_batch(step.TrainBatch(canvas, labels), mesh)
-    forward_pass = evaluate.make_forward(net, plain, image_size, mesh)
+    forward_pass = evaluate.make_forward(net, views, image_size, mesh)
 
     folded = forward_pass.fold(weights)
 
@@ -91,27 +93,32 @@ def programs(
     for index, phase in enumerate(settings.phases):
         optimizer = optim.transformation(phase.groups, settings.optimizer)
         spec = step.StepSpec(
-            net, phase, index, optimizer, plain, image_size, batch_size, 1000 * batch_size
+            net, phase, index, optimizer, views, image_size, batch_size, 1000 * batch_size
         )
-        found.append((phase.name, _training(spec, weights, batch, mesh)))
+        found.append((phase.name, Training(spec, weights, batch, mesh)))
     return found
 
 
-def _training(spec: Any, weights: Any, batch: Any, mesh: Any) -> Callable[[], Any]:
+class Training:
     """One training step after another, each on the state that the one before left."""
-    import numpy as np
 
-    from jaxft import evaluate, sharding, step
+    def __init__(self, spec: Any, weights: Any, batch: Any, mesh: Any) -> None:
+        import numpy as np
 
-    rates = sharding.replicate(np.full(100_000, LEARNING_RATE, np.float32), mesh)
-    seed = sharding.replicate(np.int32(0), mesh)
-    state, frozen = step.start(spec, weights)
-    state, frozen = sharding.replicate(state, mesh), evaluate.make_fold(spec.model)(frozen)
-    one_step = step.make_step(spec, mesh)
+        from jaxft import evaluate, sharding, step
 
-    def train() -> Any:
-        nonlocal state
-        state, loss = one_step(state, frozen, batch, rates, seed)
+        rates = sharding.replicate(np.full(100_000, LEARNING_RATE, np.float32), mesh)
+        state, frozen = step.start(spec, weights)
+        self._state = sharding.replicate(state, mesh)
+        self._others = (evaluate.make_fold(spec.model)(frozen), batch, rates)
+        self._seed = sharding.replicate(np.int32(0), mesh)
+        self._step = step.make_step(spec, mesh)
+
+    def __call__(self) -> Any:
+        """Starts a step; returns its loss."""
+        self._state, loss = self._step(self._state, *self._others, self._seed)
         return loss
 
-    return train
+    def compiled(self) -> Any:
+        """The program of a step."""
+        return self._step.lower(self._state, *self._others, self._seed).compile()

@@ -1,0 +1,122 @@
+"""The whole train step with one thing changed at a time, in turn with what is there."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxft.data import augment
+from jaxft.models import conv, resnet
+from pieces import clock, layers, network
+from pieces.clock import Call
+from pieces.report import Report, seconds_of
+from pieces.setting import Setting
+
+BASE = "base"
+ALL_GROUPS = {"early": 1.0, "late": 1.0, "head": 1.0}
+
+Change = Callable[[], AbstractContextManager[Any]]
+
+
+def ideas(setting: Setting, report: Report) -> None:
+    """A line for each change: its time, and how it compares with the base in the same rounds."""
+    network.start(report)
+    steps: dict[str, list[Call]] = {}
+    compile_seconds: dict[str, float] = {}
+    for name, lowering, change in changes(setting):
+        seconds: list[float] = []
+        with report.guard("train", lowering=name):
+            with seconds_of(seconds), change():
+                step = train_step(setting, lowering)
+                jax.block_until_ready(step())
+            steps[name], compile_seconds[name] = [step], seconds[0]
+    found = clock.alternate(setting, steps, jax.block_until_ready)
+    flop = 3 * layers.flop(convolutions(setting), setting.batch)
+    for name, timing in found.items():
+        report.figure(
+            "train",
+            timing,
+            flop=flop,
+            images=setting.batch,
+            lowering=name,
+            shape=f"{setting.image_size} px, {setting.batch} images",
+            compile_seconds=compile_seconds[name],
+            gains=gains(found[BASE].ms, timing.ms),
+            peak_bytes=network.peak_bytes(),
+        )
+
+
+def gains(base: tuple[float, ...], other: tuple[float, ...]) -> list[float]:
+    """How many times as fast as the base, in the first half of the rounds and in the second."""
+    half = len(base) // 2
+    parts = (slice(half), slice(half, None))
+    return [round(sum(base[part]) / sum(other[part]), 4) for part in parts]
+
+
+def train_step(setting: Setting, lowering: str = "auto") -> Any:
+    """A full train step on augmented images, as jaxft_side has it."""
+    import jaxft_side
+
+    model = {"name": setting.model, "classes": setting.classes, "conv": lowering}
+    groups = {"train": ALL_GROUPS}
+    size = (setting.batch, setting.image_size)
+    model["dtype"] = "bfloat16"
+    found = jaxft_side.programs(model, *size, groups, setting.folder, "side_on")
+    return dict(found)["train"]
+
+
+def convolutions(setting: Setting) -> list[layers.Counted]:
+    """Of the network."""
+    return network.convolutions(network.create(setting), setting.image_size)
+
+
+def changes(setting: Setting) -> Iterator[tuple[str, str, Change]]:
+    """(name, lowering of grouped convolutions, what is changed while the step is traced)."""
+    yield BASE, "auto", nullcontext
+    for lowering in filter(None, setting.conv.split(",")):
+        yield f"conv={lowering}", lowering, nullcontext
+    others: list[tuple[str, Change]] = [
+        ("1x1 as dot", lambda: mock.patch.object(conv, "ungrouped", dots)),
+        ("stem of 4 channels", lambda: mock.patch.object(conv, "ungrouped", wide_stem)),
+        ("no branch in augment", lambda: mock.patch.object(augment, "lax", Unbranched())),
+    ]
+    if hasattr(resnet, "max_pool"):
+        others.append(("flax's max pool", lambda: mock.patch.object(resnet, "max_pool", max_pool)))
+    for name, change in others[:1] if setting.tiny else others:
+        yield name, "auto", change
+
+
+def dots(x: jax.Array, kernel: jax.Array, stride: int, pads: conv.Pads) -> jax.Array:
+    """1x1 convolutions as matrix products, all others as XLA's own."""
+    if kernel.shape[:2] == (1, 1) and not any(map(any, pads)):
+        return conv.pointwise(x, kernel, stride, pads)
+    return conv.xla_conv(x, kernel, stride, pads)
+
+
+def wide_stem(x: jax.Array, kernel: jax.Array, stride: int, pads: conv.Pads) -> jax.Array:
+    """A convolution of an image with a fourth channel of zeros."""
+    if kernel.shape[2] == 3:
+        x = jnp.pad(x, ((0, 0),) * 3 + ((0, 1),))
+        kernel = jnp.pad(kernel, ((0, 0), (0, 0), (0, 1), (0, 0)))
+    return conv.xla_conv(x, kernel, stride, pads)
+
+
+def max_pool(x: jax.Array, *_: Any, **__: Any) -> jax.Array:
+    """Flax's, of the ResNet's window."""
+    return nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
+
+
+class Unbranched:
+    """jax.lax, with a `cond` that always takes the first branch."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(jax.lax, name)
+
+    @staticmethod
+    def cond(_: Any, true: Callable[[], Any], __: Callable[[], Any]) -> Any:
+        """What the first branch gives."""
+        return true()
