@@ -115,9 +115,10 @@ def environment(place: Place, setting: Setting) -> dict[str, str]:
     }
     own["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     flags = [os.environ.get("XLA_FLAGS", ""), place.part.flags]
-    if setting.tiny:
-        own["JAX_PLATFORMS"] = "cpu"
-    elif on_nvidia() and not place.part.torch:
+    platforms = "cpu" if setting.tiny else os.environ.get("JAX_PLATFORMS", "")
+    if platforms:  # some pieces compare with the CPU
+        own["JAX_PLATFORMS"] = platforms if "cpu" in platforms else f"{platforms},cpu"
+    if not setting.tiny and on_nvidia() and not place.part.torch:
         flags.append(autotune_flags(folder / "autotune" / f"{place.name}.txt"))
     own["XLA_FLAGS"] = " ".join(filter(None, flags))
     return os.environ | own

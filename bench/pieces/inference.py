@@ -28,7 +28,8 @@ def fused(setting: Setting, report: Report) -> None:
     for dtype in ("bfloat16", "float32"):
         model = network.create(setting, dtype)
         forward = evaluate.make_forward(model, augment.PRESETS["none"], setting.image_size, mesh)
-        with report.guard("features", lowering=dtype), jax.default_matmul_precision("highest"):
+        precision = "highest" if dtype == "float32" else "default"
+        with report.guard("features", lowering=dtype), jax.default_matmul_precision(precision):
             folded = forward.fold(weights)
             with seconds_of(seconds):
                 compiled = forward.features.lower(folded, canvases[0]).compile()
