@@ -30,11 +30,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pieces import child, lines
+from pieces import child, flags, lines
 from pieces import setting as settings
 from pieces.catalogue import PIECES, Part, part
 from pieces.child import Place
-from pieces.gauge import Gauge, driver
+from pieces.gauge import Gauge, tell
 from pieces.lines import Line
 from pieces.report import Report
 from pieces.setting import Setting
@@ -51,13 +51,13 @@ class Desk:
             self._out.absolute().parent.mkdir(parents=True, exist_ok=True)
         self._gauge, self._before = gauge, gauge.now
         self._limits = lines.ceilings(known)
-        self._about = {"revision": revision(), "driver": driver()}
+        self._about = {"revision": revision(), "driver": tell("driver_version")}
         self.failed = 0
 
     def put(self, piece: str, one: Part, line: Line) -> None:
         """Writes a line of a part."""
-        flags = " ".join(filter(None, [os.environ.get("XLA_FLAGS", ""), one.flags]))
-        full: Line = {"piece": piece, "side": one.side, **line, "xla_flags": flags}
+        words = " ".join(filter(None, [os.environ.get("XLA_FLAGS", ""), one.flags]))
+        full: Line = {"piece": piece, "side": one.side, "xla_flags": words, **line}
         full |= {key: value for key, value in self._about.items() if value is not None}
         if self._gauge.now is not None:
             full["clocks"] = {"before": self._before, "after": self._gauge.now}
@@ -91,17 +91,17 @@ def run_one(place: Place, setting: Setting, seconds: float, desk: Desk) -> None:
     """One part, and the line that ends it."""
     started, errors = time.monotonic(), 0
 
-    def tell(line: Line) -> None:
+    def put(line: Line) -> None:
         nonlocal errors
         errors += "error" in line
         desk.put(place.piece, place.part, line)
 
-    problem = child.run(place, setting, seconds, tell)
+    problem = child.run(place, setting, seconds, put)
     child.keep_autotune(place, setting, bool(problem))
     if problem:
-        tell({"what": "child", "error": problem})
+        put({"what": "child", "error": problem})
     seconds = round(time.monotonic() - started, 1)
-    tell({"what": lines.DONE, "errors": errors, "seconds": seconds})
+    put({"what": lines.DONE, "errors": errors, "seconds": seconds})
 
 
 def chosen(options: argparse.Namespace) -> Iterator[tuple[str, Part]]:
@@ -114,10 +114,13 @@ def chosen(options: argparse.Namespace) -> Iterator[tuple[str, Part]]:
 def work(name: str, text: str) -> None:
     """A child: runs its part, and ends with its parent."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    setting = settings.load(text)
+    if name == flags.SERVER:
+        flags.serve(setting)
+        return
     report = Report(_writer())
-    piece, side = name.split("/")
-    module, function = part(piece, side).work.split(":")
-    getattr(importlib.import_module(f"pieces.{module}"), function)(settings.load(text), report)
+    module, function = part(*name.split("/")).work.split(":")
+    getattr(importlib.import_module(f"pieces.{module}"), function)(setting, report)
 
 
 def _writer() -> Callable[[str], None]:

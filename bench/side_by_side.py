@@ -33,9 +33,17 @@ class Side:
       file: the benchmark, which serves when it is given `--worker=NAME`.
       name: of the side.
       flags: handed on as `--flag=value`.
+      env: of its environment, what differs from this process's.
     """
 
-    def __init__(self, python: str, file: str, name: str, flags: Mapping[str, object]) -> None:
+    def __init__(
+        self,
+        python: str,
+        file: str,
+        name: str,
+        flags: Mapping[str, object],
+        env: Mapping[str, str] | None = None,
+    ) -> None:
         command = [python, file, f"--worker={name}", *(f"--{k}={v}" for k, v in flags.items())]
         root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
         path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
@@ -44,7 +52,7 @@ class Side:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=os.environ | {"PYTHONPATH": path},
+            env={**os.environ, "PYTHONPATH": path, **(env or {})},
         )
         self.about = self._answer()
         self.seconds: dict[str, list[float]] = {name: [] for name in self.about.pop("passes")}

@@ -57,7 +57,7 @@ PIECES: dict[str, tuple[Part, ...]] = {
         Part("unfused", "inference:fused", 30, 150, flags=NO_FUSED_CONVOLUTIONS),
         Part("torch", "peers:inference", 30, 150, torch=True),
     ),
-    "parity": (Part("jax", "numbers:parity", 30, 240),),
+    "parity": (Part("jax", "logits:parity", 30, 240),),
     "quickstart": (
         Part("jax", "runs:quickstart", 45, 240),
         Part("deterministic", "runs:quickstart", 45, 240, flags=DETERMINISTIC),

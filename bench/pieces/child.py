@@ -113,7 +113,8 @@ def environment(place: Place, setting: Setting) -> dict[str, str]:
         "HF_HUB_OFFLINE": "1",
         "TF_CPP_MIN_LOG_LEVEL": "2",
     }
-    own["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    paths = [str(ROOT), str(ROOT / "bench"), os.environ.get("PYTHONPATH", "")]
+    own["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     flags = [os.environ.get("XLA_FLAGS", ""), place.part.flags]
     platforms = "cpu" if setting.tiny else os.environ.get("JAX_PLATFORMS", "")
     if platforms:  # some pieces compare with the CPU

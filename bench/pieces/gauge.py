@@ -48,12 +48,12 @@ def reading(line: str) -> dict[str, float] | None:
     return found or None
 
 
-def driver() -> str | None:
-    """The driver's version."""
+def tell(query: str) -> str | None:
+    """What nvidia-smi says of the first GPU: its "name", its "driver_version"."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return None
-    command = [program, "--query-gpu=driver_version", "--format=csv,noheader"]
+    command = [program, f"--query-gpu={query}", "--format=csv,noheader"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20)
     except subprocess.TimeoutExpired:
