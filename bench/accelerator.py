@@ -50,7 +50,7 @@ class Desk:
         if self._out:
             self._out.absolute().parent.mkdir(parents=True, exist_ok=True)
         self._gauge, self._before = gauge, gauge.now
-        self._limits = lines.ceilings(known)
+        self._known = [line for line in known if line["piece"] == "ceilings"]
         self._about = {"revision": revision(), "driver": tell("driver_version")}
         self.failed = 0
 
@@ -62,8 +62,10 @@ class Desk:
         if self._gauge.now is not None:
             full["clocks"] = {"before": self._before, "after": self._gauge.now}
             self._before = self._gauge.now
-        self._limits |= lines.ceilings([full])
-        text = json.dumps(lines.with_shares(full, self._limits), allow_nan=False)
+        if piece == "ceilings":
+            self._known.append(full)
+        shared = lines.with_shares(full, lines.ceilings(self._known))
+        text = json.dumps(shared, allow_nan=False)
         self.failed += "error" in full
         print(text, flush=True)
         if self._out:
@@ -105,10 +107,16 @@ def run_one(place: Place, setting: Setting, seconds: float, desk: Desk) -> None:
 
 
 def chosen(options: argparse.Namespace) -> Iterator[tuple[str, Part]]:
-    """The parts of the pieces that are asked for, in the catalogue's order, not done yet."""
+    """The parts of the pieces that are asked for, that are not done yet.
+
+    Parts that differ in flags for GPUs alone are left out where there is none.
+    """
     done = lines.done(lines.read(options.done))
     for piece in options.pieces:
-        yield from ((piece, one) for one in PIECES[piece] if (piece, one.side) not in done)
+        for one in PIECES[piece]:
+            on_cpu_the_same = options.tiny and one.flags
+            if (piece, one.side) not in done and not on_cpu_the_same:
+                yield piece, one
 
 
 def work(name: str, text: str) -> None:

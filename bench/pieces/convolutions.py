@@ -22,11 +22,12 @@ Convolve = Callable[[Array, Array], Array]
 
 
 class Job(NamedTuple):
-    """A convolution to be timed: its shape, the lowering's name, and the lowering."""
+    """A convolution to be timed: its shape, the lowering's name, the lowering; a name of its own."""
 
     counted: Counted
     lowering: str
     convolve: Convolve
+    name: str = ""
 
 
 def grouped(setting: Setting, report: Report) -> None:
@@ -60,7 +61,7 @@ def pointwise(setting: Setting, report: Report) -> None:
     for inputs in (3, 4):
         wide = stem._replace(layer=stem.layer._replace(inputs=inputs))
         way = partial(conv.xla_conv, stride=stem.layer.stride, pads=_pads(stem.layer))
-        time_job(setting, report, Job(wide, f"{inputs} channels", way))
+        time_job(setting, report, Job(wide, f"{inputs} channels", way, stem.layer.name))
 
 
 def pool(setting: Setting, report: Report) -> None:
@@ -101,7 +102,8 @@ def _pool_program(function: Callable[[Array], Array], direction: str) -> Convolv
 def time_job(setting: Setting, report: Report, job: Job) -> None:
     """Times the directions of a convolution apart, a line each."""
     layer = job.counted.layer
-    facts = {"shape": layer.name, "count": job.counted.count, "lowering": job.lowering}
+    name = job.name or layer.name
+    facts = {"shape": name, "count": job.counted.count, "lowering": job.lowering}
     for direction in DIRECTIONS:
         with report.guard("convolution", direction=direction, **facts):
             program = jax.jit(program_of(job.convolve, direction))

@@ -13,7 +13,8 @@ from pieces import gauge
 from pieces.report import Report
 from pieces.setting import Setting
 
-AFTER = 0.3  # of the training that the whole run took: when a run is stopped
+# Signals, and when they are sent: after this share of the training that the whole run took.
+STOPS = ((signal.SIGTERM, 0.3), (signal.SIGKILL, 0.2))
 STARTS = "starts.jsonl"  # in a workdir, a line for every start, as soon as training begins
 
 
@@ -27,8 +28,8 @@ def quickstart(setting: Setting, report: Report) -> None:
         training = run(setting, whole)
         report.line("train", lowering="whole", **about(whole), seconds=time.monotonic() - before)
         codes = [
-            run(setting, stopped, number, starts, AFTER * training)
-            for starts, number in ((1, signal.SIGTERM), (2, signal.SIGKILL))
+            run(setting, stopped, number, starts, share * training)
+            for starts, (number, share) in enumerate(STOPS, 1)
         ]
         run(setting, stopped)
         report.line("train", lowering="stopped", **about(stopped), codes=codes)
