@@ -22,7 +22,7 @@ Convolve = Callable[[Array, Array], Array]
 
 
 class Job(NamedTuple):
-    """A convolution to be timed: its shape, the lowering's name, the lowering; a name of its own."""
+    """A convolution to be timed; `name` stands for its shape in lines, "" = as the shape says."""
 
     counted: Counted
     lowering: str
