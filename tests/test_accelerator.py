@@ -275,7 +275,7 @@ def test_work_is_counted_as_written():
 
 
 def test_kernels_are_told_apart_by_hlo_and_by_name():
-    call = 'custom-call(%a, %b), window={size=%s}, feature_group_count=%d, custom_call_target="%s"'
+    call = 'custom-call(a, b), window={size=%s}, feature_group_count=%d, custom_call_target="%s"'
     told = {
         ("3x3", 64, "__cudnn$convBackwardFilter"): "convolution wgrad grouped",
         ("1x1", 1, "__cudnn$convBackwardInput"): "convolution dgrad 1x1",
@@ -283,8 +283,11 @@ def test_kernels_are_told_apart_by_hlo_and_by_name():
         ("1x1", 1, "__cublas$gemm"): "matrix products",
     }
     for (size, groups, target), kind in told.items():
-        text = call.replace("%s", size, 1).replace("%d", str(groups)).replace("%s", target)
+        text = call % (size, groups, target)
         assert kernels.by_operation("custom-call.1", "custom-call", text) == kind
+    back = (call % ("3x3", 32, "__cudnn$convForward")) + 'op_name="jit(step)/transpose(jvp(Early))"'
+    kind = kernels.by_operation("cudnn-conv.2", "custom-call", back)
+    assert kind == "convolution dgrad grouped"  # XLA writes it so where the stride is 1
     names = {
         "sm90_xmma_dgrad_implicit_gemm_bf16": "convolution dgrad",
         "cutlass_80_tensorop_bf16_s16816gemm": "matrix products",

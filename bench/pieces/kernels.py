@@ -38,18 +38,15 @@ def by_operation(name: str, opcode: str, line: str) -> str:
     """The kind of an HLO operation, by the line that it has in the compiled program."""
     target = re.search(r'custom_call_target="__cudnn\$(\w+)"', line)
     if target or opcode == "convolution":
-        direction = DIRECTIONS.get(target[1] if target else "", _way(line))
+        direction = DIRECTIONS.get(target[1] if target else "", "forward")
+        if direction == "forward" and "transpose(jvp" in line:  # of its place in JAX
+            direction = "dgrad" if target else "backward"
         return f"convolution {direction} {_shape(line)}"
-    if opcode in ("custom-call", "dot"):
-        return by_name(line.split("custom_call_target=")[-1][:60]) if opcode != "dot" else _DOT
-    return by_name(f"{opcode} {name}" if opcode != "fusion" else f"{name} fusion")
-
-
-_DOT = "matrix products"
-
-
-def _way(line: str) -> str:
-    return "backward" if "transpose(" in line else "forward"
+    if opcode == "dot":
+        return "matrix products"
+    if opcode == "custom-call":
+        return by_name(line.split("custom_call_target=")[-1][:60])
+    return by_name(f"{name} fusion" if opcode == "fusion" else f"{opcode} {name}")
 
 
 def _shape(line: str) -> str:

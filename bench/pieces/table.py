@@ -90,9 +90,8 @@ def convolutions(found: Sequence[Line]) -> str:
         rows.append([shape, direction, *times, best["lowering"], number(share)])
     sizes = dict.fromkeys(size for shape, _ in cells if (size := _size(shape)))
     for size, direction in product(sizes, DIRECTIONS):
-        here = [
-            row for (shape, way), row in cells.items() if (_size(shape), way) == (size, direction)
-        ]
+        wanted = (size, direction)
+        here = [row for (shape, way), row in cells.items() if (_size(shape), way) == wanted]
         totals = [_total(here, name) for name in lowerings]
         rows.append([f"all {size}", direction, *map(number, totals), "", ""])
     return markdown(["shape", "direction", *lowerings, "fastest", "its GB/s of copy"], rows)
