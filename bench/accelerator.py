@@ -22,7 +22,6 @@ import argparse
 import ctypes
 import importlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -56,8 +55,7 @@ class Desk:
 
     def put(self, piece: str, one: Part, line: Line) -> None:
         """Writes a line of a part."""
-        words = " ".join(filter(None, [os.environ.get("XLA_FLAGS", ""), one.flags]))
-        full: Line = {"piece": piece, "side": one.side, "xla_flags": words, **line}
+        full: Line = {"piece": piece, "side": one.side, **line}
         full |= {key: value for key, value in self._about.items() if value is not None}
         if self._gauge.now is not None:
             full["clocks"] = {"before": self._before, "after": self._gauge.now}
@@ -92,13 +90,14 @@ def run_all(options: argparse.Namespace, setting: Setting, desk: Desk) -> None:
 def run_one(place: Place, setting: Setting, seconds: float, desk: Desk) -> None:
     """One part, and the line that ends it."""
     started, errors = time.monotonic(), 0
+    env = child.environment(place, setting)
 
     def put(line: Line) -> None:
         nonlocal errors
         errors += "error" in line
-        desk.put(place.piece, place.part, line)
+        desk.put(place.piece, place.part, {"xla_flags": env["XLA_FLAGS"], **line})
 
-    problem = child.run(place, setting, seconds, put)
+    problem = child.run(place, setting, env, seconds, put)
     child.keep_autotune(place, setting, bool(problem))
     if problem:
         put({"what": "child", "error": problem})

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from queue import Empty, Queue
@@ -36,8 +36,14 @@ class Place(NamedTuple):
         return f"{self.piece}.{self.part.side}"
 
 
-def run(place: Place, setting: Setting, seconds: float, tell: Callable[[Line], None]) -> str:
-    """Runs a part; every line that it writes is told as it comes.
+def run(
+    place: Place,
+    setting: Setting,
+    env: Mapping[str, str],
+    seconds: float,
+    tell: Callable[[Line], None],
+) -> str:
+    """Runs a part in an environment; every line that it writes is told as it comes.
 
     Returns:
       Why it failed, or "".
@@ -52,7 +58,7 @@ def run(place: Place, setting: Setting, seconds: float, tell: Callable[[Line], N
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
-            env=environment(place, setting),
+            env=env,
             start_new_session=True,  # so that all of its own children can be killed with it
         )
     queue: Queue[str | None] = Queue()

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 from unittest import mock
 
 import jax
@@ -12,7 +12,7 @@ from flax import linen as nn
 from jaxft.data import augment
 from jaxft.models import conv, resnet
 from pieces import clock, layers, network
-from pieces.clock import Call
+from pieces.clock import Call, Timing
 from pieces.report import Report, seconds_of
 from pieces.setting import Setting
 
@@ -23,31 +23,48 @@ Change = Callable[[], AbstractContextManager[Any]]
 
 
 def ideas(setting: Setting, report: Report) -> None:
-    """A line for each change: its time, and how it compares with the base in the same rounds."""
+    """For each change two lines, of itself and of the base in the same rounds."""
     network.start(report)
-    steps: dict[str, list[Call]] = {}
-    compile_seconds: dict[str, float] = {}
+    base = Built(BASE, *built(setting, "auto", nullcontext))
     for name, lowering, change in changes(setting):
-        seconds: list[float] = []
         with report.guard("train", lowering=name):
-            with seconds_of(seconds), change():
-                step = train_step(setting, lowering)
-                jax.block_until_ready(step())
-            steps[name], compile_seconds[name] = [step], seconds[0]
-    found = clock.alternate(setting, steps, jax.block_until_ready)
-    flop = 3 * layers.flop(convolutions(setting), setting.batch)
-    for name, timing in found.items():
-        report.figure(
-            "train",
-            timing,
-            flop=flop,
-            images=setting.batch,
-            lowering=name,
-            shape=f"{setting.image_size} px, {setting.batch} images",
-            compile_seconds=compile_seconds[name],
-            gains=gains(found[BASE].ms, timing.ms),
-            peak_bytes=network.peak_bytes(),
-        )
+            other = Built(name, *built(setting, lowering, change))
+            calls = {BASE: [base.step], name: [other.step]}
+            found = clock.alternate(setting, calls, jax.block_until_ready)
+            tell(setting, report, base, found[BASE])
+            tell(setting, report, other, found[name], gains=gains(found[BASE].ms, found[name].ms))
+
+
+class Built(NamedTuple):
+    """A compiled step."""
+
+    name: str
+    step: Call
+    compile_seconds: float
+
+
+def built(setting: Setting, lowering: str, change: Change) -> tuple[Call, float]:
+    """A step that was traced under a change, and the seconds until its first result."""
+    seconds: list[float] = []
+    with seconds_of(seconds), change():
+        step = train_step(setting, lowering)
+        jax.block_until_ready(step())
+    return step, seconds[0]
+
+
+def tell(setting: Setting, report: Report, one: Built, timing: Timing, **facts: Any) -> None:
+    """A line of one step."""
+    report.figure(
+        "train",
+        timing,
+        flop=3 * layers.flop(convolutions(setting), setting.batch),
+        images=setting.batch,
+        lowering=one.name,
+        shape=f"{setting.image_size} px, {setting.batch} images",
+        compile_seconds=one.compile_seconds,
+        peak_bytes=network.peak_bytes(),
+        **facts,
+    )
 
 
 def gains(base: tuple[float, ...], other: tuple[float, ...]) -> list[float]:
@@ -77,7 +94,6 @@ def convolutions(setting: Setting) -> list[layers.Counted]:
 
 def changes(setting: Setting) -> Iterator[tuple[str, str, Change]]:
     """(name, lowering of grouped convolutions, what is changed while the step is traced)."""
-    yield BASE, "auto", nullcontext
     for lowering in filter(None, setting.conv.split(",")):
         yield f"conv={lowering}", lowering, nullcontext
     if setting.tiny:

@@ -1,6 +1,6 @@
 """One train step under jax.profiler: time and bytes by kind of kernel, and the gaps between."""
 
-import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -32,12 +32,14 @@ def with_jax(setting: Setting, report: Report) -> None:
     step = ideas.train_step(setting)
     for _ in range(setting.warm_up):
         jax.block_until_ready(step())
-    folder = tempfile.mkdtemp()
-    with jax.profiler.trace(folder):
+    folder = Path(setting.folder, "trace", str(time.time_ns()))
+    options = jax.profiler.ProfileOptions()
+    options.python_tracer_level = 0  # Python would take longer for each call, and leave gaps
+    with jax.profiler.trace(str(folder), profiler_options=options):
         jax.block_until_ready(step())
     program = costs.computations(step.compiled().as_text())
     with report.guard("trace"):
-        file = next(Path(folder).rglob("*.xplane.pb"))
+        file = next(folder.rglob("*.xplane.pb"))
         tell(report, list(executions(jax.profiler.ProfileData.from_file(str(file)))), program)
 
 
