@@ -24,7 +24,7 @@ BENCH = Path(__file__).parents[1] / "bench"
 EXPECTED = {
     "ceilings": {"copy", "matmul"},
     "smoke": {"convolution", "smoke"},
-    "bench": {"features", "head_cached", "head_augmented", "full"},
+    "bench": {"features", "head_cached", "full"},
     "peer": set(),
     "trace": {"kernels", "step"},
     "grouped": {"convolution"},

@@ -19,6 +19,7 @@ from pieces.lines import Line
 from pieces.setting import Setting
 
 ROOT = Path(__file__).parents[2]
+COMPILE_SOON = "--xla_backend_optimization_level=0"
 TAIL = 600  # characters of what a child that failed said last
 
 
@@ -125,7 +126,9 @@ def environment(place: Place, setting: Setting) -> dict[str, str]:
     platforms = "cpu" if setting.tiny else os.environ.get("JAX_PLATFORMS", "")
     if platforms:  # some pieces compare with the CPU
         own["JAX_PLATFORMS"] = platforms if "cpu" in platforms else f"{platforms},cpu"
-    if not setting.tiny and on_nvidia() and not place.part.torch:
+    if setting.tiny:
+        flags.append(COMPILE_SOON)
+    elif on_nvidia() and not place.part.torch:
         flags.append(autotune_flags(folder / "autotune" / f"{place.name}.txt"))
     own["XLA_FLAGS"] = " ".join(filter(None, flags))
     return os.environ | own
