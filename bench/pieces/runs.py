@@ -29,7 +29,7 @@ def quickstart(setting: Setting, report: Report) -> None:
         report.line("train", lowering="whole", **about(whole), seconds=time.monotonic() - before)
         codes = [
             run(setting, stopped, number, starts, share * training)
-            for starts, (number, share) in enumerate(STOPS, 1)
+            for starts, (number, share) in enumerate(STOPS[: 1 if setting.tiny else None], 1)
         ]
         run(setting, stopped)
         report.line("train", lowering="stopped", **about(stopped), codes=codes)
