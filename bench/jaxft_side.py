@@ -110,7 +110,7 @@ class Training:
         rates = sharding.replicate(np.full(100_000, LEARNING_RATE, np.float32), mesh)
         state, frozen = step.start(spec, weights)
         self._state = sharding.replicate(state, mesh)
-        self._others = (evaluate.make_fold(spec.model)(frozen), batch, rates)
+        self._others = (evaluate.make_fold(spec.model, mesh)(frozen), batch, rates)
         self._seed = sharding.replicate(np.int32(0), mesh)
         self._step = step.make_step(spec, mesh)
 
