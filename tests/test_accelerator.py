@@ -5,8 +5,11 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
@@ -17,7 +20,7 @@ from pieces.catalogue import PIECES, Part
 from pieces.clock import Timing
 from pieces.layers import Layer
 from pieces.report import Report
-from pieces.setting import Setting
+from pieces.setting import CUT, Setting
 
 BENCH = Path(__file__).parents[1] / "bench"
 # `what` of a line that must be there, by piece.
@@ -323,3 +326,64 @@ def test_what_the_compiler_tried_is_taken_again_unless_the_part_failed(tmp_path)
     assert f"load_autotune_results_from={file}" in child.autotune_flags(file)
     child.keep_autotune(place, setting, failed=True)
     assert not file.exists()
+
+
+def test_a_trace_is_told_by_kinds_of_kernels_with_bytes_and_gaps():
+    from pieces import trace
+
+    from jaxft import costs
+
+    program = costs.computations(
+        "ENTRY main {\n"
+        "  %a = bf16[100,10]{1,0} parameter(0)\n"
+        "  %loop_add_fusion.1 = bf16[100,10]{1,0} fusion(%a), kind=kLoop, calls=%b\n"
+        "}\n"
+    )
+    events = [
+        trace.Event("loop_add_fusion_1", "loop_add_fusion.1", 0.0, 2e6),
+        trace.Event("sm90_xmma_wgrad_implicit_gemm", "", 1e6, 4e6),
+        trace.Event("loop_add_fusion_1", "loop_add_fusion.1", 9e6, 1e6),
+    ]
+    written = []
+    trace.tell(Report(written.append), events, program)
+    found = {told.get("kind", "step"): told for told in map(json.loads, written)}
+    assert found.keys() == {"convolution wgrad", "loops", "step"}
+    loops, step = found["loops"], found["step"]
+    assert (loops["ms"]["median"], loops["kernels"], loops["gb"]) == (3.0, 2, 8e-6)
+    assert step["ms"]["median"] == 10.0
+    assert step["gaps_share"] == 0.4  # from 5 to 9 of 10 ms
+    assert step["longest_ms"] == {"sm90_xmma_wgrad_implicit_gemm": 4.0, "loop_add_fusion.1": 3.0}
+
+
+@pytest.mark.slow
+def test_every_idea_changes_the_program_that_a_gpu_would_run(tmp_path):
+    from jax.sharding import Mesh
+
+    from jaxft import models, optim, programs, recipe, sharding, step
+    from jaxft.configs import base
+    from jaxft.data import augment
+    from jaxft.models import platform
+    from pieces import ideas, network
+
+    network.register()
+    config = base.get_config()
+    config.phases = (base.phase(groups=ideas.ALL_GROUPS, lr=0.01),)
+    settings = recipe.read(config)
+    (phase,) = settings.phases
+    mesh = Mesh(np.asarray(jax.local_devices()[:1]), (sharding.AXIS,))
+
+    def text(lowering: str, change) -> str:
+        with platform.targeting("gpu", ""), change():
+            model = models.create(CUT, 5, hidden=(), pooling="avg", conv=lowering)
+            optimizer = optim.transformation(phase.groups, settings.optimizer)
+            views = augment.PRESETS["none"]
+            spec = step.StepSpec(model, phase, 0, optimizer, views, 32, 4, 40)
+            shapes = programs.weight_shapes(model)
+            return programs.of_phase(spec, settings, shapes, mesh).lower().as_text()
+
+    setting = Setting(False, str(tmp_path), conv="packed:32,dense")
+    unchanged = text("auto", nullcontext)
+    changed = {name: text(lowering, change) for name, lowering, change in ideas.changes(setting)}
+    assert len(changed) >= 8
+    assert [name for name, program in changed.items() if program == unchanged] == []
+    assert len(set(changed.values())) == len(changed)

@@ -1,6 +1,6 @@
 """One convolution at a time in its lowerings: forward, input gradient, kernel gradient, apart."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -10,6 +10,7 @@ from flax import linen as nn
 from jax import Array
 
 from jaxft.models import conv
+from jaxft.models.max_pool import max_pool
 from pieces import clock, layers, network
 from pieces.layers import BF16, Counted, Layer
 from pieces.report import Report, seconds_of
@@ -38,8 +39,12 @@ def grouped(setting: Setting, report: Report) -> None:
     for lowering in lowerings:
         for counted in found:
             if lowering == "native" or differs(counted.layer, lowering):
-                way = partial(conv.conv, lowering=lowering, **_arguments(counted.layer))
-                time_job(setting, report, Job(counted, lowering, way))
+                time_job(setting, report, Job(counted, lowering, of_jaxft(counted.layer, lowering)))
+    for counted in found:  # whose gradients jaxft writes otherwise, on a GPU
+        if counted.layer.stride > 1:
+            time_job(
+                setting, report, Job(counted, "native, XLA's gradients", of_xla(counted.layer))
+            )
 
 
 def differs(layer: Layer, lowering: str) -> bool:
@@ -65,12 +70,12 @@ def pointwise(setting: Setting, report: Report) -> None:
 
 
 def pool(setting: Setting, report: Report) -> None:
-    """The maximum after the stem with its gradient, as Flax has it and as jaxft may have it."""
+    """The maximum after the stem and its gradient, jaxft's and Flax's."""
     network.start(report)
     side, images = setting.image_size // 2, setting.batch
     shape, out = (images, side, side, 64), (images, side // 2, side // 2, 64)
     moved = BF16 * images * 64 * (side**2 + (side // 2) ** 2)
-    for name, function in _pools():
+    for name, function in POOLS.items():
         for direction in ("y", "dx"):
             with report.guard("pool", lowering=name, direction=direction):
                 program = jax.jit(_pool_program(function, direction))
@@ -82,14 +87,10 @@ def pool(setting: Setting, report: Report) -> None:
                 report.figure("pool", timing, moved=bytes_, compile_seconds=seconds, **facts)
 
 
-def _pools() -> Iterator[tuple[str, Callable[[Array], Array]]]:
-    window: Any = ((3, 3), (2, 2), ((1, 1), (1, 1)))
-    yield "flax", lambda x: nn.max_pool(x, *window)
-    try:
-        from jaxft.models.pool import max_pool
-    except ImportError:
-        return
-    yield "jaxft", max_pool
+POOLS: dict[str, Callable[[Array], Array]] = {
+    "jaxft": max_pool,
+    "flax": lambda x: nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1))),
+}
 
 
 def _pool_program(function: Callable[[Array], Array], direction: str) -> Convolve:
@@ -139,8 +140,14 @@ def shapes(layer: Layer, batch: int) -> tuple[tuple[int, ...], ...]:
     return x, _kernel(layer), (batch, layer.out_pixels, layer.out_pixels, layer.outputs)
 
 
-def native(layer: Layer) -> Convolve:
-    """The layer by XLA's own convolution."""
+def of_jaxft(layer: Layer, lowering: str = "native") -> Convolve:
+    """The layer as jaxft's networks have it."""
+    more: Any = {"stride": layer.stride, "padding": _pads(layer), "groups": layer.groups}
+    return partial(conv.conv, lowering=lowering, **more)
+
+
+def of_xla(layer: Layer) -> Convolve:
+    """The layer as one convolution of XLA, and its derivatives."""
     return partial(conv.xla_conv, stride=layer.stride, pads=_pads(layer), groups=layer.groups)
 
 
@@ -179,7 +186,3 @@ def _kernel(layer: Layer) -> tuple[int, int, int, int]:
 
 def _pads(layer: Layer) -> tuple[tuple[int, int], tuple[int, int]]:
     return ((layer.size // 2, layer.size // 2),) * 2
-
-
-def _arguments(layer: Layer) -> dict[str, Any]:
-    return {"stride": layer.stride, "padding": _pads(layer), "groups": layer.groups}

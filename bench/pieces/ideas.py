@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxft.data import augment
+from jaxft import sharding
 from jaxft.models import conv, resnet
 from pieces import clock, layers, network
 from pieces.clock import Call, Timing
@@ -96,16 +96,7 @@ def changes(setting: Setting) -> Iterator[tuple[str, str, Change]]:
     """(name, lowering of grouped convolutions, what is changed while the step is traced)."""
     for lowering in filter(None, setting.conv.split(",")):
         yield f"conv={lowering}", lowering, nullcontext
-    if setting.tiny:
-        return
-    others: list[tuple[str, Change]] = [
-        ("1x1 as dot", lambda: mock.patch.object(conv, "ungrouped", dots)),
-        ("stem of 4 channels", lambda: mock.patch.object(conv, "ungrouped", wide_stem)),
-        ("no branch in augment", lambda: mock.patch.object(augment, "lax", Unbranched())),
-    ]
-    if hasattr(resnet, "max_pool"):
-        others.append(("flax's max pool", lambda: mock.patch.object(resnet, "max_pool", max_pool)))
-    for name, change in others:
+    for name, change in () if setting.tiny else OTHERS.items():
         yield name, "auto", change
 
 
@@ -124,18 +115,27 @@ def wide_stem(x: jax.Array, kernel: jax.Array, stride: int, pads: conv.Pads) -> 
     return conv.xla_conv(x, kernel, stride, pads)
 
 
-def max_pool(x: jax.Array, *_: Any, **__: Any) -> jax.Array:
-    """Flax's, of the ResNet's window."""
+def strided(x: jax.Array, kernel: jax.Array, stride: int, pads: Any, groups: int) -> jax.Array:
+    """A strided convolution in groups with the gradients that XLA derives."""
+    return conv.xla_conv(x, kernel, stride, pads, groups)
+
+
+def max_pool(x: jax.Array) -> jax.Array:
+    """Flax's, with XLA's gradient."""
     return nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
 
 
-class Unbranched:
-    """jax.lax, with a `cond` that always takes the first branch."""
+def patch(module: Any, name: str, value: Any) -> Change:
+    """A change of one function of a module."""
+    return lambda: mock.patch.object(module, name, value)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(jax.lax, name)
 
-    @staticmethod
-    def cond(_: Any, true: Callable[[], Any], __: Callable[[], Any]) -> Any:
-        """What the first branch gives."""
-        return true()
+# Both ways: what jaxft may gain by, and what it should lose by, without what it has for GPUs.
+OTHERS: dict[str, Change] = {
+    "1x1 as dot": patch(conv, "ungrouped", dots),
+    "stem of 4 channels": patch(conv, "ungrouped", wide_stem),
+    "Flax's max pool": patch(resnet, "max_pool", max_pool),
+    "XLA's gradient of strided groups": patch(conv, "strided_conv", strided),
+    "shortcuts read all pixels": patch(resnet, "fork", lambda x, stride: (x, None)),
+    "kernels laid out as elsewhere": patch(sharding, "places_kernels", lambda: False),
+}

@@ -31,7 +31,7 @@ class Stem(nn.Module):
         """Normalised images to 64 channels at a quarter of their size."""
         stem = Conv(CUT_INPUTS, 7, 2, ((3, 3), (3, 3)), dtype=self.dtype, name="conv1")
         x = BatchNorm(activation="relu", name="bn1")(stem(x), train, axis_name)
-        return nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
+        return resnet.max_pool(x)
 
 
 def cut(dtype: str, conv: str = "auto") -> Body:

@@ -26,7 +26,7 @@ def once(setting: Setting, report: Report, counted: Counted) -> None:
     """Compiles the convolution with both gradients and runs it; its results must be numbers."""
     layer, seconds = counted.layer, list[float]()
     with report.guard("convolution", shape=layer.name, count=counted.count):
-        program = jax.jit(convolutions.program_of(convolutions.native(layer), "all"))
+        program = jax.jit(convolutions.program_of(convolutions.of_jaxft(layer), "all"))
         arrays = convolutions.random(convolutions.shapes(layer, setting.batch), seed=0)
         with seconds_of(seconds):
             compiled = program.lower(*arrays).compile()
