@@ -89,16 +89,19 @@ def run_all(options: argparse.Namespace, setting: Setting, desk: Desk) -> None:
 
 def run_one(place: Place, setting: Setting, seconds: float, desk: Desk) -> None:
     """One part, and the line that ends it."""
-    started, errors = time.monotonic(), 0
+    started, errors, told = time.monotonic(), 0, 0
     env = child.environment(place, setting)
 
     def put(line: Line) -> None:
-        nonlocal errors
+        nonlocal errors, told
+        told += 1
         errors += "error" in line
         desk.put(place.piece, place.part, {"xla_flags": env["XLA_FLAGS"], **line})
 
     problem = child.run(place, setting, env, seconds, put)
     child.keep_autotune(place, setting, bool(problem))
+    if not told and not problem:
+        problem = f"ended without a line: {child.tail(place.log)}"
     if problem:
         put({"what": "child", "error": problem})
     seconds = round(time.monotonic() - started, 1)

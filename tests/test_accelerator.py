@@ -134,6 +134,9 @@ def hang(setting, report):
     subprocess.Popen(["sleep", "617.25"])
     time.sleep(600)
 
+def silent(setting, report):
+    print("not a line")
+
 def unsupported(setting, report):
     with report.guard("convolution", shape="56 px"):
         raise NotImplementedError("no plan for this convolution")
@@ -143,6 +146,7 @@ TROUBLES = {
     "hang": (Part("jax", "trouble:hang", 1, 1),),
     "crash": (Part("jax", "trouble:crash", 1, 20),),
     "unsupported": (Part("jax", "trouble:unsupported", 1, 20),),
+    "silent": (Part("jax", "trouble:silent", 1, 20),),
     "good": (Part("jax", "trouble:good", 1, 20),),
 }
 
@@ -177,7 +181,8 @@ def test_a_crash_a_hang_and_an_unsupported_convolution_cost_a_line_each(trouble)
     found = trouble()
     assert time.monotonic() - started < 20
     errors = {line["piece"]: line["error"] for line in found if "error" in line}
-    assert set(errors) == {"hang", "crash", "unsupported"}
+    assert set(errors) == {"hang", "crash", "unsupported", "silent"}
+    assert errors["silent"] == "ended without a line: not a line"
     assert errors["hang"].startswith("killed after 1 s")
     assert errors["crash"].startswith("ended with -6")
     assert errors["unsupported"] == "NotImplementedError: no plan for this convolution"
@@ -329,9 +334,8 @@ def test_what_the_compiler_tried_is_taken_again_unless_the_part_failed(tmp_path)
 
 
 def test_a_trace_is_told_by_kinds_of_kernels_with_bytes_and_gaps():
-    from pieces import trace
-
     from jaxft import costs
+    from pieces import trace
 
     program = costs.computations(
         "ENTRY main {\n"
