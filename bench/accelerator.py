@@ -155,7 +155,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--budget", type=float, default=540, help="seconds of this call")
     parser.add_argument("--out", default="", metavar="FILE", help="to append lines to")
     parser.add_argument("--done", default="", metavar="FILE", help="lines of an earlier call")
-    parser.add_argument("--table", default="", metavar="FILE", help="of lines, to print as tables")
+    parser.add_argument("--table", metavar="FILE", help="of lines, to print as tables")
     parser.add_argument("--peer-python", default=sys.executable, help="an interpreter with torch")
     parser.add_argument("--conv", default="packed:32", help="lowerings that `ideas` should try")
     parser.add_argument("--batch-size", type=int, default=256, help="of the network's steps")
@@ -176,7 +176,7 @@ def main() -> None:
     options = read_options()
     if options.worker:
         work(options.worker, options.setting)
-    elif options.table:
+    elif options.table is not None:
         from pieces import table
 
         print(table.render(lines.read(options.table)))

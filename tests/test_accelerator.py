@@ -245,10 +245,11 @@ def test_shares_are_of_the_higher_ceiling_of_the_same_device():
 def test_a_line_holds_no_number_that_json_cannot():
     written = []
     report = Report(written.append)
-    report.line("it", ratio=float("nan"), inside={"far": float("inf"), "near": 1.0}, none=None)
+    nan, far = float("nan"), float("inf")
+    report.line("it", ratio=nan, inside={"far": far, "near": 1.0}, gains=[nan, 2.0], none=None)
     report.figure("it", Timing((2.0, 4.0), 1), flop=3e9, moved=6e9, images=30)
     first, second = map(json.loads, written)
-    assert first == {"what": "it", "inside": {"far": None, "near": 1.0}}
+    assert first == {"what": "it", "inside": {"far": None, "near": 1.0}, "gains": [None, 2.0]}
     assert second["ms"]["median"] == 3.0
     rates = ("tflop_per_second", "gb_per_second", "images_per_second")
     assert [second[rate] for rate in rates] == [1.0, 2000.0, 10000.0]

@@ -43,9 +43,9 @@ def ceilings(found: Iterable[Line]) -> dict[tuple[str, str], float]:
     """(device, copy or matmul) -> the most that was measured on it, by either library."""
     best: dict[tuple[str, str], float] = {}
     for line in found:
-        if line["piece"] == "ceilings" and line.get("what") in SHARES and "ms" in line:
-            key = (line["device"], line["what"])
-            best[key] = max(best.get(key, 0.0), line[SHARES[line["what"]][0]])
+        if line["piece"] == "ceilings" and line.get("what") in SHARES:
+            key = (line.get("device", ""), line["what"])
+            best[key] = max(best.get(key, 0.0), line.get(SHARES[line["what"]][0], 0.0))
     return best
 
 

@@ -78,6 +78,8 @@ def _rounded(value: Any) -> Any:
         return float(f"{value:.6g}") if math.isfinite(value) else None
     if isinstance(value, dict):
         return {key: _rounded(inside) for key, inside in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_rounded(inside) for inside in value]
     return value
 
 
