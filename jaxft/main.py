@@ -339,6 +339,13 @@ FLAGS: dict[str, Callable[[argparse.ArgumentParser], Any]] = {
     "repeats": _flag(
         "--repeats", type=_positive, default=20, metavar="N", help="timings a program (default: 20)"
     ),
+    "keep_cache": _flag(
+        "--keep-cache",
+        "--keep_cache",
+        action="store_true",
+        help="keep compiled programs, and take them from the cache where they are; the column "
+        "compile then says little (default: each is compiled anew)",
+    ),
     "json": _flag("--json", default="", metavar="FILE", help="write the figures as JSON, too"),
     "plot": _flag("--plot", default="", metavar="FILE", help="draw the learning rates (.png)"),
     "distributed": _flag(
@@ -462,7 +469,7 @@ def _plan(flags: argparse.Namespace) -> int:
         os.environ.setdefault("JAX_PLATFORMS", "cpu")  # a device that is there is not needed
         # What is compiled for a device that is not there can't be read back from the cache.
         os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
-    from jaxft import paths, plan, plan_text, recipe, report, run, topology
+    from jaxft import paths, plan, plan_json, plan_text, recipe, report, run, topology
 
     settings = recipe.read(flags.config)
     if flags.plot:
@@ -475,7 +482,7 @@ def _plan(flags: argparse.Namespace) -> int:
     found = plan.make(settings, sizes, target, console)
     console.say("\n" + plan_text.text(found))
     if flags.json:
-        report.write_json(paths.of(flags.json), plan.as_json(found))
+        report.write_json(paths.of(flags.json), plan_json.as_json(found))
     if flags.plot:
         plan_text.plot(found, paths.of(flags.plot))
     return 0
@@ -484,14 +491,31 @@ def _plan(flags: argparse.Namespace) -> int:
 def _bench(flags: argparse.Namespace) -> int:
     import jax
 
-    from jaxft import bench, bench_text, hosts, paths, plan, report, run, topology
+    from jaxft import (
+        bench,
+        bench_json,
+        bench_text,
+        hosts,
+        paths,
+        plan,
+        recipe,
+        report,
+        run,
+        topology,
+    )
 
     if flags.input == "real" and (flags.examples or flags.classes):
         raise UserError("--examples and --classes are for --input=synthetic.")
     demand_places(flags.json)
-    settings, _ = run.start_up(flags.config)
-    jax.config.update("jax_enable_compilation_cache", False)  # how long it takes is asked for
-    console, target = report.Console(sys.stdout), topology.here()
+    console = report.Console(sys.stdout)
+    if flags.input == "real":
+        settings, _ = run.start_up(flags.config)
+    else:
+        settings = recipe.read(flags.config)
+        run.set_up(settings)
+    if not flags.keep_cache:  # how long it takes is asked for
+        jax.config.update("jax_enable_compilation_cache", False)
+    target = topology.here()
     if flags.input == "real":
         job = bench.real(settings, target, flags.repeats, console)
     else:
@@ -501,7 +525,7 @@ def _bench(flags: argparse.Namespace) -> int:
     console.say(f"\n{bench_text.explanation(job)}\nTo paste into an issue:\n")
     console.say(bench_text.block(job, rows, flags.config_words))
     if flags.json:
-        lines = [bench.as_json(job, row, flags.config_words) for row in rows]
+        lines = [bench_json.as_json(job, row, flags.config_words) for row in rows]
         report.write_rows(paths.of(flags.json), lines)
     return 0
 
@@ -562,6 +586,9 @@ VERBS: dict[str, tuple[Callable[[argparse.Namespace], int], str, tuple[str, ...]
     "bench": (
         _bench,
         "how fast a config's steps are on the devices that are there",
-        ("config", "input", "repeats", "examples", "classes", "json", "distributed"),
+        (
+            *("config", "input", "repeats", "examples", "classes", "keep_cache", "json"),
+            "distributed",
+        ),
     ),
 }

@@ -16,7 +16,20 @@ import tiny_config
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from jaxft import bench, bench_text, chips, fit, main, plan, programs, recipe, run, topology
+from jaxft import (
+    bench,
+    bench_json,
+    bench_text,
+    chips,
+    fit,
+    flops,
+    main,
+    plan,
+    programs,
+    recipe,
+    run,
+    topology,
+)
 from jaxft.errors import UserError
 from jaxft.models import platform
 from jaxft.report import Console
@@ -82,7 +95,7 @@ def figures(**changes):
 
 def test_json_holds_what_the_figures_mean_nothing_without(benched):
     job, rows = benched
-    row = json.loads(json.dumps(bench.as_json(job, rows[3], "tiny_config")))
+    row = json.loads(json.dumps(bench_json.as_json(job, rows[3], "tiny_config")))
     assert row["program"] == "full" and row["phases"] == ["full"] and row["repeats"] == 3
     seconds = row["step_seconds"]
     assert 0 < seconds["quartile1"] <= seconds["median"] <= seconds["quartile3"]
@@ -141,8 +154,8 @@ def test_without_a_peak_it_says_why(benched):
     job, rows = benched
     blind = dataclasses.replace(job, target=job.target._replace(device=None))
     rows = [dataclasses.replace(row, peak_flops=None) for row in rows]
-    assert bench.as_json(blind, rows[0], "x")["mfu"] is None
-    assert "cpu" in bench.as_json(blind, rows[0], "x")["mfu_missing"]
+    assert bench_json.as_json(blind, rows[0], "x")["mfu"] is None
+    assert "cpu" in bench_json.as_json(blind, rows[0], "x")["mfu_missing"]
     assert bench_text.table(blind, rows).count("no MFU: the peak of a cpu device") == 1
 
 

@@ -9,7 +9,7 @@ import pytest
 import tiny_config
 from jax.sharding import Mesh
 
-from jaxft import main, plan, plan_text, recipe, topology
+from jaxft import main, plan, plan_json, plan_text, recipe, topology
 from jaxft.costs import Costs, Memory
 from jaxft.errors import UserError
 from jaxft.models.body import TORCHVISION
@@ -65,7 +65,7 @@ def test_the_weights_own_image_size(drawn, tiny):
 
 
 def test_json_and_words(planned, tmp_path):
-    data = json.loads(json.dumps(plan.as_json(planned)))
+    data = json.loads(json.dumps(plan_json.as_json(planned)))
     assert set(data["programs"]) == {"head_cached", "head_augmented", "full"}
     assert "full" in plan_text.text(planned) and "not known" in plan_text.text(planned)
     plan_text.plot(planned, tmp_path / "rates.png")
