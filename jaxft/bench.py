@@ -120,8 +120,9 @@ def synthetic(
     settings = plan.without_weights(settings, console)
     run.check_batch_size(settings, sizes.train, target.mesh.size)
     model = run.create_model(settings, sizes.classes)
-    weights = Weights(*jax.jit(model.init)(jax.random.key(settings.seed)))
-    weights = sharding.replicate(weights, target.mesh)
+    with shortage.told(settings, "before the first step"):
+        weights = Weights(*jax.jit(model.init)(jax.random.key(settings.seed)))
+        weights = sharding.replicate(weights, target.mesh)
     return Job(settings, sizes, target, model, weights, repeats, console)
 
 
@@ -131,10 +132,11 @@ def real(settings: Settings, target: Target, repeats: int, console: Console) -> 
     Raises:
       UserError: as `run.prepare`.
     """
-    materials, initial = run.prepare(settings, console)
+    with shortage.told(settings, "before the first step"):
+        materials, initial = run.prepare(settings, console)
+        weights = sharding.replicate(initial, target.mesh)
     data = materials.dataset
     sizes = Sizes(len(data.train), len(data.valid), len(data.classes), settings.data.source)
-    weights = sharding.replicate(initial, target.mesh)
     return Job(settings, sizes, target, materials.model, weights, repeats, console, materials)
 
 
@@ -151,7 +153,7 @@ def make(job: Job) -> Iterator[Figures]:
         job = job.at_size(size)
         here = [i for i in phases.values() if job.settings.phases[i[0]].image_size == size]
         for program in (_forward(job), *(_step(job, indices) for indices in here)):
-            with shortage.told(job.settings, f"the step of {program.name}", program.phase):
+            with shortage.told(job.settings, f"in the step of {program.name}", program.phase):
                 figures = measure(job, program)
             yield figures
 

@@ -305,6 +305,15 @@ FLAGS: dict[str, Callable[[argparse.ArgumentParser], Any]] = {
         choices=("fastai07", "fastai2"),
         help="mean of probabilities (default), or weighted mean of log-probabilities",
     ),
+    "batch_size": _flag(
+        "--batch-size",
+        "--batch_size",
+        type=_count,
+        default=0,
+        metavar="N",
+        help="images at a time, for the memory that they take (default: as the run's); results "
+        "do not depend on it",
+    ),
     "output": _flag(
         "--output", default="predictions.csv", help="CSV to write (default: predictions.csv)"
     ),
@@ -416,7 +425,13 @@ def _evaluate(flags: argparse.Namespace) -> int:
     from jaxft.report import Console
 
     scores = predict.score_split(
-        flags.workdir, flags.split, flags.weights, flags.tta, flags.tta_method, Console(sys.stderr)
+        flags.workdir,
+        flags.split,
+        flags.weights,
+        flags.tta,
+        flags.tta_method,
+        Console(sys.stderr),
+        flags.batch_size,
     )
     print(json.dumps(scores, indent=2, ensure_ascii=False))
     return 0
@@ -434,6 +449,7 @@ def _predict(flags: argparse.Namespace) -> int:
         flags.tta,
         flags.tta_method,
         Console(sys.stderr),
+        flags.batch_size,
     )
     print(f"{count} image{'s' if count != 1 else ''} -> {flags.output}")
     return 0
@@ -561,12 +577,12 @@ VERBS: dict[str, tuple[Callable[[argparse.Namespace], int], str, tuple[str, ...]
     "evaluate": (
         _evaluate,
         "metrics of a run's weights on a split",
-        ("workdir", "split", "weights", "tta", "tta_method", "distributed"),
+        ("workdir", "split", "weights", "tta", "tta_method", "batch_size", "distributed"),
     ),
     "predict": (
         _predict,
         "classify image files into a CSV",
-        ("workdir", "weights", "tta", "tta_method", "output", "distributed", "paths"),
+        ("workdir", "weights", "tta", "tta_method", "output", "batch_size", "distributed", "paths"),
     ),
     "prepare": (
         _prepare,

@@ -165,7 +165,8 @@ def make(settings: Settings, sizes: Sizes, target: Target, console: Console) -> 
                 extraction[size] = name = programs.forward_name(settings, size)
                 call = programs.of_forward(settings, model, weights, target.mesh, size)
                 jobs[name] = Job(name, call, 1, 1)
-        compiled = _compile_all(jobs, settings, target, console)
+        with shortage.told(settings, "in compilation"):
+            compiled = _compile_all(jobs, settings, target, console)
     forwards = {size: compiled[key] for size, key in extraction.items()}
     phases = [
         _phase(s, settings, sizes, compiled[programs.distinct(s.phase)], forwards[s.image_size])

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import re
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -25,6 +27,7 @@ from jaxft import (
     recipe,
     report,
     sharding,
+    shortage,
 )
 from jaxft.checkpoint import Checkpoint, Checkpoints
 from jaxft.data import Dataset, augment, balance, images, overlap, sources
@@ -52,6 +55,8 @@ FREE_KEYS = (
     "plan.valid_examples",
     "plan.classes",
 )
+# Nor this one, in a phase whose first step is yet to come.
+FREE_BEFOREHAND = re.compile(r"phases\[(\d+)\]\.microbatches")
 # Of the images that a run was trained on; fewer have the same name and class by chance.
 SHARE_WORTH_TELLING = 0.05
 
@@ -87,7 +92,8 @@ def train(config: Any, workdir: str | AnyPath, console: Console | None = None) -
         if was_there:
             still_held = hosts.together(lambda: held.enter_context(lock))
         reached = hosts.gather(_phase_reached(workdir, settings))[0]
-        materials, initial = prepare(settings, console, stop, reached)
+        with shortage.told(settings, "before the first step"):
+            materials, initial = prepare(settings, console, stop, reached)
         paths.make_folder(workdir)
         if not was_there:
             still_held = hosts.together(lambda: held.enter_context(lock))
@@ -135,9 +141,12 @@ def run_phases(
             materials = inputs.at_size(materials, phases[cursor.phase].image_size)
             cursor.setup_seconds += time.perf_counter() - started
             middle = restored if cursor.lr is not None else None
-            progress = fit.run_phase(
-                materials, cursor, progress, middle, checkpoints, workdir, timer
-            )
+            phase = phases[cursor.phase]
+            goes_on = _after_shortage(cursor, workdir)
+            with shortage.told(materials.settings, f"in phase {phase.name}", phase, hint=goes_on):
+                progress = fit.run_phase(
+                    materials, cursor, progress, middle, checkpoints, workdir, timer
+                )
             restored = None
         ended_by = cursor.phases[-1]["ended_by"]
     except Interrupted:
@@ -156,6 +165,19 @@ def run_phases(
     summary = _summarise(workdir, cursor, ended_by, materials)
     console.say(report.summary_text(summary, workdir))
     return summary
+
+
+def _after_shortage(cursor: fit.Cursor, workdir: AnyPath) -> str:
+    """How a run goes on that ran out of memory in a phase."""
+    if cursor.saves == 0:
+        return f"{shortage.WHICH_FITS} Nothing is lost: the run had no checkpoint yet."
+    begun = cursor.lr is not None
+    return (
+        f"{shortage.WHICH_FITS} The checkpoints in {workdir} are whole. "
+        + ("" if begun else "With more microbatches in this phase the same command goes on there. ")
+        + "Any other batches make other numbers, and so another run: another --workdir, and "
+        f"--config.init_from={workdir} to begin with these weights."
+    )
 
 
 def _phase_reached(workdir: AnyPath, settings: Settings) -> int:
@@ -406,17 +428,42 @@ def check_workdir(workdir: AnyPath, plain: dict[str, Any]) -> None:
         return
     saved = _read_json(workdir / "config.json")
     before, now = _flat(saved), _flat(json.loads(json.dumps(plain)))
-    differences = [
-        f"{key}: {before.get(key, 'absent')!r} there, {now.get(key, 'absent')!r} now"
-        for key in sorted(before.keys() | now.keys())
-        if key not in FREE_KEYS and before.get(key) != now.get(key)
-    ]
-    if differences:
-        raise UserError(
-            f"{workdir} holds a run of another config:",
-            differences,
-            "Choose another --workdir, or give the same config to go on with that run.",
+    changed = [k for k in sorted(before.keys() | now.keys()) if before.get(k) != now.get(k)]
+    begun = _phases_begun(workdir) if any(map(FREE_BEFOREHAND.fullmatch, changed)) else 0
+    differing = [key for key in changed if not _is_free(key, begun)]
+    if not differing:
+        return
+    hint = "Choose another --workdir, or give the same config to go on with that run."
+    if any(key == "data.batch_size" or FREE_BEFOREHAND.fullmatch(key) for key in differing):
+        hint += (
+            " Other batches, or parts of them, give BatchNorm other statistics and the run other "
+            f"numbers; --config.init_from={workdir} begins another run with its weights."
         )
+    raise UserError(
+        f"{workdir} holds a run of another config:",
+        [
+            f"{k}: {before.get(k, 'absent')!r} there, {now.get(k, 'absent')!r} now"
+            for k in differing
+        ],
+        hint,
+    )
+
+
+def _is_free(key: str, begun: int) -> bool:
+    """Whether a key may change without changing what a run, `begun` phases in, has or will have.
+
+    Such a run is the one that it would be had the key been so from the start.
+    """
+    beforehand = FREE_BEFOREHAND.fullmatch(key)
+    return key in FREE_KEYS or (beforehand is not None and int(beforehand[1]) >= begun)
+
+
+def _phases_begun(workdir: AnyPath) -> int:
+    """How many phases of a run have a rate already, or a step; all where that cannot be read."""
+    cursor = checkpoint.newest_cursor(workdir)
+    if cursor is None:
+        return sys.maxsize
+    return int(cursor["phase"]) + (cursor["lr"] is not None)
 
 
 def describe(workdir: AnyPath, config: Any, materials: Materials) -> None:
@@ -514,7 +561,8 @@ def find_rate(
     workdir = paths.of(workdir)
     index = _phase_index(settings, phase)
     hosts.together(lambda: check_workdir(workdir, config))
-    materials, current = prepare(settings, console, phase=index)
+    with shortage.told(settings, "before the first step"):
+        materials, current = prepare(settings, console, phase=index)
     if checkpoint.steps(workdir):
         current = weights_of(checkpoint.read_newest(workdir).state)
     paths.make_folder(workdir)
@@ -524,9 +572,10 @@ def find_rate(
         describe(workdir, config, materials)
         current = sharding.replicate(current, materials.mesh)
         spec = fit.make_spec(materials, index)
-        runner = fit.make_runner(spec, materials, current)
-        with inputs.closing(runner):
-            curve = fit.find_rate(spec, materials, runner, current, workdir)
+        with shortage.told(materials.settings, f"in phase {spec.phase.name}", spec.phase):
+            runner = fit.make_runner(spec, materials, current)
+            with inputs.closing(runner):
+                curve = fit.find_rate(spec, materials, runner, current, workdir)
     console.say(f"{settings.phases[index].name}: learning rate {curve.lr:.2e} ({curve.rule})")
     return report.curve_json(curve)
 

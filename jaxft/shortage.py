@@ -34,6 +34,9 @@ _OF_ONE = re.compile(
 )
 
 
+WHICH_FITS = "`jaxft plan` says which batch would fit."
+
+
 class Shortage(NamedTuple):
     """Memory that was not there, in bytes, as far as the message says.
 
@@ -61,15 +64,21 @@ def _bytes(number: str, unit: str) -> float:
 
 @contextmanager
 def told(
-    settings: Settings, where: str, phase: Phase | None = None, afterwards: str = ""
+    settings: Settings,
+    where: str,
+    phase: Phase | None = None,
+    *,
+    hint: str = WHICH_FITS,
+    batch: str = "config.data.batch_size",
 ) -> Iterator[None]:
     """A lack of memory in here becomes one message that says what takes less.
 
     Args:
       settings: of the run.
-      where: such as "phase full"; completes "ran out of memory in".
+      where: such as "in phase full"; completes "ran out of memory".
       phase: the phase, None where it is no phase's step.
-      afterwards: what becomes of the run, and how it goes on; a sentence.
+      hint: what becomes of the run, and how it goes on.
+      batch: what sets the number of images of a batch.
 
     Raises:
       UserError: the device, or the host, ran out of memory.
@@ -78,23 +87,20 @@ def told(
         yield
     except MemoryError as error:
         line = str(error).strip() or "Python does not say what was asked for"
-        raise UserError(
-            f"The host ran out of memory in {where}:", [line, *_on_host(settings)], afterwards
-        ) from error
+        title = f"The host ran out of memory {where}:"
+        raise UserError(title, [line, *_on_host(settings, batch)], hint) from error
     except RuntimeError as error:  # what XLA raises is one, and so is a backend that can't start
         found = of_message(str(error))
         if found is None:
             raise
-        title = f"The device ran out of memory in {where}, at batch_size "
-        title += f"{settings.data.batch_size} on {_devices()}:"
-        lines = [_asked(found, str(error)), *remedies(settings, phase)]
-        hint = " ".join(filter(None, (afterwards, "`jaxft plan` says which batch would fit.")))
+        title = f"The device ran out of memory {where}, on {_devices()}:"
+        lines = [_asked(found, str(error)), *remedies(settings, phase, batch)]
         raise UserError(title, lines, hint) from error
 
 
-def remedies(settings: Settings, phase: Phase | None) -> Iterator[str]:
+def remedies(settings: Settings, phase: Phase | None, batch: str) -> Iterator[str]:
     """What takes less memory, or makes more of it: keys and variables, and what they are now."""
-    yield f"config.data.batch_size={settings.data.batch_size}: fewer images take less"
+    yield f"{batch}={settings.data.batch_size}: fewer images take less"
     if phase is not None and phase.inputs == "augmented":
         index = [p.name for p in settings.phases].index(phase.name)
         parts = phase.microbatches
@@ -115,12 +121,12 @@ def remedies(settings: Settings, phase: Phase | None) -> Iterator[str]:
         )
 
 
-def _on_host(settings: Settings) -> Iterator[str]:
+def _on_host(settings: Settings, batch: str) -> Iterator[str]:
     data = settings.data
     yield f"config.data.memory_gb={data.memory_gb:g}: fewer resized images kept in memory"
     if data.workers:
         yield f"config.data.workers={data.workers}: each process holds images of its own"
-    yield f"config.data.batch_size={data.batch_size}: fewer images read ahead"
+    yield f"{batch}={data.batch_size}: fewer images are read ahead"
 
 
 def _asked(found: Shortage, message: str) -> str:
