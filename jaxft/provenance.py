@@ -13,7 +13,10 @@ import jaxft
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax")
 # What runs on an accelerator comes in packages of these names; no machine has all of them.
-ON_DEVICE = re.compile(r"libtpu|jax-(cuda|rocm)\d+-(plugin|pjrt)|nvidia-(cudnn|cublas)(-cu\d+)?")
+ON_DEVICE = {
+    "tpu": re.compile("libtpu"),
+    "gpu": re.compile(r"jax-(cuda|rocm)\d+-(plugin|pjrt)|nvidia-(cudnn|cublas)(-cu\d+)?"),
+}
 DRIVER = Path("/proc/driver/nvidia/version")
 
 # Variables that change what is compiled, or how it runs; others of JAX's name addresses and places.
@@ -34,15 +37,16 @@ def versions() -> dict[str, str]:
 def on_device() -> dict[str, str]:
     """Of the accelerator's libraries and driver; of a CPU nothing, whatever else is installed."""
     platform = jax.default_backend()
-    if platform == "cpu":
+    wanted = ON_DEVICE.get(platform)
+    if wanted is None:
         return {}
     packages = {
         (d.metadata["Name"] or "").lower().replace("_", "-"): d.version
         for d in metadata.distributions()
     }
-    found = {name: packages[name] for name in sorted(packages) if ON_DEVICE.fullmatch(name)}
-    driver = driver_version()
-    return {**found, "driver": driver} if driver and platform == "gpu" else found
+    found = {name: packages[name] for name in sorted(packages) if wanted.fullmatch(name)}
+    driver = driver_version() if platform == "gpu" else None
+    return {**found, "driver": driver} if driver else found
 
 
 def driver_version(file: Path = DRIVER) -> str | None:

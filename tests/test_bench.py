@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import os
 import re
 import types
 from contextlib import contextmanager, nullcontext
@@ -120,6 +121,7 @@ def test_json_holds_what_the_figures_mean_nothing_without(benched):
     assert row["jax"] == jax.__version__ and row["devices"] == row["processes"] == 1
 
 
+@pytest.mark.slow
 def test_an_epoch_is_compiled_once_and_a_step_has_its_share(monkeypatch):
     """The memory is that of the epoch, which lies on the device while a step runs."""
     net = tiny.model()
@@ -357,6 +359,8 @@ def test_the_command_on_real_input(tiny, drawn, tmp_path, capsys):
     assert block, out
     assert f"--config={TINY}:{drawn} {only_head} --input=real" in block[1]
     assert f"jax {jax.__version__}" in block[1] and "8 cpu (cpu), 1 process" in block[1]
+    assert f"XLA_FLAGS={os.environ['XLA_FLAGS']}" in block[1]
+    assert "compiled programs were kept" not in block[1]
     rows = [json.loads(line) for line in (tmp_path / "figures.jsonl").read_text().splitlines()]
     assert [row["program"] for row in rows] == ["features", "head_cached", "head_augmented", "full"]
     waits = [row["input_wait"] for row in rows]
@@ -366,6 +370,39 @@ def test_the_command_on_real_input(tiny, drawn, tmp_path, capsys):
         each = row["images_per_second_per_device"]
         assert each == pytest.approx(row["images_per_second"] / 8)
         assert row["program"] in block[1]
+
+
+@pytest.mark.parametrize("words, kept", [((), False), (("--keep-cache",), True)])
+def test_compiled_programs_are_kept_where_that_is_asked_for(words, kept, drawn, monkeypatch):
+    materials = tiny.materials(None)
+    monkeypatch.setattr(bench, "synthetic", lambda *_: job_on(materials))
+    monkeypatch.setattr(bench, "make", lambda _: iter(()))
+    jax.config.update("jax_enable_compilation_cache", True)
+    with compilation_cache_kept():
+        assert main.main(["bench", f"--config={TINY}:{drawn}", *words]) == 0
+        assert jax.config.jax_enable_compilation_cache == kept
+
+
+def test_the_block_says_that_programs_were_kept(monkeypatch):
+    job = job_on(tiny.materials(None))
+    row = figures(
+        program="full",
+        seconds=(1.0,),
+        steps=1,
+        images=8,
+        devices=1,
+        model_flops=CHIP.peak_flops / 4,
+        compile_seconds=1.0,
+        peak_bytes=3 * 2**30,
+        pool_bytes=59 * 2**30,
+    )
+    job = dataclasses.replace(job, target=job.target._replace(device=CHIP))
+    words = bench_text.block(job, [row], "tiny")
+    kept = jax.config.jax_enable_compilation_cache
+    assert ("compiled programs were kept" in words) == kept
+    assert "3.00 GiB of 59.00 that JAX may use" in words
+    line = words.splitlines()[-3]
+    assert line.split()[-4:] == ["25.0%", "983", "982.8", "120.0%"]  # MFU, GB, GB/s, roofline
 
 
 def test_sizes_are_not_for_real_input(drawn, tiny, capsys, monkeypatch):
