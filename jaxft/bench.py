@@ -5,13 +5,8 @@ execution is dispatched before the result of the one before is waited for. A rep
 from one result to the next.
 """
 
-import dataclasses
-import itertools
 import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -21,62 +16,27 @@ from tqdm import tqdm
 
 from jaxft import (
     costs,
-    evaluate,
-    fit,
     flops,
-    inputs,
-    made_up,
+    hosts,
     plan,
     pool,
     programs,
+    provenance,
     run,
     sharding,
     shortage,
-    step,
+    timed,
 )
 from jaxft.costs import Costs
 from jaxft.figures import Figures
-from jaxft.inputs import Materials
-from jaxft.models import Model, platform
+from jaxft.models import platform
 from jaxft.plan import Sizes
 from jaxft.programs import Call
-from jaxft.recipe import Phase, Settings
+from jaxft.recipe import Settings
 from jaxft.report import Console
-from jaxft.step import StepSpec, Weights
+from jaxft.step import Weights
+from jaxft.timed import WARM_UP, Job, Program
 from jaxft.topology import Target
-
-# Not counted: more than are read ahead (feed.AHEAD batches, and as many that are yet to be placed)
-# before the input has to keep up.
-WARM_UP = 5
-
-
-@dataclass(frozen=True)
-class Job:
-    """What to bench.
-
-    `materials` are a run's own, for its real input; without them input is made up. `weights` are
-    all groups, on the mesh.
-    """
-
-    settings: Settings
-    sizes: Sizes
-    target: Target
-    model: Model
-    weights: Weights
-    repeats: int
-    console: Console
-    materials: Materials | None = None
-
-    @property
-    def mesh(self) -> Mesh:
-        """All devices."""
-        return self.target.mesh
-
-    def at_size(self, image_size: int) -> "Job":
-        """On images of so many pixels; what there was of another size is let go of."""
-        materials = self.materials and inputs.at_size(self.materials, image_size)
-        settings = self.settings.at_size(image_size)
-        return dataclasses.replace(self, settings=settings, materials=materials)
 
 
 class Times(NamedTuple):
@@ -84,29 +44,6 @@ class Times(NamedTuple):
 
     seconds: tuple[float, ...]
     waited: float
-
-
-@dataclass(frozen=True)
-class Program:
-    """A program to time: how it is made, fed and driven.
-
-    `phase` is the first of the `phases` that run it, None where none does. `call(steps)` is the
-    program of so many steps. `start(compiled)` gives what executes it on an item of `feed`, and
-    returns something to wait for. `reads`: its input is images. `neutral(mesh, share)` is one step
-    on `share` images, for `model_flops`. `passes` is how often the loop runs that a step may be in,
-    which XLA counts once (costs.of_compiled).
-    """
-
-    name: str
-    phases: tuple[str, ...]
-    phase: Phase | None
-    steps: int
-    reads: bool
-    call: Callable[[int], Call]
-    start: Callable[[Any], Callable[[Any], Any]]
-    feed: Callable[[], AbstractContextManager[Iterator[Any]]]
-    neutral: Callable[[Mesh, int], Call]
-    passes: int = 1
 
 
 def synthetic(
@@ -152,7 +89,7 @@ def make(job: Job) -> Iterator[Figures]:
     for size in programs.image_sizes(job.settings):
         job = job.at_size(size)
         here = [i for i in phases.values() if job.settings.phases[i[0]].image_size == size]
-        for program in (_forward(job), *(_step(job, indices) for indices in here)):
+        for program in (timed.forward(job), *(timed.of_phases(job, indices) for indices in here)):
             with shortage.told(job.settings, f"in the step of {program.name}", program.phase):
                 figures = measure(job, program)
             yield figures
@@ -196,99 +133,6 @@ def _costs(job: Job, program: Program, compiled: Any, counted: float) -> Costs:
     return costs.of_compiled(compiled, job.target.device, program.passes, counted)
 
 
-def _forward(job: Job) -> Program:
-    """The extraction of features; it takes the canvases to the devices, as in a run."""
-    shapes, size = programs.weight_shapes(job.model), job.settings.data.image_size
-
-    def start(compiled: Any) -> Callable[[Any], Any]:
-        folded = evaluate.make_fold(job.model)(job.weights)
-        return lambda canvases: compiled(folded, sharding.split_batch(canvases, job.mesh))
-
-    @contextmanager
-    def feed() -> Iterator[Iterator[Any]]:
-        if job.materials is None:
-            yield itertools.repeat(made_up.canvases(job.settings))
-        else:
-            with closing(_passes(job.materials)) as canvases:
-                yield canvases
-
-    def neutral(mesh: Mesh, share: int) -> Call:
-        data = dataclasses.replace(job.settings.data, batch_size=share)
-        settings = dataclasses.replace(job.settings, data=data)
-        return programs.of_forward(settings, plain_model(job), shapes, mesh, size)
-
-    def call(_: int) -> Call:
-        return programs.of_forward(job.settings, job.model, shapes, job.mesh, size)
-
-    name = programs.forward_name(job.settings, size)
-    return Program(name, (), None, 1, True, call, start, feed, neutral)
-
-
-def _passes(materials: Materials) -> Generator[Any]:
-    """The canvases of the training images, batch by batch, over and over."""
-    split, images = materials.dataset.train, materials.train_images
-    while True:
-        with inputs.eval_feed(materials, split, images) as ready:
-            for batch in ready:
-                yield batch.image
-
-
-def _step(job: Job, indices: list[int]) -> Program:
-    """The step of these phases; on cached features an epoch."""
-    spec = fit.spec_of(job.settings, job.model, indices[0], job.sizes.train)
-    cached = spec.phase.inputs == "cached"
-    shapes = programs.weight_shapes(job.model)
-
-    @contextmanager
-    def feed() -> Iterator[Iterator[Any]]:
-        if cached:
-            yield itertools.repeat(made_up.features(spec, job.sizes.classes, job.mesh))
-        elif job.materials is None:
-            yield itertools.repeat((made_up.batch(job.settings, job.sizes.classes, job.mesh),))
-        else:
-            count = WARM_UP + job.repeats + 1
-            with inputs.train_feed(spec, job.materials, 0, count) as ready:
-                yield ((batch,) for batch in ready)
-
-    def neutral(mesh: Mesh, share: int) -> Call:
-        small = dataclasses.replace(spec, batch_size=share, model=plain_model(job))
-        return programs.of_phase(small, job.settings, shapes, mesh)
-
-    names = tuple(job.settings.phases[index].name for index in indices)
-    return Program(
-        names[0],
-        names,
-        spec.phase,
-        spec.steps_per_epoch if cached else 1,
-        not cached,
-        lambda steps: programs.of_phase(spec, job.settings, shapes, job.mesh, steps),
-        partial(_training, job, spec),
-        feed,
-        neutral,
-        spec.phase.microbatches,
-    )
-
-
-def _training(job: Job, spec: StepSpec, compiled: Any) -> Callable[[Any], Any]:
-    """Executes the program on a batch, handing the state on; returns the loss.
-
-    At a rate of 0 the weights stay as they are, and no number becomes infinite.
-    """
-    state, frozen = step.start(spec, job.weights)
-    state = sharding.replicate(state, job.mesh)
-    if spec.phase.inputs == "augmented":
-        frozen = evaluate.make_fold(job.model)(frozen)
-    rates = np.zeros(programs.rates_length(spec, job.settings), np.float32)
-    table, seed = sharding.replicate((rates, np.int32(job.settings.seed)), job.mesh)
-
-    def execute(data: tuple[Any, ...]) -> Any:
-        nonlocal state
-        state, loss = compiled(state, frozen, *data, table, seed)
-        return loss
-
-    return execute
-
-
 def repeat(
     execute: Callable[[Any], Any], feed: Iterator[Any], repeats: int, bar: "tqdm[Any]"
 ) -> Times:
@@ -313,12 +157,6 @@ def repeat(
     return Times(tuple(counted.tolist()), sum(waits[-repeats:]) / float(counted.sum()))
 
 
-def plain_model(job: Job) -> Model:
-    """The job's model with every convolution as XLA has it."""
-    native = dataclasses.replace(job.settings.model, conv="native")
-    return run.create_model(dataclasses.replace(job.settings, model=native), job.sizes.classes)
-
-
 def model_flops(neutral: Callable[[Mesh, int], Call], share: int) -> float:
     """Matrix arithmetic of a step on a device's share of a batch, as the model is written.
 
@@ -327,3 +165,61 @@ def model_flops(neutral: Callable[[Mesh, int], Call], share: int) -> float:
     mesh = Mesh(np.asarray(jax.local_devices()[:1]), (sharding.AXIS,))
     with platform.targeting("none", ""):
         return flops.of_traced(neutral(mesh, share).trace())
+
+
+def about(job: Job, config: str) -> dict[str, Any]:
+    """What figures mean nothing without: versions, devices, config. JSON data."""
+    return {
+        "config": config,
+        "input": "synthetic" if job.materials is None else "real",
+        "model": job.settings.model.name,
+        "dtype": job.settings.model.compute_dtype,
+        "batch_size": job.settings.data.batch_size,
+        "examples": job.sizes.train,
+        "classes": job.sizes.classes,
+        "device": job.target.platform.chip,
+        "device_kind": jax.local_devices()[0].device_kind,
+        "platform": job.target.platform.name,
+        "devices": job.mesh.size,
+        "processes": hosts.count(),
+        **provenance.versions(),
+        "environment": provenance.environment(),
+        "compilation_cache": bool(jax.config.values["jax_enable_compilation_cache"]),
+        "revision": provenance.revision(),
+    }
+
+
+def as_json(job: Job, figures: Figures, config: str) -> dict[str, Any]:
+    """One program's figures as a flat line of JSON data, with what `about` says."""
+    low, middle, high = figures.step_seconds
+    spent = figures.costs
+    return {
+        "program": figures.program,
+        "phases": figures.phases,
+        "repeats": len(figures.seconds),
+        "steps_in_a_repeat": figures.steps,
+        "step_seconds": {"median": middle, "quartile1": low, "quartile3": high},
+        "images_per_second": figures.images_per_second,
+        "images_per_second_per_device": figures.images_per_second / figures.devices,
+        "input_wait": figures.input_wait,
+        "compile_seconds": figures.compile_seconds,
+        "memory": {**spent.memory._asdict(), "total": spent.memory.total},
+        "peak_bytes_in_use": figures.peak_bytes,
+        "pool_bytes": figures.pool_bytes,
+        "flops": spent.flops,
+        "model_flops": figures.model_flops,
+        "bytes": spent.bytes,
+        "bytes_per_second": figures.bytes_per_second,
+        "mfu": figures.mfu,
+        "roofline_share": figures.roofline_share,
+        "mfu_missing": without_peaks(job),
+        "image_size": figures.image_size,
+        **about(job, config),
+    }
+
+
+def without_peaks(job: Job) -> str | None:
+    """Why there is no MFU and no share of the roofline, in words; None where there is one."""
+    if job.target.device is not None:
+        return None
+    return f"the peaks of a {job.target.platform.chip} device are not known"

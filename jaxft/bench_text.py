@@ -4,7 +4,7 @@ import platform as machine
 from collections.abc import Sequence
 from typing import Any
 
-from jaxft import bench, bench_json, programs, provenance
+from jaxft import bench, programs, provenance
 from jaxft.bench import Job
 from jaxft.figures import Figures
 
@@ -24,7 +24,7 @@ def table(job: Job, rows: Sequence[Figures]) -> str:
     peaks = [row.peak_bytes for row in rows if row.peak_bytes is not None]
     if peaks:
         lines.append(f"most memory in use on a device: {max(peaks) / GIB:.2f} GiB{_of_pool(rows)}")
-    missing = bench_json.without_peaks(job)
+    missing = bench.without_peaks(job)
     if missing:
         lines.append(f"no MFU and no share of the roofline: {missing}")
     return "\n".join(lines)
@@ -72,7 +72,7 @@ def explanation(job: Job) -> str:
 
 def block(job: Job, rows: Sequence[Figures], config: str) -> str:
     """What to paste into an issue: versions, devices, figures; fenced, for Markdown."""
-    facts = bench_json.about(job, config)
+    facts = bench.about(job, config)
     versions = ", ".join(f"{name} {it}" for name, it in provenance.versions().items())
     return "\n".join(
         [

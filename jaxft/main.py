@@ -509,7 +509,6 @@ def _bench(flags: argparse.Namespace) -> int:
 
     from jaxft import (
         bench,
-        bench_json,
         bench_text,
         hosts,
         paths,
@@ -541,7 +540,7 @@ def _bench(flags: argparse.Namespace) -> int:
     console.say(f"\n{bench_text.explanation(job)}\nTo paste into an issue:\n")
     console.say(bench_text.block(job, rows, flags.config_words))
     if flags.json:
-        lines = [bench_json.as_json(job, row, flags.config_words) for row in rows]
+        lines = [bench.as_json(job, row, flags.config_words) for row in rows]
         report.write_rows(paths.of(flags.json), lines)
     return 0
 

@@ -19,7 +19,6 @@ from tqdm import tqdm
 
 from jaxft import (
     bench,
-    bench_json,
     bench_text,
     chips,
     costs,
@@ -30,6 +29,7 @@ from jaxft import (
     programs,
     recipe,
     run,
+    timed,
     topology,
 )
 from jaxft import figures as figures_of
@@ -105,7 +105,7 @@ def figures(**changes):
 
 def test_json_holds_what_the_figures_mean_nothing_without(benched):
     job, rows = benched
-    row = json.loads(json.dumps(bench_json.as_json(job, rows[3], "tiny_config")))
+    row = json.loads(json.dumps(bench.as_json(job, rows[3], "tiny_config")))
     assert row["program"] == "full" and row["phases"] == ["full"] and row["repeats"] == 3
     seconds = row["step_seconds"]
     assert 0 < seconds["quartile1"] <= seconds["median"] <= seconds["quartile3"]
@@ -134,7 +134,7 @@ def test_an_epoch_is_compiled_once_and_a_step_has_its_share(monkeypatch):
         compiled.append(whole)
         return whole
 
-    program = bench.Program(
+    program = timed.Program(
         name="epoch",
         phases=("epoch",),
         phase=spec.phase,
@@ -163,8 +163,8 @@ def test_without_a_peak_it_says_why(benched):
     job, rows = benched
     blind = dataclasses.replace(job, target=job.target._replace(device=None))
     rows = [dataclasses.replace(row, chip=None) for row in rows]
-    assert bench_json.as_json(blind, rows[0], "x")["mfu"] is None
-    assert "cpu" in bench_json.as_json(blind, rows[0], "x")["mfu_missing"]
+    assert bench.as_json(blind, rows[0], "x")["mfu"] is None
+    assert "cpu" in bench.as_json(blind, rows[0], "x")["mfu_missing"]
     assert bench_text.table(blind, rows).count("no MFU and no share of the roofline: ") == 1
 
 
@@ -324,7 +324,7 @@ def test_real_input_is_what_the_run_reads(tmp_path):
     materials = tiny.materials(tmp_path, phases=(tiny.phase(),))
     job = job_on(materials, materials=materials)
     spec = fit.make_spec(materials, 0)
-    step_program, forward = bench._step(job, [0]), bench._forward(job)
+    step_program, forward = timed.of_phases(job, [0]), timed.forward(job)
     with step_program.feed() as feed:
         seen = [batch.label.tolist() for (batch,) in feed]
     expected = tiny.shuffled(spec, tiny.canvases(40 + 13), len(seen), materials.mesh)
@@ -372,6 +372,7 @@ def test_the_command_on_real_input(tiny, drawn, tmp_path, capsys):
         assert row["program"] in block[1]
 
 
+@pytest.mark.usefixtures("tiny")
 @pytest.mark.parametrize("words, kept", [((), False), (("--keep-cache",), True)])
 def test_compiled_programs_are_kept_where_that_is_asked_for(words, kept, drawn, monkeypatch):
     materials = tiny.materials(None)

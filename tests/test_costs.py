@@ -182,7 +182,30 @@ def test_a_compiled_product_costs_what_it_costs():
     assert found.collectives == {} and found.model is None
 
 
-def test_chips_by_what_jax_calls_them():
-    assert chips.of_platform(Platform("gpu", "NVIDIA H100 80GB HBM3")).peak_flops == 989e12
+@pytest.mark.parametrize("kind, name", [
+    ("NVIDIA H100 80GB HBM3", "H100"),
+    ("NVIDIA H100 NVL", "H100 NVL"),
+    ("NVIDIA H200", "H200"),
+    ("NVIDIA H20", "H20"),
+    ("NVIDIA GH200 480GB", "GH200"),
+    ("NVIDIA B200", "B200"),
+    ("NVIDIA GB200", "GB200"),
+    ("NVIDIA A100-SXM4-40GB", "A100"),
+    ("NVIDIA A100-SXM4-80GB", "A100-SXM4-80GB"),
+    ("NVIDIA A10", "A10"),
+    ("NVIDIA A10G", "A10G"),
+    ("NVIDIA L40", "L40"),
+    ("NVIDIA L40S", "L40S"),
+    ("NVIDIA L4", "L4"),
+    ("NVIDIA GeForce RTX 4090", "RTX 4090"),
+    ("Tesla V100-SXM2-16GB", "V100"),
+])  # fmt: skip
+def test_gpus_by_what_jax_calls_them(kind, name):
+    assert chips.of_platform(Platform("gpu", kind)).name == name
+
+
+def test_chips_without_peaks_and_tpus():
     assert chips.of_platform(Platform("tpu", "v6e")).name == "v6e"
     assert chips.of_platform(Platform("cpu", "cpu")) is None
+    for kind in ("GeForce GTX 1080", "RTX A1000", "GeForce RTX 4090 Laptop GPU", "A30 MIG 1g.6gb"):
+        assert chips.of_platform(Platform("gpu", f"NVIDIA {kind}")) is None

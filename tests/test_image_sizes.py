@@ -209,5 +209,5 @@ def test_a_bench_goes_through_every_size(drawn):
     ]
     assert rows[2].model_flops > 1.5 * rows[0].model_flops
     assert rows[1].phases == ("head_cached", "again")
-    assert bench_json.as_json(job, rows[2], "tiny")["image_size"] == LARGE
+    assert bench.as_json(job, rows[2], "tiny")["image_size"] == LARGE
     assert f"{SMALL}, {LARGE} px" in bench_text.block(job, rows, "tiny")

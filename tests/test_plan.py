@@ -145,7 +145,7 @@ def test_without_the_compilers_count_there_is_a_roofline(drawn, tiny, monkeypatc
     monkeypatch.setattr(jax.stages.Compiled, "cost_analysis", lambda self: None)
     config = tiny_config.get_config(drawn)
     config.phases = config.phases[:1]
-    target = one_device()._replace(device=chips.GPUS[2])
+    target = one_device()._replace(device=chips.of_platform(Platform("gpu", "H100")))
     found = plan.make(recipe.read(config), plan.Sizes(24, 8, 3, "x"), target, Console(None))
     for program in found.programs:
         assert program.costs.flops > 0 and program.costs.bytes > 0
