@@ -219,7 +219,7 @@ def as_json(job: Job, figures: Figures, config: str) -> dict[str, Any]:
 
 
 def without_peaks(job: Job) -> str | None:
-    """Why there is no MFU and no share of the roofline, in words; None where there is one."""
+    """Reason why there is no MFU and no share of the roofline; None where there is one."""
     if job.target.device is not None:
         return None
     return f"the peaks of a {job.target.platform.chip} device are not known"

@@ -61,7 +61,7 @@ def _pairs(variables: Iterable[Any], marks: Iterable[bool]) -> Iterator[tuple[An
 
 
 def _has_effects(equation: JaxprEqn) -> bool:
-    """Whether it does more than to compute; to name an axis of the mesh is no more."""
+    """Tell whether it does more than compute; naming an axis of the mesh is no more."""
     return any(type(effect).__name__ != "NamedAxisEffect" for effect in equation.effects)
 
 
@@ -83,7 +83,7 @@ def _of_equation(equation: JaxprEqn, asked: list[bool]) -> Count:
 
 
 def _is_call(equation: JaxprEqn, program: Jaxpr) -> bool:
-    """Whether what goes in and comes out is the program's, one by one, as of a jit in a jit."""
+    """Tell whether inputs and results are the program's, one by one, as of a jit in a jit."""
     sizes = len(program.invars), len(program.outvars)
     return sizes == (len(equation.invars), len(equation.outvars))
 

@@ -91,7 +91,7 @@ def _program_line(program: Program) -> str:
 
 
 def verdict(plan: Plan) -> Iterator[str]:
-    """Fits or not, into what, which batch would, about how long, and what that leaves out."""
+    """Say whether it fits, into what, which batch would, and about how long it takes."""
     fits = plan.fit
     tightest = max(fits, key=lambda name: fits[name].needed)
     worst, batch = fits[tightest], plan.settings.data.batch_size
@@ -121,7 +121,7 @@ def verdict(plan: Plan) -> Iterator[str]:
 
 
 def _pool(plan: Plan, allowed: float) -> Iterator[str]:
-    """What the memory is that a step is held against, and how there is more of it."""
+    """Name the memory that a step is held against, and how to get more of it."""
     if plan.pool is not None:
         yield f"The {allowed / GIB:.2f} GiB are {plan.pool.words}."
     if plan.target.platform.name == "gpu":

@@ -10,9 +10,13 @@ from typing import Any, NamedTuple
 
 import jax
 
+from jaxft.cards import CARDS
 from jaxft.chips import Chip
 from jaxft.errors import UserError
+from jaxft.models.platform import Platform
 from jaxft.topology import Target
+
+GIB = 2**30
 
 # A GPU's share that is the pool. The second is the older name; JAX refuses both at once.
 VARIABLES = ("XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION")
@@ -42,15 +46,23 @@ def of_target(target: Target) -> Pool | None:
         return Pool(stated, _share_in_words("the GPU's memory") if on_gpu else "as the device says")
     if target.device is None:
         return None
-    return of_chip(target.device, fraction() if on_gpu else 1.0)
+    return of_absent(memory_of(target.platform, target.device), fraction() if on_gpu else 1.0)
 
 
-def of_chip(chip: Chip, share: float) -> Pool:
-    """The pool on a chip that is not there, of which JAX takes a share."""
+def memory_of(described: Platform, chip: Chip) -> float:
+    """Bytes on a chip that is not there: as the driver of such a card states, else as it is sold.
+
+    The former is a few percent more on cards with stacked memory.
+    """
+    stated = (card.memory for card in CARDS.values() if card.name == described.chip)
+    return next(stated, chip.hbm_bytes)
+
+
+def of_absent(memory: float, share: float) -> Pool:
+    """The pool on a chip that is not there, of whose memory JAX takes a share."""
     if share == 1:
-        return Pool(chip.hbm_bytes, f"all the memory of a chip such as {chip.name}")
-    memory = f"the {chip.hbm_bytes / 1e9:.0f} GB of a chip such as {chip.name}"
-    return Pool(share * chip.hbm_bytes, _share_in_words(memory))
+        return Pool(memory, "all the memory of such a chip")
+    return Pool(share * memory, _share_in_words(f"the {memory / GIB:.1f} GiB of such a GPU"))
 
 
 def limit(devices: Sequence[Any]) -> int | None:

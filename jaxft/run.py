@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-import re
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -26,6 +24,7 @@ from jaxft import (
     paths,
     recipe,
     report,
+    same_config,
     sharding,
     shortage,
 )
@@ -43,20 +42,6 @@ from jaxft.recipe import Settings
 from jaxft.report import Console
 from jaxft.step import Weights
 
-# Keys that change neither the numbers of a run nor what its files mean.
-FREE_KEYS = (
-    "cache_dir",
-    "checkpoint_minutes",
-    "data.memory_gb",
-    "data.cache_memory_gb",
-    "data.threads",
-    "data.workers",
-    "plan.examples",
-    "plan.valid_examples",
-    "plan.classes",
-)
-# Nor this one, in a phase whose first step is yet to come.
-FREE_BEFOREHAND = re.compile(r"phases\[(\d+)\]\.microbatches")
 # Of the images that a run was trained on; fewer have the same name and class by chance.
 SHARE_WORTH_TELLING = 0.05
 
@@ -78,7 +63,7 @@ def train(config: Any, workdir: str | AnyPath, console: Console | None = None) -
     paths.demand_workdir(workdir)
     settings, config = start_up(config, workdir)
     workdir = paths.of(workdir)
-    hosts.together(lambda: check_workdir(workdir, config))
+    hosts.together(lambda: same_config.check(workdir, config))
     finished = hosts.gather(_finished(workdir))[0]
     if finished is not None:
         console.say(f"{workdir} holds this run already, finished")
@@ -97,7 +82,7 @@ def train(config: Any, workdir: str | AnyPath, console: Console | None = None) -
         paths.make_folder(workdir)
         if not was_there:
             still_held = hosts.together(lambda: held.enter_context(lock))
-            check_workdir(workdir, config)
+            same_config.check(workdir, config)
         describe(workdir, config, materials)
         checkpoints = Checkpoints(workdir, still_held)
         console.say(report.phases_table(settings, materials.steps_per_epoch))
@@ -168,7 +153,7 @@ def run_phases(
 
 
 def _after_shortage(cursor: fit.Cursor, workdir: AnyPath) -> str:
-    """How a run goes on that ran out of memory in a phase."""
+    """Tell how a run goes on that ran out of memory in a phase."""
     if cursor.saves == 0:
         return f"{shortage.WHICH_FITS} Nothing is lost: the run had no checkpoint yet."
     begun = cursor.lr is not None
@@ -364,7 +349,7 @@ def _init_from(settings: Settings, model: Model, classes: tuple[str, ...], key: 
     """The best weights of another run; a head for other classes is new."""
     source = paths.of(settings.init_from)
     saved = weights_of(checkpoint.read_newest(source).best)
-    same_classes = _read_json(source / "classes.json") == list(classes)
+    same_classes = same_config.read_json(source / "classes.json") == list(classes)
     result, problems = [], []
     shapes = Weights(*jax.eval_shape(model.init, key))
     for kind, wanted, given in zip(Weights._fields, shapes, saved, strict=True):
@@ -420,52 +405,6 @@ def check_warm_up(settings: Settings, steps_per_epoch: int) -> None:
         raise UserError("The warm-up is too long:", too_long)
 
 
-def check_workdir(workdir: AnyPath, plain: dict[str, Any]) -> None:
-    """Raises UserError where the workdir is a file, or holds checkpoints of another config."""
-    if workdir.exists() and not workdir.is_dir():
-        raise UserError(f"{workdir} is a file; --workdir should be a directory")
-    if not checkpoint.steps(workdir):
-        return
-    saved = _read_json(workdir / "config.json")
-    before, now = _flat(saved), _flat(json.loads(json.dumps(plain)))
-    changed = [k for k in sorted(before.keys() | now.keys()) if before.get(k) != now.get(k)]
-    begun = _phases_begun(workdir) if any(map(FREE_BEFOREHAND.fullmatch, changed)) else 0
-    differing = [key for key in changed if not _is_free(key, begun)]
-    if not differing:
-        return
-    hint = "Choose another --workdir, or give the same config to go on with that run."
-    if any(key == "data.batch_size" or FREE_BEFOREHAND.fullmatch(key) for key in differing):
-        hint += (
-            " Other batches, or parts of them, give BatchNorm other statistics and the run other "
-            f"numbers; --config.init_from={workdir} begins another run with its weights."
-        )
-    raise UserError(
-        f"{workdir} holds a run of another config:",
-        [
-            f"{k}: {before.get(k, 'absent')!r} there, {now.get(k, 'absent')!r} now"
-            for k in differing
-        ],
-        hint,
-    )
-
-
-def _is_free(key: str, begun: int) -> bool:
-    """Whether a key may change without changing what a run, `begun` phases in, has or will have.
-
-    Such a run is the one that it would be had the key been so from the start.
-    """
-    beforehand = FREE_BEFOREHAND.fullmatch(key)
-    return key in FREE_KEYS or (beforehand is not None and int(beforehand[1]) >= begun)
-
-
-def _phases_begun(workdir: AnyPath) -> int:
-    """How many phases of a run have a rate already, or a step; all where that cannot be read."""
-    cursor = checkpoint.newest_cursor(workdir)
-    if cursor is None:
-        return sys.maxsize
-    return int(cursor["phase"]) + (cursor["lr"] is not None)
-
-
 def describe(workdir: AnyPath, config: Any, materials: Materials) -> None:
     """Write what a reader of the workdir needs: config, classes, data, preprocessing, weights.
 
@@ -510,12 +449,12 @@ def describe_data(dataset: Dataset) -> dict[str, Any]:
 
 def check_data(workdir: AnyPath, data: dict[str, Any]) -> None:
     """Raises UserError, saying what differs, where the data are not those of the run."""
-    _compare(workdir, _read_json(workdir / "data.json"), data)
+    _compare(workdir, same_config.read_json(workdir / "data.json"), data)
 
 
 def check_listed(workdir: AnyPath, data: dict[str, Any]) -> None:
     """As `check_data`, of data whose unreadable images are still among the others."""
-    before = _read_json(workdir / "data.json")
+    before = same_config.read_json(workdir / "data.json")
     _compare(workdir, before.get("listed", before), data)
 
 
@@ -531,14 +470,6 @@ def _compare(workdir: AnyPath, before: Mapping[str, Any], data: Mapping[str, Any
             differences,
             "Bring the files back, or begin another run (config.init_from takes its weights).",
         )
-
-
-def _read_json(path: AnyPath) -> Any:
-    """Raises UserError where a file of a workdir is missing or damaged."""
-    try:
-        return json.loads(paths.read(path))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
 
 
 def find_rate(
@@ -560,7 +491,7 @@ def find_rate(
     settings, config = start_up(config, workdir)
     workdir = paths.of(workdir)
     index = _phase_index(settings, phase)
-    hosts.together(lambda: check_workdir(workdir, config))
+    hosts.together(lambda: same_config.check(workdir, config))
     with shortage.told(settings, "before the first step"):
         materials, current = prepare(settings, console, phase=index)
     if checkpoint.steps(workdir):
@@ -643,17 +574,6 @@ def set_up(settings: Settings) -> None:
         jax.config.update("jax_compilation_cache_dir", str(cache_directory(settings) / "xla"))
         # By itself JAX keeps what took a second to compile: one in ten of the programs of a run.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-
-
-def _flat(data: Any, path: str = "") -> dict[str, Any]:
-    """Nested JSON data as key path -> value."""
-    if isinstance(data, dict):
-        pairs = [(f"{path}.{key}" if path else key, value) for key, value in data.items()]
-    elif isinstance(data, list):
-        pairs = [(f"{path}[{index}]", value) for index, value in enumerate(data)]
-    else:
-        return {path: data}
-    return {key: leaf for name, value in pairs for key, leaf in _flat(value, name).items()}
 
 
 @contextmanager

@@ -50,7 +50,7 @@ class Shortage(NamedTuple):
 
 
 def of_message(message: str) -> Shortage | None:
-    """What XLA's message says of memory on the device; None: it is about something else."""
+    """Read what XLA's message says of memory on the device; None: it is about something else."""
     if not SIGNS.search(message) or OTHERS.search(message):
         return None
     used, one = _OF_ALL.search(message), _OF_ONE.search(message)
@@ -99,7 +99,7 @@ def told(
 
 
 def remedies(settings: Settings, phase: Phase | None, batch: str) -> Iterator[str]:
-    """What takes less memory, or makes more of it: keys and variables, and what they are now."""
+    """List what takes less memory, or makes more: keys and variables, with their values."""
     yield f"{batch}={settings.data.batch_size}: fewer images take less"
     if phase is not None and phase.inputs == "augmented":
         index = [p.name for p in settings.phases].index(phase.name)

@@ -32,12 +32,13 @@ def absent(platform, chip):
 
 
 GPU = Platform("gpu", "NVIDIA H100 80GB HBM3")
+MEMORY = 84_942_979_072  # bytes, as the driver states
 
 
 def test_of_a_gpu_that_is_not_there_it_is_three_quarters():
     found = pool.of_target(absent(GPU, H100))
-    assert found.bytes == 0.75 * 80e9
-    assert "75% of the 80 GB of a chip such as H100" in found.words
+    assert found.bytes == 0.75 * MEMORY
+    assert "75% of the 79.1 GiB of such a GPU" in found.words
     assert "XLA_CLIENT_MEM_FRACTION=0.9 gives it more" in found.words
 
 
@@ -45,7 +46,7 @@ def test_of_a_gpu_that_is_not_there_it_is_three_quarters():
 def test_the_environment_sets_the_share(name, monkeypatch):
     monkeypatch.setenv(name, "0.45")
     found = pool.of_target(absent(GPU, H100))
-    assert found.bytes == 0.45 * 80e9
+    assert found.bytes == 0.45 * MEMORY
     assert "45%" in found.words and f"{name}=0.9 gives it more" in found.words
     monkeypatch.setenv(name, "0.95")
     assert "gives it more" not in pool.of_target(absent(GPU, H100)).words
@@ -60,7 +61,13 @@ def test_a_share_that_is_none_is_the_users_mistake(text, monkeypatch):
 
 def test_without_a_pool_it_is_the_card(monkeypatch):
     monkeypatch.setenv("XLA_PYTHON_CLIENT_ALLOCATOR", "platform")
-    assert pool.of_target(absent(GPU, H100)).bytes == 80e9
+    assert pool.of_target(absent(GPU, H100)).bytes == MEMORY
+
+
+def test_a_card_that_no_compiler_has_been_told_of_has_the_memory_that_it_is_sold_with():
+    described = Platform("gpu", "NVIDIA L4")
+    card = chips.of_platform(described)
+    assert pool.of_target(absent(described, card)).bytes == 0.75 * card.hbm_bytes
 
 
 def test_of_a_tpu_that_is_not_there_it_is_the_chip(monkeypatch):

@@ -7,7 +7,7 @@ import pytest
 import tiny_config
 
 import jaxft
-from jaxft import fit, main, predict, recipe, run, shortage
+from jaxft import fit, main, predict, recipe, same_config, shortage
 from jaxft.errors import UserError
 from jaxft.models import platform
 from jaxft.shortage import Shortage
@@ -188,10 +188,10 @@ def test_a_run_short_of_memory_goes_on_in_parts(drawn, tiny, tmp_path, monkeypat
     ({"phase": 0, "lr": None}, 0), ({"phase": 1, "lr": None}, 1), ({"phase": 1, "lr": 0.1}, 2),
 ])  # fmt: skip
 def test_a_phase_has_begun_with_its_rate(cursor, begun, monkeypatch):
-    monkeypatch.setattr(run.checkpoint, "newest_cursor", lambda _: cursor)
-    assert run._phases_begun("anywhere") == begun
+    monkeypatch.setattr(same_config.checkpoint, "newest_cursor", lambda _: cursor)
+    assert same_config._phases_begun("anywhere") == begun
 
 
 def test_of_a_damaged_run_every_phase_has_begun(monkeypatch):
-    monkeypatch.setattr(run.checkpoint, "newest_cursor", lambda _: None)
-    assert run._phases_begun("anywhere") > 1000
+    monkeypatch.setattr(same_config.checkpoint, "newest_cursor", lambda _: None)
+    assert same_config._phases_begun("anywhere") > 1000
