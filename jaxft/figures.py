@@ -11,7 +11,7 @@ from jaxft.costs import Costs
 
 @dataclass(frozen=True)
 class Figures:
-    """What one program does.
+    """Speed and costs of one program.
 
     `phases` run it; a repeat takes it through `steps` steps of `images`, over all `devices`.
     `image_size` is in pixels. `input_wait` is the share of the time that went by in waiting for

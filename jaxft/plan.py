@@ -76,7 +76,7 @@ class PhasePlan:
 
 
 class Fit(NamedTuple):
-    """Whether a program fits into a device's pool, and the batch (over all devices) that would.
+    """Verdict on a program in a device's pool, and the batch (over all devices) that would fit.
 
     `batch` is an extrapolation from one compilation: what the arguments take stays, the rest
     grows with the images of a device. None: not even one image a device, or nothing is known.

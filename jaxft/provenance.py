@@ -1,4 +1,4 @@
-"""Which code, on which machine and with which settings, a figure comes from."""
+"""Origin of a figure: the code, the machine and the settings that it comes from."""
 
 import os
 import re

@@ -28,7 +28,7 @@ WARM_UP = 5
 
 @dataclass(frozen=True)
 class Job:
-    """What to bench.
+    """A config to bench.
 
     `materials` are a run's own, for its real input; without them input is made up. `weights` are
     all groups, on the mesh.

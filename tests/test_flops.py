@@ -16,7 +16,7 @@ PADS = ("SAME", "VALID", ((2, 1), (0, 3)))
 
 
 def counted(function, *shapes):
-    """What is counted in a function of float32 arrays, and what XLA counts in it."""
+    """Operations counted in a function of float32 arrays, and XLA's count of them."""
     arguments = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
     traced = jax.jit(function).trace(*arguments)
     return flops.of_traced(traced), traced.lower().cost_analysis()["flops"]

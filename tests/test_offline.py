@@ -43,7 +43,7 @@ def on_the_hub(tiny, drawn, monkeypatch):
 
 
 def compiled(jobs, *_):
-    """What compiling every job would give, without it."""
+    """Programs as compiling every job would give them, without it."""
     return {key: plan.Program(job.name, 8, NOTHING, 0.0) for key, job in jobs.items()}
 
 
