@@ -332,8 +332,9 @@ FLAGS: dict[str, Callable[[argparse.ArgumentParser], Any]] = {
     "topology": _flag(
         "--topology",
         default="",
-        metavar="SLICE",
-        help="compile for a TPU slice that is not there, such as v5e:2x4 (default: what is there)",
+        metavar="NAME",
+        help="compile for a TPU slice or GPUs that are not there, such as v5e:2x4, h100, h100:8 "
+        "(default: what is there)",
     ),
     "examples": _flag(
         "--examples", type=_count, default=0, metavar="N", help="training images to assume"
