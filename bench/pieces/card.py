@@ -29,7 +29,7 @@ def bench(setting: Setting, report: Report) -> None:
             found = bench.as_json(job, figures, " ".join(words))
             seconds = {name: 1e3 * value for name, value in found.pop("step_seconds").items()}
             ms = {**seconds, "n": found.pop("repeats"), "calls": found.pop("steps_in_a_repeat")}
-            report.line(found.pop("program"), ms=ms, **without(found))
+            report.line(found.pop("program"), ms=ms, **rates(found, ms["median"]), **without(found))
 
 
 def overrides(setting: Setting) -> list[str]:
@@ -43,6 +43,18 @@ def overrides(setting: Setting) -> list[str]:
     if setting.tiny:
         keys |= {"augment.preset": "none"}
     return [f"--config.{key}={value}" for key, value in keys.items()]
+
+
+def rates(found: dict[str, Any], step_ms: float) -> dict[str, float | None]:
+    """Work and rates of a step, in the units of other lines; bytes as the compiled program has."""
+    work = {"gflop": found.get("model_flops"), "touched_gb": found.get("bytes")}
+    giga = {name: value and value / 1e9 for name, value in work.items()}
+    gflop, touched = giga.values()
+    return {
+        **giga,
+        "tflop_per_second": gflop and gflop / step_ms,
+        "gb_per_second": touched and touched / step_ms * 1e3,
+    }
 
 
 def without(found: dict[str, Any]) -> dict[str, Any]:

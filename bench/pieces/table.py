@@ -19,6 +19,7 @@ COLUMNS = {
     "share_of_matmul": "of matmul",
     "share_of_copy": "of copy",
     "mfu": "MFU",
+    "roofline_share": "of roofline",
     "share": "share",
     "gaps_share": "gaps",
     "gains": "over base",
