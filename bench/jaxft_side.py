@@ -1,4 +1,4 @@
-"""What jaxft computes for one batch of images, ready to be timed beside another library."""
+"""jaxft's programs for one batch of images, ready to be timed beside another library."""
 
 import tempfile
 import time
@@ -59,11 +59,10 @@ def programs(
       preset: of augmentation, in training.
     """
     import jax
-    import numpy as np
 
     from jaxft import evaluate, models, optim, recipe, run, sharding, step
     from jaxft.configs import base
-    from jaxft.data import augment, batches
+    from jaxft.data import augment
 
     config = base.get_config()
     config.cache_dir = cache_dir or tempfile.mkdtemp()
@@ -77,11 +76,7 @@ def programs(
     net = models.create(**model, hidden=(), pooling="avg")
     weights = sharding.replicate(step.Weights(*jax.jit(net.init)(jax.random.key(0))), mesh)
     views = augment.PRESETS[preset]
-    rng = np.random.default_rng(0)
-    side = batches.canvas_size(image_size)
-    canvas = rng.integers(256, size=(batch_size, side, side, 3)).astype(np.uint8)
-    labels = rng.integers(net.classes, size=batch_size).astype(np.int32)
-    batch = sharding.split_batch(step.TrainBatch(canvas, labels), mesh)
+    batch = sharding.split_batch(_batch(batch_size, image_size, net.classes), mesh)
     forward_pass = evaluate.make_forward(net, views, image_size, mesh)
 
     folded = forward_pass.fold(weights)
@@ -97,6 +92,20 @@ def programs(
         )
         found.append((phase.name, Training(spec, weights, batch, mesh)))
     return found
+
+
+def _batch(batch_size: int, image_size: int, classes: int) -> Any:
+    """Random canvases and labels."""
+    import numpy as np
+
+    from jaxft import step
+    from jaxft.data import batches
+
+    rng = np.random.default_rng(0)
+    side = batches.canvas_size(image_size)
+    canvas = rng.integers(256, size=(batch_size, side, side, 3)).astype(np.uint8)
+    labels = rng.integers(classes, size=batch_size).astype(np.int32)
+    return step.TrainBatch(canvas, labels)
 
 
 class Training:

@@ -1,1 +1,1 @@
-"""What bench/accelerator.py measures, a family of pieces a file; each runs in a child process."""
+"""The pieces of bench/accelerator.py, a family a file; each part runs in a child process."""

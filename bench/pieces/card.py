@@ -33,7 +33,7 @@ def bench(setting: Setting, report: Report) -> None:
 
 
 def overrides(setting: Setting) -> list[str]:
-    """What the card is changed to for a single device and no network."""
+    """Overrides of the card for a single device and no network."""
     keys: dict[str, Any] = {
         "model.name": setting.model,
         "model.weights": "none",
@@ -58,5 +58,5 @@ def rates(found: dict[str, Any], step_ms: float) -> dict[str, float | None]:
 
 
 def without(found: dict[str, Any]) -> dict[str, Any]:
-    """What is not in every line anyway; the rest as it is."""
+    """Drop what is in every line anyway."""
     return {key: value for key, value in found.items() if key not in ("device", "revision")}

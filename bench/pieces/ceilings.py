@@ -1,4 +1,4 @@
-"""What the device can do at most: copy its memory, and multiply large matrices."""
+"""Ceilings of the device: copies of its memory, and products of large matrices."""
 
 from typing import Any
 

@@ -109,7 +109,7 @@ def end(process: "subprocess.Popen[str]") -> None:
 
 
 def environment(place: Place, setting: Setting) -> dict[str, str]:
-    """What a part's process inherits: caches that all share, memory, flags; no network."""
+    """Environment of a part's process: caches that all share, memory, flags; no network."""
     folder = Path(setting.folder).absolute()
     own = {
         "JAX_COMPILATION_CACHE_DIR": str(folder / "xla"),

@@ -38,7 +38,7 @@ class Gauge:
 
 
 def reading(line: str) -> dict[str, float] | None:
-    """What a line of nvidia-smi says; None where it says nothing ("[N/A]")."""
+    """Read a line of nvidia-smi; None where it says nothing ("[N/A]")."""
     found = {}
     for name, word in zip(QUERY.values(), line.split(","), strict=False):
         try:
@@ -49,7 +49,7 @@ def reading(line: str) -> dict[str, float] | None:
 
 
 def tell(query: str) -> str | None:
-    """What nvidia-smi says of the first GPU: its "name", its "driver_version"."""
+    """Answer of nvidia-smi about the first GPU: its "name", its "driver_version"."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return None

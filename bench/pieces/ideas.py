@@ -68,7 +68,7 @@ def tell(setting: Setting, report: Report, one: Built, timing: Timing, **facts: 
 
 
 def gains(base: tuple[float, ...], other: tuple[float, ...]) -> list[float]:
-    """How many times as fast as the base, in the first half of the rounds and in the second."""
+    """Speed over the base's, in the first half of the rounds and in the second."""
     half = len(base) // 2
     parts = (slice(half), slice(half, None))
     return [round(sum(base[part]) / sum(other[part]), 4) for part in parts]

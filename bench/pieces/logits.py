@@ -18,7 +18,7 @@ MODELS, IMAGES = ("resnet18", "resnext50_32x4d", "resnext101_64x4d"), 4
 
 
 class Case(NamedTuple):
-    """How a device computes; `bound` is what its error should stay below, None = no bound."""
+    """A way to compute; `bound` is what its error should stay below, None = no bound."""
 
     name: str
     dtype: str

@@ -48,7 +48,7 @@ def register() -> None:
 
 
 def start(report: Report) -> None:
-    """What every part with JAX does first: the line's facts, and work in order on a CPU, too."""
+    """Begin a part with JAX: the line's facts, and work in order on a CPU, too."""
     import jaxlib
 
     jax.config.update("jax_cpu_enable_async_dispatch", False)

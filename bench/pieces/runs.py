@@ -80,7 +80,7 @@ def wait_for_start(process: "subprocess.Popen[Any]", file: Path, starts: int) ->
 
 
 def about(workdir: Path) -> dict[str, Any]:
-    """What a run says of itself: accuracy, and how each phase went."""
+    """Outcome of a run, as it tells: accuracy, and how each phase went."""
     summary = json.loads((workdir / "summary.json").read_text())
     phases = {phase["name"]: phase["accuracy"] for phase in summary["phases"]}
     starts = len((workdir / STARTS).read_text().splitlines())

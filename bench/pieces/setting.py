@@ -39,7 +39,7 @@ class Setting(NamedTuple):
 
     @property
     def rounds(self) -> int:
-        """How often whatever is timed is timed."""
+        """Number of timings of whatever is timed."""
         return 2 if self.tiny else 10
 
     @property
@@ -53,7 +53,7 @@ class Setting(NamedTuple):
         return 0.0 if self.tiny else 30.0
 
     def sets(self, set_bytes: float) -> int:
-        """How many sets of inputs to rotate over, of so many bytes each, to miss the L2 cache."""
+        """Number of sets of inputs, of so many bytes each, that in turn miss the L2 cache."""
         return 2 if self.tiny else max(2, min(8, round(4 * L2_BYTES / max(set_bytes, 1))))
 
 

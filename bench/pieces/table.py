@@ -121,7 +121,7 @@ def _total(rows: Sequence[dict[str, Line]], lowering: str) -> float | None:
 
 
 def problems(found: Iterable[Line]) -> str:
-    """What failed, and what was left out."""
+    """List what failed, and what was left out."""
     rows = [
         [line["piece"], line["side"], line.get("shape", ""), line.get("lowering", ""), text[:200]]
         for line in found

@@ -44,7 +44,7 @@ def with_jax(setting: Setting, report: Report) -> None:
 
 
 def executions(data: Any) -> Iterator[Event]:
-    """What ran on the device: all in a GPU's streams, or on a CPU whatever names an operation."""
+    """Executions on the device: all in a GPU's streams; on a CPU those that name an operation."""
     planes = list(data.planes)
     on_device = [plane for plane in planes if plane.name.startswith("/device:GPU")]
     for plane in on_device or planes:
