@@ -275,6 +275,7 @@ def _materials(
     alone = Dataset(dataset.classes, dataset.valid.select([]), dataset.valid)
     alone, none, found = inputs.read_images(settings, alone, console, advice=REMOVE)
     model = run.create_model(settings, len(dataset.classes), expected)
-    forward = evaluate.make_forward(model, settings.augment, settings.data.image_size, mesh)
+    size, exact = settings.data.image_size, settings.deterministic
+    forward = evaluate.make_forward(model, settings.augment, size, mesh, exact)
     cache = run.cache_directory(settings)
     return Materials(settings, mesh, model, forward, alone, none, found, cache, console)

@@ -81,7 +81,8 @@ def of_forward(
     settings: Settings, model: Model, weights: Weights, mesh: Mesh, image_size: int
 ) -> Call:
     """The extraction of features, a batch."""
-    forward = evaluate.make_forward(model, settings.augment, image_size, mesh)
+    exact = settings.deterministic
+    forward = evaluate.make_forward(model, settings.augment, image_size, mesh, exact)
     folded = _placed(mesh, PartitionSpec())(jax.eval_shape(forward.fold, weights))
     canvases = _placed(mesh, _DIVIDED)(_canvases(image_size, settings.data.batch_size))
     return Call(forward.features, (folded, canvases))
