@@ -9,6 +9,8 @@ from jaxft import compiler, evaluate, fit, programs, recipe, sharding, step
 from jaxft.configs import base
 from jaxft.models import platform
 
+pytestmark = pytest.mark.one_device
+
 GPU = ("gpu", "NVIDIA H100 80GB HBM3")
 
 

@@ -13,6 +13,8 @@ import pytest
 
 from jaxft import checkpoint
 
+pytestmark = [pytest.mark.one_device, pytest.mark.second_process]
+
 HERE = Path(__file__).parent
 KEYS = ("phase", "cycle", "epoch", "step", "global_step", "trn_loss", "val_loss", "accuracy", "lr")
 KILLED = -9
