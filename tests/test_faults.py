@@ -38,6 +38,7 @@ def begin(tmp_path_factory, drawn):
             "train",
             f"--config={HERE / 'tiny_config.py'}:{drawn}",
             f"--workdir={root / name}",
+            "--config.deterministic=true",  # for a GPU
             *overrides,
         ]
         pipe = subprocess.PIPE
