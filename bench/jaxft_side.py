@@ -87,7 +87,7 @@ def _training(spec: Any, weights: Any, batch: Any, mesh: Any) -> Any:
     rates = sharding.replicate(np.full(100_000, LEARNING_RATE, np.float32), mesh)
     seed = sharding.replicate(np.int32(0), mesh)
     state, frozen = step.start(spec, weights)
-    state, frozen = sharding.replicate(state, mesh), evaluate.make_fold(spec.model)(frozen)
+    state, frozen = sharding.replicate(state, mesh), evaluate.make_fold(spec.model, mesh)(frozen)
     one_step = step.make_step(spec, mesh)
 
     def train() -> None:

@@ -226,7 +226,7 @@ def _forward(job: Job) -> Program:
     shapes, size = programs.weight_shapes(job.model), job.settings.data.image_size
 
     def start(compiled: Any) -> Callable[[Any], Any]:
-        folded = evaluate.make_fold(job.model)(job.weights)
+        folded = evaluate.make_fold(job.model, job.mesh)(job.weights)
         return lambda canvases: compiled(folded, sharding.split_batch(canvases, job.mesh))
 
     @contextmanager
@@ -301,7 +301,7 @@ def _training(job: Job, spec: StepSpec, compiled: Any) -> Callable[[Any], Any]:
     state, frozen = step.start(spec, job.weights)
     state = sharding.replicate(state, job.mesh)
     if spec.phase.inputs == "augmented":
-        frozen = evaluate.make_fold(job.model)(frozen)
+        frozen = evaluate.make_fold(job.model, job.mesh)(frozen)
     rates = np.zeros(programs.rates_length(spec, job.settings), np.float32)
     table, seed = sharding.replicate((rates, np.int32(job.settings.seed)), job.mesh)
 

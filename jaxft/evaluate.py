@@ -106,16 +106,24 @@ def make_forward(
         return jax.jit(divided, compiler_options=options)
 
     return Forward(
-        make_fold(model),
+        make_fold(model, mesh),
         mapped(features, P(AXIS)),
         mapped(views, P(AXIS), P(AXIS), P(), P(), P()),
         mapped(logits, P(AXIS)),
     )
 
 
-def make_fold(model: Model) -> Callable[[Weights], Weights]:
+def make_fold(model: Model, mesh: Mesh) -> Callable[[Weights], Weights]:
     """Compile-on-first-use folding of whatever frozen groups it is given."""
-    return jax.jit(lambda weights: Weights(*fold(model.body, *weights)))
+    folded = jax.jit(lambda weights: Weights(*fold(model.body, *weights)))
+    if not sharding.places_kernels():
+        return folded
+
+    def laid_out(weights: Weights) -> Weights:
+        found = folded(weights)
+        return jax.device_put(found, sharding.whole(found, mesh))
+
+    return laid_out
 
 
 def extract(

@@ -58,10 +58,10 @@ def of_phase(
     spec: StepSpec, settings: Settings, weights: Weights, mesh: Mesh, epoch_steps: int = 1
 ) -> Call:
     """A phase's step; on cached features an epoch of `epoch_steps`."""
-    everywhere, divided = _placed(mesh, PartitionSpec()), _placed(mesh, _DIVIDED)
+    everywhere, divided = _everywhere(mesh), _divided(mesh)
     state, frozen = jax.eval_shape(lambda w: step.start(spec, w), weights)
     if spec.phase.inputs == "augmented":
-        frozen = jax.eval_shape(evaluate.make_fold(spec.model), frozen)
+        frozen = jax.eval_shape(evaluate.make_fold(spec.model, mesh), frozen)
     state, frozen = everywhere((state, frozen))
     rates = everywhere(jax.ShapeDtypeStruct((rates_length(spec, settings),), jnp.float32))
     seed = everywhere(jax.ShapeDtypeStruct((), jnp.int32))
@@ -83,8 +83,8 @@ def of_forward(
     """The extraction of features, a batch."""
     exact = settings.deterministic
     forward = evaluate.make_forward(model, settings.augment, image_size, mesh, exact)
-    folded = _placed(mesh, PartitionSpec())(jax.eval_shape(forward.fold, weights))
-    canvases = _placed(mesh, _DIVIDED)(_canvases(image_size, settings.data.batch_size))
+    folded = _everywhere(mesh)(jax.eval_shape(forward.fold, weights))
+    canvases = _divided(mesh)(_canvases(image_size, settings.data.batch_size))
     return Call(forward.features, (folded, canvases))
 
 
@@ -94,19 +94,25 @@ def rates_length(spec: StepSpec, settings: Settings) -> int:
     return max(steps, settings.finder.steps if spec.phase.lr == "find" else 0)
 
 
-_DIVIDED = PartitionSpec(sharding.AXIS)
-
-
 def _canvases(image_size: int, count: int) -> jax.ShapeDtypeStruct:
     side = batches.canvas_size(image_size)
     return jax.ShapeDtypeStruct((count, side, side, 3), jnp.uint8)
 
 
-def _placed(mesh: Mesh, spec: PartitionSpec) -> Any:
-    """Gives the shapes of a tree a place on the mesh."""
-    where = NamedSharding(mesh, spec)
+def _everywhere(mesh: Mesh) -> Any:
+    """Gives the shapes of a tree their places as a run has them, whole on every device."""
 
     def place(tree: Any) -> Any:
-        return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=where), tree)
+        return jax.tree.map(_shape_at, tree, sharding.whole(tree, mesh))
 
     return place
+
+
+def _divided(mesh: Mesh) -> Any:
+    """Gives the shapes of a tree places that divide their first axis over the mesh."""
+    where = NamedSharding(mesh, PartitionSpec(sharding.AXIS))
+    return lambda tree: jax.tree.map(lambda leaf: _shape_at(leaf, where), tree)
+
+
+def _shape_at(leaf: Any, where: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where)

@@ -10,9 +10,11 @@ from typing import Any
 import jax
 import numpy as np
 from jax import lax
+from jax.experimental.layout import Format, Layout
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxft import hosts
+from jaxft.models import platform
 
 AXIS = "data"
 
@@ -29,14 +31,32 @@ def replicate(tree: Any, mesh: Mesh) -> Any:
     By way of host memory, so that nothing aliases the source: `device_put` of an array that is
     on a device already may share its buffer, and donating the one then deletes the other.
     """
-    sharding = NamedSharding(mesh, PartitionSpec())
     on_host = jax.tree.map(np.array, jax.device_get(tree))
+    places = whole(on_host, mesh)
     if hosts.count() == 1:
-        return jax.device_put(on_host, sharding, may_alias=False)
+        return jax.device_put(on_host, places, may_alias=False)
+    sharding = NamedSharding(mesh, PartitionSpec())
     with jax.transfer_guard("allow"):  # asked for, as `device_put` is
-        return jax.tree.map(
+        placed = jax.tree.map(
             lambda a: jax.make_array_from_process_local_data(sharding, a, a.shape), on_host
         )
+        return jax.device_put(placed, places) if places_kernels() else placed
+
+
+def whole(tree: Any, mesh: Mesh) -> Any:
+    """Place and layout of every leaf of a tree that lies whole on every device.
+
+    On a GPU kernels lie with their outputs first, as cuDNN takes them and leaves their gradients.
+    Else every step would turn all of them, and copy what the optimizer is to write over.
+    """
+    sharding = NamedSharding(mesh, PartitionSpec())
+    kernel = Format(Layout((3, 0, 1, 2)), sharding) if places_kernels() else sharding
+    return jax.tree.map(lambda leaf: kernel if leaf.ndim == 4 else sharding, tree)
+
+
+def places_kernels() -> bool:
+    """Tell whether kernels have a layout of their own on this platform."""
+    return platform.current().name == "gpu"
 
 
 def split_batch(tree: Any, mesh: Mesh) -> Any:

@@ -114,8 +114,13 @@ def finish(state: TrainState, frozen: Weights) -> Weights:
 def cross_entropy(
     logits: Float[Array, "batch classes"], label: Int[Array, "batch"]
 ) -> Float[Array, "batch"]:
-    """Softmax cross-entropy of every example, in nats."""
-    return optax.softmax_cross_entropy_with_integer_labels(logits, label)
+    """Softmax cross-entropy of every example, in nats.
+
+    The label's logit is found by a mask: by its index it would have a scatter for a gradient, which
+    is an atomic operation on a GPU.
+    """
+    chosen = jnp.where(jax.nn.one_hot(label, logits.shape[-1], dtype=bool), logits, 0)
+    return jax.nn.logsumexp(logits, axis=-1) - chosen.sum(-1)
 
 
 def example_weights(
@@ -294,7 +299,17 @@ def make_step(spec: StepSpec, mesh: Mesh) -> Step:
         out_specs=(P(), P()),
     )
     options = compiler.options(spec.deterministic)
-    return jax.jit(mapped, donate_argnums=0, compiler_options=options)
+    if not sharding.places_kernels():
+        return jax.jit(mapped, donate_argnums=0, compiler_options=options)
+    # What is donated is written over only where the result is laid out alike.
+    places = (sharding.whole(state_shapes(spec), mesh), None)
+    return jax.jit(mapped, donate_argnums=0, out_shardings=places, compiler_options=options)
+
+
+def state_shapes(spec: StepSpec) -> TrainState:
+    """The state of a phase as shapes."""
+    weights = Weights(*jax.eval_shape(spec.model.init, jax.random.key(0)))
+    return jax.eval_shape(lambda w: start(spec, w)[0], weights)
 
 
 def make_epoch(spec: StepSpec, mesh: Mesh, steps: int) -> Step:

@@ -1,4 +1,4 @@
-"""A TPU slice that is not there, to compile for: needs libtpu, and no TPU."""
+"""Accelerators that are not there, to compile for: a TPU slice by libtpu, GPUs by CUDA's plugin."""
 
 import importlib.util
 import os
@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxft import chips, sharding
+from jaxft.cards import CARDS
 from jaxft.chips import SLICES, TPUS, Chip
 from jaxft.errors import UserError
 from jaxft.models import platform
@@ -45,26 +46,50 @@ def here() -> Target:
 
 
 def slice_of(name: str) -> Target:
-    """A slice such as v5e:2x4, whose chips need not be there.
+    """A slice such as v5e:2x4, or GPUs of one host such as h100:8; none need be there.
 
     Raises:
-      UserError: no such slice, with those that are known; or libtpu is not installed.
+      UserError: no such topology, with those that are known; or what compiles for it is missing.
     """
+    card, colon, number = name.partition(":")
+    if card in CARDS and (not colon or re.fullmatch(r"[1-9]\d?", number)):
+        return _gpus(name, card, int(number or 1))
     match = re.fullmatch(r"(\w+):(\d+(?:x\d+)+)", name)
-    if not match or match[2] not in SLICES.get(match[1], ()):
-        known = [f"{chip}: {', '.join(shapes)}" for chip, shapes in SLICES.items()]
-        raise UserError(f"No topology {name!r}; known, chip by chip:", known, "Such as v5e:2x4.")
+    if match and match[2] in SLICES.get(match[1], ()):
+        return _tpus(name, match[1], match[2])
+    known = [f"{chip}: {', '.join(shapes)}" for chip, shapes in SLICES.items()]
+    known.append(f"{', '.join(CARDS)}: alone, or so many of one host, such as h100:8")
+    raise UserError(f"No topology {name!r}; known, chip by chip:", known, "Such as v5e:2x4.")
+
+
+def _tpus(name: str, chip: str, shape: str) -> Target:
     if importlib.util.find_spec("libtpu") is None:
         raise UserError(
             "Compiling for a TPU that is not there needs the package libtpu.",
             hint="pip install 'jaxft[tpu]' (or 'jax[tpu]') brings the one that fits this JAX.",
         )
-    from jax.experimental import topologies
-
     for variable, value in QUIET.items():
         os.environ.setdefault(variable, value)
-    devices = topologies.get_topology_desc(platform="tpu", topology_name=name).devices
-    mesh = Mesh(np.asarray(devices), (sharding.AXIS,), axis_types=(jax.sharding.AxisType.Auto,))
-    count = chips.chips_of(match[2])
-    device = TPUS[match[1]].share(len(devices) // count)
-    return Target(name, mesh, Platform("tpu", match[1]), count, device)
+    mesh = _mesh("tpu", topology_name=name)
+    count = chips.chips_of(shape)
+    return Target(name, mesh, Platform("tpu", chip), count, TPUS[chip].share(mesh.size // count))
+
+
+def _gpus(name: str, card: str, count: int) -> Target:
+    if importlib.util.find_spec("jax_cuda13_plugin") is None:
+        raise UserError(
+            "Compiling for a GPU that is not there needs JAX's CUDA plugin (no CUDA, no driver).",
+            hint="pip install 'jaxft[cuda_compiler]', which brings the one that fits this JAX.",
+        )
+    described = CARDS[card].target_config()
+    mesh = _mesh("cuda", target_config=described, topology=f"1x1x{count}")
+    platform = Platform("gpu", CARDS[card].name)
+    return Target(name, mesh, platform, count, chips.of_platform(platform))
+
+
+def _mesh(backend: str, **described: str) -> Mesh:
+    """All devices of a topology that JAX's compiler for `backend` is given a description of."""
+    from jax.experimental import topologies
+
+    devices = topologies.get_topology_desc(platform=backend, **described).devices
+    return Mesh(np.asarray(devices), (sharding.AXIS,), axis_types=(jax.sharding.AxisType.Auto,))

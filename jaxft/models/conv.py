@@ -9,7 +9,7 @@ measure what comes of it.
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -53,6 +53,8 @@ def conv(
     if way == "blocks":
         return blocks(x, kernel, stride, pads, groups, width)
     kernel, groups = pack(kernel, groups, width), kernel.shape[2] * groups // width
+    if stride > 1 and platform.current().name == "gpu":
+        return strided_conv(*alike_varying(x, kernel), stride, pads, groups)
     return xla_conv(x, kernel, stride, pads, groups)
 
 
@@ -257,6 +259,79 @@ def alike_varying(*arrays: Array) -> list[Array]:
     axes = frozenset[str]().union(*varying)
     missing = [tuple(axes - v) for v in varying]
     return [lax.pcast(a, m, to="varying") if m else a for a, m in zip(arrays, missing, strict=True)]
+
+
+def _strided_backward(
+    stride: int, pads: Pads, groups: int, residuals: tuple[Array, Array], dy: Array
+) -> tuple[Array, Array]:
+    """Both gradients of a strided convolution in groups, in calls that cuDNN has.
+
+    For the gradient to the input XLA has none: it would spread dy out with zeros and convolve that,
+    stride squared times the work. Here one convolution of dy gives the pixels of every phase (row
+    and column modulo the stride) as channels of their own, which groups of few channels have room
+    for in a tile.
+    """
+    x, kernel = residuals
+    dk = jax.vjp(lambda k: xla_conv(x, k, stride, pads, groups), kernel)[1](dy)[0]
+    sides = zip(kernel.shape[:2], x.shape[1:3], dy.shape[1:3], pads, strict=True)
+    down, right = (_phases(*side, stride) for side in sides)
+    padded = jnp.pad(kernel, ((0, 1), (0, 1), (0, 0), (0, 0)))  # the last place weighs nothing
+    places = padded[down.places[:, None, :, None], right.places[:, None]]
+    inside = kernel.shape[2]
+    places = places.reshape(*places.shape[:4], inside, groups, -1).transpose(2, 3, 6, 5, 0, 1, 4)
+    matrix = places.reshape(*places.shape[:3], -1)
+    edges = ((down.pad, down.pad), (right.pad, right.pad))
+    found = xla_conv(dy, matrix, 1, edges, groups)
+    found = found.reshape(*found.shape[:3], groups, stride, stride, inside)
+    zero, dx = jnp.zeros((), dy.dtype), []
+    for i, j in np.ndindex(stride, stride):
+        part = found[..., i, j, :].reshape(*found.shape[:3], -1)
+        dx.append(lax.pad(part, zero, [(0, 0, 0), down.spread(i), right.spread(j), (0, 0, 0)]))
+    return sum(dx[1:], dx[0]), dk
+
+
+class _Phases(NamedTuple):
+    """Along one side, how a kernel of `stride` phases gives back what a strided one took.
+
+    `places` [stride, size]: the place in the kernel that each of a phase's has, one beyond the last
+    where it has none. `pad` is as much before as after, for cuDNN knows no other; `begin` is where
+    what is found for phase 0 begins, before the first pixel; `length` is the image's.
+    """
+
+    places: np.ndarray
+    pad: int
+    begin: int
+    length: int
+    found: int
+
+    def spread(self, phase: int) -> tuple[int, int, int]:
+        """Padding (before, after, between) that takes what is found to a phase's pixels."""
+        stride = len(self.places)
+        before = self.begin + phase
+        return before, self.length - before - (self.found - 1) * stride - 1, stride - 1
+
+
+def _phases(size: int, length: int, out: int, edges: tuple[int, int], stride: int) -> _Phases:
+    # Pixel stride i + phase lies at place `phase + low - stride d` of the window i + d.
+    low = edges[0]
+    at = np.arange(stride)[:, None] + low - stride * np.arange(-size - low, size + low + 1)
+    reached = np.flatnonzero(((at >= 0) & (at < size)).any(0))
+    first, last = reached[0], reached[-1]
+    at = at[:, first : last + 1]
+    before, count = size + low - int(first), last - first + 1  # the first window is i - before
+    pad = max(before, -(-length // stride) + count - 1 - before - out, 0)
+    places = np.where((at >= 0) & (at < size), at, size)
+    return _Phases(places, pad, (before - pad) * stride, length, out + 2 * pad - int(count) + 1)
+
+
+def _strided_forward(
+    x: Array, kernel: Array, stride: int, pads: Pads, groups: int
+) -> tuple[Array, tuple[Array, Array]]:
+    return strided_conv(x, kernel, stride, pads, groups), (x, kernel)
+
+
+strided_conv = partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))(xla_conv)
+strided_conv.defvjp(_strided_forward, _strided_backward)
 
 
 def pointwise(x: Array, kernel: Array, stride: int, pads: Pads) -> Array:

@@ -158,7 +158,7 @@ class BatchNorm(nn.Module):
         """
         if self.has_variable("params", "offset"):  # all else is in the kernel, see fold.py
             offset: Array = self.get_variable("params", "offset")
-            return activate(widened(x) + offset, self.activation).astype(x.dtype)
+            return activate(x + offset.astype(x.dtype), self.activation)
         shape = (x.shape[-1],)
         scale = self.param("scale", nn.initializers.ones, shape)
         bias = self.param("bias", nn.initializers.zeros, shape)

@@ -15,10 +15,13 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
+from jaxft.models import platform
 from jaxft.models.body import TORCHVISION, Body
 from jaxft.models.conv import Conv
+from jaxft.models.max_pool import max_pool
 from jaxft.models.norm import BatchNorm
 
 
@@ -68,9 +71,11 @@ class BasicBlock(nn.Module):
         self, x: Float[Array, "batch height width in"], train: bool, axis_name: str | None = None
     ) -> Float[Array, "batch out_height out_width out"]:
         """One block."""
+        x, few = fork(x, self.stride) if train else (x, None)
         y = _conv_bn(x, 1, self.width, 3, self.stride, 1, self.dtype, train, axis_name)
         y = _conv_bn(y, 2, self.width, 3, 1, 1, self.dtype, train, axis_name, activation="none")
-        return add_relu(_shortcut(x, self.width, self.stride, self.dtype, train, axis_name), y)
+        shortcut = _shortcut(x, few, self.width, self.stride, self.dtype, train, axis_name)
+        return add_relu(shortcut, y)
 
 
 class Bottleneck(nn.Module):
@@ -89,26 +94,64 @@ class Bottleneck(nn.Module):
         groups, dtype, lowering = self.architecture.groups, self.dtype, self.architecture.conv
         inside = self.width * self.architecture.group_width // 64 * groups
         outside = self.width * self.architecture.expansion
+        x, few = fork(x, self.stride) if train else (x, None)
         y = _conv_bn(x, 1, inside, 1, 1, 1, dtype, train, axis_name)
         y = _conv_bn(
             y, 2, inside, 3, self.stride, groups, dtype, train, axis_name, lowering=lowering
         )
         y = _conv_bn(y, 3, outside, 1, 1, 1, dtype, train, axis_name, activation="none")
-        return add_relu(_shortcut(x, outside, self.stride, dtype, train, axis_name), y)
+        shortcut = _shortcut(x, few, outside, self.stride, dtype, train, axis_name)
+        return add_relu(shortcut, y)
+
+
+def fork(x: Array, stride: int) -> tuple[Array, Array | None]:
+    """A block's input, and on a GPU the pixels of it that a strided shortcut reads.
+
+    Else XLA would have cuDNN write the shortcut's gradient with zeros for all other pixels, for the
+    first convolution's gradient to be added to. None: the shortcut takes the pixels itself.
+    """
+    if stride == 1 or platform.current().name != "gpu":
+        return x, None
+    return _fork(stride, x)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _fork(stride: int, x: Array) -> tuple[Array, Array]:
+    return x, x[:, ::stride, ::stride]
+
+
+def _fork_forward(stride: int, x: Array) -> tuple[tuple[Array, Array], None]:
+    return _fork(stride, x), None
+
+
+def _fork_backward(stride: int, _: None, gradients: tuple[Array, Array]) -> tuple[Array]:
+    gradient, few = gradients
+    height, width = gradient.shape[1:3]
+    spread = few.repeat(stride, 1).repeat(stride, 2)[:, :height, :width]
+    row, column = (lax.broadcasted_iota(jnp.int32, gradient.shape, axis) for axis in (1, 2))
+    read = (row % stride == 0) & (column % stride == 0)
+    # Used twice, a convolution's result is not taken into another's sum.
+    return (jnp.where(read, gradient + spread, gradient),)
+
+
+_fork.defvjp(_fork_forward, _fork_backward)
 
 
 @jax.custom_vjp
 def add_relu(x: Array, y: Array) -> Array:
-    """relu(x + y), to the bit, in a form that XLA CPU stores.
+    """Compute relu(x + y), to the bit in the form that the platform is fast with.
 
-    It takes a maximum for so cheap that it would compute x + y again wherever it is needed, hence
-    the x before it, and so on up to the first block. A sum of two arrays it computes once.
+    XLA CPU takes a maximum for so cheap that it would compute x + y again wherever it is needed,
+    hence the x before it, and so on up to the first block; a sum of two arrays it computes once.
+    The GPU's convolutions end in a maximum at no cost, and in no other form.
     """
-    return jnp.where(x > -y, x, -y) + y
+    if platform.current().name == "cpu":
+        return jnp.where(x > -y, x, -y) + y
+    return jnp.maximum(x + y, 0)
 
 
 def _add_relu_forward(x: Array, y: Array) -> tuple[Array, Array]:
-    total = add_relu(x, y)
+    total = jnp.where(x > -y, x, -y) + y
     return total, total
 
 
@@ -140,11 +183,21 @@ def _conv_bn(
 
 
 def _shortcut(
-    x: Array, channels: int, stride: int, dtype: str, train: bool, axis_name: str | None
+    x: Array,
+    few: Array | None,
+    channels: int,
+    stride: int,
+    dtype: str,
+    train: bool,
+    axis_name: str | None,
 ) -> Array:
-    """The block's input, through a 1x1 convolution where the block changes its shape."""
+    """The block's input, through a 1x1 convolution where the block changes its shape.
+
+    `few` are the pixels of x that this reads, where `fork` has taken them.
+    """
     if stride == 1 and x.shape[-1] == channels:
         return x
+    x, stride = (x, stride) if few is None else (few, 1)
     edge = (0, 0)
     x = Conv(channels, 1, stride, (edge, edge), dtype=dtype, name="downsample_0")(x)
     return BatchNorm(name="downsample_1")(x, train, axis_name)
@@ -181,7 +234,7 @@ class Early(nn.Module):
         """Normalised images to features."""
         stem = Conv(STEM_CHANNELS, 7, 2, ((3, 3), (3, 3)), dtype=self.dtype, name="conv1")
         x = BatchNorm(activation="relu", name="bn1")(stem(x), train, axis_name)
-        x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
+        x = max_pool(x)
         for block in _layers(self.architecture, (1, 2), self.dtype):
             x = block(x, train, axis_name)
         return x

@@ -1,0 +1,203 @@
+"""Programs compiled for GPUs that are not there, and what is lowered for them run on a CPU.
+
+What a compiled program calls, copies and sends is in its text; how long it takes is not.
+"""
+
+import re
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+from jax.sharding import Mesh
+
+from jaxft import costs, fit, main, plan, programs, recipe, run, sharding, step, topology
+from jaxft.models import BODIES, conv, platform, resnet
+from jaxft.models.resnet import Architecture
+
+BATCH = 32
+
+
+@pytest.fixture(scope="module")
+def shallow():
+    """A ResNeXt of one block a layer, with every kind of block and convolution that there is."""
+    with pytest.MonkeyPatch.context() as patch:
+        one = Architecture((1, 1, 1, 1), groups=64, group_width=4)
+        patch.setitem(resnet.ARCHITECTURES, "shallow", one)
+        patch.setitem(BODIES, "shallow", lambda dtype, conv: resnet.body("shallow", dtype, conv))
+        yield "shallow"
+
+
+def compiled(name, phase, where="h100", batch=BATCH, image_size=64):
+    """The forward pass (phase None) or a phase's step of the furniture card, as HLO text."""
+    target = topology.slice_of(where)
+    card = recipe.read(main.load_config("furniture_resnext101"))
+    settings = replace(
+        card.at_size(image_size),
+        phases=card.at_size(image_size).phases if phase is None else (card.phases[phase],),
+        model=replace(card.model, name=name),
+        data=replace(card.data, batch_size=batch * target.mesh.size, image_size=image_size),
+    )
+    with platform.targeting(*target.platform):
+        model = run.create_model(settings, 128)
+        weights = programs.weight_shapes(model)
+        if phase is None:
+            call = programs.of_forward(settings, model, weights, target.mesh, image_size)
+        else:
+            spec = fit.spec_of(settings, model, 0, 10_000)
+            call = programs.of_phase(spec, settings, weights, target.mesh)
+        return call.lower().compile().as_text()
+
+
+def calls(text):
+    """How often the program calls each function of cuDNN."""
+    targets = re.findall(r'custom_call_target="__cudnn\$(\w+)"', text)
+    return {name: targets.count(name) for name in set(targets)}
+
+
+@pytest.fixture(scope="module")
+def full_step(shallow):
+    return compiled(shallow, 2)
+
+
+@pytest.mark.slow
+def test_every_convolution_of_the_forward_pass_is_one_call_with_offset_and_activation():
+    """Without these 67.8 GB were touched: each sum and ReLU was a pass of its own."""
+    text = compiled("resnext101_64x4d", None, batch=256, image_size=224)
+    assert calls(text) == {"convBiasActivationForward": 104}
+    assert costs.touched(costs.computations(text)) < 38e9
+
+
+@pytest.mark.slow
+def test_a_frozen_body_under_a_head_that_trains_is_as_cheap(shallow):
+    assert calls(compiled(shallow, 1)) == {"convBiasActivationForward": 17}
+
+
+@pytest.mark.slow
+def test_the_train_step_has_no_scatter(full_step):
+    assert " scatter(" not in full_step
+
+
+@pytest.mark.slow
+def test_the_train_step_copies_no_kernels(full_step):
+    """Where gradients lie otherwise than parameters, all of these and all momenta are copied."""
+    assert not re.findall(r"= f32\[\d+,\d+,\d+,\d+\]\S* copy\(", full_step)
+
+
+@pytest.mark.slow
+def test_gradients_of_strided_groups_are_not_convolutions_of_zeros(full_step):
+    """The padded gradient of layer2's first 3x3 convolution would be of 16 + 2 pixels a side."""
+    assert not re.search(rf"bf16\[{BATCH},18,18,512\]", full_step)
+    assert calls(full_step)["convBackwardFilter"] == 17
+
+
+@pytest.mark.slow
+def test_eight_gpus_exchange_sums_alone_and_do_not_wait_for_them(shallow):
+    text = compiled(shallow, 2, "h100:8", batch=8)
+    program = costs.computations(text)
+    assert set(costs.collectives(program)) == {"all-reduce"}
+    assert " all-reduce(" not in text and " all-reduce-start(" in text
+
+
+@pytest.mark.parametrize("name", ["h100:0", "h100:x", "h100:2x4", "h300"])
+def test_an_unknown_card_lists_the_known_ones(name):
+    with pytest.raises(topology.UserError, match="a100, a100-80, h100, h200"):
+        topology.slice_of(name)
+
+
+def test_without_the_plugin_it_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(topology.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(topology.UserError, match=r"jaxft\[cuda_compiler\]"):
+        topology.slice_of("h100")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pads", [((1, 1), (1, 1)), ((2, 0), (0, 1))])
+@pytest.mark.parametrize(
+    ("size", "stride", "groups", "shape"),
+    [
+        (3, 2, 4, (8, 8)),
+        (3, 2, 4, (7, 9)),
+        (5, 3, 2, (9, 10)),
+        (1, 2, 4, (8, 7)),
+        (2, 3, 8, (8, 8)),
+    ],
+)
+def test_a_strided_convolutions_gradients_are_those_of_xla(size, stride, groups, shape, pads):
+    def normal(number, *sides):
+        return jax.random.normal(jax.random.key(number), sides)
+
+    def gradients(function):
+        def both(x, kernel):
+            y, transpose = jax.vjp(lambda *a: function(*a, stride, pads, groups), x, kernel)
+            return y, *transpose(jnp.sin(1 + jnp.arange(y.size)).reshape(y.shape))
+
+        return jax.jit(both)(normal(0, 2, *shape, 16), normal(1, size, size, 16 // groups, 32))
+
+    for own, plain in zip(gradients(conv.strided_conv), gradients(conv.xla_conv), strict=True):
+        np.testing.assert_allclose(own, plain, rtol=1e-5, atol=1e-5 * np.abs(plain).max())
+
+
+@pytest.mark.slow
+def test_a_block_has_the_same_gradients_in_its_form_for_gpus():
+    with jax.enable_x64(True):
+        block = resnet.Bottleneck(Architecture((1, 1, 1, 1), groups=8), 16, 2, "float64")
+        x = jax.random.normal(jax.random.key(0), (2, 7, 8, 12))
+        variables = jax.jit(block.init, static_argnums=2)(jax.random.key(1), x, False)
+
+        def loss(variables, x):
+            y, _ = block.apply(variables, x, True, mutable=["batch_stats"])
+            return jnp.sum(jnp.sin(y))
+
+        plain = jax.jit(jax.grad(loss, (0, 1)))(variables, x)
+        with platform.targeting("gpu", ""):
+            for_gpu = jax.jit(lambda *a: jax.grad(loss, (0, 1))(*a))(variables, x)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9), for_gpu, plain
+    )
+
+
+@pytest.mark.slow
+def test_steps_keep_kernels_where_a_gpu_wants_them_and_change_no_number():
+    """Kernels lie outputs first, before a step and after it; the numbers are a CPU's."""
+    net = tiny.model(groups=4)
+    spec = tiny.spec(net, tiny.phase(groups=tiny.ALL_GROUPS))
+    mesh = sharding.data_mesh(2)
+
+    def after_two_steps():
+        one_step = step.make_step(spec, mesh)
+        state, frozen = sharding.replicate(step.start(spec, tiny.weights(net, "float64")), mesh)
+        rates, seed = sharding.replicate((np.full(4, 0.1), np.int32(0)), mesh)
+        batch = sharding.split_batch(tiny.canvases(8, 16), mesh)
+        for _ in range(2):
+            state, _ = one_step(state, frozen, batch, rates, seed)
+        return state.params
+
+    with jax.enable_x64(True):
+        plain = after_two_steps()
+        with platform.targeting("gpu", ""):
+            for_gpu = after_two_steps()
+        layout = for_gpu["late"]["conv1"]["kernel"].format.layout
+        assert layout.major_to_minor == (3, 0, 1, 2)
+        assert plain["late"]["conv1"]["kernel"].format.layout.major_to_minor == (0, 1, 2, 3)
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9), for_gpu, plain
+        )
+
+
+@pytest.mark.slow
+def test_plan_says_what_a_card_would_do(tiny, drawn):
+    """The whole of `jaxft plan --topology=h100` on a small model."""
+    import tiny_config
+
+    from jaxft import plan_text
+    from jaxft.report import Console
+
+    settings = recipe.read(tiny_config.get_config(drawn))
+    target = topology.slice_of("h100")
+    found = plan.make(settings, plan.Sizes(96, 32, 3, "made up"), target, Console(None))
+    assert isinstance(target.mesh, Mesh) and target.mesh.size == 1
+    assert all(one.costs.bytes > 0 for one in found.programs)
+    assert "h100" in plan_text.text(found)
