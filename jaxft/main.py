@@ -3,9 +3,11 @@
 import argparse
 import ast
 import difflib
+import glob
 import importlib.util
 import io
 import json
+import logging
 import os
 import sys
 import traceback
@@ -73,6 +75,8 @@ def _run(arguments: Sequence[str]) -> int:
         parser.print_help()
         return 2
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if not glob.glob("/dev/nvidia*"):
+        logging.getLogger("jax._src.xla_bridge").addFilter(_is_no_idle_plugin)
     overrides = [item for item in rest if item.startswith("--config.")]
     unknown = [item for item in rest if item not in overrides]
     if unknown:
@@ -87,6 +91,16 @@ def _run(arguments: Sequence[str]) -> int:
     if "distributed" in flags:
         _join(flags.distributed)
     return flags.function(flags)
+
+
+def _is_no_idle_plugin(record: logging.LogRecord) -> bool:
+    """Tell whether a record of JAX's is worth showing on a machine without an NVIDIA GPU.
+
+    JAX tries the CUDA plugin at every start, and logs a traceback where it finds no CUDA: as it
+    should be where the plugin is there for `plan --topology=h100` alone.
+    """
+    text = record.getMessage()
+    return not (text.startswith("Jax plugin configuration error") and "cuda" in text)
 
 
 def _join(mode: str) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 import os
 import shutil
 from functools import partial
@@ -476,3 +477,15 @@ def test_predict_writes_over_no_file(refused, finished, tiny, drawn, tmp_path):
 def test_evaluate_prints_json(finished, tiny, capsys):
     assert main.main(["evaluate", f"--workdir={finished}"]) == 0
     assert json.loads(capsys.readouterr().out)["examples"] == 13
+
+
+@pytest.mark.parametrize(("gpus", "told"), [([], [0, 1, 1]), (["/dev/nvidia0"], [1, 1, 1])])
+def test_a_gpu_compiler_without_a_gpu_is_no_error(gpus, told, monkeypatch):
+    logger = logging.getLogger("jax._src.xla_bridge")
+    monkeypatch.setattr(logger, "filters", [])
+    monkeypatch.setattr(main.glob, "glob", lambda pattern: gpus)
+    assert main.main(["plan", "--config=no such card"]) == 2
+    start = "Jax plugin configuration error: Exception when calling jax_plugins."
+    texts = (f"{start}xla_cuda13.initialize()", f"{start}another.initialize()", "something else")
+    records = [logging.LogRecord("jax", logging.ERROR, "", 0, text, (), None) for text in texts]
+    assert [bool(logger.filter(record)) for record in records] == [bool(one) for one in told]

@@ -1,10 +1,13 @@
 """Everything after the body: pooling, then a small classifier with dropout keyed by example."""
 
+from typing import TypeVar
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, Key, UInt32
+from jaxtyping import Array, Bool, Float, Key
 
 from jaxft.models import platform
 from jaxft.models.conv import alike_varying
@@ -27,16 +30,18 @@ def pool(
     return jnp.concatenate([jnp.max(features, axis=(1, 2)), average], axis=-1)
 
 
+Words = TypeVar("Words", Array, np.ndarray)
+
 GOLDEN = 0x9E3779B9  # 2^32 over the golden ratio: tells the layers apart
 
 
-def mix(words: UInt32[Array, "..."]) -> UInt32[Array, "..."]:
+def mix(words: Words) -> Words:
     """Scrambles 32-bit words, one to one: every input bit flips each output bit half of the time.
 
     Source: Chris Wellons, hash-prospector (2018), the function named lowbias32 there.
     """
-    words = (words ^ (words >> 16)) * jnp.uint32(0x7FEB352D)
-    words = (words ^ (words >> 15)) * jnp.uint32(0x846CA68B)
+    words = (words ^ (words >> 16)) * np.uint32(0x7FEB352D)
+    words = (words ^ (words >> 15)) * np.uint32(0x846CA68B)
     return words ^ (words >> 16)
 
 
@@ -50,7 +55,7 @@ def keep_mask(
     """
     words = jax.random.key_data(keys).astype(jnp.uint32) + jnp.uint32(layer * GOLDEN % 2**32)
     first, second = mix(words[:, :1]), mix(words[:, 1:2])
-    numbers = mix(jnp.arange(features, dtype=jnp.uint32))  # the same for all: computed once
+    numbers = mix(np.arange(features, dtype=np.uint32))  # a constant of the program
     words = mix(numbers ^ first) + second
     return words >= jnp.uint32(rate * 2**32)
 
