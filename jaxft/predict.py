@@ -232,13 +232,13 @@ def _check_output(output: AnyPath) -> None:
 def _write_csv(
     output: AnyPath, classes: Sequence[str], names: Sequence[str], probabilities: np.ndarray
 ) -> None:
-    with io.TextIOWrapper(
-        paths.open_new(output), newline="", encoding="utf-8", errors="surrogateescape"
-    ) as file:
+    with paths.open_new(output) as raw:
+        file = io.TextIOWrapper(raw, newline="", encoding="utf-8", errors="surrogateescape")
         writer = csv.writer(file)
         writer.writerow(["file", "label", *(f"p_{name}" for name in classes)])
         for name, row in zip(names, probabilities, strict=True):
             writer.writerow([name, classes[row.argmax()], *(f"{p:.6f}" for p in row)])
+        file.detach()  # flushed, and left to be closed by whoever opened it
 
 
 def probabilities_of(
