@@ -84,7 +84,9 @@ def get_config() -> ConfigDict:
     config.model.hidden = (512,)  # widths of the head's hidden layers; () = one linear layer
     config.model.dropout = (0.25, 0.5)  # before each linear layer of the head
     config.model.pooling = "max_avg"  # max_avg | avg
-    config.model.dtype = "auto"  # body computes in float32 | bfloat16 | auto (latter on TPU, GPU)
+    # float32 | bfloat16 | auto (bfloat16 on TPU and GPU, float32 on CPU). Products of float32 are
+    # TF32 on GPU and bfloat16 passes on TPU; JAX_DEFAULT_MATMUL_PRECISION=highest makes them exact
+    config.model.dtype = "auto"  # what the body computes in
     # auto (by platform and layer) | native | packed:WIDTH | blocks:WIDTH (2, 4, 8, ... channels) |
     # dense | shifts (depthwise ones only)
     config.model.conv = "auto"  # how convolutions in several groups are lowered

@@ -101,17 +101,20 @@ class Costs:
         return max(self.model.seconds, self.roofline_seconds)
 
 
-def of_compiled(compiled: Any, chip: Chip | None, passes: int = 1) -> Costs:
+def of_compiled(compiled: Any, chip: Chip | None, passes: int = 1, counted: float = 0.0) -> Costs:
     """The costs of what `jax.jit(...).lower(...).compile()` gives, against a chip's limits.
 
     XLA counts the operations and bytes of a loop's body once: `passes` says how often the loop
-    runs that nearly all of the program is in, if there is one (microbatches). Bytes are the fewer
-    of XLA's count, which takes what a fusion reads again and again for as many bytes, and of
-    `touched`, which takes an array for whole where only a part of it is read.
+    runs that nearly all of the program is in, if there is one (microbatches). Operations are the
+    more of XLA's count and of `counted`, the matrix arithmetic of the traced program
+    (flops.of_traced): for a GPU that is not there XLA counts none, and on one that is there
+    nothing of what runs inside cuDNN. Bytes are the fewer of XLA's count, which takes what a fusion
+    reads again and again for as many bytes, and of `touched`, which knows the parts that are read
+    of an array only where that is written beside it.
     """
     analysis = compiled.cost_analysis() or {}
     program = computations(compiled.as_text())
-    flops = passes * analysis.get("flops", 0.0)
+    flops = max(passes * analysis.get("flops", 0.0), counted)
     moved = min(passes * analysis.get("bytes accessed", math.inf), touched(program))
     return Costs(
         flops,
@@ -121,6 +124,22 @@ def of_compiled(compiled: Any, chip: Chip | None, passes: int = 1) -> Costs:
         roofline(flops, moved, chip),
         model_time(program, chip) if chip is not None and chip.clock is not None else None,
     )
+
+
+def of_epoch(compiled: Any, chip: Chip | None, steps: int, counted: float) -> Costs:
+    """The costs of one step of a compiled epoch, a loop of `steps`: an even share of all of it.
+
+    The memory is that of the whole program. XLA counts what is in the loop once and what is before
+    it for the whole epoch, which no factor mends, so its counts are not asked.
+    """
+    program = computations(compiled.as_text())
+    flops, moved = counted / steps, touched(program) / steps
+    sent = {
+        kind: found._replace(number=found.number // steps, bytes=found.bytes // steps)
+        for kind, found in collectives(program).items()
+    }
+    memory = memory_of(compiled.memory_analysis())
+    return Costs(flops, moved, memory, sent, roofline(flops, moved, chip), None)
 
 
 def memory_of(stats: Any) -> Memory:
@@ -239,24 +258,66 @@ def model_time(program: Computations, chip: Chip) -> ModelTime:
     """
     assert chip.clock is not None
     cycles, counts, seconds = 0, Counter[str](), defaultdict[str, float](float)
-    for operation, times, size in _one_after_the_other(program):
+    for operation, times, sizes in _one_after_the_other(program):
         estimate = re.search(r'"estimated_cycles":"?(-?\d+)', operation.line)
         if estimate and int(estimate[1]) >= 0:
             cycles += times * int(estimate[1])
         else:
             counts[operation.opcode] += times
-            seconds[operation.opcode] += times * size / chip.hbm_bandwidth
+            seconds[operation.opcode] += times * sum(sizes) / chip.hbm_bandwidth
     charges = {kind: Charge(counts[kind], seconds[kind]) for kind in sorted(counts)}
     return ModelTime(cycles / chip.clock, charges)
 
 
 def touched(program: Computations) -> int:
-    """Bytes of the operands and results of all operations, a fusion being one."""
-    return sum(times * size for _, times, size in _one_after_the_other(program))
+    """Bytes of the operands and results of all operations, a fusion being one.
+
+    Of an operand that is only sliced or gathered from, what is taken of it counts, and of an array
+    that is updated in place what is put there: a step of an epoch takes a few rows of all features.
+    """
+    items = _one_after_the_other(program)
+    return sum(times * _used(program, operation, sizes) for operation, times, sizes in items)
 
 
-def _one_after_the_other(program: Computations) -> Iterator[tuple[Operation, int, int]]:
-    """The entry's operations and those of its loops, how often each runs, and bytes it touches."""
+def _used(program: Computations, operation: Operation, sizes: list[int]) -> int:
+    """The bytes that an operation reads and writes, of the sizes of its result and operands."""
+    inside, names = [operation], list(operation.operands)
+    if operation.opcode == "fusion":
+        inside = program.get(_called(operation)[0], [])
+        found = {m[1]: o.name for o in inside if (m := re.search(r" parameter\((\d+)\)", o.line))}
+        names = [found.get(str(number), "") for number in range(len(operation.operands))]
+    read = sum(_read(inside, name, size) for name, size in zip(names, sizes[1:], strict=True))
+    return read + _written(inside, sizes[0])
+
+
+def _read(inside: list[Operation], name: str, size: int) -> int:
+    """The bytes that are read of an array of `size`, among the operations that use it."""
+    if not name:
+        return size
+    total = 0
+    for user in (operation for operation in inside if name in operation.operands):
+        if user.opcode == "bitcast":
+            total += _read(inside, user.name, size)
+        elif user.opcode in ("slice", "dynamic-slice", "gather") and name == user.operands[0]:
+            total += shape_bytes(user.shape)
+        elif user.opcode != "dynamic-update-slice" or name in user.operands[1:]:
+            return size
+    return min(total, size)
+
+
+def _written(inside: list[Operation], size: int) -> int:
+    """The bytes that are written of a result of `size`: of an update in place, the new part."""
+    if not inside or inside[-1].opcode != "dynamic-update-slice":
+        return size
+    shapes = {operation.name: operation.shape for operation in inside}
+    return shape_bytes(shapes.get(inside[-1].operands[1], "")) or size
+
+
+def _one_after_the_other(program: Computations) -> Iterator[tuple[Operation, int, list[int]]]:
+    """The entry's operations and those of its loops, how often each runs, and its arrays' bytes.
+
+    These are the result's and every operand's, in this order.
+    """
     all_lines = [o.line for operations in program.values() for o in operations]
     loops = [line for line in all_lines if " while(" in line]
     times = runs(program)
@@ -265,7 +326,7 @@ def _one_after_the_other(program: Computations) -> Iterator[tuple[Operation, int
         for operation in program[name]:
             if not _is_free(operation):
                 arrays = (operation.shape, *(shapes.get(o, "") for o in operation.operands))
-                yield operation, times[name], sum(map(shape_bytes, arrays))
+                yield operation, times[name], [shape_bytes(array) for array in arrays]
 
 
 def _is_free(operation: Operation) -> bool:

@@ -319,6 +319,15 @@ FLAGS: dict[str, Callable[[argparse.ArgumentParser], Any]] = {
         choices=("fastai07", "fastai2"),
         help="mean of probabilities (default), or weighted mean of log-probabilities",
     ),
+    "batch_size": _flag(
+        "--batch-size",
+        "--batch_size",
+        type=_count,
+        default=0,
+        metavar="N",
+        help="images at a time, for the memory that they take (default: as the run's); results "
+        "do not depend on it",
+    ),
     "output": _flag(
         "--output", default="predictions.csv", help="CSV to write (default: predictions.csv)"
     ),
@@ -337,8 +346,9 @@ FLAGS: dict[str, Callable[[argparse.ArgumentParser], Any]] = {
     "topology": _flag(
         "--topology",
         default="",
-        metavar="SLICE",
-        help="compile for a TPU slice that is not there, such as v5e:2x4 (default: what is there)",
+        metavar="NAME",
+        help="compile for a TPU slice or GPUs that are not there, such as v5e:2x4, h100, h100:8 "
+        "(default: what is there)",
     ),
     "examples": _flag(
         "--examples", type=_count, default=0, metavar="N", help="training images to assume"
@@ -352,6 +362,13 @@ FLAGS: dict[str, Callable[[argparse.ArgumentParser], Any]] = {
     ),
     "repeats": _flag(
         "--repeats", type=_positive, default=20, metavar="N", help="timings a program (default: 20)"
+    ),
+    "keep_cache": _flag(
+        "--keep-cache",
+        "--keep_cache",
+        action="store_true",
+        help="keep compiled programs, and take them from the cache where they are; the column "
+        "compile then says little (default: each is compiled anew)",
     ),
     "json": _flag("--json", default="", metavar="FILE", help="write the figures as JSON, too"),
     "plot": _flag("--plot", default="", metavar="FILE", help="draw the learning rates (.png)"),
@@ -423,7 +440,13 @@ def _evaluate(flags: argparse.Namespace) -> int:
     from jaxft.report import Console
 
     scores = predict.score_split(
-        flags.workdir, flags.split, flags.weights, flags.tta, flags.tta_method, Console(sys.stderr)
+        flags.workdir,
+        flags.split,
+        flags.weights,
+        flags.tta,
+        flags.tta_method,
+        Console(sys.stderr),
+        flags.batch_size,
     )
     print(json.dumps(scores, indent=2, ensure_ascii=False))
     return 0
@@ -441,6 +464,7 @@ def _predict(flags: argparse.Namespace) -> int:
         flags.tta,
         flags.tta_method,
         Console(sys.stderr),
+        flags.batch_size,
     )
     print(f"{count} image{'s' if count != 1 else ''} -> {flags.output}")
     return 0
@@ -476,7 +500,7 @@ def _plan(flags: argparse.Namespace) -> int:
         os.environ.setdefault("JAX_PLATFORMS", "cpu")  # a device that is there is not needed
         # What is compiled for a device that is not there can't be read back from the cache.
         os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
-    from jaxft import paths, plan, plan_text, recipe, report, run, topology
+    from jaxft import paths, plan, plan_json, plan_text, recipe, report, run, topology
 
     settings = recipe.read(flags.config)
     if flags.plot:
@@ -489,7 +513,7 @@ def _plan(flags: argparse.Namespace) -> int:
     found = plan.make(settings, sizes, target, console)
     console.say("\n" + plan_text.text(found))
     if flags.json:
-        report.write_json(paths.of(flags.json), plan.as_json(found))
+        report.write_json(paths.of(flags.json), plan_json.as_json(found))
     if flags.plot:
         plan_text.plot(found, paths.of(flags.plot))
     return 0
@@ -498,14 +522,30 @@ def _plan(flags: argparse.Namespace) -> int:
 def _bench(flags: argparse.Namespace) -> int:
     import jax
 
-    from jaxft import bench, bench_text, hosts, paths, plan, report, run, topology
+    from jaxft import (
+        bench,
+        bench_text,
+        hosts,
+        paths,
+        plan,
+        recipe,
+        report,
+        run,
+        topology,
+    )
 
     if flags.input == "real" and (flags.examples or flags.classes):
         raise UserError("--examples and --classes are for --input=synthetic.")
     demand_places(flags.json)
-    settings, _ = run.start_up(flags.config)
-    jax.config.update("jax_enable_compilation_cache", False)  # how long it takes is asked for
-    console, target = report.Console(sys.stdout), topology.here()
+    console = report.Console(sys.stdout)
+    if flags.input == "real":
+        settings, _ = run.start_up(flags.config)
+    else:
+        settings = recipe.read(flags.config)
+        run.set_up(settings)
+    if not flags.keep_cache:  # how long it takes is asked for
+        jax.config.update("jax_enable_compilation_cache", False)
+    target = topology.here()
     if flags.input == "real":
         job = bench.real(settings, target, flags.repeats, console)
     else:
@@ -551,12 +591,12 @@ VERBS: dict[str, tuple[Callable[[argparse.Namespace], int], str, tuple[str, ...]
     "evaluate": (
         _evaluate,
         "metrics of a run's weights on a split",
-        ("workdir", "split", "weights", "tta", "tta_method", "distributed"),
+        ("workdir", "split", "weights", "tta", "tta_method", "batch_size", "distributed"),
     ),
     "predict": (
         _predict,
         "classify image files into a CSV",
-        ("workdir", "weights", "tta", "tta_method", "output", "distributed", "paths"),
+        ("workdir", "weights", "tta", "tta_method", "output", "batch_size", "distributed", "paths"),
     ),
     "prepare": (
         _prepare,
@@ -576,6 +616,9 @@ VERBS: dict[str, tuple[Callable[[argparse.Namespace], int], str, tuple[str, ...]
     "bench": (
         _bench,
         "how fast a config's steps are on the devices that are there",
-        ("config", "input", "repeats", "examples", "classes", "json", "distributed"),
+        (
+            *("config", "input", "repeats", "examples", "classes", "keep_cache", "json"),
+            "distributed",
+        ),
     ),
 }

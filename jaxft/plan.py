@@ -5,20 +5,21 @@ compiled once each, side by side, and never executed.
 """
 
 import os
-import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from jaxft import costs, fit, programs, recipe, run
-from jaxft.costs import Costs, ModelTime
+from jaxft import costs, fit, flops, pool, programs, recipe, run, shortage
+from jaxft.costs import Costs
 from jaxft.errors import UserError
 from jaxft.models import platform
+from jaxft.pool import Pool
+from jaxft.programs import Call
 from jaxft.recipe import Phase, Settings
 from jaxft.report import Console
 from jaxft.step import StepSpec, Weights
@@ -34,7 +35,7 @@ class Sizes(NamedTuple):
     source: str
 
 
-class Shortage(NamedTuple):
+class Refusal(NamedTuple):
     """A program that the compiler refused: bytes that it needs, bytes that there are."""
 
     needed: float
@@ -47,7 +48,7 @@ class Program:
 
     name: str
     images: int  # a device's share of a batch
-    costs: Costs | Shortage
+    costs: Costs | Refusal
     compile_seconds: float
 
 
@@ -75,7 +76,7 @@ class PhasePlan:
 
 
 class Fit(NamedTuple):
-    """Whether a program fits into a device's memory, and the batch (over all devices) that would.
+    """Verdict on a program in a device's pool, and the batch (over all devices) that would fit.
 
     `batch` is an extrapolation from one compilation: what the arguments take stays, the rest
     grows with the images of a device. None: not even one image a device, or nothing is known.
@@ -96,6 +97,7 @@ class Plan:
     sizes: Sizes
     forwards: tuple[Program, ...]
     phases: tuple[PhasePlan, ...]
+    pool: Pool | None
 
     @property
     def programs(self) -> list[Program]:
@@ -105,9 +107,9 @@ class Plan:
 
     @property
     def fit(self) -> dict[str, Fit]:
-        """By program, whether it fits."""
+        """By program, whether it fits into the pool."""
         devices = self.target.mesh.size
-        memory = None if self.target.device is None else self.target.device.hbm_bytes
+        memory = None if self.pool is None else self.pool.bytes
         return {program.name: fit_of(program, memory, devices) for program in self.programs}
 
 
@@ -140,11 +142,10 @@ def make(settings: Settings, sizes: Sizes, target: Target, console: Console) -> 
     """Compile every distinct program of a run for a target, and add up.
 
     Raises:
-      UserError: the batch cannot be divided over the devices, or is larger than the data set; or
-        the images' size is the weights' own, and not to be had.
+      UserError: the batch cannot be divided over the devices, or is larger than the data set.
     """
-    if settings.data.image_size == 0:
-        settings = settings.at_size(recipe.expected(settings).image_size)
+    settings = without_weights(settings, console)
+    found = pool.of_target(target)
     run.check_batch_size(settings, sizes.train, target.mesh.size)
     run.check_warm_up(settings, sizes.train // settings.data.batch_size)
     with platform.targeting(*target.platform):
@@ -163,14 +164,33 @@ def make(settings: Settings, sizes: Sizes, target: Target, console: Console) -> 
             if size not in extraction:
                 extraction[size] = name = programs.forward_name(settings, size)
                 call = programs.of_forward(settings, model, weights, target.mesh, size)
-                jobs[name] = Job(name, call.lower, 1, 1)
-        compiled = _compile_all(jobs, settings, target, console)
+                jobs[name] = Job(name, call, 1, 1)
+        with shortage.told(settings, "in compilation"):
+            compiled = _compile_all(jobs, settings, target, console)
     forwards = {size: compiled[key] for size, key in extraction.items()}
     phases = [
         _phase(s, settings, sizes, compiled[programs.distinct(s.phase)], forwards[s.image_size])
         for s in specs
     ]
-    return Plan(target, settings, sizes, tuple(forwards.values()), tuple(phases))
+    return Plan(target, settings, sizes, tuple(forwards.values()), tuple(phases), found)
+
+
+def without_weights(settings: Settings, console: Console) -> Settings:
+    """The settings with a size for images where only the weights, which may be absent, know theirs.
+
+    Weights that would have to be fetched are not asked; the size is then the model's usual one, and
+    that it is taken for granted is said.
+    """
+    if settings.data.image_size:
+        return settings
+    size, known = recipe.expected_size(settings)
+    if not known:
+        console.say(
+            f"data.image_size=0 is the weights' own size, and {settings.model.weights!r} is not "
+            f"looked at: {size} px are taken, usual for {settings.model.name}. "
+            "--config.data.image_size=N takes another."
+        )
+    return settings.at_size(size)
 
 
 def _is_forward(phase: Phase) -> bool:
@@ -178,37 +198,49 @@ def _is_forward(phase: Phase) -> bool:
     return phase.inputs == "augmented" and not phase.trains_body and phase.microbatches == 1
 
 
+class Lowered(NamedTuple):
+    """A program to be compiled, and the operations that were counted in it (flops.py)."""
+
+    program: Any
+    operations: float
+
+
 class Job(NamedTuple):
-    """A program to compile: what lowers it, and how often its one loop runs (costs.of_compiled).
+    """A program to compile, and how often its one loop runs (costs.of_compiled).
 
     `size` orders jobs by about how long they compile.
     """
 
     name: str
-    lower: Callable[[], Any]
+    call: Call
     passes: int
     size: int
+
+    def lower(self) -> Lowered:
+        """Trace it, count, and lower; while the target is the platform."""
+        traced = self.call.trace()
+        return Lowered(traced.lower(), flops.of_traced(traced))
 
 
 def step_job(spec: StepSpec, settings: Settings, weights: Weights, target: Target) -> Job:
     """The phase's own step (cached: an epoch of one step) on shapes.
 
-    `weights` are shapes too. Call it, and what it returns, while the target is the platform.
+    `weights` are shapes too. Call it, and lower it, while the target is the platform.
     """
     size = 0 if spec.phase.inputs == "cached" else len(spec.phase.groups)
     call = programs.of_phase(spec, settings, weights, target.mesh)
-    return Job(spec.phase.name, call.lower, spec.phase.microbatches, size)
+    return Job(spec.phase.name, call, spec.phase.microbatches, size)
 
 
 def _compile_all(
     jobs: Mapping[Any, Job], settings: Settings, target: Target, console: Console
 ) -> dict[Any, Program]:
     """Lower one after the other, compile side by side, the longest first."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
         waiting = {}
         for key, job in sorted(jobs.items(), key=lambda item: -item[1].size):
             console.say(f"compiling {_described(job)} for {target.name} ...")
-            waiting[key] = pool.submit(compile_job, job, job.lower(), settings, target)
+            waiting[key] = threads.submit(compile_job, job, job.lower(), settings, target)
         for future in as_completed(waiting.values()):
             program = future.result()
             console.say(f"{program.name} compiled in {program.compile_seconds:.0f} s")
@@ -220,36 +252,26 @@ def _described(job: Job) -> str:
     return what + job.name
 
 
-def compile_job(job: Job, lowered: Any, settings: Settings, target: Target) -> Program:
+def compile_job(job: Job, lowered: Lowered, settings: Settings, target: Target) -> Program:
     """A job that was lowered, as a program with its costs."""
     started = time.perf_counter()
-    found: Costs | Shortage
+    found: Costs | Refusal
     try:
-        found = costs.of_compiled(lowered.compile(), target.device, job.passes)
+        compiled = lowered.program.compile()
+        found = costs.of_compiled(compiled, target.device, job.passes, lowered.operations)
     except jax.errors.JaxRuntimeError as error:
-        shortage = shortage_of(str(error))
-        if shortage is None:
+        short = shortage.of_message(str(error))
+        if short is None or short.needed is None or short.allowed is None:
             raise
-        found = shortage
+        found = Refusal(short.needed, short.allowed)
     share = settings.data.batch_size // target.mesh.size
     return Program(job.name, share, found, time.perf_counter() - started)
 
 
-UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-
-
-def shortage_of(message: str) -> Shortage | None:
-    """Reads XLA's refusal: "RESOURCE_EXHAUSTED ... Used 20.10G of 15.75G hbm"."""
-    match = re.search(r"Used ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?) hbm", message)
-    if match is None:
-        return None
-    return Shortage(float(match[1]) * UNITS[match[2]], float(match[3]) * UNITS[match[4]])
-
-
 def fit_of(program: Program, memory: float | None, devices: int) -> Fit:
-    """A program against a device's memory (bytes, None if unknown)."""
+    """A program against a device's pool (bytes, None if unknown)."""
     found = program.costs
-    if isinstance(found, Shortage):
+    if isinstance(found, Refusal):
         # What of it is arguments is not known: all of it is taken to grow with the batch.
         images = int(program.images * found.allowed / found.needed)
         return Fit(False, found.needed, found.allowed, _batch(images, devices))
@@ -303,41 +325,3 @@ def _phase(
 
 def _seconds(program: Program) -> float | None:
     return program.costs.seconds if isinstance(program.costs, Costs) else None
-
-
-def as_json(plan: Plan) -> dict[str, Any]:
-    """All of a plan as plain data."""
-    return {
-        "target": plan.target.name,
-        "devices": plan.target.mesh.size,
-        "chips": plan.target.chips,
-        "chip": None if plan.target.device is None else plan.target.device._asdict(),
-        "jax": jax.__version__,
-        "model": plan.settings.model.name,
-        "batch_size": plan.settings.data.batch_size,
-        "sizes": plan.sizes._asdict(),
-        "phases": [{**asdict(p), "program": p.program.name} for p in plan.phases],
-        "programs": {p.name: _program_json(p) for p in plan.programs},
-        "fit": {name: fit._asdict() for name, fit in plan.fit.items()},
-    }
-
-
-def _program_json(program: Program) -> dict[str, Any]:
-    found = program.costs
-    data = {"images_a_device": program.images, "compile_seconds": program.compile_seconds}
-    if isinstance(found, Shortage):
-        return {**data, "shortage": found._asdict()}
-    return {
-        **data,
-        "flops": found.flops,
-        "bytes": found.bytes,
-        "memory": {**found.memory._asdict(), "total": found.memory.total},
-        "collectives": {kind: c._asdict() for kind, c in found.collectives.items()},
-        "roofline_seconds": found.roofline_seconds,
-        "model": None if found.model is None else _model_json(found.model),
-    }
-
-
-def _model_json(model: ModelTime) -> dict[str, Any]:
-    charges = {kind: charge._asdict() for kind, charge in model.charges.items()}
-    return {"costed": model.costed, "charged": model.charged, "charges": charges}

@@ -91,7 +91,7 @@ def _program_line(program: Program) -> str:
 
 
 def verdict(plan: Plan) -> Iterator[str]:
-    """Fits or not, which batch would, about how long, and what that leaves out."""
+    """Say whether it fits, into what, which batch would, and about how long it takes."""
     fits = plan.fit
     tightest = max(fits, key=lambda name: fits[name].needed)
     worst, batch = fits[tightest], plan.settings.data.batch_size
@@ -106,6 +106,7 @@ def verdict(plan: Plan) -> Iterator[str]:
             f"It fits: {needed:.2f} of {worst.allowed / GIB:.2f} GiB on each device at most (the "
             f"step of {tightest}) at batch_size {batch}."
         )
+        yield from _pool(plan, worst.allowed)
         yield from _largest(fits)
     else:
         short = ", ".join(name for name, fit in fits.items() if not fit.fits)
@@ -113,8 +114,29 @@ def verdict(plan: Plan) -> Iterator[str]:
             f"It does not fit at batch_size {batch}: {needed:.2f} GiB needed on each device, "
             f"{worst.allowed / GIB:.2f} GiB there (the step of {short})."
         )
+        yield from _pool(plan, worst.allowed)
         yield from _largest(fits)
+        yield from _parts(plan)
     yield from _about(plan)
+
+
+def _pool(plan: Plan, allowed: float) -> Iterator[str]:
+    """Name the memory that a step is held against, and how to get more of it."""
+    if plan.pool is not None:
+        yield f"The {allowed / GIB:.2f} GiB are {plan.pool.words}."
+    if plan.target.platform.name == "gpu":
+        yield "Not in the sum: workspaces of cuDNN's, and the batches that are read ahead."
+
+
+def _parts(plan: Plan) -> Iterator[str]:
+    """Phases that microbatches would help."""
+    keys = [
+        f"config.phases[{index}].microbatches"
+        for index, phase in enumerate(plan.phases)
+        if phase.inputs == "augmented" and not plan.fit[phase.program.name].fits
+    ]
+    if keys:
+        yield f"A batch in parts takes less, and BatchNorm sees one at a time: {', '.join(keys)}."
 
 
 def _largest(fits: dict[str, Fit]) -> Iterator[str]:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
-from jaxft import checkpoint, evaluate, hosts, inputs, paths, recipe, run, sharding
+from jaxft import checkpoint, evaluate, hosts, inputs, paths, recipe, run, sharding, shortage
 from jaxft.data import Dataset, Split, batches, sources
 from jaxft.errors import UserError
 from jaxft.inputs import Materials
@@ -123,6 +123,7 @@ def score_split(
     tta: int = 0,
     method: str = "fastai07",
     console: Console | None = None,
+    batch_size: int = 0,
 ) -> dict[str, Any]:
     """Metrics of a run's weights on one of its splits.
 
@@ -133,6 +134,7 @@ def score_split(
       tta: number of random training views besides the plain one.
       method: how views are combined, `fastai07` or `fastai2`; see evaluate.combine.
       console: where to tell what happens.
+      batch_size: images at a time, over all devices (0 = as many as the run's).
 
     Returns:
       examples, accuracy, loss, tta, the accuracy of every class by its name, and the mean of these,
@@ -143,6 +145,7 @@ def score_split(
     """
     console = console or Console(None)
     settings, classes, expected = read_workdir(workdir)
+    settings = in_batches(settings, batch_size)
     weights = read_weights(workdir, which)
     if split not in SPLITS:
         raise UserError(f"No split is called {split!r}", hint=f"They are: {', '.join(SPLITS)}.")
@@ -194,6 +197,7 @@ def predict_files(
     tta: int = 0,
     method: str = "fastai07",
     console: Console | None = None,
+    batch_size: int = 0,
 ) -> int:
     """Classify image files, or all images below folders, into a CSV.
 
@@ -212,6 +216,7 @@ def predict_files(
     output = paths.of(output)
     hosts.together(lambda: _check_output(output))
     settings, classes, expected = read_workdir(workdir)
+    settings = in_batches(settings, batch_size)
     run.set_up(settings)
     weights = read_weights(workdir, which)
     split = sources.files_split(hosts.together(lambda: sources.image_files(files)))
@@ -241,13 +246,31 @@ def _write_csv(
         file.detach()  # flushed, and left to be closed by whoever opened it
 
 
+def in_batches(settings: Settings, batch_size: int) -> Settings:
+    """The settings with so many images at a time (0 = as they are); results stay the same."""
+    data = replace(settings.data, batch_size=batch_size or settings.data.batch_size)
+    return replace(settings, data=data)
+
+
 def probabilities_of(
     materials: Materials, weights: Weights, tta: int, method: str
 ) -> Float[np.ndarray, "examples classes"]:
     """Probabilities of the validation split's examples, over `tta` random views and the plain one.
 
     The random views are those of the run's seed; the same call gives the same numbers.
+
+    Raises:
+      UserError: the device runs out of memory.
     """
+    with shortage.told(materials.settings, "in inference", hint="", batch="--batch-size"):
+        plain, *views = _views(materials, weights, tta)
+    return evaluate.combine(plain, views, method) if tta else plain
+
+
+def _views(
+    materials: Materials, weights: Weights, tta: int
+) -> list[Float[np.ndarray, "examples classes"]]:
+    """Probabilities by the plain view, and by each random one."""
     placed = sharding.replicate(weights, materials.mesh)
     split, found = materials.dataset.valid, materials.valid_images
 
@@ -259,10 +282,7 @@ def probabilities_of(
         features = inputs.extract(materials, placed, split, found, what, keyed)
         return inputs.score(materials, placed, features).probabilities
 
-    plain = view(None)
-    if not tta:
-        return plain
-    return evaluate.combine(plain, [view(number) for number in range(tta)], method)
+    return [view(number) for number in (None, *range(tta))]
 
 
 def _materials(

@@ -25,9 +25,13 @@ class Call(NamedTuple):
     function: Any
     arguments: tuple[Any, ...]
 
+    def trace(self) -> Any:
+        """Trace it, to be counted (flops.of_traced) or lowered; nothing is run."""
+        return self.function.trace(*self.arguments)
+
     def lower(self) -> Any:
         """Lower it, to be compiled; nothing is run."""
-        return self.function.lower(*self.arguments)
+        return self.trace().lower()
 
 
 def distinct(phase: Phase) -> tuple[Any, ...]:

@@ -230,6 +230,26 @@ def expected(settings: Settings) -> Preprocessing:
     return weights.preprocessing(settings.model.name, settings.model.weights)
 
 
+def expected_size(settings: Settings) -> tuple[int, bool]:
+    """Pixels of the images that the weights expect, and whether these were asked.
+
+    Without a connection: only a file or a run on this machine is looked at, where it is there. Of
+    other weights the size is the one that is usual for the model.
+    """
+    kind, _, file = settings.model.weights.partition(":")
+    place = settings.init_from or (file if kind == "file" else "")
+    if settings.model.weights == "none" and not settings.init_from:
+        return _usual_size(settings), True
+    if place and not paths.is_remote(place):
+        with suppress(UserError):
+            return expected(settings).image_size, True
+    return _usual_size(settings), False
+
+
+def _usual_size(settings: Settings) -> int:
+    return BODIES[settings.model.name]("float32", "auto").preprocessing.image_size
+
+
 def as_dict(config: Any) -> Any:
     """A config as plain dicts, lists and numbers, as `config.json` holds it."""
     if isinstance(config, ConfigDict):

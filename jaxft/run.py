@@ -24,7 +24,9 @@ from jaxft import (
     paths,
     recipe,
     report,
+    same_config,
     sharding,
+    shortage,
 )
 from jaxft.checkpoint import Checkpoint, Checkpoints
 from jaxft.data import Dataset, augment, balance, images, overlap, sources
@@ -40,18 +42,6 @@ from jaxft.recipe import Settings
 from jaxft.report import Console
 from jaxft.step import Weights
 
-# Keys that change neither the numbers of a run nor what its files mean.
-FREE_KEYS = (
-    "cache_dir",
-    "checkpoint_minutes",
-    "data.memory_gb",
-    "data.cache_memory_gb",
-    "data.threads",
-    "data.workers",
-    "plan.examples",
-    "plan.valid_examples",
-    "plan.classes",
-)
 # Of the images that a run was trained on; fewer have the same name and class by chance.
 SHARE_WORTH_TELLING = 0.05
 
@@ -73,7 +63,7 @@ def train(config: Any, workdir: str | AnyPath, console: Console | None = None) -
     paths.demand_workdir(workdir)
     settings, config = start_up(config, workdir)
     workdir = paths.of(workdir)
-    hosts.together(lambda: check_workdir(workdir, config))
+    hosts.together(lambda: same_config.check(workdir, config))
     finished = hosts.gather(_finished(workdir))[0]
     if finished is not None:
         console.say(f"{workdir} holds this run already, finished")
@@ -87,11 +77,12 @@ def train(config: Any, workdir: str | AnyPath, console: Console | None = None) -
         if was_there:
             still_held = hosts.together(lambda: held.enter_context(lock))
         reached = hosts.gather(_phase_reached(workdir, settings))[0]
-        materials, initial = prepare(settings, console, stop, reached)
+        with shortage.told(settings, "before the first step"):
+            materials, initial = prepare(settings, console, stop, reached)
         paths.make_folder(workdir)
         if not was_there:
             still_held = hosts.together(lambda: held.enter_context(lock))
-            check_workdir(workdir, config)
+            same_config.check(workdir, config)
         describe(workdir, config, materials)
         checkpoints = Checkpoints(workdir, still_held)
         console.say(report.phases_table(settings, materials.steps_per_epoch))
@@ -135,9 +126,12 @@ def run_phases(
             materials = inputs.at_size(materials, phases[cursor.phase].image_size)
             cursor.setup_seconds += time.perf_counter() - started
             middle = restored if cursor.lr is not None else None
-            progress = fit.run_phase(
-                materials, cursor, progress, middle, checkpoints, workdir, timer
-            )
+            phase = phases[cursor.phase]
+            goes_on = _after_shortage(cursor, workdir)
+            with shortage.told(materials.settings, f"in phase {phase.name}", phase, hint=goes_on):
+                progress = fit.run_phase(
+                    materials, cursor, progress, middle, checkpoints, workdir, timer
+                )
             restored = None
         ended_by = cursor.phases[-1]["ended_by"]
     except Interrupted:
@@ -156,6 +150,19 @@ def run_phases(
     summary = _summarise(workdir, cursor, ended_by, materials)
     console.say(report.summary_text(summary, workdir))
     return summary
+
+
+def _after_shortage(cursor: fit.Cursor, workdir: AnyPath) -> str:
+    """Tell how a run goes on that ran out of memory in a phase."""
+    if cursor.saves == 0:
+        return f"{shortage.WHICH_FITS} Nothing is lost: the run had no checkpoint yet."
+    begun = cursor.lr is not None
+    return (
+        f"{shortage.WHICH_FITS} The checkpoints in {workdir} are whole. "
+        + ("" if begun else "With more microbatches in this phase the same command goes on there. ")
+        + "Any other batches make other numbers, and so another run: another --workdir, and "
+        f"--config.init_from={workdir} to begin with these weights."
+    )
 
 
 def _phase_reached(workdir: AnyPath, settings: Settings) -> int:
@@ -344,7 +351,7 @@ def _init_from(settings: Settings, model: Model, classes: tuple[str, ...], key: 
     """The best weights of another run; a head for other classes is new."""
     source = paths.of(settings.init_from)
     saved = weights_of(checkpoint.read_newest(source).best)
-    same_classes = _read_json(source / "classes.json") == list(classes)
+    same_classes = same_config.read_json(source / "classes.json") == list(classes)
     result, problems = [], []
     shapes = Weights(*jax.eval_shape(model.init, key))
     for kind, wanted, given in zip(Weights._fields, shapes, saved, strict=True):
@@ -400,27 +407,6 @@ def check_warm_up(settings: Settings, steps_per_epoch: int) -> None:
         raise UserError("The warm-up is too long:", too_long)
 
 
-def check_workdir(workdir: AnyPath, plain: dict[str, Any]) -> None:
-    """Raises UserError where the workdir is a file, or holds checkpoints of another config."""
-    if workdir.exists() and not workdir.is_dir():
-        raise UserError(f"{workdir} is a file; --workdir should be a directory")
-    if not checkpoint.steps(workdir):
-        return
-    saved = _read_json(workdir / "config.json")
-    before, now = _flat(saved), _flat(json.loads(json.dumps(plain)))
-    differences = [
-        f"{key}: {before.get(key, 'absent')!r} there, {now.get(key, 'absent')!r} now"
-        for key in sorted(before.keys() | now.keys())
-        if key not in FREE_KEYS and before.get(key) != now.get(key)
-    ]
-    if differences:
-        raise UserError(
-            f"{workdir} holds a run of another config:",
-            differences,
-            "Choose another --workdir, or give the same config to go on with that run.",
-        )
-
-
 def describe(workdir: AnyPath, config: Any, materials: Materials) -> None:
     """Write what a reader of the workdir needs: config, classes, data, preprocessing, weights.
 
@@ -465,12 +451,12 @@ def describe_data(dataset: Dataset) -> dict[str, Any]:
 
 def check_data(workdir: AnyPath, data: dict[str, Any]) -> None:
     """Raises UserError, saying what differs, where the data are not those of the run."""
-    _compare(workdir, _read_json(workdir / "data.json"), data)
+    _compare(workdir, same_config.read_json(workdir / "data.json"), data)
 
 
 def check_listed(workdir: AnyPath, data: dict[str, Any]) -> None:
     """As `check_data`, of data whose unreadable images are still among the others."""
-    before = _read_json(workdir / "data.json")
+    before = same_config.read_json(workdir / "data.json")
     _compare(workdir, before.get("listed", before), data)
 
 
@@ -486,14 +472,6 @@ def _compare(workdir: AnyPath, before: Mapping[str, Any], data: Mapping[str, Any
             differences,
             "Bring the files back, or begin another run (config.init_from takes its weights).",
         )
-
-
-def _read_json(path: AnyPath) -> Any:
-    """Raises UserError where a file of a workdir is missing or damaged."""
-    try:
-        return json.loads(paths.read(path))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
 
 
 def find_rate(
@@ -515,8 +493,9 @@ def find_rate(
     settings, config = start_up(config, workdir)
     workdir = paths.of(workdir)
     index = _phase_index(settings, phase)
-    hosts.together(lambda: check_workdir(workdir, config))
-    materials, current = prepare(settings, console, phase=index)
+    hosts.together(lambda: same_config.check(workdir, config))
+    with shortage.told(settings, "before the first step"):
+        materials, current = prepare(settings, console, phase=index)
     if checkpoint.steps(workdir):
         current = weights_of(checkpoint.read_newest(workdir).state)
     paths.make_folder(workdir)
@@ -526,9 +505,10 @@ def find_rate(
         describe(workdir, config, materials)
         current = sharding.replicate(current, materials.mesh)
         spec = fit.make_spec(materials, index)
-        runner = fit.make_runner(spec, materials, current)
-        with inputs.closing(runner):
-            curve = fit.find_rate(spec, materials, runner, current, workdir)
+        with shortage.told(materials.settings, f"in phase {spec.phase.name}", spec.phase):
+            runner = fit.make_runner(spec, materials, current)
+            with inputs.closing(runner):
+                curve = fit.find_rate(spec, materials, runner, current, workdir)
     console.say(f"{settings.phases[index].name}: learning rate {curve.lr:.2e} ({curve.rule})")
     return report.curve_json(curve)
 
@@ -596,17 +576,6 @@ def set_up(settings: Settings) -> None:
         jax.config.update("jax_compilation_cache_dir", str(cache_directory(settings) / "xla"))
         # By itself JAX keeps what took a second to compile: one in ten of the programs of a run.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-
-
-def _flat(data: Any, path: str = "") -> dict[str, Any]:
-    """Nested JSON data as key path -> value."""
-    if isinstance(data, dict):
-        pairs = [(f"{path}.{key}" if path else key, value) for key, value in data.items()]
-    elif isinstance(data, list):
-        pairs = [(f"{path}[{index}]", value) for index, value in enumerate(data)]
-    else:
-        return {path: data}
-    return {key: leaf for name, value in pairs for key, leaf in _flat(value, name).items()}
 
 
 @contextmanager

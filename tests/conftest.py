@@ -14,7 +14,7 @@ PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 REAL = os.environ.get("JAXFT_TEST_PLATFORM", "")
 if REAL:
     os.environ["JAX_PLATFORMS"] = REAL if REAL == "cpu" else f"{REAL},cpu"
-    # float32 would mean TF32 on a GPU and three passes of bfloat16 on a TPU.
+    # float32 would mean TF32 on a GPU and a pass of bfloat16 on a TPU.
     os.environ["JAX_DEFAULT_MATMUL_PRECISION"] = "highest"
     # Processes that a test starts want memory of the same device.
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"

@@ -104,6 +104,74 @@ def test_bytes_are_those_of_operands_and_results():
     assert costs.touched(costs.computations(LOOP.replace("TRIPS", ""))) == 5 * (64 + 64)
 
 
+EPOCH = """HloModule epoch
+%rows (features: f32[1000,8], index: s32[4]) -> f32[4,8] {
+  %features = f32[1000,8]{1,0} parameter(0)
+  %flat = f32[1000,8]{1,0} bitcast(%features)
+  %index = s32[4]{0} parameter(1)
+  ROOT %gather = f32[4,8]{1,0} gather(%flat, %index), offset_dims={1}
+}
+
+%note (losses: f32[500], loss: f32[], step: s32[]) -> f32[500] {
+  %loss = f32[] parameter(1)
+  %step = s32[] parameter(2)
+  %losses = f32[500]{0} parameter(0)
+  %one = f32[1]{0} bitcast(%loss)
+  ROOT %update = f32[500]{0} dynamic-update-slice(%losses, %one, %step)
+}
+
+%both (whole: f32[1000,8]) -> f32[8] {
+  %whole = f32[1000,8]{1,0} parameter(0)
+  %part = f32[1,8]{1,0} slice(%whole), slice={[0:1], [0:8]}
+  ROOT %sum = f32[8]{0} reduce(%whole, %part), dimensions={0}
+}
+
+ENTRY %main (features: f32[1000,8], index: s32[4], losses: f32[500]) -> f32[500] {
+  %features = f32[1000,8]{1,0} parameter(0)
+  %index = s32[4]{0} parameter(1)
+  %losses = f32[500]{0} parameter(2)
+  OPERATION
+}
+"""
+MANY, FEW = 4 * 8000, 4 * 32  # bytes of all rows, and of four
+
+
+@pytest.mark.parametrize("operation, size", [
+    ("%x = f32[4,8]{1,0} fusion(%features, %index), kind=kLoop, calls=%rows", 2 * FEW + 16),
+    ("%x = f32[4,8]{1,0} gather(%features, %index), offset_dims={1}", 2 * FEW + 16),
+    ("%x = f32[4,8]{1,0} dynamic-slice(%features, %index), sizes={4,8}", 2 * FEW + 16),
+    ("%x = f32[500]{0} fusion(%losses, %loss, %step), kind=kLoop, calls=%note", 4),
+    ("%x = f32[8]{0} fusion(%features), kind=kInput, calls=%both", MANY + 32),
+    ("%x = f32[8]{0} fusion(%features), kind=kInput, calls=%elsewhere", MANY + 32),
+    ("%x = f32[1000,8]{1,0} negate(%features)", 2 * MANY),
+])  # fmt: skip
+def test_of_an_array_the_parts_that_are_used_count(operation, size):
+    assert costs.touched(costs.computations(EPOCH.replace("OPERATION", operation))) == size
+
+
+def test_an_epochs_steps_share_its_costs():
+    def epoch(x, w):
+        def step(total, start):
+            return total + lax.dynamic_slice(x, (start, 0), (4, 8)) @ w, None
+
+        return lax.scan(step, jnp.zeros((4, 8)), jnp.arange(50) * 4)[0]
+
+    compiled = jax.jit(epoch).lower(jnp.zeros((200, 8)), jnp.zeros((8, 8))).compile()
+    chip = chips.Chip("slow", 1024.0, 1e9, 1e12)
+    found = costs.of_epoch(compiled, chip, 50, counted=50 * 2 * 4 * 8 * 8)
+    assert found.flops == 2 * 4 * 8 * 8 and found.roofline_seconds == 0.5
+    rows = 4 * 4 * 8  # bytes of what a step slices, multiplies and adds
+    assert 4 * rows < found.bytes < 20 * rows < 4 * 200 * 8
+    assert found.memory.arguments == 4 * (200 * 8 + 8 * 8)
+
+
+def test_the_larger_count_of_operations_holds():
+    compiled = jax.jit(jnp.matmul).lower(jnp.zeros((8, 16)), jnp.zeros((16, 4))).compile()
+    assert costs.of_compiled(compiled, None).flops == 2 * 8 * 16 * 4
+    assert costs.of_compiled(compiled, None, counted=1e6).flops == 1e6
+    assert costs.of_compiled(compiled, None, counted=1.0).flops == 2 * 8 * 16 * 4
+
+
 def test_a_compiled_product_costs_what_it_costs():
     compiled = jax.jit(jnp.matmul).lower(jnp.zeros((8, 16)), jnp.zeros((16, 4))).compile()
     found = costs.of_compiled(compiled, chips.Chip("slow", 1024.0, 1e9, 1e12))
@@ -114,7 +182,30 @@ def test_a_compiled_product_costs_what_it_costs():
     assert found.collectives == {} and found.model is None
 
 
-def test_chips_by_what_jax_calls_them():
-    assert chips.of_platform(Platform("gpu", "NVIDIA H100 80GB HBM3")).peak_flops == 989e12
+@pytest.mark.parametrize("kind, name", [
+    ("NVIDIA H100 80GB HBM3", "H100"),
+    ("NVIDIA H100 NVL", "H100 NVL"),
+    ("NVIDIA H200", "H200"),
+    ("NVIDIA H20", "H20"),
+    ("NVIDIA GH200 480GB", "GH200"),
+    ("NVIDIA B200", "B200"),
+    ("NVIDIA GB200", "GB200"),
+    ("NVIDIA A100-SXM4-40GB", "A100"),
+    ("NVIDIA A100-SXM4-80GB", "A100-SXM4-80GB"),
+    ("NVIDIA A10", "A10"),
+    ("NVIDIA A10G", "A10G"),
+    ("NVIDIA L40", "L40"),
+    ("NVIDIA L40S", "L40S"),
+    ("NVIDIA L4", "L4"),
+    ("NVIDIA GeForce RTX 4090", "RTX 4090"),
+    ("Tesla V100-SXM2-16GB", "V100"),
+])  # fmt: skip
+def test_gpus_by_what_jax_calls_them(kind, name):
+    assert chips.of_platform(Platform("gpu", kind)).name == name
+
+
+def test_chips_without_peaks_and_tpus():
     assert chips.of_platform(Platform("tpu", "v6e")).name == "v6e"
     assert chips.of_platform(Platform("cpu", "cpu")) is None
+    for kind in ("GeForce GTX 1080", "RTX A1000", "GeForce RTX 4090 Laptop GPU", "A30 MIG 1g.6gb"):
+        assert chips.of_platform(Platform("gpu", f"NVIDIA {kind}")) is None

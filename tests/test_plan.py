@@ -1,7 +1,10 @@
 """What a run would cost, on the device that is there and on a TPU that is not."""
 
+import dataclasses
 import importlib.util
+import io
 import json
+import types
 
 import jax
 import numpy as np
@@ -9,10 +12,11 @@ import pytest
 import tiny_config
 from jax.sharding import Mesh
 
-from jaxft import main, plan, plan_text, recipe, topology
+from jaxft import chips, main, plan, plan_json, plan_text, pool, recipe, topology
 from jaxft.costs import Costs, Memory
 from jaxft.errors import UserError
 from jaxft.models.body import TORCHVISION
+from jaxft.models.platform import Platform
 from jaxft.report import Console
 
 GIB = 2**30
@@ -60,12 +64,14 @@ def test_the_weights_own_image_size(drawn, tiny):
     config.data.image_size, config.phases = 0, config.phases[:1]
     settings = recipe.read(config)
     sizes = plan.sizes_of(settings, None, None)
-    found = plan.make(settings, sizes, one_device(), Console(None))
+    told = io.StringIO()
+    found = plan.make(settings, sizes, one_device(), Console(told))
     assert found.settings.data.image_size == TORCHVISION.image_size == 224
+    assert "taken" not in told.getvalue()  # weights="none" expect what the model does
 
 
 def test_json_and_words(planned, tmp_path):
-    data = json.loads(json.dumps(plan.as_json(planned)))
+    data = json.loads(json.dumps(plan_json.as_json(planned)))
     assert set(data["programs"]) == {"head_cached", "head_augmented", "full"}
     assert "full" in plan_text.text(planned) and "not known" in plan_text.text(planned)
     plan_text.plot(planned, tmp_path / "rates.png")
@@ -86,12 +92,65 @@ def test_what_fits_and_which_batch_would():
     assert plan.fit_of(program(8 * GIB), None, 8).fits is None
 
 
-def test_a_refusal_of_the_compiler_is_a_shortage():
+def refusing(message):
+    """Lowered; the compiler refuses it."""
+
+    def compile_it():
+        raise jax.errors.JaxRuntimeError(message)
+
+    return plan.Lowered(types.SimpleNamespace(compile=compile_it), 0.0)
+
+
+def test_a_refusal_of_the_compiler_is_told_with_its_numbers(drawn, tiny):
+    settings, target = settings_for(drawn), one_device()
+    job = plan.Job("full", None, 1, 1)
     message = "RESOURCE_EXHAUSTED: Ran out of memory in hbm. Used 31.5G of 15.75G hbm. Exceeded"
-    shortage = plan.shortage_of(message)
-    assert shortage == plan.Shortage(31.5 * GIB, 15.75 * GIB)
-    assert plan.fit_of(plan.Program("full", 64, shortage, 0.0), 16 * GIB, 4).batch == 4 * 32
-    assert plan.shortage_of("INTERNAL: something else") is None
+    found = plan.compile_job(job, refusing(message), settings, target)
+    assert found.costs == plan.Refusal(31.5 * GIB, 15.75 * GIB)
+    assert plan.fit_of(plan.Program("full", 64, found.costs, 0.0), 16 * GIB, 4).batch == 4 * 32
+    for other in ("INTERNAL: something else", "RESOURCE_EXHAUSTED: Out of memory allocating 8"):
+        with pytest.raises(jax.errors.JaxRuntimeError):
+            plan.compile_job(job, refusing(other), settings, target)
+
+
+def test_a_shortage_while_compiling_is_the_users(drawn, tiny, monkeypatch):
+    def short(*_):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 8589934592")
+
+    monkeypatch.setattr(plan, "_compile_all", short)
+    settings = settings_for(drawn)
+    with pytest.raises(UserError, match=r"8\.00 GiB"):
+        plan.make(settings, plan.Sizes(24, 8, 3, "x"), one_device(), Console(None))
+
+
+def held_against(planned, bytes_there, words="JAX's pool, 75% of a card"):
+    """The verdict on a plan for a GPU with so large a pool."""
+    target = planned.target._replace(platform=Platform("gpu", "NVIDIA H100 80GB HBM3"))
+    there = pool.Pool(bytes_there, words)
+    return "\n".join(plan_text.verdict(dataclasses.replace(planned, target=target, pool=there)))
+
+
+def test_the_verdict_says_what_it_is_held_against(planned):
+    needed = max(fit.needed for fit in planned.fit.values())
+    fits = held_against(planned, 2 * needed)
+    assert "It fits" in fits and "JAX's pool, 75% of a card" in fits
+    assert "cuDNN" in fits and "microbatches" not in fits
+    tight = held_against(planned, 0.9 * needed)
+    assert "It does not fit" in tight and "JAX's pool, 75% of a card" in tight
+    assert "config.phases[2].microbatches" in tight and "phases[0]" not in tight
+
+
+def test_without_the_compilers_count_there_is_a_roofline(drawn, tiny, monkeypatch):
+    """As for a GPU, of whose programs XLA counts nothing ahead of time."""
+    monkeypatch.setattr(jax.stages.Compiled, "cost_analysis", lambda self: None)
+    config = tiny_config.get_config(drawn)
+    config.phases = config.phases[:1]
+    target = one_device()._replace(device=chips.of_platform(Platform("gpu", "H100")))
+    found = plan.make(recipe.read(config), plan.Sizes(24, 8, 3, "x"), target, Console(None))
+    for program in found.programs:
+        assert program.costs.flops > 0 and program.costs.bytes > 0
+        assert program.costs.roofline_seconds > 0
+    assert found.phases[0].seconds > 0
 
 
 def test_without_the_data_the_sizes_are_the_cards_or_the_users(tiny, tmp_path):

@@ -46,6 +46,15 @@ def test_evaluate_scores_as_the_summary_says(finished, tiny):
     assert scores["balanced_accuracy"] == np.mean([*scores["accuracy_by_class"].values()])
 
 
+@pytest.mark.slow
+def test_how_many_images_at_a_time_does_not_matter(finished, tiny):
+    alone = predict.score_split(finished, tta=1)
+    for batch_size in (3, 16):
+        together = predict.score_split(finished, tta=1, batch_size=batch_size)
+        assert together["loss"] == pytest.approx(alone["loss"], rel=1e-5)
+        assert together["examples"] == alone["examples"]
+
+
 def test_the_workdir_alone_says_how_images_are_fed(finished, tiny, drawn, tmp_path):
     workdir = shutil.copytree(finished, tmp_path / "run")
     losses = [predict.score_split(finished)["loss"]]

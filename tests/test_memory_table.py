@@ -1,0 +1,53 @@
+"""docs/gpu.md's table of memory: what `jaxft plan` finds, held against the pools of cards."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from jaxft import costs, fit, main, plan, pool, programs, recipe, run, topology
+from jaxft.cards import CARDS
+from jaxft.models import platform
+
+GIB = 2**30
+PAGE = Path(__file__).parent.parent / "docs" / "gpu.md"
+SOLD_AS = {"40": "a100", "80": "h100", "141": "h200"}  # GB
+
+
+def rows():
+    """Of every batch size in the table: GiB of each program, and the cards that hold them all."""
+    row = r"^\| (\d+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| (.+) \|$"
+    found = re.findall(row, PAGE.read_text(), re.M)
+    return {int(batch): ([float(g) for g in gib], cards) for batch, *gib, cards in found}
+
+
+@pytest.mark.parametrize("batch", [64, 128, 256, 512])
+def test_the_cards_are_those_whose_pool_holds_every_phase(batch):
+    gib, cards = rows()[batch]
+
+    def holds(card, share):
+        return max(gib) * GIB <= pool.of_absent(CARDS[card].memory, share).bytes
+
+    expected = [
+        f"{sold}{'' if holds(card, pool.USUAL_FRACTION) else '*'}"
+        for sold, card in SOLD_AS.items()
+        if holds(card, pool.HIGHEST_FRACTION)
+    ]
+    assert cards == ", ".join(expected)
+
+
+@pytest.mark.slow
+def test_the_last_phase_takes_what_the_table_says():
+    """The largest program of the card; within what another version of XLA may change."""
+    target = topology.slice_of("h100")
+    card = recipe.read(main.load_config("furniture_resnext101"))
+    settings = replace(card, data=replace(card.data, batch_size=64))
+    with platform.targeting(*target.platform):
+        model = run.create_model(settings, 128)
+        spec = fit.spec_of(settings, model, 2, card.plan.examples)
+        job = plan.step_job(spec, settings, programs.weight_shapes(model), target)
+        program = plan.compile_job(job, job.lower(), settings, target)
+    assert isinstance(program.costs, costs.Costs)
+    assert program.costs.memory.total / GIB == pytest.approx(rows()[64][0][2], rel=0.05)
+    assert program.costs.roofline_seconds > 0  # though XLA counts no operations for it
