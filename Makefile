@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 # of the files is conftest.py's.
 PYTEST = $(BIN)/python -m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 
-.PHONY: quickstart test quick lint types clean
+.PHONY: quickstart test test-matrix test-newest quick lint types clean
 
 quickstart: $(VENV)/quickstart.done
 	$(BIN)/jaxft train --config=configs/quickstart.py --workdir=runs/quickstart
@@ -14,6 +14,16 @@ quickstart: $(VENV)/quickstart.done
 # Lint, types and all tests.
 test: lint types
 	$(PYTEST)
+
+# The subset on every Python that is promised and here, in venvs of their own; on the oldest with the
+# oldest dependencies that are promised, on the others with the newest that there are.
+test-matrix:
+	.ci/matrix 3.11:lowest 3.12 3.13
+
+# The newest end of what is promised: the subset, and a wheel that trains the quickstart.
+test-newest:
+	.ci/matrix 3.13
+	.ci/wheel 3.13
 
 # The subset of the tests that takes under two minutes.
 quick: $(VENV)/dev.done

@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float
 
-from jaxft import hosts, sharding
+from jaxft import compiler, hosts, sharding
 from jaxft.data import Batch, batches
 from jaxft.data.augment import Augmentation, augment, evaluate_view
 from jaxft.models import Model
@@ -73,8 +73,18 @@ class Forward(NamedTuple):
     logits: Callable[..., Array]
 
 
-def make_forward(model: Model, augmentation: Augmentation, image_size: int, mesh: Mesh) -> Forward:
-    """Compile-on-first-use inference functions, shared by all phases."""
+def make_forward(
+    model: Model,
+    augmentation: Augmentation,
+    image_size: int,
+    mesh: Mesh,
+    deterministic: bool = False,
+) -> Forward:
+    """Compile-on-first-use inference functions, shared by all phases.
+
+    `deterministic`: as in compiler.options.
+    """
+    options = compiler.options(deterministic)
 
     def run_body(weights: Weights, view: Array) -> Array:
         images = network_input(view, model.preprocessing, param_dtype(weights.params))
@@ -92,9 +102,8 @@ def make_forward(model: Model, augmentation: Augmentation, image_size: int, mesh
         return model.classify(weights.params, weights.batch_stats, pooled)[0]
 
     def mapped(function: Callable[..., Array], *specs: P) -> Callable[..., Array]:
-        return jax.jit(
-            jax.shard_map(function, mesh=mesh, in_specs=(P(), *specs), out_specs=P(AXIS))
-        )
+        divided = jax.shard_map(function, mesh=mesh, in_specs=(P(), *specs), out_specs=P(AXIS))
+        return jax.jit(divided, compiler_options=options)
 
     return Forward(
         make_fold(model, mesh),

@@ -139,6 +139,7 @@ def spec_of(settings: Settings, model: Model, index: int, examples: int) -> Step
         image_size=phase.image_size,
         batch_size=settings.data.batch_size,
         examples=examples,
+        deterministic=settings.deterministic,
     )
 
 

@@ -110,7 +110,9 @@ def at_size(materials: Materials, image_size: int) -> Materials:
     _, train, valid = read_images(
         strict, materials.dataset, console, materials.cache_dir, materials.stop, BRING_BACK
     )
-    forward = evaluate.make_forward(materials.model, settings.augment, image_size, materials.mesh)
+    forward = evaluate.make_forward(
+        materials.model, settings.augment, image_size, materials.mesh, settings.deterministic
+    )
     return materials._replace(
         settings=settings,
         forward=forward,

@@ -10,6 +10,7 @@ import logging
 import os
 import shutil
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -126,15 +127,25 @@ def _replace(path: AnyPath, fill: Callable[[IO[bytes]], Any], durable: bool) -> 
         raise
 
 
-def open_new(path: AnyPath) -> IO[bytes]:
-    """A file to write, which must not be there yet.
+@contextmanager
+def open_new(path: AnyPath) -> Iterator[IO[bytes]]:
+    """Open a file to write, which must not be there yet.
 
     Raises:
-      FileExistsError: it is.
+      FileExistsError: it is; in a store that is known when the file is closed.
     """
     if not is_remote(path):
-        return open(path, "xb")
-    return filesystem().open(os.fspath(path), "xb")
+        with open(path, "xb") as file:
+            yield file
+        return
+    try:
+        with filesystem().open(os.fspath(path), "xb") as file:
+            yield file
+    except Exception as error:
+        # gcsfs's frames hold a view of its buffer, and the buffer holds them: Python 3.12.1 dies
+        # of such a cycle when it collects it.
+        traceback.clear_frames(error.__traceback__)
+        raise
 
 
 def filesystem() -> Any:

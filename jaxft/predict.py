@@ -237,13 +237,13 @@ def _check_output(output: AnyPath) -> None:
 def _write_csv(
     output: AnyPath, classes: Sequence[str], names: Sequence[str], probabilities: np.ndarray
 ) -> None:
-    with io.TextIOWrapper(
-        paths.open_new(output), newline="", encoding="utf-8", errors="surrogateescape"
-    ) as file:
+    with paths.open_new(output) as raw:
+        file = io.TextIOWrapper(raw, newline="", encoding="utf-8", errors="surrogateescape")
         writer = csv.writer(file)
         writer.writerow(["file", "label", *(f"p_{name}" for name in classes)])
         for name, row in zip(names, probabilities, strict=True):
             writer.writerow([name, classes[row.argmax()], *(f"{p:.6f}" for p in row)])
+        file.detach()  # flushed, and left to be closed by whoever opened it
 
 
 def in_batches(settings: Settings, batch_size: int) -> Settings:
@@ -295,6 +295,7 @@ def _materials(
     alone = Dataset(dataset.classes, dataset.valid.select([]), dataset.valid)
     alone, none, found = inputs.read_images(settings, alone, console, advice=REMOVE)
     model = run.create_model(settings, len(dataset.classes), expected)
-    forward = evaluate.make_forward(model, settings.augment, settings.data.image_size, mesh)
+    size, exact = settings.data.image_size, settings.deterministic
+    forward = evaluate.make_forward(model, settings.augment, size, mesh, exact)
     cache = run.cache_directory(settings)
     return Materials(settings, mesh, model, forward, alone, none, found, cache, console)

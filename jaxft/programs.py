@@ -85,7 +85,8 @@ def of_forward(
     settings: Settings, model: Model, weights: Weights, mesh: Mesh, image_size: int
 ) -> Call:
     """The extraction of features, a batch."""
-    forward = evaluate.make_forward(model, settings.augment, image_size, mesh)
+    exact = settings.deterministic
+    forward = evaluate.make_forward(model, settings.augment, image_size, mesh, exact)
     folded = _everywhere(mesh)(jax.eval_shape(forward.fold, weights))
     canvases = _divided(mesh)(_canvases(image_size, settings.data.batch_size))
     return Call(forward.features, (folded, canvases))

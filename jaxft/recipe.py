@@ -145,6 +145,7 @@ class Settings:
     init_from: str
     cache_dir: str
     checkpoint_minutes: float
+    deterministic: bool
     data: DataSettings
     augment: Augmentation
     model: ModelSettings

@@ -258,7 +258,9 @@ def prepare(
     for told in (sources.left_out_in_words(dataset), weights.in_words(origin)):
         if told:
             console.say(told)
-    forward = evaluate.make_forward(model, settings.augment, data.image_size, mesh)
+    forward = evaluate.make_forward(
+        model, settings.augment, data.image_size, mesh, settings.deterministic
+    )
     materials = Materials(
         settings, mesh, model, forward, dataset, train, valid, cache, console, stop, origin, listed
     )

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int, Key
 
-from jaxft import groups, optim, sharding
+from jaxft import compiler, groups, optim, sharding
 from jaxft.data import batches, mix
 from jaxft.data.augment import Augmentation, augment, normalize
 from jaxft.data.balance import UNBALANCED, Balance
@@ -73,6 +73,7 @@ class StepSpec:
     batch_size: int
     examples: int
     balance: Balance = UNBALANCED
+    deterministic: bool = False
 
     @property
     def steps_per_epoch(self) -> int:
@@ -297,11 +298,12 @@ def make_step(spec: StepSpec, mesh: Mesh) -> Step:
         in_specs=(P(), P(), P(AXIS), P(), P()),
         out_specs=(P(), P()),
     )
+    options = compiler.options(spec.deterministic)
     if not sharding.places_kernels():
-        return jax.jit(mapped, donate_argnums=0)
+        return jax.jit(mapped, donate_argnums=0, compiler_options=options)
     # What is donated is written over only where the result is laid out alike.
-    places = sharding.whole(state_shapes(spec), mesh)
-    return jax.jit(mapped, donate_argnums=0, out_shardings=(places, None))
+    places = (sharding.whole(state_shapes(spec), mesh), None)
+    return jax.jit(mapped, donate_argnums=0, out_shardings=places, compiler_options=options)
 
 
 def state_shapes(spec: StepSpec) -> TrainState:
@@ -347,7 +349,8 @@ def make_epoch(spec: StepSpec, mesh: Mesh, steps: int) -> Step:
         return lax.scan(body, state, keys, length=steps)
 
     mapped = sharding.shard_map(local_epoch, mesh, in_specs=(P(),) * 6, out_specs=(P(), P()))
-    return jax.jit(mapped, donate_argnums=0)
+    options = compiler.options(spec.deterministic)
+    return jax.jit(mapped, donate_argnums=0, compiler_options=options)
 
 
 Sink = Callable[[int, float], bool]

@@ -1,17 +1,62 @@
-"""Eight fake CPU devices, settled before JAX is imported anywhere; a small run to look into."""
+"""The devices of the tests, settled before JAX is imported anywhere; a small run to look into.
+
+They are eight fake ones on CPU, or with JAXFT_TEST_PLATFORM=cuda (rocm, tpu, cpu) the one real
+device that is there. Tests that can run on it are marked one_device; the others are skipped then,
+and of the marked ones those that need several devices or look into programs for CPU.
+"""
 
 import os
 from collections import Counter
 
 import pytest
 
-os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
-).strip()
-os.environ["JAX_PLATFORMS"] = "cpu"
+PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
+REAL = os.environ.get("JAXFT_TEST_PLATFORM", "")
+if REAL:
+    os.environ["JAX_PLATFORMS"] = REAL if REAL == "cpu" else f"{REAL},cpu"
+    # float32 would mean TF32 on a GPU and a pass of bfloat16 on a TPU.
+    os.environ["JAX_DEFAULT_MATMUL_PRECISION"] = "highest"
+    # Processes that a test starts want memory of the same device.
+    os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
+else:
+    os.environ["XLA_FLAGS"] = (
+        os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+    ).strip()
+    os.environ["JAX_PLATFORMS"] = "cpu"
 # See bucket.environment; gcsfs reads it when it is imported.
 os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"  # runs of one session share it
+
+
+def pytest_configure(config):
+    """Refuse what cannot work on one real device."""
+    if not REAL:
+        return
+    if REAL not in PLATFORMS:
+        raise pytest.UsageError(f"JAXFT_TEST_PLATFORM={REAL}: it is one of {', '.join(PLATFORMS)}")
+    if config.getoption("numprocesses", default=None):
+        raise pytest.UsageError("JAXFT_TEST_PLATFORM: one process has the device; leave out -n")
+    import jax
+
+    if jax.device_count() > 1:
+        raise pytest.UsageError(
+            f"JAXFT_TEST_PLATFORM: {jax.device_count()} devices are visible; let one be, such as "
+            "by CUDA_VISIBLE_DEVICES=0"
+        )
+
+
+def _cannot_run(item):
+    """Why a test cannot run on one real device, or ""."""
+    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    if not item.get_closest_marker("one_device"):
+        return "not marked one_device"
+    if item.get_closest_marker("several_devices") or parameters.get("devices", 1) > 1:
+        return "needs several devices"
+    if item.get_closest_marker("cpu_program"):
+        return "looks into a program for CPU"
+    if REAL == "tpu" and item.get_closest_marker("second_process"):
+        return "a TPU belongs to one process"
+    return ""
 
 
 SLOW_FIXTURES = {"benched", "planned", "grown"}  # what uses them is slow wherever it comes first
@@ -23,6 +68,8 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if SLOW_FIXTURES & set(item.fixturenames):
             item.add_marker("slow")
+        if REAL and (reason := _cannot_run(item)):
+            item.add_marker(pytest.mark.skip(reason=reason))
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
     items.sort(key=lambda item: -slow[item.path])
 

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 import numpy as np
@@ -100,8 +101,10 @@ class TestPaths:
         path = paths.of(f"gs://{new_bucket}/table.csv")
         with paths.open_new(path) as file:
             file.write(b"first")
-        with pytest.raises(FileExistsError):
-            paths.open_new(path).close()
+        with pytest.raises(FileExistsError) as error, paths.open_new(path):
+            pass
+        frames = [frame.f_locals for frame, _ in traceback.walk_tb(error.value.__traceback__)]
+        assert not any(isinstance(v, memoryview) for names in frames for v in names.values())
         assert paths.read(path) == b"first"
 
 

@@ -10,6 +10,8 @@ from jax.sharding import AxisType, PartitionSpec
 from jaxft.models import platform, resnet
 from jaxft.models.conv import LOWERINGS, choose, conv, is_lowering, without_idle_places
 
+pytestmark = pytest.mark.one_device
+
 CASES = [
     # size, stride, padding, groups, height, width[, input channels: 8]
     (3, 1, "SAME", 8, 7, 6),
@@ -92,6 +94,7 @@ def test_places_that_meet_padding_alone_are_left_out(size, length, pads, kept):
     assert rest == ((pads[0] - start, pads[1] - size + end),) * 2
 
 
+@pytest.mark.cpu_program
 @pytest.mark.slow
 @pytest.mark.parametrize("size,stride,padding", [
     (3, 1, ((1, 1), (1, 1))), (3, 2, ((1, 1), (1, 1))), (5, 1, "VALID"), (3, 1, ((0, 2), (1, 0))),
@@ -112,6 +115,7 @@ def test_a_grouped_convolution_on_cpu_equals_lax(inside, groups, size, stride, p
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.several_devices
 @pytest.mark.slow
 @pytest.mark.parametrize("size,groups,channels,stride", [
     (5, 8, 8, 2), (1, 1, 8, 2), (3, 8, 64, 1), (3, 8, 64, 2),

@@ -6,6 +6,8 @@ import pytest
 
 from jaxft.models.efficientnet_lite import body
 
+pytestmark = pytest.mark.one_device
+
 
 @pytest.fixture(scope="module")
 def shapes():

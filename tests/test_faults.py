@@ -13,6 +13,8 @@ import pytest
 
 from jaxft import checkpoint
 
+pytestmark = [pytest.mark.one_device, pytest.mark.second_process]
+
 HERE = Path(__file__).parent
 KEYS = ("phase", "cycle", "epoch", "step", "global_step", "trn_loss", "val_loss", "accuracy", "lr")
 KILLED = -9
@@ -36,6 +38,7 @@ def begin(tmp_path_factory, drawn):
             "train",
             f"--config={HERE / 'tiny_config.py'}:{drawn}",
             f"--workdir={root / name}",
+            "--config.deterministic=true",  # for a GPU
             *overrides,
         ]
         pipe = subprocess.PIPE

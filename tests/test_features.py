@@ -8,6 +8,8 @@ import tiny
 
 from jaxft import features
 
+pytestmark = pytest.mark.one_device
+
 SPLIT = tiny.split(tiny.canvases(6), "train")
 NET = tiny.model()
 WEIGHTS = tiny.weights(NET)

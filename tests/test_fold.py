@@ -12,6 +12,8 @@ from jaxft import models
 from jaxft.models import platform
 from jaxft.models.fold import fold, norm_after
 
+pytestmark = pytest.mark.one_device
+
 NAMES = ("efficientnet_lite0", "resnet18", "resnext50_32x4d")
 
 

@@ -8,6 +8,8 @@ from jax.sharding import AxisType, PartitionSpec
 
 from jaxft.models.head import Head, dropout, keep_mask, pool, product
 
+pytestmark = pytest.mark.one_device
+
 KEYS = jax.random.split(jax.random.key(0), 64)
 
 
@@ -116,6 +118,7 @@ def test_an_examples_dropout_does_not_depend_on_the_batch_it_is_in():
     np.testing.assert_array_equal(whole[::-1], keep_mask(KEYS[::-1], 0, 100, 0.5))
 
 
+@pytest.mark.several_devices
 @pytest.mark.slow
 def test_the_training_head_gives_the_same_on_four_devices_as_on_one():
     head = Head(3, hidden=(8,))

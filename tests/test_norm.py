@@ -10,6 +10,8 @@ from jax.sharding import AxisType, PartitionSpec
 from jaxft.models import platform
 from jaxft.models.norm import BatchNorm, activate
 
+pytestmark = pytest.mark.one_device
+
 EPS, MOMENTUM = 1e-3, 0.9
 ACTIVATIONS = ["none", "relu", "relu6"]
 
@@ -90,6 +92,7 @@ def test_a_far_mean_costs_no_digits_in_float32():
     np.testing.assert_allclose(new["var"], want, rtol=1e-5)
 
 
+@pytest.mark.several_devices
 @pytest.mark.parametrize("mark", [True, False], ids=["varying params", "unvarying params"])
 def test_one_and_four_devices_agree(mark):
     x, params, stats = inputs()

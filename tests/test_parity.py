@@ -20,6 +20,8 @@ from jaxft.models import torch_names, weights
 sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
 import parity
 
+pytestmark = pytest.mark.one_device
+
 DATA = Path(__file__).parent / "data"
 DAISY = 985
 

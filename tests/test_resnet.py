@@ -9,6 +9,8 @@ import pytest
 
 from jaxft.models import resnet, torch_names
 
+pytestmark = pytest.mark.one_device
+
 # Parameters with the classifier for 1000 classes, as torchvision publishes them (32x4d: timm).
 PARAMETERS = {
     "resnet18": 11_689_512,

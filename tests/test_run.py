@@ -107,11 +107,14 @@ def test_the_seconds_of_phases_add_up(finished):
     totals = [phase["seconds"]["total"] for phase in summary["phases"]]
     (start,) = rows(finished / "starts.jsonl")
     wall = (finished / "summary.json").stat().st_mtime - start["time"]
-    assert 0.9 * wall - 1 < sum(totals) < wall + 1
+    assert sum(totals) < wall + 1
     assert summary["seconds"] > sum(totals), "opening data and model takes time too"
+    table = rows(finished / "metrics.jsonl")
     for phase in summary["phases"]:
         parts = phase["seconds"]
         assert all(0 <= seconds <= parts["total"] for seconds in parts.values())
+        epochs = [row["seconds"] for row in table if row["phase"] == phase["name"]]
+        assert 0 < sum(epochs) <= parts["total"], "the range test takes time too"
 
 
 def test_starts_config_classes_and_preprocessing(finished, drawn):

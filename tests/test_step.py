@@ -15,6 +15,8 @@ from jaxft.data.augment import PRESETS, augment
 from jaxft.errors import NonFiniteError
 from jaxft.step import TrainBatch
 
+pytestmark = pytest.mark.one_device
+
 NET = tiny.model()
 WEIGHTS = tiny.weights(NET)
 DATA = tiny.canvases()
@@ -62,6 +64,7 @@ def _forward_cost():
     return _cost(forward.lower(tiny.weights(net), tiny.canvases(32, 32).inputs))
 
 
+@pytest.mark.cpu_program
 @pytest.mark.slow
 def test_a_head_step_costs_little_more_than_inference():
     (flops, memory), (forward_flops, forward_memory) = _step_cost({"head": 1.0}), _forward_cost()
@@ -69,6 +72,7 @@ def test_a_head_step_costs_little_more_than_inference():
     assert memory <= 1.2 * forward_memory
 
 
+@pytest.mark.cpu_program
 @pytest.mark.slow
 def test_the_measure_sees_gradients_of_all_groups():
     (flops, memory), (forward_flops, forward_memory) = _step_cost(tiny.ALL_GROUPS), _forward_cost()
@@ -210,6 +214,7 @@ def _close(a, b, share):
 PLAIN_HEAD = tiny.model(hidden=())
 
 
+@pytest.mark.several_devices
 @pytest.mark.slow
 def test_in_32_bits_the_first_gradient_agrees_to_1e_5():
     one, many = (_first_gradient(devices, "float32", PLAIN_HEAD)[0] for devices in (1, 4))
@@ -371,6 +376,7 @@ def test_microbatches_with_batchnorm_are_the_same_on_any_mesh(devices):
     assert not _close(_moved(FULL)[0], gradients, 1e-3)  # BatchNorm sees one part at a time
 
 
+@pytest.mark.several_devices
 @pytest.mark.slow
 def test_per_device_batchnorm_sees_what_microbatches_see():
     """Two devices with statistics of their own, and one with as many parts, give one gradient."""

@@ -15,6 +15,8 @@ from jaxft.data import augment as aug
 from jaxft.data import warp
 from jaxft.models import platform
 
+pytestmark = pytest.mark.one_device
+
 SIZE, CANVAS, COUNT = 40, 44, 16
 # A quarter of a percent of one of the 255 levels that an image has: rounding.
 TOLERANCE = 1e-5

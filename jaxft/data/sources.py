@@ -412,7 +412,9 @@ def _wrong_columns(names: Sequence[str]) -> Iterator[str]:
 def _row(line: int, cells: dict[Any, Any], table: AnyPath, has_split: bool) -> Row:
     name = (cells["file"] or "").strip()
     if name and not paths.is_remote(name):
-        name = str(table.parent / Path(name).expanduser())
+        given = Path(name).expanduser()
+        # From Python 3.12 on, a bucket's path joins an absolute one as if it were relative.
+        name = str(given if given.is_absolute() else table.parent / given)
     label = _composed((cells["label"] or "").strip())
     side = (cells["split"] or "").strip().lower() if has_split else "train"
     # The reader keeps what is beyond the columns under None.
