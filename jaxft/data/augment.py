@@ -19,7 +19,8 @@ from jax import lax
 from jaxtyping import Array, Float, Int, Key, UInt8
 
 from jaxft.data import rectangle
-from jaxft.data.warp import Limits, warp
+from jaxft.data.maps import Limits
+from jaxft.data.warp import warp
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ class Parameters(NamedTuple):
     erase_height: Float[Array, "batch"]
 
 
-UPRIGHT = Limits(upright=True, reach=0.0, slope=0.0)
+UPRIGHT = Limits(upright=True, reach=0.0, slope=0.0, turned=False)
 
 
 def augment(
@@ -359,7 +360,8 @@ def limits(settings: Augmentation) -> Limits:
             reach = max(reach, (np.abs(place).max() - 1) / 2)
             for column in (place[:, 1] - place[:, 0], place[:, 3] - place[:, 2]):
                 slope = max(slope, abs(column[0] / column[1]))
-    return Limits(upright=False, reach=float(reach), slope=float(slope))
+    turned = settings.dihedral or (rotates and settings.rotate_degrees > 45)
+    return Limits(upright=False, reach=float(reach), slope=float(slope), turned=turned)
 
 
 def _square(maps: Float[Array, "batch 2 3"]) -> Float[Array, "batch 3 3"]:
