@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int, Key
 
-from jaxft import groups, optim, sharding
+from jaxft import compiler, groups, optim, sharding
 from jaxft.data import batches, mix
 from jaxft.data.augment import Augmentation, augment, normalize
 from jaxft.data.balance import UNBALANCED, Balance
@@ -292,7 +292,7 @@ def make_step(spec: StepSpec, mesh: Mesh) -> Step:
         in_specs=(P(), P(), P(AXIS), P(), P()),
         out_specs=(P(), P()),
     )
-    return jax.jit(mapped, donate_argnums=0)
+    return jax.jit(mapped, donate_argnums=0, compiler_options=compiler.options(mesh))
 
 
 def make_epoch(spec: StepSpec, mesh: Mesh, steps: int) -> Step:
