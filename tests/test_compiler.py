@@ -11,9 +11,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jaxft import compiler, costs, sharding, topology
 from jaxft.models import platform
 
-needs_libtpu = pytest.mark.skipif(
-    importlib.util.find_spec("libtpu") is None, reason="needs libtpu"
-)
+needs_libtpu = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs libtpu")
 
 
 def test_a_compiler_that_knows_no_option_is_given_none():
