@@ -118,7 +118,26 @@ def test_each_platform_has_its_lowering(noise):
     assert "i32[16,3," not in lowered("tpu", aug.PRESETS["fastai2"])
 
 
-TOUCHED = {"side_on": 60, "imagenet": 60}
+@pytest.mark.slow
+def test_the_columns_of_a_flat_view_cross_its_middle_within_reach(noise):
+    """The flattest that is cropped, turned furthest, at the very edge: its columns lean far out."""
+    settings = turned(45.0, crop_min_area=0.3, crop_max_ratio=3.0)
+    drawn = aug.draw(jax.random.split(jax.random.key(1), COUNT), settings)
+    side = jnp.where(jnp.arange(COUNT) % 2 == 0, 0.5, -0.5)
+    drawn = drawn._replace(
+        radians=jnp.full(COUNT, np.radians(45.0)),
+        zoom=jnp.ones(COUNT),
+        crop_width=jnp.ones(COUNT),
+        crop_height=jnp.full(COUNT, 1 / 3),
+        offset_y=side,
+    )
+    maps, limits = aug.affine(drawn, CANVAS, SIZE), aug.limits(settings)
+    sheared = shears.by_shears(noise, maps, SIZE, limits)
+    np.testing.assert_allclose(sheared, warp.by_gathers(noise, maps, SIZE), atol=TOLERANCE)
+
+
+# Side_on as columns through rows, without shears (`by_products`), touches 77.
+TOUCHED = {"side_on": 60, "imagenet": 5}
 
 
 @pytest.mark.slow

@@ -349,10 +349,14 @@ def limits(settings: Augmentation) -> Limits:
         return UPRIGHT
     # Beyond 45 degrees x and y change places.
     most = min(settings.rotate_degrees, 45.0) if rotates else 0.0
+    shortest = 1.0 if settings.crop_min_area == 1 else 1 / settings.crop_max_ratio
     reach = slope = 0.0
     tilts = (-settings.perspective, 0.0, settings.perspective)
     corners = np.array([(u, v, 1.0) for u in (-1, 1) for v in (-1, 1)]).T
     for angle in np.radians(np.linspace(-most, most, 19)):
+        # A column of a flat view crosses the row of the view's middle beyond the view's own edge.
+        crossing = 1 / np.cos(angle) + (1 - shortest) * abs(np.sin(angle))
+        reach = max(reach, (crossing - 1) / 2)
         turned = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0]])
         for x, y in itertools.product(tilts, tilts):
             place = np.array(_tilted(x, y, 1.0)) @ np.vstack([turned @ corners, np.ones(4)])
