@@ -364,8 +364,8 @@ def limits(settings: Augmentation) -> Limits:
             reach = max(reach, (np.abs(place).max() - 1) / 2)
             for column in (place[:, 1] - place[:, 0], place[:, 3] - place[:, 2]):
                 slope = max(slope, abs(column[0] / column[1]))
-    turned = settings.dihedral or (rotates and settings.rotate_degrees > 45)
-    return Limits(upright=False, reach=float(reach), slope=float(slope), turned=turned)
+    exchanged = settings.dihedral or (rotates and settings.rotate_degrees > 45)
+    return Limits(upright=False, reach=float(reach), slope=float(slope), turned=exchanged)
 
 
 def _square(maps: Float[Array, "batch 2 3"]) -> Float[Array, "batch 3 3"]:
