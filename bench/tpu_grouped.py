@@ -39,15 +39,15 @@ IMAGES_A_CHIP = 64
 GIB = 2**30
 
 
-def measure(slice_name: str, conv: str) -> dict[str, object]:
-    """The step of the furniture card's last phase, compiled for the slice."""
+def measure(slice_name: str, conv: str, images: int = IMAGES_A_CHIP) -> dict[str, object]:
+    """The step of the furniture card's last phase, compiled for so many images a chip."""
     target = topology.slice_of(slice_name)
     card = recipe.read(main.load_config("furniture_resnext101"))
     settings = replace(
         card,
         phases=card.phases[-1:],
         model=replace(card.model, conv=conv),
-        data=replace(card.data, batch_size=IMAGES_A_CHIP * target.chips),
+        data=replace(card.data, batch_size=images * target.chips),
     )
     sizes = plan.sizes_of(settings, card.plan.examples, card.plan.classes)
     with platform.targeting(*target.platform):
@@ -70,11 +70,14 @@ def measure(slice_name: str, conv: str) -> dict[str, object]:
     if not isinstance(found, Costs):
         return line | {"needs_gib": found.needed / GIB, "has_gib": found.allowed / GIB}
     assert found.model is not None and target.device is not None
+    reduced = found.collectives["all-reduce"]
     return line | {
         "ms": round(1e3 * found.model.seconds, 2),
         "charged_ms": {kind: round(1e3 * c.seconds, 3) for kind, c in found.model.charges.items()},
         "charged": {kind: charge.number for kind, charge in found.model.charges.items()},
         "roofline_ms": round(1e3 * (found.roofline_seconds or 0.0), 2),
+        "all_reduces": reduced.number,
+        "asynchronous": reduced.asynchronous,
         "tflop": round(found.flops / 1e12, 3),
         "gb_moved": round(found.bytes / 1e9, 2),
         "needs_gib": round(found.memory.total / GIB, 2),
@@ -155,6 +158,7 @@ def main_() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--topology", default="v5e:2x4")
     parser.add_argument("--conv", default="auto", help="as config.model.conv")
+    parser.add_argument("--images", type=int, default=IMAGES_A_CHIP, help="a chip")
     parser.add_argument("--layer", default="", metavar="PIXELS,CHANNELS,STRIDE")
     parser.add_argument("--table", default="", metavar="FILE", help="of JSON lines")
     flags = parser.parse_args()
@@ -163,7 +167,7 @@ def main_() -> None:
     elif flags.layer:
         print(json.dumps(measure_layer(flags.topology, flags.conv, flags.layer)))
     else:
-        print(json.dumps(measure(flags.topology, flags.conv)))
+        print(json.dumps(measure(flags.topology, flags.conv, flags.images)))
 
 
 if __name__ == "__main__":

@@ -44,10 +44,14 @@ class Memory(NamedTuple):
 
 
 class Collective(NamedTuple):
-    """How often a kind of collective runs in a program, and bytes of its results in all."""
+    """How often a kind of collective runs in a program, and bytes of its results in all.
+
+    `asynchronous` of the number run beside other operations.
+    """
 
     number: int
     bytes: int
+    asynchronous: int = 0
 
 
 class Charge(NamedTuple):
@@ -222,16 +226,31 @@ def _trips(program: Computations, loop: Operation) -> int:
 
 def collectives(program: Computations) -> dict[str, Collective]:
     """Collectives by kind; those of a loop as often as it runs."""
-    counts, moved, times = Counter[str](), Counter[str](), runs(program)
+    counts, moved, beside, times = Counter[str](), Counter[str](), Counter[str](), runs(program)
+    fused = _fused(program)
     for name, operations in program.items():
         for operation in operations:
             kind = operation.opcode.removesuffix("-start")
-            if kind in COLLECTIVES:
-                counts[kind] += times[name]
-                # What an asynchronous one starts with is its operands beside its results.
-                halves = 2 if operation.opcode == "all-gather-start" else 1
-                moved[kind] += times[name] * shape_bytes(operation.shape) // halves
-    return {kind: Collective(counts[kind], moved[kind]) for kind in sorted(counts)}
+            if kind not in COLLECTIVES or fused.get(name, STARTS) != STARTS:
+                continue
+            counts[kind] += times[name]
+            if name in fused or operation.opcode != kind:
+                beside[kind] += times[name]
+            # What an asynchronous one starts with is its operands beside its results.
+            halves = 2 if operation.opcode == "all-gather-start" else 1
+            moved[kind] += times[name] * shape_bytes(operation.shape) // halves
+    return {k: Collective(counts[k], moved[k], beside[k]) for k in sorted(counts)}
+
+
+# TPU's compiler cuts an asynchronous collective into fusions: one that starts it, some that carry
+# it on beside a computation, and one that ends it; the collective stands in each of them.
+STARTS, ENDS = "async-collective-start", "async-collective-done"
+
+
+def _fused(program: Computations) -> dict[str, str]:
+    """For each computation that a fusion calls, that fusion's name without its number."""
+    fusions = (o for operations in program.values() for o in operations if o.opcode == "fusion")
+    return {called: f.name.split(".")[0] for f in fusions for called in _called(f)}
 
 
 _ARRAY = re.compile(r"\b(pred|[a-z]+\d+(?:e\d+m\d+\w*)?)\[([\d,]*)\]")
@@ -253,8 +272,8 @@ def model_time(program: Computations, chip: Chip) -> ModelTime:
     (`estimated_cycles`). The sum over the entry computation and the bodies of its loops, at the
     chip's clock, is the time. An operation without an estimate is charged the bytes of its
     operands and results over the bandwidth of memory; one that is only a name, or runs beside the
-    others, nothing. (The sum `optimal_seconds` of JAX's `cost_analysis` hides what it has no cost
-    for: it adds -1 s.)
+    others, nothing. A collective that starts asynchronously is charged as if it did not. (The sum
+    `optimal_seconds` of JAX's `cost_analysis` hides what it has no cost for: it adds -1 s.)
     """
     assert chip.clock is not None
     cycles, counts, seconds = 0, Counter[str](), defaultdict[str, float](float)
@@ -324,12 +343,17 @@ def _one_after_the_other(program: Computations) -> Iterator[tuple[Operation, int
     for name in (ENTRY, *re.findall(r" body=%?([\w.\-]+)", "\n".join(loops))):
         shapes = {operation.name: operation.shape for operation in program[name]}
         for operation in program[name]:
+            arrays = (operation.shape, *(shapes.get(o, "") for o in operation.operands))
+            if operation.name.startswith(STARTS):
+                inside = (o for called in _called(operation) for o in program[called])
+                arrays = tuple(o.shape for o in inside if o.opcode in COLLECTIVES) * 2
             if not _is_free(operation):
-                arrays = (operation.shape, *(shapes.get(o, "") for o in operation.operands))
                 yield operation, times[name], [shape_bytes(array) for array in arrays]
 
 
 def _is_free(operation: Operation) -> bool:
+    if operation.opcode == "fusion":
+        return operation.name.startswith(ENDS)
     if operation.opcode == "custom-call":
         return any(f'custom_call_target="{name}"' in operation.line for name in FREE_CALLS)
     return operation.opcode in FREE

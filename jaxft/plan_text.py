@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jaxft import report
-from jaxft.costs import Costs
+from jaxft.costs import Collective, Costs
 from jaxft.data import augment
 from jaxft.paths import AnyPath
 from jaxft.plan import Fit, PhasePlan, Plan, Program
@@ -82,12 +82,17 @@ def _program_line(program: Program) -> str:
         needed = found.needed / GIB
         return f"{program.name:<16} {'-':>9} {'-':>9} {needed:>8.2f}  does not compile: no memory"
     model = None if found.model is None else found.model.seconds
-    moved = [f"{kind}: {c.number}, {c.bytes / 1e6:.3g} MB" for kind, c in found.collectives.items()]
+    moved = [_sent(kind, c) for kind, c in found.collectives.items()]
     return (
         f"{program.name:<16} {found.flops / 1e9:>9.4g} {found.bytes / 1e9:>9.3g} "
         f"{found.memory.total / GIB:>8.2f} {_seconds(found.roofline_seconds):>9} "
         f"{_seconds(model):>9}  {'; '.join(moved) or 'nothing'}"
     )
+
+
+def _sent(kind: str, collective: Collective) -> str:
+    beside = f" ({collective.asynchronous} asynchronous)" if collective.asynchronous else ""
+    return f"{kind}: {collective.number}{beside}, {collective.bytes / 1e6:.3g} MB"
 
 
 def verdict(plan: Plan) -> Iterator[str]:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.experimental.layout import Format, Layout
@@ -17,6 +18,7 @@ from jaxft import hosts
 from jaxft.models import platform
 
 AXIS = "data"
+LARGE = 2**14  # numbers in an array that is worth a collective of its own
 
 
 def data_mesh(devices: int | None = None) -> Mesh:
@@ -88,9 +90,29 @@ def fetch_rows(array: jax.Array) -> np.ndarray:
 def mean(tree: Any) -> Any:
     """The mean over the devices of a tree of local values; inside `shard_map` over the mesh.
 
-    On one device it is the tree itself: XLA CPU would copy all of it for a reduction of one.
+    On one device it is the tree itself: XLA CPU would copy all of it for a reduction of one. On
+    TPU large arrays are reduced by themselves, each as soon as it is there (compiler.py), and the
+    small ones as one array.
     """
-    return lax.pmean(tree, AXIS) if lax.axis_size(AXIS) > 1 else tree
+    if lax.axis_size(AXIS) == 1:
+        return tree
+    if platform.current().name != "tpu":
+        return lax.pmean(tree, AXIS)
+    leaves, shape = jax.tree.flatten(tree)
+    small = [i for i, leaf in enumerate(leaves) if leaf.size < LARGE]
+    together = dict(zip(small, _mean_of_small([leaves[i] for i in small]), strict=True))
+    means = [together[i] if i in together else lax.pmean(a, AXIS) for i, a in enumerate(leaves)]
+    return jax.tree.unflatten(shape, means)
+
+
+def _mean_of_small(arrays: list[jax.Array]) -> list[jax.Array]:
+    """Means over the devices of arrays of one dtype, laid end to end for one collective."""
+    if not arrays:
+        return []
+    ends = np.cumsum([a.size for a in arrays])[:-1]
+    means = lax.pmean(jnp.concatenate([a.reshape(-1) for a in arrays]), AXIS)
+    parts = jnp.split(means, ends)
+    return [part.reshape(a.shape) for part, a in zip(parts, arrays, strict=True)]
 
 
 def shard_map(function: Callable[..., Any], mesh: Mesh, in_specs: Any, out_specs: Any) -> Any:

@@ -298,7 +298,7 @@ def make_step(spec: StepSpec, mesh: Mesh) -> Step:
         in_specs=(P(), P(), P(AXIS), P(), P()),
         out_specs=(P(), P()),
     )
-    options = compiler.options(spec.deterministic)
+    options = compiler.options(spec.deterministic, mesh)
     if not sharding.places_kernels():
         return jax.jit(mapped, donate_argnums=0, compiler_options=options)
     # What is donated is written over only where the result is laid out alike.

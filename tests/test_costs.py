@@ -209,3 +209,45 @@ def test_chips_without_peaks_and_tpus():
     assert chips.of_platform(Platform("cpu", "cpu")) is None
     for kind in ("GeForce GTX 1080", "RTX A1000", "GeForce RTX 4090 Laptop GPU", "A30 MIG 1g.6gb"):
         assert chips.of_platform(Platform("gpu", f"NVIDIA {kind}")) is None
+
+
+ASYNCHRONOUS = """HloModule beside
+%sum (a: f32[], b: f32[]) -> f32[] {
+  ROOT %add = f32[] add(%a, %b)
+}
+
+%starting (p: f32[8]) -> (f32[8], u32[]) {
+  %p = f32[8]{0} parameter(0)
+  %r.1 = f32[8]{0} all-reduce(%p), channel_id=1, to_apply=%sum
+  ROOT %c = (f32[8]{0}, u32[]) custom-call(%r.1), custom_call_target="Start"
+}
+
+%carrying (p: f32[8]) -> f32[8] {
+  %p = f32[8]{0} parameter(0)
+  %r.2 = f32[8]{0} all-reduce(%p), channel_id=1, to_apply=%sum
+  ROOT %n = f32[8]{0} negate(%p)
+}
+
+%ending (p: f32[8]) -> f32[8] {
+  %p = f32[8]{0} parameter(0)
+  ROOT %r.3 = f32[8]{0} all-reduce(%p), channel_id=1, to_apply=%sum
+}
+
+ENTRY %main (a: f32[8]) -> f32[8] {
+  %a = f32[8]{0} parameter(0)
+  %async-collective-start.4 = (f32[8]{0}, u32[]) fusion(%a, %a), kind=kCustom, calls=%starting
+  %f = f32[8]{0} fusion(%a), kind=kLoop, calls=%carrying, backend_config={"estimated_cycles":"150"}
+  %async-collective-done.4 = f32[8]{0} fusion(%a, %f), kind=kCustom, calls=%ending
+  ROOT %r.5 = f32[8]{0} all-reduce(%async-collective-done.4), channel_id=2, to_apply=%sum
+}
+"""
+
+
+def test_a_collective_cut_into_fusions_is_one_and_runs_beside_them():
+    program = costs.computations(ASYNCHRONOUS)
+    assert costs.collectives(program) == {"all-reduce": costs.Collective(2, 2 * 32, 1)}
+    time = costs.model_time(program, chips.TPUS["v5e"])
+    assert time.costed == pytest.approx(150 / 1.5e9)
+    # Charged as the other one is: what it reads and what it writes.
+    assert time.charges["fusion"] == time.charges["all-reduce"]
+    assert time.charges["fusion"] == (1, pytest.approx(64 / 0.819e12))

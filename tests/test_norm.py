@@ -1,5 +1,7 @@
 """BatchNorm is PyTorch's, its hand-written gradient is right, and meshes do not change it."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -125,3 +127,23 @@ def test_one_and_four_devices_agree(mark):
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10), step(4), step(1)
     )
+
+
+def test_channels_in_parts_change_no_number():
+    x, params, stats = inputs()
+    variables = {"params": params, "batch_stats": stats}
+
+    def in_parts(parts):
+        def loss(x, params):
+            layer = BatchNorm(EPS, MOMENTUM, "relu", parts=parts)
+            given = {**variables, "params": params}
+            y, new = layer.apply(given, x, True, None, mutable=["batch_stats"])
+            return loss_of(y), new
+
+        return jax.value_and_grad(loss, (0, 1), has_aux=True)
+
+    with platform.targeting("tpu", "v5e"):
+        assert "[8,3,5,2,2]" in str(jax.make_jaxpr(in_parts(2))(x, params))
+        whole, parted = (in_parts(parts)(x, params) for parts in (1, 2))
+    same = partial(np.testing.assert_allclose, rtol=1e-12, atol=1e-14)
+    jax.tree.map(same, parted, whole)

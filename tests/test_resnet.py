@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxft.models import resnet, torch_names
+from jaxft.models import conv, platform, resnet, torch_names
 
 pytestmark = pytest.mark.one_device
 
@@ -63,3 +63,38 @@ def test_kernels_are_kaiming_normal_by_fan_out():
     variables = block.init(jax.random.key(0), jnp.zeros((1, 4, 4, 128)), train=False)
     kernel = variables["params"]["conv2"]["kernel"]
     assert np.std(kernel) == pytest.approx(np.sqrt(2 / (9 * 128)), rel=0.02)
+
+
+def test_channels_stay_in_their_groups_where_those_fill_a_tile_of_tpu():
+    with platform.targeting("tpu", "v5e"):
+        found = [conv.parts(channels, 64) for channels in (256, 512, 1024, 2048)]
+        assert found == [1, 4, 8, 16]
+        assert conv.parts(1024, 64, "native") == conv.parts(256, 1) == 1
+    with platform.targeting("gpu", "H100"):
+        assert conv.parts(1024, 64) == 1
+
+
+@pytest.mark.slow
+def test_a_block_lowered_for_tpu_computes_the_same():
+    """Outputs, gradients and running statistics, with the channels in four parts and in none."""
+    with jax.enable_x64(True):
+        block = resnet.Bottleneck(resnet.ARCHITECTURES["resnext101_64x4d"], 128, 1, "float64")
+        x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 4, 4, 512)))
+        variables = block.init(jax.random.key(0), x, train=False)
+
+        def loss(params, x):
+            given = {**variables, "params": params}
+            y, new = block.apply(given, x, True, mutable=["batch_stats"])
+            return jnp.sum(jnp.sin(y)), new
+
+        def lowered(name, chip):
+            with platform.targeting(name, chip):
+                step = jax.value_and_grad(loss, (0, 1), has_aux=True)
+                parted = "4,4,4,128]" in str(jax.make_jaxpr(step)(variables["params"], x))
+                return parted, jax.jit(step)(variables["params"], x)
+
+        (parted, on_tpu), (whole, on_gpu) = lowered("tpu", "v5e"), lowered("gpu", "H100")
+    assert parted and not whole
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11), on_tpu, on_gpu
+    )

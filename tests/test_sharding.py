@@ -4,8 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import PartitionSpec
 
 from jaxft import sharding
+from jaxft.models import platform
 
 
 @pytest.mark.parametrize("devices", [1, 4, 8])
@@ -42,3 +44,20 @@ def test_replicas_are_whole_and_batches_divided():
     parts = [np.asarray(shard.data).tolist() for shard in divided.addressable_shards]
     assert parts == [[0, 1], [2, 3], [4, 5], [6, 7]]
     np.testing.assert_array_equal(sharding.fetch((whole, divided)), (rows, rows))
+
+
+def test_on_tpu_large_arrays_have_a_collective_each_and_small_ones_share_one():
+    sizes = {"kernel": (256, 256), "other": (3, 128, 128), "scale": (64,), "bias": (), "loss": (1,)}
+    random = np.random.default_rng(0)
+    tree = {name: random.normal(size=(8, *size)) for name, size in sizes.items()}
+    spec, mesh = PartitionSpec(sharding.AXIS), sharding.data_mesh()
+
+    def averaged(tree):
+        return sharding.mean(jax.tree.map(lambda a: a[0], tree))
+
+    with platform.targeting("tpu", "v5e"):
+        mapped = jax.jit(sharding.shard_map(averaged, mesh, spec, PartitionSpec()))
+        assert str(jax.make_jaxpr(mapped)(tree)).count("psum") == 3
+        found = mapped(tree)
+    for name, array in tree.items():
+        np.testing.assert_allclose(found[name], array.mean(0), rtol=1e-5, atol=1e-6)

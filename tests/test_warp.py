@@ -10,9 +10,9 @@ import numpy as np
 import photos
 import pytest
 
-from jaxft import topology
+from jaxft import costs, topology
 from jaxft.data import augment as aug
-from jaxft.data import warp
+from jaxft.data import shears, warp
 from jaxft.models import platform
 
 pytestmark = pytest.mark.one_device
@@ -56,6 +56,42 @@ def test_products_equal_gathers(noise, name):
         np.testing.assert_allclose(two, gathered, atol=TOLERANCE)
 
 
+def turned(degrees, **strengths):
+    """The default, but every view turned by up to so many degrees."""
+    side_on = aug.PRESETS["side_on"]
+    return dataclasses.replace(side_on, rotate_degrees=degrees, rotate_probability=1.0, **strengths)
+
+
+SHEARED = {
+    "side_on": aug.PRESETS["side_on"],
+    "top_down": aug.PRESETS["top_down"],
+    "45 degrees": turned(45.0),
+    "any rotation": turned(180.0),
+    "cropped": turned(45.0, crop_min_area=0.08, dihedral=True),
+    "wide crops": turned(30.0, crop_min_area=0.2, crop_max_ratio=8.0),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SHEARED)
+def test_shears_equal_gathers(noise, name):
+    settings = SHEARED[name]
+    maps, limits = maps_of(settings), aug.limits(settings)
+    gathered = jax.jit(warp.by_gathers, static_argnums=2)(noise, maps, SIZE)
+    sheared = jax.jit(shears.by_shears, static_argnums=(2, 3))(noise, maps, SIZE, limits)
+    np.testing.assert_allclose(sheared, gathered, atol=TOLERANCE)
+
+
+@pytest.mark.slow
+def test_shears_equal_gathers_on_a_photo_of_full_size():
+    photo, settings = jnp.asarray(photos.photo("china.jpg"))[None], turned(10.0)
+    for side in (photo, photo[:, ::-1]):
+        maps = maps_of(settings, 224, 200, 1)
+        gathered = warp.by_gathers(side, maps, 200)
+        sheared = shears.by_shears(side, maps, 200, aug.limits(settings))
+        np.testing.assert_allclose(sheared, gathered, atol=3e-5)
+
+
 @pytest.mark.slow
 def test_products_equal_gathers_on_a_photo_of_full_size():
     photo = jnp.asarray(photos.photo("china.jpg"))[None]
@@ -79,6 +115,31 @@ def test_each_platform_has_its_lowering(noise):
         text = lowered("tpu", settings)
         assert "gather[" not in text and text.count("dot_general[") == 2
     assert "bf16" in lowered("tpu", side_on) and "bf16" not in lowered("tpu", imagenet)
+    # Words of 32 bits are sheared; in perspective there are none.
+    assert "i32[16,3," in lowered("tpu", side_on)
+    assert "i32[16,3," not in lowered("tpu", aug.PRESETS["fastai2"])
+
+
+@pytest.mark.slow
+def test_the_columns_of_a_flat_view_cross_its_middle_within_reach(noise):
+    """The flattest that is cropped, turned furthest, at the very edge: its columns lean far out."""
+    settings = turned(45.0, crop_min_area=0.3, crop_max_ratio=3.0)
+    drawn = aug.draw(jax.random.split(jax.random.key(1), COUNT), settings)
+    side = jnp.where(jnp.arange(COUNT) % 2 == 0, 0.5, -0.5)
+    drawn = drawn._replace(
+        radians=jnp.full(COUNT, np.radians(45.0)),
+        zoom=jnp.ones(COUNT),
+        crop_width=jnp.ones(COUNT),
+        crop_height=jnp.full(COUNT, 1 / 3),
+        offset_y=side,
+    )
+    maps, limits = aug.affine(drawn, CANVAS, SIZE), aug.limits(settings)
+    sheared = shears.by_shears(noise, maps, SIZE, limits)
+    np.testing.assert_allclose(sheared, warp.by_gathers(noise, maps, SIZE), atol=TOLERANCE)
+
+
+# Side_on as columns through rows, without shears (`by_products`), touches 77.
+TOUCHED = {"side_on": 60, "imagenet": 5}
 
 
 @pytest.mark.slow
@@ -98,4 +159,7 @@ def test_compiles_for_tpu_without_a_matrix_of_ones_in_memory(preset):
         compiled = jax.jit(augmented).lower(canvas, keys).compile()
     # One of the matrices of zeros and ones alone has 8 x 142 x 142 x 112 numbers of 2 bytes.
     assert compiled.memory_analysis().temp_size_in_bytes < 8 * 142 * 142 * 112 * 2
-    assert " gather(" not in compiled.as_text()
+    text = compiled.as_text()
+    assert " gather(" not in text
+    # Bytes that the operations touch, over those of the view: TOUCHED[preset] at most.
+    assert costs.touched(costs.computations(text)) < TOUCHED[preset] * 8 * 112 * 112 * 3 * 4

@@ -19,7 +19,8 @@ from jax import lax
 from jaxtyping import Array, Float, Int, Key, UInt8
 
 from jaxft.data import rectangle
-from jaxft.data.warp import Limits, warp
+from jaxft.data.maps import Limits
+from jaxft.data.warp import warp
 from jaxft.models import platform
 
 
@@ -156,7 +157,7 @@ class Parameters(NamedTuple):
     erase_height: Float[Array, "batch"]
 
 
-UPRIGHT = Limits(upright=True, reach=0.0, slope=0.0)
+UPRIGHT = Limits(upright=True, reach=0.0, slope=0.0, turned=False)
 
 
 def augment(
@@ -360,10 +361,14 @@ def limits(settings: Augmentation) -> Limits:
         return UPRIGHT
     # Beyond 45 degrees x and y change places.
     most = min(settings.rotate_degrees, 45.0) if rotates else 0.0
+    shortest = 1.0 if settings.crop_min_area == 1 else 1 / settings.crop_max_ratio
     reach = slope = 0.0
     tilts = (-settings.perspective, 0.0, settings.perspective)
     corners = np.array([(u, v, 1.0) for u in (-1, 1) for v in (-1, 1)]).T
     for angle in np.radians(np.linspace(-most, most, 19)):
+        # A column of a flat view crosses the row of the view's middle beyond the view's own edge.
+        crossing = 1 / np.cos(angle) + (1 - shortest) * abs(np.sin(angle))
+        reach = max(reach, (crossing - 1) / 2)
         turned = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0]])
         for x, y in itertools.product(tilts, tilts):
             place = np.array(_tilted(x, y, 1.0)) @ np.vstack([turned @ corners, np.ones(4)])
@@ -371,7 +376,8 @@ def limits(settings: Augmentation) -> Limits:
             reach = max(reach, (np.abs(place).max() - 1) / 2)
             for column in (place[:, 1] - place[:, 0], place[:, 3] - place[:, 2]):
                 slope = max(slope, abs(column[0] / column[1]))
-    return Limits(upright=False, reach=float(reach), slope=float(slope))
+    exchanged = settings.dihedral or (rotates and settings.rotate_degrees > 45)
+    return Limits(upright=False, reach=float(reach), slope=float(slope), turned=exchanged)
 
 
 def _square(maps: Float[Array, "batch 2 3"]) -> Float[Array, "batch 3 3"]:

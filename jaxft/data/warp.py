@@ -1,6 +1,7 @@
 """Geometry on the device: views of canvases, sampled bilinearly where maps say.
 
-Two lowerings of the same numbers: gathers, and for TPU, whose gathers are slow, matrix products.
+Lowerings of the same numbers: gathers, and for TPU, whose gathers are slow, matrix products; for
+maps without perspective, shears beside them (shears.py).
 """
 
 import math
@@ -11,24 +12,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int, UInt8
 
+from jaxft.data.maps import ANY_ROTATION, Limits, centred, in_4096ths, positions, steep
+from jaxft.data.shears import by_shears
 from jaxft.models import platform
-
-
-class Limits(NamedTuple):
-    """What the maps of a batch keep to, known before they are; the matrix products go by it.
-
-    `upright`: rows stay rows. `reach`: how far beyond its borders a canvas is looked at, in sides.
-    `slope`: how many pixels a view's column goes aside on the canvas for one row down, once x and
-    y are exchanged where that makes it steeper.
-    """
-
-    upright: bool
-    reach: float
-    slope: float
-
-
-# A square turned about its centre by any angle, and nothing in perspective.
-ANY_ROTATION = Limits(False, 0.21, 1.0)
 
 
 def warp(
@@ -50,6 +36,8 @@ def warp(
         return by_gathers(canvas, maps, image_size)
     if limits.upright:
         return by_two_products(canvas, maps, image_size)
+    if maps.shape[1] == 2:
+        return by_shears(canvas, maps, image_size, limits)
     return by_products(canvas, maps, image_size, limits)
 
 
@@ -75,25 +63,6 @@ def by_gathers(
     )
     high, low = _blend(upper, right_share), _blend(lower, right_share)
     return (high + (low - high) * low_share) * (1 / 255)
-
-
-class Positions(NamedTuple):
-    """Where on its canvas each pixel of a view lies, in pixels, the first one's centre at 0."""
-
-    x: Float[Array, "batch size size"]
-    y: Float[Array, "batch size size"]
-
-
-def positions(maps: Float[Array, "batch rows 3"], side: int, image_size: int) -> Positions:
-    """Where the maps put the pixels of a view."""
-    centred = jnp.arange(image_size, dtype=jnp.float32) - (image_size - 1) / 2
-    u, v = centred[None, None, :], centred[None, :, None]
-    a = maps[..., None, None]
-    x, y, *rest = (a[:, row, 0] * u + a[:, row, 1] * v + a[:, row, 2] for row in range(a.shape[1]))
-    if rest:
-        x, y = x / rest[0], y / rest[0]
-    middle = (side - 1) / 2
-    return Positions(x + middle, y + middle)
 
 
 def _tap(coordinate: Float[Array, "..."], side: int) -> tuple[Int[Array, "..."], Array]:
@@ -130,11 +99,10 @@ def by_two_products(
 ) -> Float[Array, "batch size size 3"]:
     """`warp` for maps that turn nothing: rows and columns resampled by a matrix product each."""
     side = canvas.shape[1]
-    centred = jnp.arange(image_size, dtype=jnp.float32) - (image_size - 1) / 2
 
     def weights(row: int) -> Float[Array, "batch size side"]:
         scale, shift = maps[:, row, row, None], maps[:, row, 2, None]
-        before, share = _tap(scale * centred + shift + (side - 1) / 2, side)
+        before, share = _tap(scale * centred(image_size) + shift + (side - 1) / 2, side)
         first = jax.nn.one_hot(before, side, dtype=jnp.float32)
         second = jax.nn.one_hot(before + 1, side, dtype=jnp.float32)
         return first + (second - first) * share[..., None].astype(jnp.float32)
@@ -160,7 +128,7 @@ def by_products(
     very four pixels that `by_gathers` blends: whole numbers up to 255 are exact in bfloat16.
     """
     side = canvas.shape[1]
-    canvas, maps = _steep(canvas, maps)
+    canvas, maps = steep(canvas, maps)
     margin = min(int(limits.reach * side) + 2, side)
     most = math.ceil(limits.slope + 0.5)  # pixels from the one nearest to the crossing
     line, where = _columns(maps, side, image_size), positions(maps, side, image_size)
@@ -185,23 +153,10 @@ def by_products(
     return view.transpose(0, 3, 1, 2) * (1 / 255)
 
 
-def _steep(canvas: Array, maps: Array) -> tuple[Array, Array]:
-    """Canvases and maps with x and y exchanged where the view's columns run more along x."""
-    across, down = maps[:, 0, 1], maps[:, 1, 1]
-    if maps.shape[1] == 3:  # the derivatives at the middle of the view
-        across = across - maps[:, 0, 2] * maps[:, 2, 1]
-        down = down - maps[:, 1, 2] * maps[:, 2, 1]
-    flat = (jnp.abs(across) > jnp.abs(down))[:, None, None]
-    exchanged = jnp.concatenate([maps[:, 1:2], maps[:, 0:1], maps[:, 2:]], 1)
-    canvas = jnp.where(flat[..., None], canvas.swapaxes(1, 2), canvas)
-    return canvas, jnp.where(flat, exchanged, maps)
-
-
 class _Columns(NamedTuple):
     """The straight lines that a view's columns are on the canvas: x = start + slope y.
 
-    In multiples of 1/4096, so that float32 holds the sum exactly however it is computed: the
-    nearest pixel is the same one wherever it is asked for.
+    In multiples of 1/4096; see `in_4096ths`.
     """
 
     start: Float[Array, "batch 1 size"]
@@ -212,7 +167,7 @@ class _Columns(NamedTuple):
 
 
 def _columns(maps: Float[Array, "batch rows 3"], side: int, image_size: int) -> _Columns:
-    u = jnp.arange(image_size, dtype=jnp.float32) - (image_size - 1) / 2
+    u = centred(image_size)
     rows = [maps[:, row, :, None] for row in range(maps.shape[1])]
     # Two points in homogeneous coordinates: of the column's middle, and of its direction.
     px, py, pz, *_ = *(row[:, 0] * u + row[:, 2] for row in rows), 1.0
@@ -220,11 +175,7 @@ def _columns(maps: Float[Array, "batch rows 3"], side: int, image_size: int) -> 
     a, b, c = py * qz - pz * qy, pz * qx - px * qz, px * qy - py * qx  # a x + b y + c = 0
     middle, slope = (side - 1) / 2, -b / a
     start = middle - c / a - slope * middle
-
-    def exact(numbers: Array) -> Array:
-        return (jnp.round(numbers * 4096) / 4096).astype(jnp.float32)[:, None, :]
-
-    return _Columns(exact(start), exact(slope))
+    return _Columns(in_4096ths(start)[:, None, :], in_4096ths(slope)[:, None, :])
 
 
 def _neighbours(canvas: Array, margin: int, most: int) -> Array:

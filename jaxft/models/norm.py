@@ -10,7 +10,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jaxft.models import platform
-from jaxft.models.conv import alike_varying
+from jaxft.models.conv import alike_varying, in_parts
 from jaxft.models.reduce import channel_sums
 
 # Where an activation ends: y = clip(z, low, high).
@@ -31,11 +31,11 @@ def passes(z: Array, activation: str) -> Array | bool:
     return inside if high is None else inside & (z < high)
 
 
-def sums(terms: list[Array]) -> list[Array]:
+def sums(terms: list[Array], channel_axes: int = 1) -> list[Array]:
     """The terms' sums over all but channels, as the platform's compiler is fastest with."""
-    if platform.current().name == "cpu":
+    if platform.current().name == "cpu" and channel_axes == 1:
         return channel_sums(terms)
-    return [jnp.sum(term, tuple(range(term.ndim - 1))) for term in terms]
+    return [jnp.sum(term, tuple(range(term.ndim - channel_axes))) for term in terms]
 
 
 def kept_apart(arrays: Any) -> Any:
@@ -51,36 +51,38 @@ def widened(x: Array) -> Array:
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
-def global_means(terms: list[Array], axis_name: str | None) -> Array:
+def global_means(terms: list[Array], axis_name: str | None, channel_axes: int = 1) -> Array:
     """The terms' means over everything but channels, in one collective."""
-    count = terms[0].size // terms[0].shape[-1]
-    means = jnp.stack(sums(terms)) / count
+    totals = jnp.stack(sums(terms, channel_axes))
+    means = totals / (terms[0].size // totals[0].size)
     return means if axis_name is None else lax.pmean(means, axis_name)
 
 
 def batch_moments(
-    x: Float[Array, "... channels"], shift: Float[Array, "channels"], axis_name: str | None
-) -> tuple[Float[Array, "channels"], Float[Array, "channels"]]:
+    x: Float[Array, "..."], shift: Float[Array, "*channels"], axis_name: str | None
+) -> tuple[Float[Array, "*channels"], Float[Array, "*channels"]]:
     """Mean and biased variance over the global batch, in one pass and one collective.
 
     Taken of x - shift: with a shift near the mean, E[d^2] - E[d]^2 loses no digits.
     """
     d = kept_apart(x) - shift
-    mean, square = global_means([d, jnp.square(d)], axis_name)
+    mean, square = global_means([d, jnp.square(d)], axis_name, shift.ndim)
     return shift + mean, jnp.maximum(square - jnp.square(mean), 0)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6))
 def normalise(
-    x: Float[Array, "... channels"],
-    scale: Float[Array, "channels"],
-    bias: Float[Array, "channels"],
-    shift: Float[Array, "channels"],
+    x: Float[Array, "..."],
+    scale: Float[Array, "*channels"],
+    bias: Float[Array, "*channels"],
+    shift: Float[Array, "*channels"],
     eps: float,
     activation: str,
     axis_name: str | None,
 ) -> tuple[Array, Array, Array]:
     """activation(scale * (x - mean) / sqrt(var + eps) + bias), mean and var, of the global batch.
+
+    Channels are the last axis, or the last axes: as many as `scale` has.
 
     The gradient is written by hand: it keeps x alone, recomputes the rest, and makes one pass for
     the two sums and one for dx, where automatic differentiation stores several arrays of x's size.
@@ -122,8 +124,8 @@ def _normalise_backward(
         return centred, jnp.where(passes(centred * factor + bias, activation), dy, 0)
 
     centred, dz = parts()
-    totals = jnp.stack(sums([dz, dz * centred]))
-    means = totals / (x.size // x.shape[-1])
+    totals = jnp.stack(sums([dz, dz * centred], scale.ndim))
+    means = totals / (x.size // scale.size)
     means = means if axis_name is None else lax.pmean(means, axis_name)
     centred, dz = parts()
     dx = factor * (dz - means[0] - centred * (jnp.square(inverse) * means[1]))
@@ -138,12 +140,14 @@ class BatchNorm(nn.Module):
 
     Running statistics follow flax's convention, running = momentum * running + (1 - momentum) *
     batch, and store the unbiased variance as PyTorch does. With `axis_name` the statistics are
-    those of the global batch, and the running ones come out replicated.
+    those of the global batch, and the running ones come out replicated. In training it sees the
+    channels in so many `parts` (conv.parts), which changes no number.
     """
 
     eps: float = 1e-5
     momentum: float = 0.9
     activation: str = "none"
+    parts: int = 1
 
     @nn.compact
     def __call__(
@@ -170,13 +174,12 @@ class BatchNorm(nn.Module):
             return y.astype(x.dtype)
         x, scale, bias = alike_varying(x, scale, bias)
         shift = lax.stop_gradient(mean.value).astype(widened(x).dtype)
-        y, batch_mean, batch_var = normalise(
-            x, scale, bias, shift, self.eps, self.activation, axis_name
-        )
-        self._update(mean, batch_mean)
+        arrays = (in_parts(a, self.parts) for a in (x, scale, bias, shift))
+        y, batch_mean, batch_var = normalise(*arrays, self.eps, self.activation, axis_name)
+        self._update(mean, batch_mean.reshape(shape))
         count = x.size // shape[0] * (1 if axis_name is None else lax.axis_size(axis_name))
-        self._update(var, batch_var * (count / max(count - 1, 1)))
-        return y
+        self._update(var, batch_var.reshape(shape) * (count / max(count - 1, 1)))
+        return y.reshape(x.shape)
 
     def _update(self, running: nn.Variable, batch: Array) -> None:
         """Moves a running statistic towards the batch's."""

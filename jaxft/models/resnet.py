@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 
 from jaxft.models import platform
 from jaxft.models.body import TORCHVISION, Body
-from jaxft.models.conv import Conv
+from jaxft.models.conv import Conv, parts
 from jaxft.models.max_pool import max_pool
 from jaxft.models.norm import BatchNorm
 
@@ -95,7 +95,8 @@ class Bottleneck(nn.Module):
         inside = self.width * self.architecture.group_width // 64 * groups
         outside = self.width * self.architecture.expansion
         x, few = fork(x, self.stride) if train else (x, None)
-        y = _conv_bn(x, 1, inside, 1, 1, 1, dtype, train, axis_name)
+        split = parts(inside, groups, lowering) if train else 1
+        y = _conv_bn(x, 1, inside, 1, 1, 1, dtype, train, axis_name, split=split)
         y = _conv_bn(
             y, 2, inside, 3, self.stride, groups, dtype, train, axis_name, lowering=lowering
         )
@@ -175,11 +176,14 @@ def _conv_bn(
     axis_name: str | None,
     activation: str = "relu",
     lowering: str = "auto",
+    split: int = 1,
 ) -> Array:
     """convN and bnN of the block being built, padded as PyTorch pads (size // 2 on each side)."""
     edge = (size // 2, size // 2)
-    conv = Conv(channels, size, stride, (edge, edge), groups, dtype, lowering, name=f"conv{number}")
-    return BatchNorm(activation=activation, name=f"bn{number}")(conv(x), train, axis_name)
+    name = f"conv{number}"
+    conv = Conv(channels, size, stride, (edge, edge), groups, dtype, lowering, split, name=name)
+    norm = BatchNorm(activation=activation, parts=split, name=f"bn{number}")
+    return norm(conv(x), train, axis_name)
 
 
 def _shortcut(

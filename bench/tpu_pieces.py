@@ -1,0 +1,124 @@
+"""Pieces of the train step compiled alone for a TPU that is not there, and where their time goes.
+
+    python bench/tpu_pieces.py --topology=v5e:2x4 --piece=augment            (--way=products)
+    python bench/tpu_pieces.py --topology=v5e:2x4 --piece=block,14,1024      (--way=whole)
+
+`augment`: the default augmentation of 64 canvases, by shears (what maps without perspective get)
+or by products. `block,PIXELS,CHANNELS`: two bottlenecks of ResNeXt-101 64x4d, forward and
+backward, in training, with the channels before the grouped convolution in parts or whole (both as
+conv.parts says and not). It prints one JSON line, in the terms of jaxft/costs.py, and with
+`--top=N` the N operations that take the most.
+"""
+
+import argparse
+import json
+import re
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.sharding import NamedSharding, PartitionSpec, SingleDeviceSharding
+
+from jaxft import costs, sharding, topology
+from jaxft.data import augment, batches, warp
+from jaxft.models import platform, resnet
+from jaxft.topology import Target
+
+IMAGES = 64
+BLOCKS = 2
+
+
+def augmentation(target: Target, way: str) -> Callable[[], jax.stages.Compiled]:
+    """The card's augmentation on one device."""
+    if way == "products":
+        warp.by_shears = warp.by_products
+    place = SingleDeviceSharding(target.mesh.devices.flat[0])
+    side, settings = batches.canvas_size(224), augment.PRESETS["side_on"]
+    canvas = jax.ShapeDtypeStruct((IMAGES, side, side, 3), jnp.uint8, sharding=place)
+    words = jax.ShapeDtypeStruct((IMAGES, 2), jnp.uint32, sharding=place)
+
+    def views(canvas: Array, words: Array) -> Array:
+        keys = jax.random.wrap_key_data(words)
+        return augment.augment(canvas, keys, settings, 224).astype(jnp.bfloat16)
+
+    return jax.jit(views).lower(canvas, words).compile
+
+
+def blocks(target: Target, way: str, pixels: int, width: int) -> Callable[[], jax.stages.Compiled]:
+    """Bottlenecks of `width` channels inside, with the gradients of everything."""
+    if way == "whole":
+        resnet.parts = lambda *_: 1
+    architecture = resnet.ARCHITECTURES["resnext101_64x4d"]
+    nominal = width // 4
+    block = resnet.Bottleneck(architecture, nominal, 1, "bfloat16")
+    whole, divided = PartitionSpec(), PartitionSpec(sharding.AXIS)
+    images = IMAGES * target.mesh.size
+    shape = (images, pixels, pixels, nominal * architecture.expansion)
+    one = jax.ShapeDtypeStruct((1, *shape[1:]), jnp.bfloat16)
+    variables = jax.eval_shape(lambda x: block.init(jax.random.key(0), x, train=False), one)
+
+    def gradients(all_variables: list, x: Array, dy: Array) -> tuple:
+        def forward(params: list, x: Array) -> Array:
+            for ours, given in zip(params, all_variables, strict=True):
+                variables = {**given, "params": ours}
+                x, _ = block.apply(variables, x, True, sharding.AXIS, mutable=["batch_stats"])
+            return x
+
+        params = lax.pcast([v["params"] for v in all_variables], sharding.AXIS, to="varying")
+        dparams, dx = jax.vjp(forward, params, x)[1](dy)
+        return sharding.mean(dparams), dx
+
+    def placed(tree: object, spec: PartitionSpec) -> object:
+        where = NamedSharding(target.mesh, spec)
+        return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=where), tree)
+
+    mapped = sharding.shard_map(gradients, target.mesh, (whole, divided, divided), (whole, divided))
+    x = placed(jax.ShapeDtypeStruct(shape, jnp.bfloat16), divided)
+    return jax.jit(mapped).lower(placed([variables] * BLOCKS, whole), x, x).compile
+
+
+def dearest(program: costs.Computations, clock: float, count: int) -> list[str]:
+    """The operations with the largest estimates, one a line: ms, result, where it comes from."""
+    found = []
+    for operation in program[costs.ENTRY]:
+        cycles = re.search(r'"estimated_cycles":"?(\d+)', operation.line)
+        origin = re.search(r'op_name="([^"]*)"', operation.line)
+        if cycles:
+            line = f"{operation.shape.split('{')[0]:32} {origin[1][-70:] if origin else ''}"
+            found.append((1e3 * int(cycles[1]) / clock, line))
+    return [f"{ms:7.3f} ms  {line}" for ms, line in sorted(found, reverse=True)[:count]]
+
+
+def main_() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--topology", default="v5e:2x4")
+    parser.add_argument("--piece", default="augment", help="augment, or block,PIXELS,CHANNELS")
+    parser.add_argument("--way", default="", help="products, or whole; the default is the step's")
+    parser.add_argument("--top", type=int, default=0, metavar="N")
+    flags = parser.parse_args()
+    target = topology.slice_of(flags.topology)
+    name, *numbers = flags.piece.split(",")
+    with platform.targeting(*target.platform):
+        if name == "augment":
+            compiled = augmentation(target, flags.way)()
+        else:
+            compiled = blocks(target, flags.way, *map(int, numbers))()
+    found = costs.of_compiled(compiled, target.device)
+    assert found.model is not None and target.device is not None and target.device.clock
+    line = {
+        "topology": flags.topology,
+        "piece": flags.piece,
+        "way": flags.way,
+        "ms": round(1e3 * found.model.seconds, 2),
+        "charged_ms": round(1e3 * found.model.charged, 2),
+        "temporary_mib": round(found.memory.temporary / 2**20),
+    }
+    print(json.dumps(line))
+    program = costs.computations(compiled.as_text())
+    print("\n".join(dearest(program, target.device.clock, flags.top)))
+
+
+if __name__ == "__main__":
+    main_()
