@@ -203,3 +203,26 @@ def test_plan_says_what_a_card_would_do(tiny, drawn):
     assert isinstance(target.mesh, Mesh) and target.mesh.size == 1
     assert all(one.costs.bytes > 0 for one in found.programs)
     assert "h100" in plan_text.text(found)
+
+
+@pytest.mark.slow
+def test_a_run_in_its_forms_for_gpus_ends_as_a_run_on_cpu(drawn, tmp_path):
+    """A phase that trains everything: its range test, its cycles, and the weights that are kept."""
+    import tiny_body
+    import tiny_config
+
+    import jaxft
+
+    def kernel(where):
+        return jaxft.restore(tmp_path / where).params["late"]["conv1"]["kernel"]
+
+    config = tiny_config.get_config(drawn)
+    config.model.name, config.phases = "tiny_grouped", config.phases[2:]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BODIES, "tiny_grouped", tiny_body.grouped)
+        plain = jaxft.train(config, tmp_path / "cpu")
+        with platform.targeting("gpu", ""):
+            for_gpu = jaxft.train(config, tmp_path / "gpu")
+        assert [p["lr"] for p in for_gpu["phases"]] == [p["lr"] for p in plain["phases"]]
+        assert for_gpu["val_loss"] == pytest.approx(plain["val_loss"], rel=1e-3)
+        np.testing.assert_allclose(kernel("gpu"), kernel("cpu"), rtol=1e-2, atol=1e-4)
