@@ -76,7 +76,7 @@ def _run(arguments: Sequence[str]) -> int:
         return 2
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if not glob.glob("/dev/nvidia*"):
-        logging.getLogger("jax._src.xla_bridge").addFilter(_is_no_idle_plugin)
+        logging.getLogger("jax._src.xla_bridge").addFilter(_is_worth_telling)
     overrides = [item for item in rest if item.startswith("--config.")]
     unknown = [item for item in rest if item not in overrides]
     if unknown:
@@ -93,8 +93,8 @@ def _run(arguments: Sequence[str]) -> int:
     return flags.function(flags)
 
 
-def _is_no_idle_plugin(record: logging.LogRecord) -> bool:
-    """Tell whether a record of JAX's is worth showing on a machine without an NVIDIA GPU.
+def _is_worth_telling(record: logging.LogRecord) -> bool:
+    """Tell whether to show a record of JAX's on a machine without an NVIDIA GPU.
 
     JAX tries the CUDA plugin at every start, and logs a traceback where it finds no CUDA: as it
     should be where the plugin is there for `plan --topology=h100` alone.
