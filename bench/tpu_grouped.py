@@ -8,12 +8,13 @@ Compiles the full train step of ResNeXt-101 64x4d (every layer trains, 224 pixel
 images a chip, BatchNorm over the global batch, augmentation included) ahead of time for a slice
 and prints one JSON line; `--conv` is the one thing that changes. `--table` puts lines together.
 `--layer=56,256,1` (pixels, channels, stride) compiles that 3x3 convolution of 64 groups alone, with
-both gradients: what jaxft/models/conv.py's table was chosen by.
+both gradients: what jaxft/models/conv.py's table was chosen by. `--synchronous` leaves out the
+options that let all-reduces run beside the rest (jaxft/compiler.py).
 
 Seconds are the sum of the compiler's own estimates (`estimated_cycles` of the scheduled program at
 the chip's clock) over all operations; those without an estimate are charged the bytes that they
 touch over the memory's bandwidth, and are listed by kind with what they were charged: see
-jaxft/costs.py. A compilation takes two to four minutes on one core.
+jaxft/costs.py. A compilation takes five to seven minutes of CPU time.
 """
 
 import argparse
@@ -29,7 +30,7 @@ from jax import Array, lax
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxft import costs, fit, main, plan, recipe, run, sharding, topology
+from jaxft import compiler, costs, fit, main, plan, recipe, run, sharding, topology
 from jaxft.costs import Costs
 from jaxft.models import conv as lowerings
 from jaxft.models import platform
@@ -55,13 +56,14 @@ def measure(slice_name: str, conv: str, images: int = IMAGES_A_CHIP) -> dict[str
         weights = Weights(*jax.eval_shape(model.init, jax.random.key(0)))
         spec = fit.spec_of(settings, model, 0, sizes.train)
         job = plan.step_job(spec, settings, weights, target)
-        started = time.perf_counter()
+        started, computed = time.perf_counter(), time.process_time()
         program = plan.compile_job(job, job.lower(), settings, target)
     line = {
         "topology": slice_name,
         "conv": conv,
         "images_a_device": program.images,
         "compile_seconds": round(time.perf_counter() - started, 1),
+        "compile_cpu_seconds": round(time.process_time() - computed, 1),
         "jax": jax.__version__,
         "libtpu": version("libtpu"),
         "revision": revision(),
@@ -161,7 +163,10 @@ def main_() -> None:
     parser.add_argument("--images", type=int, default=IMAGES_A_CHIP, help="a chip")
     parser.add_argument("--layer", default="", metavar="PIXELS,CHANNELS,STRIDE")
     parser.add_argument("--table", default="", metavar="FILE", help="of JSON lines")
+    parser.add_argument("--synchronous", action="store_true")
     flags = parser.parse_args()
+    if flags.synchronous:
+        compiler.ASYNCHRONOUS.clear()
     if flags.table:
         print(table([json.loads(line) for line in Path(flags.table).read_text().splitlines()]))
     elif flags.layer:

@@ -2,34 +2,43 @@
 
     python bench/tpu_pieces.py --topology=v5e:2x4 --piece=augment            (--way=products)
     python bench/tpu_pieces.py --topology=v5e:2x4 --piece=block,14,1024      (--way=whole)
+    python bench/tpu_pieces.py --topology=v5e:2x4 --piece=stem               (--way=places)
 
 `augment`: the default augmentation of 64 canvases, by shears (what maps without perspective get)
 or by products. `block,PIXELS,CHANNELS`: two bottlenecks of ResNeXt-101 64x4d, forward and
 backward, in training, with the channels before the grouped convolution in parts or whole (both as
-conv.parts says and not). It prints one JSON line, in the terms of jaxft/costs.py, and with
-`--top=N` the N operations that take the most.
+conv.parts says and not); `--blocks=4` makes it four. `stem`: 7x7 convolution, BatchNorm and pooling
+of 64 images on one device, forward and backward, pooled as the step does on TPU or as on other
+platforms, by the places of the maxima. `--options=NAME=VALUE,...` are the compiler's;
+`--options=step` those of the step (jaxft/compiler.py).
+
+It prints one JSON line, in the terms of jaxft/costs.py, and with `--top=N` the N operations that
+take the most.
 """
 
 import argparse
 import json
 import re
-from collections.abc import Callable
+import time
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.sharding import NamedSharding, PartitionSpec, SingleDeviceSharding
 
-from jaxft import costs, sharding, topology
+from jaxft import compiler, costs, sharding, topology
+from jaxft.compiler import Options
 from jaxft.data import augment, batches, warp
-from jaxft.models import platform, resnet
+from jaxft.models import max_pool, platform, resnet
+from jaxft.models.conv import Conv
+from jaxft.models.norm import BatchNorm
 from jaxft.topology import Target
 
 IMAGES = 64
-BLOCKS = 2
 
 
-def augmentation(target: Target, way: str) -> Callable[[], jax.stages.Compiled]:
+def augmentation(target: Target, way: str) -> jax.stages.Lowered:
     """The card's augmentation on one device."""
     if way == "products":
         warp.by_shears = warp.by_products
@@ -42,11 +51,45 @@ def augmentation(target: Target, way: str) -> Callable[[], jax.stages.Compiled]:
         keys = jax.random.wrap_key_data(words)
         return augment.augment(canvas, keys, settings, 224).astype(jnp.bfloat16)
 
-    return jax.jit(views).lower(canvas, words).compile
+    return jax.jit(views).lower(canvas, words)
 
 
-def blocks(target: Target, way: str, pixels: int, width: int) -> Callable[[], jax.stages.Compiled]:
-    """Bottlenecks of `width` channels inside, with the gradients of everything."""
+class Stem(nn.Module):
+    """What `resnet.Early` begins with."""
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Normalised images to the first block's input."""
+        edges, channels = ((3, 3), (3, 3)), resnet.STEM_CHANNELS
+        x = Conv(channels, 7, 2, edges, dtype="bfloat16", name="conv1")(x)
+        return max_pool.max_pool(BatchNorm(activation="relu", name="bn1")(x, True))
+
+
+def stem(target: Target, way: str) -> jax.stages.Lowered:
+    """Output, running statistics and the gradients of all parameters, on one device."""
+    if way == "places":
+        max_pool.max_pool = lambda x: max_pool._max_pool(x.shape[1:3], x)
+    place = SingleDeviceSharding(target.mesh.devices.flat[0])
+    model = Stem()
+
+    def gradients(variables: dict, x: Array, dy: Array) -> tuple:
+        def forward(params: dict) -> tuple:
+            return model.apply({**variables, "params": params}, x, mutable=["batch_stats"])
+
+        y, transpose, statistics = jax.vjp(forward, variables["params"], has_aux=True)
+        return y, transpose(dy), statistics
+
+    x = jax.ShapeDtypeStruct((IMAGES, 224, 224, 3), jnp.bfloat16)
+    variables = jax.eval_shape(lambda x: model.init(jax.random.key(0), x), x)
+    dy = jax.ShapeDtypeStruct((IMAGES, 56, 56, resnet.STEM_CHANNELS), jnp.bfloat16)
+    arguments = jax.tree.map(
+        lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=place), (variables, x, dy)
+    )
+    return jax.jit(gradients).lower(*arguments)
+
+
+def blocks(target: Target, way: str, number: int, pixels: int, width: int) -> jax.stages.Lowered:
+    """So many bottlenecks of `width` channels inside, with the gradients of everything."""
     if way == "whole":
         resnet.parts = lambda *_: 1
     architecture = resnet.ARCHITECTURES["resnext101_64x4d"]
@@ -75,7 +118,14 @@ def blocks(target: Target, way: str, pixels: int, width: int) -> Callable[[], ja
 
     mapped = sharding.shard_map(gradients, target.mesh, (whole, divided, divided), (whole, divided))
     x = placed(jax.ShapeDtypeStruct(shape, jnp.bfloat16), divided)
-    return jax.jit(mapped).lower(placed([variables] * BLOCKS, whole), x, x).compile
+    return jax.jit(mapped).lower(placed([variables] * number, whole), x, x)
+
+
+def options(text: str, target: Target) -> Options | None:
+    """What `--options` names."""
+    if text == "step":
+        return compiler.options(False, target.mesh)
+    return dict(pair.split("=", 1) for pair in text.split(",")) if text else None
 
 
 def dearest(program: costs.Computations, clock: float, count: int) -> list[str]:
@@ -94,17 +144,21 @@ def main_() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--topology", default="v5e:2x4")
-    parser.add_argument("--piece", default="augment", help="augment, or block,PIXELS,CHANNELS")
-    parser.add_argument("--way", default="", help="products, or whole; the default is the step's")
+    parser.add_argument("--piece", default="augment", help="augment, stem or block,PIXELS,CHANNELS")
+    parser.add_argument("--way", default="", help="products, places or whole; else the step's")
+    parser.add_argument("--blocks", type=int, default=2)
+    parser.add_argument("--options", default="", help="step, or NAME=VALUE,...")
     parser.add_argument("--top", type=int, default=0, metavar="N")
     flags = parser.parse_args()
     target = topology.slice_of(flags.topology)
     name, *numbers = flags.piece.split(",")
     with platform.targeting(*target.platform):
-        if name == "augment":
-            compiled = augmentation(target, flags.way)()
+        if name == "block":
+            lowered = blocks(target, flags.way, flags.blocks, *map(int, numbers))
         else:
-            compiled = blocks(target, flags.way, *map(int, numbers))()
+            lowered = {"augment": augmentation, "stem": stem}[name](target, flags.way)
+        asked, started = options(flags.options, target), time.process_time()
+        compiled = lowered.compile(compiler_options=asked)
     found = costs.of_compiled(compiled, target.device)
     assert found.model is not None and target.device is not None and target.device.clock
     line = {
@@ -114,7 +168,11 @@ def main_() -> None:
         "ms": round(1e3 * found.model.seconds, 2),
         "charged_ms": round(1e3 * found.model.charged, 2),
         "temporary_mib": round(found.memory.temporary / 2**20),
+        "compile_cpu_seconds": round(time.process_time() - started),
     }
+    if "all-reduce" in found.collectives:
+        reduced = found.collectives["all-reduce"]
+        line |= {"all_reduces": reduced.number, "asynchronous": reduced.asynchronous}
     print(json.dumps(line))
     program = costs.computations(compiled.as_text())
     print("\n".join(dearest(program, target.device.clock, flags.top)))

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxft.models import platform
 from jaxft.models.max_pool import max_pool
 
 
@@ -31,3 +32,10 @@ def test_the_gradient_scatters_nothing():
     text = jax.jit(jax.grad(lambda x: max_pool(x).sum())).lower(x).as_text()
     assert "scatter" not in text
     assert "scatter" in jax.jit(jax.grad(lambda x: by_xla(x).sum())).lower(x).as_text()
+
+
+def test_on_a_tpu_both_are_xlas_own_operations():
+    x = jnp.zeros((2, 8, 8, 4))
+    with platform.targeting("tpu", "TPU v5 lite"):
+        ours = jax.jit(jax.grad(lambda x: max_pool(x).sum())).lower(x).as_text()
+    assert ours == jax.jit(jax.grad(lambda x: by_xla(x).sum())).lower(x).as_text()
