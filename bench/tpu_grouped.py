@@ -8,8 +8,8 @@ Compiles the full train step of ResNeXt-101 64x4d (every layer trains, 224 pixel
 images a chip, BatchNorm over the global batch, augmentation included) ahead of time for a slice
 and prints one JSON line; `--conv` is the one thing that changes. `--table` puts lines together.
 `--layer=56,256,1` (pixels, channels, stride) compiles that 3x3 convolution of 64 groups alone, with
-both gradients: what jaxft/models/conv.py's table was chosen by. `--synchronous` leaves out the
-options that let all-reduces run beside the rest (jaxft/compiler.py).
+both gradients: what jaxft/models/conv.py's table was chosen by. `--overlap` lets the
+gradients' all-reduces run beside the rest (`config.overlap_gradients`).
 
 Seconds are the sum of the compiler's own estimates (`estimated_cycles` of the scheduled program at
 the chip's clock) over all operations; those without an estimate are charged the bytes that they
@@ -30,7 +30,7 @@ from jax import Array, lax
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxft import compiler, costs, fit, main, plan, recipe, run, sharding, topology
+from jaxft import costs, fit, main, plan, recipe, run, sharding, topology
 from jaxft.costs import Costs
 from jaxft.models import conv as lowerings
 from jaxft.models import platform
@@ -40,12 +40,13 @@ IMAGES_A_CHIP = 64
 GIB = 2**30
 
 
-def measure(slice_name: str, conv: str, images: int = IMAGES_A_CHIP) -> dict[str, object]:
+def measure(slice_name: str, conv: str, images: int, overlap: bool) -> dict[str, object]:
     """The step of the furniture card's last phase, compiled for so many images a chip."""
     target = topology.slice_of(slice_name)
     card = recipe.read(main.load_config("furniture_resnext101"))
     settings = replace(
         card,
+        overlap_gradients=overlap,
         phases=card.phases[-1:],
         model=replace(card.model, conv=conv),
         data=replace(card.data, batch_size=images * target.chips),
@@ -163,16 +164,14 @@ def main_() -> None:
     parser.add_argument("--images", type=int, default=IMAGES_A_CHIP, help="a chip")
     parser.add_argument("--layer", default="", metavar="PIXELS,CHANNELS,STRIDE")
     parser.add_argument("--table", default="", metavar="FILE", help="of JSON lines")
-    parser.add_argument("--synchronous", action="store_true")
+    parser.add_argument("--overlap", action="store_true", help="config.overlap_gradients")
     flags = parser.parse_args()
-    if flags.synchronous:
-        compiler.ASYNCHRONOUS.clear()
     if flags.table:
         print(table([json.loads(line) for line in Path(flags.table).read_text().splitlines()]))
     elif flags.layer:
         print(json.dumps(measure_layer(flags.topology, flags.conv, flags.layer)))
     else:
-        print(json.dumps(measure(flags.topology, flags.conv, flags.images)))
+        print(json.dumps(measure(flags.topology, flags.conv, flags.images, flags.overlap)))
 
 
 if __name__ == "__main__":

@@ -25,6 +25,8 @@ def get_config() -> ConfigDict:
     config.checkpoint_minutes = 10.0  # checkpoint within an epoch this often, besides its end
     # CPUs and TPUs need no such key; what it costs is in docs/gpu.md
     config.deterministic = False  # on GPUs no operation whose result differs from run to run
+    # what it costs is in bench/README.md
+    config.overlap_gradients = False  # on TPU slices average gradients beside the backward pass
 
     config.data = ConfigDict()
     # digits | folder:PATH | csv:FILE | idx:DIR (gs://, too) | tfds:NAME[/CONFIG] | tfds_dir:PATH

@@ -21,9 +21,9 @@ DETERMINISTIC: Options = {
     "xla_gpu_per_fusion_autotune_cache_dir": "",
 }
 
-# On TPU the all-reduces of gradients run beside the backward pass. By default the compiler puts
-# all of them into one, which waits for the last gradient and which everything then waits for.
-# bench/README.md has what each of them does.
+# With these the all-reduces of gradients run beside the backward pass on TPU. By default the
+# compiler puts all of them into one, which waits for the last gradient and which everything then
+# waits for. By its own model they cost more than they hide (bench/README.md), hence on request.
 ASYNCHRONOUS: Options = {
     "xla_enable_async_all_reduce": "true",
     "xla_tpu_enable_async_collective_fusion": "true",
@@ -38,7 +38,8 @@ def options(deterministic: bool, exchanging: Mesh | None = None) -> Options | No
     Args:
       deterministic: only operations that give the same bits on every run (`config.deterministic`);
         a CPU's and a TPU's operations all do.
-      exchanging: the devices that a train step averages its gradients over.
+      exchanging: the devices that a train step averages its gradients over, where that should
+        run beside its backward pass (`config.overlap_gradients`).
 
     Returns:
       None, XLA's defaults, where there is nothing to ask for.

@@ -140,6 +140,7 @@ def spec_of(settings: Settings, model: Model, index: int, examples: int) -> Step
         batch_size=settings.data.batch_size,
         examples=examples,
         deterministic=settings.deterministic,
+        overlap_gradients=settings.overlap_gradients,
     )
 
 

@@ -146,6 +146,7 @@ class Settings:
     cache_dir: str
     checkpoint_minutes: float
     deterministic: bool
+    overlap_gradients: bool
     data: DataSettings
     augment: Augmentation
     model: ModelSettings

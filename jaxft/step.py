@@ -74,6 +74,7 @@ class StepSpec:
     examples: int
     balance: Balance = UNBALANCED
     deterministic: bool = False
+    overlap_gradients: bool = False
 
     @property
     def steps_per_epoch(self) -> int:
@@ -298,7 +299,8 @@ def make_step(spec: StepSpec, mesh: Mesh) -> Step:
         in_specs=(P(), P(), P(AXIS), P(), P()),
         out_specs=(P(), P()),
     )
-    options = compiler.options(spec.deterministic, mesh)
+    exchanging = mesh if spec.overlap_gradients else None
+    options = compiler.options(spec.deterministic, exchanging)
     if not sharding.places_kernels():
         return jax.jit(mapped, donate_argnums=0, compiler_options=options)
     # What is donated is written over only where the result is laid out alike.

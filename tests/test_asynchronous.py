@@ -5,10 +5,12 @@ import importlib.util
 import jax
 import jax.numpy as jnp
 import pytest
+import tiny
 from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from jaxft import compiler, costs, sharding, topology
+from jaxft import compiler, costs, fit, recipe, sharding, step, topology
+from jaxft.configs import base
 from jaxft.models import platform
 
 needs_libtpu = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs libtpu")
@@ -19,6 +21,17 @@ def test_a_compiler_that_knows_no_option_is_given_none():
     assert compiler.options(False, mesh) is None
     with platform.targeting("tpu", "v5e"):
         assert compiler.options(False, mesh) == {}
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_step_asks_for_it_where_the_config_does(wanted, monkeypatch):
+    config = base.get_config()
+    config.overlap_gradients = wanted
+    spec = fit.spec_of(recipe.read(config), tiny.model(), 2, examples=200)
+    asked, mesh = [], sharding.data_mesh()
+    monkeypatch.setattr(compiler, "options", lambda _, exchanging: asked.append(exchanging))
+    step.make_step(spec, mesh)
+    assert asked == [mesh if wanted else None]
 
 
 @needs_libtpu
@@ -54,8 +67,8 @@ def test_gradients_are_averaged_beside_the_backward_pass():
     layers = [jax.ShapeDtypeStruct((width, width), jnp.float32, sharding=whole)] * 3
     x = jax.ShapeDtypeStruct((8 * width, width), jnp.bfloat16, sharding=divided)
     with platform.targeting(*target.platform):
-        step = jax.jit(mapped, compiler_options=compiler.options(False, target.mesh))
-        compiled = step.lower(layers, x).compile()
+        averaged = jax.jit(mapped, compiler_options=compiler.options(False, target.mesh))
+        compiled = averaged.lower(layers, x).compile()
     found = costs.of_compiled(compiled, target.device).collectives["all-reduce"]
     assert (found.number, found.bytes) == (3, 3 * 4 * width**2)
     assert found.asynchronous >= 2
