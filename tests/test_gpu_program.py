@@ -96,11 +96,12 @@ def test_gradients_of_strided_groups_are_not_convolutions_of_zeros(full_step):
 
 
 @pytest.mark.slow
-def test_eight_gpus_exchange_sums_alone_and_do_not_wait_for_them(shallow):
+def test_eight_gpus_exchange_sums_alone_and_many_beside_other_work(shallow):
+    """All of them with jax 0.10.2, and with 0.12 those that have something to hide behind."""
     text = compiled(shallow, 2, "h100:8", batch=8)
-    program = costs.computations(text)
-    assert set(costs.collectives(program)) == {"all-reduce"}
-    assert " all-reduce(" not in text and " all-reduce-start(" in text
+    found = costs.collectives(costs.computations(text))
+    assert set(found) == {"all-reduce"}
+    assert found["all-reduce"].asynchronous > found["all-reduce"].number / 3
 
 
 @pytest.mark.parametrize("name", ["h100:0", "h100:x", "h100:2x4", "h300"])
