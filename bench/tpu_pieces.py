@@ -55,7 +55,7 @@ def augmentation(target: Target, way: str) -> jax.stages.Lowered:
 
 
 class Stem(nn.Module):
-    """What `resnet.Early` begins with."""
+    """The layers that `resnet.Early` begins with."""
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -122,7 +122,7 @@ def blocks(target: Target, way: str, number: int, pixels: int, width: int) -> ja
 
 
 def options(text: str, target: Target) -> Options | None:
-    """What `--options` names."""
+    """Read the options that `--options` names."""
     if text == "step":
         return compiler.options(False, target.mesh)
     return dict(pair.split("=", 1) for pair in text.split(",")) if text else None

@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 
 
 class Limits(NamedTuple):
-    """What the maps of a batch keep to, known before they are; the matrix products go by it.
+    """Bounds that the maps of a batch keep to, known before the maps; the matrix products go by them.
 
     `upright`: rows stay rows. `reach`: how far beyond its borders a canvas is looked at, in sides.
     `slope`: how many pixels a view's column goes aside on the canvas for one row down, once x and
@@ -25,7 +25,7 @@ ANY_ROTATION = Limits(False, 0.21, 1.0)
 
 
 class Positions(NamedTuple):
-    """Where on its canvas each pixel of a view lies, in pixels, the first one's centre at 0."""
+    """Places of a view's pixels on its canvas, in pixels, the first one's centre at 0."""
 
     x: Float[Array, "batch size size"]
     y: Float[Array, "batch size size"]
@@ -37,7 +37,7 @@ def centred(image_size: int) -> Float[Array, "size"]:
 
 
 def positions(maps: Float[Array, "batch rows 3"], side: int, image_size: int) -> Positions:
-    """Where the maps put the pixels of a view."""
+    """Find the places that the maps give the pixels of a view."""
     u, v = centred(image_size)[None, None, :], centred(image_size)[None, :, None]
     a = maps[..., None, None]
     x, y, *rest = (a[:, row, 0] * u + a[:, row, 1] * v + a[:, row, 2] for row in range(a.shape[1]))

@@ -27,7 +27,7 @@ DOWN = 3  # rows of which two are wanted: the whole part of a sum is that of its
 
 
 class _Line(NamedTuple):
-    """Where the columns of a view cross the rows of its canvas: start + slope (y - centre).
+    """Crossings of a view's columns with the rows of its canvas: start + slope (y - centre).
 
     `centre` is the row nearest to the view's own centre. In multiples of 1/4096 (`in_4096ths`).
     """
