@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 
 
 class Limits(NamedTuple):
-    """Bounds that the maps of a batch keep to, known before the maps; the matrix products go by them.
+    """Bounds that the maps of a batch keep to; the matrix products go by them.
 
     `upright`: rows stay rows. `reach`: how far beyond its borders a canvas is looked at, in sides.
     `slope`: how many pixels a view's column goes aside on the canvas for one row down, once x and
