@@ -25,6 +25,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -52,9 +53,14 @@ class Desk:
         self._known = [line for line in known if line["piece"] == "ceilings"]
         self._about = {"revision": revision(), "driver": tell("driver_version")}
         self.failed = 0
+        self._lock = threading.Lock()
 
     def put(self, piece: str, one: Part, line: Line) -> None:
         """Writes a line of a part."""
+        with self._lock:
+            self._put(piece, one, line)
+
+    def _put(self, piece: str, one: Part, line: Line) -> None:
         full: Line = {"piece": piece, "side": one.side, **line}
         full |= {key: value for key, value in self._about.items() if value is not None}
         if self._gauge.now is not None:
@@ -72,19 +78,39 @@ class Desk:
 
 
 def run_all(options: argparse.Namespace, setting: Setting, desk: Desk) -> None:
-    """The chosen parts that are not done yet, one after the other, while the budget lasts."""
+    """The chosen parts that are not done yet, one after the other, while the budget lasts.
+
+    Tiny, two at a time: nothing is worth timing there.
+    """
     deadline = time.monotonic() + options.budget
-    for piece, one in chosen(options):
-        left = deadline - time.monotonic()
-        needs = 1.0 if setting.tiny else one.needs
-        if left < needs:
-            text = f"needs {needs:.0f} s, {max(left, 0):.0f} are left of the budget"
-            desk.put(piece, one, {"what": "skipped", "skipped": text})
-            continue
-        python = options.peer_python if one.torch else sys.executable
-        log = Path(setting.folder, "logs", f"{piece}.{one.side}.txt")
-        log.parent.mkdir(parents=True, exist_ok=True)
-        run_one(Place(piece, one, python, log), setting, min(one.limit, left), desk)
+    waiting = iter(list(chosen(options)))
+
+    def work_off() -> None:
+        for piece, one in waiting:
+            run_in_time(piece, one, options.peer_python, setting, deadline, desk)
+
+    others = [threading.Thread(target=work_off, daemon=True)] if setting.tiny else []
+    for other in others:
+        other.start()
+    work_off()
+    for other in others:
+        other.join()
+
+
+def run_in_time(
+    piece: str, one: Part, peer_python: str, setting: Setting, deadline: float, desk: Desk
+) -> None:
+    """One part, unless it needs more than the seconds that are left."""
+    left = deadline - time.monotonic()
+    needs = 1.0 if setting.tiny else one.needs
+    if left < needs:
+        text = f"needs {needs:.0f} s, {max(left, 0):.0f} are left of the budget"
+        desk.put(piece, one, {"what": "skipped", "skipped": text})
+        return
+    python = peer_python if one.torch else sys.executable
+    log = Path(setting.folder, "logs", f"{piece}.{one.side}.txt")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    run_one(Place(piece, one, python, log), setting, min(one.limit, left), desk)
 
 
 def run_one(place: Place, setting: Setting, seconds: float, desk: Desk) -> None:

@@ -13,9 +13,10 @@ from pieces import gauge
 from pieces.report import Report
 from pieces.setting import Setting
 
-# Signals, and when they are sent: after this share of the training that the whole run took.
-STOPS = ((signal.SIGTERM, 0.3), (signal.SIGKILL, 0.2))
-STARTS = "starts.jsonl"  # in a workdir, a line for every start, as soon as training begins
+# Signals, and after which share of the whole run's epochs each is sent.
+STOPS = ((signal.SIGTERM, 0.3), (signal.SIGKILL, 0.6))
+EPOCHS = "metrics.jsonl"  # in a workdir, a line for every epoch
+STARTS = "starts.jsonl"  # in a workdir, a line for every start
 
 
 def quickstart(setting: Setting, report: Report) -> None:
@@ -25,12 +26,11 @@ def quickstart(setting: Setting, report: Report) -> None:
     whole, stopped = folder / "whole", folder / "stopped"
     with report.guard("train"):
         before = time.monotonic()
-        training = run(setting, whole)
+        run(setting, whole)
         report.line("train", lowering="whole", **about(whole), seconds=time.monotonic() - before)
-        codes = [
-            run(setting, stopped, number, starts, share * training)
-            for starts, (number, share) in enumerate(STOPS[: 1 if setting.tiny else None], 1)
-        ]
+        epochs = lines_of(whole / EPOCHS)
+        stops = STOPS[:1] if setting.tiny else STOPS
+        codes = [run(setting, stopped, *stop, epochs) for stop in stops]
         run(setting, stopped)
         report.line("train", lowering="stopped", **about(stopped), codes=codes)
         same, versions = compare(whole, stopped)
@@ -39,51 +39,42 @@ def quickstart(setting: Setting, report: Report) -> None:
 
 
 def run(
-    setting: Setting,
-    workdir: Path,
-    number: int | None = None,
-    starts: int = 1,
-    after: float = 0.0,
-) -> float:
+    setting: Setting, workdir: Path, number: int | None = None, share: float = 1.0, epochs: int = 0
+) -> int:
     """Runs the recipe, or goes on with it.
 
     Args:
-      number: a signal to send, so many seconds after training began.
-      starts: how often training has begun by then.
+      number: a signal to send after this share of so many epochs.
 
     Returns:
-      Seconds of training where no signal is sent; else how the process ended.
+      The exit code.
+
+    Raises:
+      RuntimeError: it failed though no signal was to be sent, or ended before one was.
     """
     card = str(Path(__file__).with_name("tiny_card.py")) if setting.tiny else "quickstart"
     command = [sys.executable, "-m", "jaxft", "train", f"--config={card}", "--distributed=off"]
     process = subprocess.Popen([*command, f"--workdir={workdir}"], stdout=sys.stderr)
-    begun = wait_for_start(process, workdir / STARTS, starts)
-    if number is None:
-        code = process.wait()
-        if code:
-            raise RuntimeError(f"jaxft train ended with {code}")
-        return time.monotonic() - begun
-    try:
-        return process.wait(after)
-    except subprocess.TimeoutExpired:
-        os.kill(process.pid, number)
-        return process.wait()
+    if number is not None:
+        while process.poll() is None and lines_of(workdir / EPOCHS) < share * epochs:
+            time.sleep(0.005)
+        process.send_signal(number)
+    code = process.wait()
+    if (code == 0) != (number is None):
+        raise RuntimeError(f"jaxft train ended with {code}")
+    return code
 
 
-def wait_for_start(process: "subprocess.Popen[Any]", file: Path, starts: int) -> float:
-    """Waits until training has begun so often, or the process has ended; the clock then."""
-    while process.poll() is None:
-        if file.is_file() and len(file.read_text().splitlines()) >= starts:
-            break
-        time.sleep(0.05)
-    return time.monotonic()
+def lines_of(file: Path) -> int:
+    """The number of lines of a file; 0 where there is none."""
+    return file.read_bytes().count(b"\n") if file.is_file() else 0
 
 
 def about(workdir: Path) -> dict[str, Any]:
     """Outcome of a run, as it tells: accuracy, and how each phase went."""
     summary = json.loads((workdir / "summary.json").read_text())
     phases = {phase["name"]: phase["accuracy"] for phase in summary["phases"]}
-    starts = len((workdir / STARTS).read_text().splitlines())
+    starts = lines_of(workdir / STARTS)
     return {"accuracy": summary["accuracy"], "by_phase": phases, "starts": starts}
 
 

@@ -17,7 +17,7 @@ def get_config() -> ConfigDict:
     config = base.get_config()
     config.model.name, config.model.weights = CUT, "none"
     config.model.hidden = ()
-    config.data.image_size, config.data.batch_size = 32, 256
+    config.data.image_size, config.data.batch_size = 32, 64
     config.augment.preset = "none"
-    config.phases = (base.phase(name="head_cached", inputs="cached", lr=0.01, epochs=6),)
+    config.phases = (base.phase(name="head_cached", inputs="cached", lr=0.01, epochs=8),)
     return config
