@@ -48,7 +48,7 @@ def compiled(name, phase, where="h100", batch=BATCH, image_size=64):
             call = programs.of_forward(settings, model, weights, target.mesh, image_size)
         else:
             spec = fit.spec_of(settings, model, 0, 10_000)
-            call = programs.of_phase(spec, settings, weights, target.mesh)
+            call = programs.of_phase(spec, settings, weights, target.mesh, epoch_steps=7)
         return call.lower().compile().as_text()
 
 
@@ -93,6 +93,16 @@ def test_gradients_of_strided_groups_are_not_convolutions_of_zeros(full_step):
     windows = re.findall(r"window=\{(size=[^}]*)\}.*feature_group_count=64.*transpose", full_step)
     assert windows.count("size=2x2 pad=1_1x1_1") == 3
     assert "size=3x3" not in windows
+
+
+@pytest.mark.slow
+def test_a_step_of_the_head_is_few_kernels(shallow):
+    """Once 33: each is launched by itself, and most of them take no longer than that."""
+    text = compiled(shallow, 0, batch=512)
+    (body,) = re.findall(r" while\(.*body=%([\w.]+)", text)
+    kernels = [o for o in costs.computations(text)[body] if o.opcode in ("fusion", "custom-call")]
+    assert len(kernels) <= 31
+    assert sum("triton_softmax" in kernel.name for kernel in kernels) == 1
 
 
 @pytest.mark.slow

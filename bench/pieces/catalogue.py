@@ -63,8 +63,8 @@ PIECES: dict[str, tuple[Part, ...]] = {
         Part("deterministic", "runs:quickstart", 45, 240, flags=DETERMINISTIC),
     ),
     "head": (
-        Part("jax", "head:with_jax", 15, 90),
-        Part("loops_as_commands", "head:with_jax", 15, 90, flags=LOOPS_AS_COMMANDS),
+        Part("jax", "head:with_jax", 15, 120),
+        Part("loops_as_commands", "head:with_jax", 15, 120, flags=LOOPS_AS_COMMANDS),
         Part("torch", "peer_head:with_torch", 15, 90, torch=True),
     ),
     "lite": (
