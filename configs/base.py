@@ -103,14 +103,14 @@ def get_config() -> ConfigDict:
     config.optimizer.decay_norm_and_bias = False  # decay vectors too
 
     config.finder = ConfigDict()  # the learning-rate range test, where a phase says lr="find"
-    config.finder.rule = "still_improving"  # or minimum | valley | steep | slide
+    config.finder.rule = "still_improving"  # or half_fall | minimum | valley | steep | slide
     config.finder.steps = 100
     config.finder.lo = 1e-7
     config.finder.hi = 10.0
-    config.finder.beta = 0.98  # smoothing of the losses
+    config.finder.beta = 0.98  # smoothing of the losses, for the rules but half_fall
     config.finder.stop_factor = 4.0  # stop at this multiple of the best smoothed loss
     config.finder.window_fraction = 1 / 7  # of the steps: still_improving's window
-    config.finder.k = 2.0  # still_improving: standard errors below 0
+    config.finder.k = 2.0  # standard errors that still_improving asks for; half_fall asks for one more
 
     config.overfit = ConfigDict()  # when cycles="until_overfit" stops
     config.overfit.t = 2.0  # paired t of validation losses against the best cycle's

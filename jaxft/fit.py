@@ -168,25 +168,47 @@ def range_test(
     """
     settings = materials.settings.finder
     sweep = lr_finder.sweep(settings)
+
+    def going_on(losses: list[float]) -> bool:
+        return lr_finder.stop_at(np.asarray(losses), settings) is None
+
+    losses = try_rates(spec, materials, runner, weights, sweep, going_on)
+    at_rest = np.zeros(len(losses))
+    unmoved = try_rates(spec, materials, runner, weights, at_rest, lambda _: True)
+    try:
+        return lr_finder.choose(sweep[: len(losses)], losses, unmoved, settings)
+    except ValueError as error:
+        raise UserError(f"No learning rate found for phase {spec.phase.name!r}: {error}") from None
+
+
+def try_rates(
+    spec: StepSpec,
+    materials: Materials,
+    runner: Runner,
+    weights: Weights,
+    rates: Float[np.ndarray, "steps"],
+    going_on: Callable[[list[float]], bool],
+) -> Float[np.ndarray, "steps"]:
+    """The losses of a phase's first steps at these rates, or of fewer where `going_on` ends it.
+
+    Works on a copy of the state. Rates of 0 give the losses of weights that do not move.
+    """
     losses: list[float] = []
     ballot = Ballot(materials.stop)
-    with materials.console.bar(settings.steps, "finding the learning rate", "step") as bar:
+    words = "finding the learning rate" if rates.any() else "the same at a rate of 0"
+    with materials.console.bar(len(rates), words, "step") as bar:
 
         def sink(_: int, loss: float) -> bool:
             losses.append(loss)
             bar.update()
-            going_on = lr_finder.stop_at(np.asarray(losses), settings) is None
-            return not ballot() and going_on
+            return not ballot() and going_on(losses)
 
         state, frozen = step.start(spec, weights)
         state = sharding.replicate(state, materials.mesh)
-        table, seed = rates_table(spec, materials, sweep), seed_of(materials)
-        runner(state, frozen, table, seed, 0, settings.steps, sink)
+        table, seed = rates_table(spec, materials, rates), seed_of(materials)
+        runner(state, frozen, table, seed, 0, len(rates), sink)
     materials.demand_going_on()
-    try:
-        return lr_finder.choose(sweep[: len(losses)], np.asarray(losses), settings)
-    except ValueError as error:
-        raise UserError(f"No learning rate found for phase {spec.phase.name!r}: {error}") from None
+    return np.asarray(losses)
 
 
 def seed_of(materials: Materials) -> Any:

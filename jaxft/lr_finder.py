@@ -1,10 +1,13 @@
 """The learning-rate range test: pure functions from rates and losses to a chosen rate.
 
-Stepping is the caller's (`fit.range_test`): this file makes the sweep, smooths the losses, says
-when to stop, and applies the rules that pick a rate.
+Stepping is the caller's (`fit.range_test`): this file makes the sweep, says when to stop, and
+applies the rules that pick a rate. The rules read *paired* losses: those of the sweep less those of
+the unmoved weights on the same batches, with the same views and dropout. So which images are hard
+drops out: 0 means that the rates so far have done nothing, below 0 that they have helped.
 
 Source of the test: Smith, Cyclical Learning Rates (2017). `valley` and `slide` are described with
-fastai 2, `minimum` and `steep` with fastai 0.7 and 2; `still_improving` is jaxft's own.
+fastai 2, `minimum` and `steep` with fastai 0.7 and 2; the pairing, `half_fall` and
+`still_improving` are jaxft's own.
 """
 
 import math
@@ -38,17 +41,25 @@ class FinderSettings:
 class LRCurve:
     """Rates, losses and what every rule makes of them.
 
-    `rules` maps a rule to (rate or None, the reason in words); `lr` is the chosen rate, `rule`
-    the rule it came from, `reason` why.
+    `unmoved` are the losses of the weights before the test, on the same batches; `trend` is the
+    paired losses' local mean, `error` its standard error. `rules` maps a rule to (rate or None, the
+    reason in words); `lr` is the chosen rate, `rule` the rule it came from, `reason` why.
     """
 
     rates: Curve
     losses: Curve
-    smoothed: Curve
+    unmoved: Curve
+    trend: Curve
+    error: Curve
     rules: dict[str, tuple[float | None, str]]
     lr: float
     rule: str
     reason: str
+
+    @property
+    def paired(self) -> Curve:
+        """What each step's rate, and those before it, did to the loss of its batch."""
+        return self.losses - self.unmoved
 
 
 def sweep(settings: FinderSettings) -> Curve:
@@ -84,14 +95,38 @@ def stop_at(losses: Curve, settings: FinderSettings) -> int | None:
     return len(finite) if len(bad) else None
 
 
-def choose(rates: Curve, losses: Curve, settings: FinderSettings) -> LRCurve:
+def trend(paired: Curve) -> tuple[Curve, Curve]:
+    """Local mean of paired losses, and its standard error.
+
+    The mean has Gaussian weights around every step, whose standard deviation is a 25th of the
+    steps, 1.5 at least; the variance about it is averaged over windows four times as wide.
+    """
+    width = max(1.5, len(paired) / 25)
+    weights = _near(len(paired), width)
+    mean = weights @ paired
+    squares = np.square(weights).sum(axis=1)
+    # Of a residual of independent noise, a mean that has the step itself in it leaves this share.
+    left = 1 - 2 * np.diag(weights) + squares
+    variance = _near(len(paired), 4 * width) @ (np.square(paired - mean) / left)
+    return mean, np.sqrt(variance * squares)
+
+
+def _near(steps: int, width: float) -> Float[np.ndarray, "steps steps"]:
+    """Rows of Gaussian weights around every step, of this standard deviation; their sum is 1."""
+    distance = np.arange(steps)[:, None] - np.arange(steps)
+    weights = np.exp(-0.5 * np.square(distance / width))
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+def choose(rates: Curve, losses: Curve, unmoved: Curve, settings: FinderSettings) -> LRCurve:
     """Apply every rule and choose the rate of `settings.rule`.
 
     Where that rule finds none, the next of RULES that finds one is taken, and the reason says so.
 
     Args:
       rates: as from `sweep`, [steps].
-      losses: raw losses of those steps; may be shorter, and may end in numbers not finite.
+      losses: of those steps; may be shorter, and may end in numbers not finite.
+      unmoved: of the weights before the test on the same batches.
 
     Raises:
       ValueError: fewer than 15 finite losses, or no rule finds a rate.
@@ -102,21 +137,44 @@ def choose(rates: Curve, losses: Curve, settings: FinderSettings) -> LRCurve:
         raise ValueError(
             f"the loss diverged after {count} steps of the range test; lower config.finder.lo"
         )
-    rates, losses = np.asarray(rates[:count], np.float64), np.asarray(losses[:count], np.float64)
-    smoothed = smooth(losses, settings.beta)
-    if np.ptp(losses) <= 1e-6 * np.abs(losses).max():
+    rates, losses, unmoved = (np.asarray(a[:count], np.float64) for a in (rates, losses, unmoved))
+    paired = losses - unmoved
+    if np.ptp(paired) <= 1e-6 * np.abs(losses).max():
         raise ValueError("no rule finds a learning rate: the loss never moved in the range test")
-    rules = {name: rule(rates, losses, smoothed, settings) for name, rule in RULES.items()}
+    smoothed = smooth(paired, settings.beta)
+    rules = {name: rule(rates, paired, smoothed, settings) for name, rule in RULES.items()}
     order = [settings.rule, *(name for name in RULES if name != settings.rule)]
     for name in order:
         lr, reason = rules[name]
         if lr is not None:
             fallback = "" if name == settings.rule else f"{settings.rule} found none; "
-            return LRCurve(rates, losses, smoothed, rules, lr, name, fallback + reason)
+            reason = fallback + reason
+            return LRCurve(rates, losses, unmoved, *trend(paired), rules, lr, name, reason)
     raise ValueError("no rule finds a learning rate: the loss never fell in the range test")
 
 
 Found = tuple[float | None, str]
+
+
+def half_fall(rates: Curve, paired: Curve, smoothed: Curve, settings: FinderSettings) -> Found:
+    """The rate at which the trend of the paired losses has fallen half of the way to its minimum.
+
+    Where that minimum is not clearly below 0 and the trend rises clearly, a tenth of the rate where
+    it does. Clearly: by k + 1 standard errors, for it is the deepest of some ten windows.
+    """
+    mean, error = trend(paired)
+    clear = (settings.k + 1) * error
+    lowest = int(np.argmin(mean))
+    if mean[lowest] < -clear[lowest]:
+        above = np.flatnonzero(mean[:lowest] > mean[lowest] / 2)
+        index = int(above[-1]) + 1 if len(above) else lowest
+        deepest = f"{-mean[lowest]:.3g} +- {error[lowest]:.2g} at {rates[lowest]:.1e}"
+        return float(rates[index]), f"half of the loss's deepest fall, {deepest}"
+    rises = np.flatnonzero(mean > clear)
+    if not len(rises):
+        return None, "no rate moves the paired loss clearly"
+    harmful = float(rates[rises[0]])
+    return harmful / 10, f"the loss never falls clearly; a tenth of {harmful:.1e}, where it rises"
 
 
 def valley(rates: Curve, losses: Curve, smoothed: Curve, settings: FinderSettings) -> Found:
@@ -136,9 +194,9 @@ def valley(rates: Curve, losses: Curve, smoothed: Curve, settings: FinderSetting
 def still_improving(
     rates: Curve, losses: Curve, smoothed: Curve, settings: FinderSettings
 ) -> Found:
-    """The highest rate where the raw loss clearly falls, never above `minimum`.
+    """The highest rate where the loss clearly falls, never above `minimum`.
 
-    Two things must hold over a window of the raw losses, by k standard errors each: its slope is
+    Two things must hold over a window of the losses, by k standard errors each: its slope is
     below 0, and its mean is below that of the first window. The second keeps chance dips on the
     plateau of tiny rates from counting. Where the loss rises before it has fallen (a head that
     is trained already), a tenth of that rate is the choice.
@@ -146,7 +204,7 @@ def still_improving(
     width = max(5, round(len(losses) * settings.window_fraction))
     ceiling, _ = minimum(rates, losses, smoothed, settings)
     first = losses[:width]
-    best: Found = (None, "no window of the raw losses falls clearly")
+    best: Found = (None, "no window of the losses falls clearly")
     for start in range(width, len(losses) - width + 1):
         window = losses[start : start + width]
         slope, error = _line(np.log(rates[start : start + width]), window)
@@ -201,6 +259,7 @@ def slide(rates: Curve, losses: Curve, smoothed: Curve, settings: FinderSettings
 # for many falling points, where one lucky batch can make the `minimum`.
 RULES: dict[str, Callable[[Curve, Curve, Curve, FinderSettings], Found]] = {
     "still_improving": still_improving,
+    "half_fall": half_fall,
     "valley": valley,
     "minimum": minimum,
     "steep": steep,

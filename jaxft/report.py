@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from tqdm import tqdm
 
 from jaxft import bottleneck, hosts, paths
-from jaxft.lr_finder import WARM_STEPS, LRCurve
+from jaxft.lr_finder import LRCurve
 from jaxft.paths import AnyPath
 from jaxft.recipe import Phase, Settings
 
@@ -162,31 +162,36 @@ def curve_json(curve: LRCurve) -> dict[str, Any]:
         "rules": {name: {"lr": lr, "reason": why} for name, (lr, why) in curve.rules.items()},
         "rates": curve.rates.tolist(),
         "losses": curve.losses.tolist(),
-        "smoothed": curve.smoothed.tolist(),
+        "unmoved": curve.unmoved.tolist(),
+        "trend": curve.trend.tolist(),
+        "error": curve.error.tolist(),
     }
 
 
 @hosts.first_only
 def plot_curve(curve: LRCurve, title: str, path: AnyPath) -> None:
-    """Loss against learning rate, with every rule's choice."""
+    """Paired loss against learning rate, with every rule's choice."""
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.add_subplot()
-    axes.plot(curve.rates, curve.losses, ".", color="0.75", label="loss of each step")
-    axes.plot(curve.rates, curve.smoothed, color="C0", label="smoothed")
+    axes.axhline(0, color="0.6", lw=0.8)
+    axes.plot(curve.rates, curve.paired, ".", color="0.75", label="each step")
+    axes.plot(curve.rates, curve.trend, color="C0", label="trend, 2 standard errors")
+    band = (curve.trend - 2 * curve.error, curve.trend + 2 * curve.error)
+    axes.fill_between(curve.rates, *band, color="C0", alpha=0.2, lw=0)
     for number, (name, (lr, _)) in enumerate(curve.rules.items()):
         if lr is not None:
             chosen = name == curve.rule
             label = f"{name} {lr:.1e}" + (" (chosen)" if chosen else "")
             style, width = ("-", 2.0) if chosen else (":", 1.2)
             axes.axvline(lr, color=f"C{number + 1}", ls=style, lw=width, label=label)
-    low = float(curve.smoothed.min())
-    high = float(curve.smoothed[: max(int(curve.smoothed.argmin()), WARM_STEPS)].max())
+    lowest = int(curve.trend.argmin())
+    low, high = float(band[0][lowest]), float(band[1][: lowest + 1].max())
     room = max(high - low, 1e-3)
     axes.set(
         xscale="log",
         xlabel="learning rate",
-        ylabel="training loss",
-        ylim=(low - 0.3 * room, high + 0.8 * room),
+        ylabel="training loss, less that of the unmoved weights",
+        ylim=(low - 0.2 * room, high + 0.8 * room),
         title=title,
     )
     axes.legend(fontsize=8)

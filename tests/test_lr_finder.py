@@ -18,6 +18,7 @@ SETTINGS = FinderSettings()
 RATES = lr_finder.sweep(SETTINGS)
 # Flat, falling over points 30 to 69, flat at the bottom, rising from point 85.
 CURVE = np.interp(np.arange(100), [0, 30, 70, 85, 99], [3, 3, 1, 1, 1.8])
+AT_REST = np.full(100, 3.0)  # losses of the unmoved weights
 
 
 def _rule(name, losses, smoothed=None, settings=SETTINGS):
@@ -40,6 +41,7 @@ def test_smoothing_is_corrected_for_its_start_at_zero():
 # When it stops. beta = 0: the smoothed losses are the raw ones.
 
 RAW = replace(SETTINGS, beta=0.0)
+RAW_LIMIT = replace(SETTINGS, stop_factor=1e9)
 
 
 def test_it_stops_above_four_times_the_best():
@@ -190,34 +192,74 @@ def test_losses_that_are_all_the_same_give_no_rate():
 
 def test_choose_reports_every_rule_and_takes_the_one_asked_for():
     for name in RULES:
-        curve = lr_finder.choose(RATES, CURVE, replace(SETTINGS, rule=name))
+        curve = lr_finder.choose(RATES, CURVE, AT_REST, replace(SETTINGS, rule=name))
         assert set(curve.rules) == set(RULES)
         assert (curve.rule, curve.lr) == (name, curve.rules[name][0])
         assert curve.reason == curve.rules[name][1]
 
 
 def test_where_the_rule_finds_none_the_next_one_that_does_is_taken_and_said():
-    settings = replace(SETTINGS, k=math.inf)
-    curve = lr_finder.choose(RATES, CURVE, settings)
+    settings = replace(SETTINGS, rule="still_improving", k=math.inf)
+    curve = lr_finder.choose(RATES, CURVE, AT_REST, settings)
     assert curve.rule == "valley"
     assert curve.reason.startswith("still_improving found none; middle of the longest valley")
 
 
 def test_choose_uses_the_curve_up_to_where_it_stops():
     losses = np.append(CURVE[:80], [np.nan] * 20)
-    curve = lr_finder.choose(RATES, losses, SETTINGS)
-    assert len(curve.rates) == len(curve.losses) == len(curve.smoothed) == 80
+    curve = lr_finder.choose(RATES, losses, AT_REST, SETTINGS)
+    assert len(curve.rates) == len(curve.losses) == len(curve.trend) == 80
 
 
 def test_a_curve_too_short_says_what_to_change():
     with pytest.raises(ValueError, match=r"diverged after 3 steps.*lower config.finder.lo"):
-        lr_finder.choose(RATES, np.append([2.0] * 3, np.nan), SETTINGS)
+        lr_finder.choose(RATES, np.append([2.0] * 3, np.nan), AT_REST, SETTINGS)
 
 
 def test_a_loss_that_only_rises_gives_no_rate():
     rising = 1 + np.arange(100.0) ** 2 / 100  # too steep at its right end for `slide` too
     with pytest.raises(ValueError, match="never fell"):
-        lr_finder.choose(RATES, rising, replace(RAW, k=math.inf, stop_factor=1e9))
+        settings = replace(RAW, k=math.inf, stop_factor=1e9)
+        lr_finder.choose(RATES, rising, AT_REST, settings)
+
+
+# Pairing.
+
+
+def test_the_rules_read_what_the_rates_did_and_not_how_hard_the_batches_are():
+    hard = np.random.RandomState(0).standard_normal(100)
+    curve = lr_finder.choose(RATES, CURVE + hard, AT_REST + hard, RAW_LIMIT)
+    easy = lr_finder.choose(RATES, CURVE, AT_REST, RAW_LIMIT)
+    assert curve.lr == easy.lr
+    np.testing.assert_allclose(curve.paired, CURVE - 3)
+
+
+def test_the_trend_is_a_local_mean_with_its_standard_error():
+    found = np.array([lr_finder.trend(row) for row in np.random.RandomState(0).randn(400, 100)])
+    mean, error = found[:, 0], found[:, 1]
+    np.testing.assert_allclose(mean[:, 50].std(), error[:, 50].mean(), rtol=0.2)
+    line, _ = lr_finder.trend(np.arange(100.0))
+    assert line[50] == pytest.approx(50)
+
+
+def test_half_fall_is_where_the_trend_has_fallen_half_of_the_way():
+    noise = 0.05 * np.random.RandomState(0).standard_normal(100)
+    lr, reason = _rule("half_fall", CURVE - 3 + noise)
+    assert RATES[48] <= lr <= RATES[54]  # the fall is from point 30 to 70
+    assert reason.startswith("half of the loss's deepest fall, 2")
+
+
+def test_half_fall_of_losses_that_only_rise_is_a_tenth_of_the_rate_where_they_do():
+    noise = 0.05 * np.random.RandomState(0).standard_normal(100)
+    lr, reason = _rule("half_fall", np.maximum(np.arange(100) - 60, 0) / 10 + noise)
+    assert RATES[56] / 10 < lr < RATES[66] / 10  # the trend sees 4 steps ahead
+    assert "never falls clearly" in reason
+
+
+def test_half_fall_of_noise_is_none():
+    noise = np.random.RandomState(0).standard_normal((200, 50))
+    found = [_rule("half_fall", row)[0] for row in noise]
+    assert sum(lr is not None for lr in found) < 30
 
 
 # Law 5: the range test changes nothing. The same runner serves it and the fit.
