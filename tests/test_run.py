@@ -22,6 +22,7 @@ METRICS = [
     "step",
     "global_step",
     "trn_loss",
+    "first_trn_loss",
     "val_loss",
     "accuracy",
     "lr",
