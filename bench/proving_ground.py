@@ -11,7 +11,8 @@ once. Each leaves one JSON file in DIRECTORY/cells, or a file `.error`; a cell t
 is not run again. Another image size or model has its cells in a folder beside. Half of the tasks
 decide: settings are chosen by them. The others confirm: look at them once, at the end.
 
-`--table=BASE,SETTING` compares cells of the same task and seed, `--plot` draws the table.
+`--table=BASE,SETTING` compares cells of the same task and seed, `--table=SETTING` with what their
+own head phases had at best; `--plot` draws the table.
 """
 
 import argparse
@@ -39,7 +40,7 @@ def main() -> None:
     parser.add_argument("--weights", help="config.model.weights, where not the model's usual ones")
     parser.add_argument("--jobs", type=int, default=1, help="cells at once")
     parser.add_argument("--data-only", action="store_true", help="writes the tasks and ends")
-    parser.add_argument("--table", metavar="BASE,SETTING", help="compares, and runs nothing")
+    parser.add_argument("--table", metavar="[BASE,]SETTING", help="compares, and runs nothing")
     parser.add_argument("--plot", type=Path, help="draws the table")
     options = parser.parse_args()
     place = place_of(options)
@@ -79,9 +80,12 @@ def run(options: argparse.Namespace, place: Place) -> int:
 
 def tell(options: argparse.Namespace, place: Place) -> None:
     """Prints the table, and draws it."""
-    base, _, setting = options.table.partition(",")
+    base, _, setting = options.table.rpartition(",")
     chosen = tasks.chosen(options.tasks, options.half)
     results = cells.load(place)
+    if not base:
+        base = "its head"
+        results += paired.as_heads(results, setting, base)
     comparisons = [paired.compare(results, task, base, setting) for task in chosen]
     print(paired.table(comparisons, base, setting))
     if options.plot:

@@ -56,9 +56,9 @@ def place(tmp_path):
 def result(task, seed, setting, accuracy, **changes):
     """A cell as `compare` reads it."""
     made = {
-        "task": task, "seed": seed, "setting": setting, "accuracy": accuracy, "cpu_seconds": 100.0,
-        "head": {"accuracy": 0.5, "val_loss": 1.0}, "head_last_trn_loss": 0.5,
-        "full_first_trn_loss": 1.0,
+        "task": task, "seed": seed, "setting": setting, "accuracy": accuracy, "val_loss": 0.8,
+        "cpu_seconds": 100.0, "head": {"accuracy": 0.5, "val_loss": 1.0},
+        "head_last_trn_loss": 0.5, "full_first_trn_loss": 1.0,
     }  # fmt: skip
     return {**made, **changes}
 
@@ -205,7 +205,8 @@ def test_compare_pairs_by_seed_and_leaves_out_what_has_no_partner():
     results = [
         *(result(task.name, seed, "a", value) for seed, value in enumerate([0.5, 0.6, 0.9])),
         result(task.name, 0, "b", 0.53, cpu_seconds=50.0, full_first_trn_loss=1.5),
-        result(task.name, 1, "b", 0.65),
+        result(task.name, 1, "b", 0.65, val_loss=1.0),
+        result(task.name, 7, "b", 0.1),
         result("another", 2, "b", 0.1),
     ]
     found = paired.compare(results, task, "a", "b")
@@ -215,6 +216,7 @@ def test_compare_pairs_by_seed_and_leaves_out_what_has_no_partner():
     assert found.difference.error == pytest.approx(0.01)
     assert found.head_gain.mean == pytest.approx(0.09)
     assert found.jump == pytest.approx(2.5)
+    assert found.val_loss == pytest.approx(1.125)
     assert found.seconds == pytest.approx(0.75)
 
 
@@ -264,3 +266,16 @@ def test_the_command_tells_what_lies_on_disk(tmp_path, monkeypatch, capsys):
     told = capsys.readouterr().out
     assert "| scenes | decide | 1 | 0.5000 | 0.6000 | +0.1000 |" in told
     assert "confirm: no task has results of both." in told
+
+
+def test_a_setting_alone_is_held_against_its_own_head(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "cells"
+    folder.mkdir()
+    for name, value in (("default", 0.9), ("adamw", 0.6)):
+        data = result("scenes", 0, name, value)
+        (folder / f"scenes.0.{name}.json").write_text(json.dumps(data))
+    monkeypatch.setattr(sys, "argv", ["", f"--out={tmp_path}", "--table=adamw"])
+    proving_ground.main()
+    told = capsys.readouterr().out
+    assert "| scenes | decide | 1 | 0.5000 | 0.6000 | +0.1000 | +0.1000 | 2.00x | 0.80x |" in told
+    assert "Jump: 2.00x at the median, 2.00x at worst." in told

@@ -33,6 +33,7 @@ class Comparison(NamedTuple):
       head_gain: what the setting's runs end with, less the best epoch of their head phases.
       jump: mean ratio of the training loss of the first steps after the unfreezing to that of the
         head's last epoch, of the setting; NaN without a full phase.
+      val_loss: mean ratio of the validation losses that runs end with.
       seconds: mean ratio of CPU seconds.
     """
 
@@ -43,6 +44,7 @@ class Comparison(NamedTuple):
     difference: Estimate
     head_gain: Estimate
     jump: float
+    val_loss: float
     seconds: float
 
 
@@ -70,8 +72,18 @@ def compare(results: Iterable[dict[str, Any]], task: Task, base: str, setting: s
         estimate([a["accuracy"] - b["accuracy"] for a, b in pairs]),
         estimate(gains),
         estimate(jumps).mean,
+        estimate([a["val_loss"] / b["val_loss"] for a, b in pairs]).mean,
         estimate([a["cpu_seconds"] / b["cpu_seconds"] for a, b in pairs]).mean,
     )
+
+
+def as_heads(results: Iterable[dict[str, Any]], setting: str, name: str) -> list[dict[str, Any]]:
+    """The best epochs of a setting's head phases, as if they were results of a setting `name`."""
+    return [
+        {**r, **r["head"], "setting": name}
+        for r in results
+        if r["setting"] == setting and r["head"]
+    ]
 
 
 def loss_jump(result: dict[str, Any]) -> float:
@@ -86,12 +98,14 @@ class Overall(NamedTuple):
       difference: over the tasks' means; its error has the spread between tasks in it.
       wins, losses: tasks where the difference is beyond two standard errors over seeds.
       tasks: those that have a result of both.
+      jumps: the tasks' mean ratios of the loss after the unfreezing to the one before.
     """
 
     difference: Estimate
     wins: int
     losses: int
     tasks: int
+    jumps: list[float]
 
 
 def overall(comparisons: Sequence[Comparison]) -> Overall:
@@ -102,14 +116,16 @@ def overall(comparisons: Sequence[Comparison]) -> Overall:
         sum(c.difference.t > 2 for c in known),
         sum(c.difference.t < -2 for c in known),
         len(known),
+        [c.jump for c in known if not math.isnan(c.jump)],
     )
 
 
 def table(comparisons: Sequence[Comparison], base: str, setting: str) -> str:
     """Markdown: a row a task, then a sentence for each half and for all."""
     lines = [
-        f"| task | half | seeds | {base} | {setting} | difference | over its head | jump | CPU |",
-        "|---|---|---|---|---|---|---|---|---|",
+        f"| task | half | seeds | {base} | {setting} | difference | over its head | jump "
+        "| loss | CPU |",
+        "|---|---|---|---|---|---|---|---|---|---|",
         *(row(c) for c in comparisons if c.seeds),
         "",
     ]
@@ -123,7 +139,8 @@ def row(c: Comparison) -> str:
     """One task's row."""
     cells = (
         c.task.name, c.task.half, str(len(c.seeds)), f"{c.base:.4f}", f"{c.setting:.4f}",
-        signed(c.difference), signed(c.head_gain), f"{c.jump:.2f}x", f"{c.seconds:.2f}x",
+        signed(c.difference), signed(c.head_gain), f"{c.jump:.2f}x", f"{c.val_loss:.2f}x",
+        f"{c.seconds:.2f}x",
     )  # fmt: skip
     return f"| {' | '.join(cells)} |"
 
@@ -141,7 +158,13 @@ def sentence(name: str, comparisons: Sequence[Comparison]) -> str:
         return f"{name}: no task has results of both."
     mean = found.difference
     t = "" if math.isnan(mean.t) else f", t = {mean.t:.2f}"
+    jumps = found.jumps
+    jump = (
+        f" Jump: {np.median(jumps):.2f}x at the median, {max(jumps):.2f}x at worst."
+        if jumps
+        else ""
+    )
     return (
         f"{name}: {signed(mean)} over {found.tasks} tasks{t}; beyond two standard errors better on "
-        f"{found.wins}, worse on {found.losses}."
+        f"{found.wins}, worse on {found.losses}.{jump}"
     )
