@@ -271,11 +271,15 @@ def test_the_command_tells_what_lies_on_disk(tmp_path, monkeypatch, capsys):
 def test_a_setting_alone_is_held_against_its_own_head(tmp_path, monkeypatch, capsys):
     folder = tmp_path / "cells"
     folder.mkdir()
-    for name, value in (("default", 0.9), ("adamw", 0.6)):
-        data = result("scenes", 0, name, value)
-        (folder / f"scenes.0.{name}.json").write_text(json.dumps(data))
+    found = (
+        result("scenes", 0, "default", 0.9),
+        result("scenes", 0, "adamw", 0.6),
+        result("things", 0, "adamw", 0.6, full_first_trn_loss=0.5),
+    )
+    for number, data in enumerate(found):
+        (folder / f"{number}.json").write_text(json.dumps(data))
     monkeypatch.setattr(sys, "argv", ["", f"--out={tmp_path}", "--table=adamw"])
     proving_ground.main()
     told = capsys.readouterr().out
     assert "| scenes | decide | 1 | 0.5000 | 0.6000 | +0.1000 | +0.1000 | 2.00x | 0.80x |" in told
-    assert "Jump: 2.00x at the median, 2.00x at worst." in told
+    assert "Jump: 1.50x at the median, 2.00x at worst." in told

@@ -158,12 +158,10 @@ def sentence(name: str, comparisons: Sequence[Comparison]) -> str:
         return f"{name}: no task has results of both."
     mean = found.difference
     t = "" if math.isnan(mean.t) else f", t = {mean.t:.2f}"
-    jumps = found.jumps
-    jump = (
-        f" Jump: {np.median(jumps):.2f}x at the median, {max(jumps):.2f}x at worst."
-        if jumps
-        else ""
-    )
+    jump = ""
+    if found.jumps:
+        median, worst = np.median(found.jumps), max(found.jumps)
+        jump = f" Jump: {median:.2f}x at the median, {worst:.2f}x at worst."
     return (
         f"{name}: {signed(mean)} over {found.tasks} tasks{t}; beyond two standard errors better on "
         f"{found.wins}, worse on {found.losses}.{jump}"
