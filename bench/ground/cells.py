@@ -74,8 +74,32 @@ def missing(place: Place, cells: Iterable[Cell]) -> list[Cell]:
     return [cell for cell in cells if not place.file(cell).is_file()]
 
 
+def stale(place: Place, cells: Iterable[Cell]) -> list[Cell]:
+    """Those whose result was computed with other flags than the setting has now."""
+    found = [cell for cell in cells if place.file(cell).is_file()]
+    return [cell for cell in found if flags_then(place, cell) != flags_now(place, cell)]
+
+
+def flags_then(place: Place, cell: Cell) -> list[str]:
+    """Flags that a cell's result was computed with."""
+    return json.loads(place.file(cell).read_text())["flags"]
+
+
+def flags_now(place: Place, cell: Cell) -> list[str]:
+    """Flags that a cell would be computed with."""
+    return [*flags_of(cell.setting), *place.flags]
+
+
 def run_all(place: Place, cells: Iterable[Cell], jobs: int) -> int:
-    """Runs what is missing, so many at once, each on a core of its own; the failures' number."""
+    """Runs what is missing, so many at once, each on a core of its own; the failures' number.
+
+    Raises:
+      SystemExit: lists the cells that are stale.
+    """
+    cells = list(cells)
+    if old := stale(place, cells):
+        names = ", ".join(cell.name for cell in old)
+        raise SystemExit(f"computed with other flags; remove them from {place.cells}: {names}")
     cores: Queue[int] = Queue()
     available = sorted(os.sched_getaffinity(0))
     for i in range(jobs):
@@ -116,7 +140,7 @@ def run(place: Place, cell: Cell, before: Sequence[str] = ()) -> bool:
     try:
         if process.returncode:
             raise RuntimeError(f"ended with {process.returncode}")
-        result = {**about(cell, words), **spent(seconds, usage[2]), **read(workdir)}
+        result = {**about(place, cell), **spent(seconds, usage[2]), **read(workdir)}
     except Exception as problem:  # whatever it is, the other cells run
         place.error(cell).write_text(f"{problem!r}\n{log.read_text()[-TAIL:]}")
         print(f"{cell.name}: {problem}; see {place.error(cell)}", flush=True)
@@ -132,18 +156,18 @@ def run(place: Place, cell: Cell, before: Sequence[str] = ()) -> bool:
 def arguments(place: Place, cell: Cell) -> list[str]:
     """Flags of `jaxft train`; settings of a task share its cached features."""
     return [
-        *flags_of(cell.setting), *place.flags,
+        *flags_now(place, cell),
         f"--config.data.source=folder:{place.out / 'data' / cell.task}",
         f"--config.seed={cell.seed}", f"--config.cache_dir={place.out / 'cache'}",
         f"--workdir={place.workdir(cell)}",
     ]  # fmt: skip
 
 
-def about(cell: Cell, words: Sequence[str]) -> Result:
+def about(place: Place, cell: Cell) -> Result:
     """Which cell it is, and what it was computed with."""
     return {
         **cell._asdict(),
-        "command": list(words),
+        "flags": flags_now(place, cell),
         "revision": revision(),
         "python": sys.version.split()[0],
         "versions": {name: version(name) for name in DISTRIBUTIONS},

@@ -135,6 +135,12 @@ def table(comparisons: Sequence[Comparison], base: str, setting: str) -> str:
     return "\n".join(lines)
 
 
+def revisions(results: Iterable[dict[str, Any]], setting: str) -> str:
+    """A sentence with the commits that a setting's results were computed at."""
+    found = sorted({r["revision"] for r in results if r["setting"] == setting})
+    return f"{setting} was computed at {', '.join(found) or 'no revision'}."
+
+
 def row(c: Comparison) -> str:
     """One task's row."""
     cells = (
