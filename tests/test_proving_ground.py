@@ -28,6 +28,7 @@ workdir.mkdir(parents=True)
 groups = {"early": 0.0, "late": 0.0, "head": 1.0}
 phases = [{"name": "head", "groups": groups}, {"name": "full", "groups": {**groups, "late": 0.5}}]
 (workdir / "config.json").write_text(json.dumps({"phases": phases}))
+(workdir / "data.json").write_text(json.dumps({"digest": "123"}))
 seconds = {"total": 5.0}
 told = [
     {"name": p["name"], "lr": 0.1, "lr_rule": "config", "epochs": 2, "seconds": seconds}
@@ -140,6 +141,7 @@ def test_a_cell_leaves_what_its_run_says(place):
     assert cells.run(place, cell)
     (found,) = cells.load(place)
     assert (found["task"], found["seed"], found["setting"]) == tuple(cell)
+    assert found["data"] == "123"
     assert found["accuracy"] == 0.7
     assert found["head"] == {"accuracy": 0.6, "val_loss": 1.2}
     assert found["full"] == {"accuracy": 0.7, "val_loss": 1.0}

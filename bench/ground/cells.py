@@ -198,6 +198,7 @@ def read(workdir: Path) -> Result:
     head = [row for row in rows if frozen[row["phase"]]]
     full = [row for row in rows if not frozen[row["phase"]]]
     return {
+        "data": json.loads((workdir / "data.json").read_text())["digest"],
         "accuracy": summary["accuracy"],
         "val_loss": summary["val_loss"],
         "head": best(head),
