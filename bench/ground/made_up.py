@@ -51,24 +51,24 @@ def cells(random: np.random.Generator, split: str, count: int) -> Iterator[Examp
 
 
 def smear(random: np.random.Generator, ill: bool) -> Image.Image:
-    """Ten to fourteen cells out of focus, in gray, with grain."""
+    """Five to eight cells out of focus, in gray, with grain."""
     level, depth = random.uniform(150, 220), random.uniform(20, 60)
     picture = Image.new("L", (SIDE, SIDE), int(level))
     draw = ImageDraw.Draw(picture)
-    circles = places(random, picture.size, int(random.integers(10, 15)), 0.07, 0.1)
-    infected = int(random.integers(1, 4)) if ill else 0
+    circles = places(random, picture.size, int(random.integers(5, 9)), 0.1, 0.14)
+    infected = int(random.integers(2, 5)) if ill else 0
     for i, (x, y, radius) in enumerate(circles):
         disc(draw, x, y, radius, level - depth)
         dx, dy = random.uniform(-0.3, 0.3, 2) * radius
         disc(draw, x + dx, y + dy, 0.35 * radius, level - 2 * depth)
         if i < infected:
             angle = random.uniform(0, 2 * np.pi)
-            dx, dy = 0.72 * radius * np.cos(angle), 0.72 * radius * np.sin(angle)
-            disc(draw, x + dx, y + dy, 0.2 * radius, level - 2.5 * depth)
+            dx, dy = 0.7 * radius * np.cos(angle), 0.7 * radius * np.sin(angle)
+            disc(draw, x + dx, y + dy, 0.22 * radius, level - 2.5 * depth)
     # A speck of dust lies between cells, of a parasite's size, in either class.
     for x, y in random.uniform(0, SIDE, (int(random.integers(0, 6)), 2)):
         if all(np.hypot(x - a, y - b) > 1.2 * r for a, b, r in circles):
-            disc(draw, x, y, 3, level - 2.5 * depth)
+            disc(draw, x, y, 5, level - 2.5 * depth)
     soft = picture.filter(ImageFilter.GaussianBlur(random.uniform(0.5, 1.5)))
     grain = np.asarray(soft) + random.normal(0, random.uniform(3, 10), (SIDE, SIDE))
     return Image.fromarray(np.clip(grain, 0, 255).astype("u1")).convert("RGB")
