@@ -88,7 +88,7 @@ def tell(options: argparse.Namespace, place: Place) -> None:
         results += paired.as_heads(results, setting, base)
     comparisons = [paired.compare(results, task, base, setting) for task in chosen]
     print(paired.table(comparisons, base, setting))
-    for name in (base, setting):
+    for name in options.table.split(","):
         print(paired.revisions(results, name))
     if options.plot:
         picture.draw(comparisons, base, setting, options.plot)
