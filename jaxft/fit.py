@@ -36,14 +36,17 @@ from jaxft.paths import AnyPath
 from jaxft.recipe import Phase, Settings
 from jaxft.step import StepSpec, TrainState, Weights
 
+FIRST_STEPS = 10  # of an epoch, whose mean loss shows if unfreezing made it jump
+
 
 @dataclass
 class Cursor:
     """Where a run is; JSON data, stored with every checkpoint.
 
-    `epoch` and `step` count what the phase has finished, `loss_sum` and `epoch_seconds` belong to
-    the epoch under way, `rows` counts the lines of metrics.jsonl, `setup_seconds`
-    adds up what every start took to open data and model, and to read images of another size.
+    `epoch` and `step` count what the phase has finished, `loss_sum`, `first_losses` (of its first
+    steps) and `epoch_seconds` belong to the epoch under way, `rows` counts the lines of
+    metrics.jsonl, `setup_seconds` adds up what every start took to open data and model, and to
+    read images of another size.
     """
 
     phase: int = 0
@@ -54,6 +57,7 @@ class Cursor:
     rows: int = 0
     setup_seconds: float = 0.0
     loss_sum: float = 0.0
+    first_losses: list[float] = field(default_factory=list)
     epoch_seconds: float = 0.0
     epoch_wait: float = 0.0
     lr: float | None = None
@@ -417,6 +421,7 @@ class Loop:
             step.demand_finite(cursor.step, evaluation.val_loss)
             cursor.epoch += 1
             cursor.loss_sum = cursor.epoch_seconds = cursor.epoch_wait = 0.0
+            cursor.first_losses = []
             if cursor.epoch in ends:
                 best = self.cycle_end(row, evaluation, weights, best)
             ended_by = _ended_by(phase, cursor, self.materials.settings.overfit)
@@ -453,6 +458,8 @@ class Loop:
                 ) -> bool:
                     step.demand_finite(cursor.step + number, loss)
                     cursor.loss_sum += loss
+                    if len(cursor.first_losses) < FIRST_STEPS:
+                        cursor.first_losses.append(loss)
                     bar.update(spec.batch_size)
                     bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
                     return not ballot(time.perf_counter() - started >= interval)
@@ -487,6 +494,7 @@ class Loop:
             "step": cursor.step,
             "global_step": cursor.global_step,
             "trn_loss": cursor.loss_sum / steps,
+            "first_trn_loss": float(np.mean(cursor.first_losses)),
             "val_loss": evaluation.val_loss,
             "accuracy": evaluation.accuracy,
             "lr": {group: highest * rate for group, rate in spec.phase.groups.items()},

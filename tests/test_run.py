@@ -22,6 +22,7 @@ METRICS = [
     "step",
     "global_step",
     "trn_loss",
+    "first_trn_loss",
     "val_loss",
     "accuracy",
     "lr",
@@ -62,6 +63,15 @@ def test_metrics_have_a_row_for_every_epoch_and_exactly_these_keys(finished):
     assert [row["step"] for row in table] == [3, 6, 3, 6, 3, 6, 9]
     assert [row["global_step"] for row in table] == [3, 6, 9, 12, 15, 18, 21]
     assert all(0 <= row["accuracy"] <= 1 and 0 <= row["input_wait"] <= 1 for row in table)
+
+
+def test_first_losses_are_those_of_an_epochs_first_steps(drawn, tiny, tmp_path, monkeypatch):
+    losses: list[float] = []  # of three steps and of validation, epoch by epoch
+    monkeypatch.setattr(fit.step, "demand_finite", lambda step, loss: losses.append(loss))
+    monkeypatch.setattr(fit, "FIRST_STEPS", 2)
+    jaxft.train(head_only(drawn, lr=0.01, epochs=2), tmp_path / "run")
+    found = [row["first_trn_loss"] for row in rows(tmp_path / "run" / "metrics.jsonl")]
+    assert found == [pytest.approx(sum(losses[at : at + 2]) / 2) for at in (0, 4)]
 
 
 def test_lr_of_a_row_is_the_epochs_highest_by_trained_group(finished):
@@ -209,8 +219,8 @@ def test_an_interrupted_run_goes_on_to_the_same_end(
 
     assert finder.stat().st_mtime_ns == found_at, "a finished range test was repeated"
     table = rows_of(tmp_path)
-    strip = [{k: row[k] for k in METRICS[:9]} for row in table]
-    assert strip == [{k: row[k] for k in METRICS[:9]} for row in rows(finished / "metrics.jsonl")]
+    strip = [{k: row[k] for k in METRICS[:10]} for row in table]
+    assert strip == [{k: row[k] for k in METRICS[:10]} for row in rows(finished / "metrics.jsonl")]
     assert summary["ended_by"] == "max_cycles"
     starts = rows(tmp_path / "run" / "starts.jsonl")
     assert [start["ended_by"] for start in starts] == ["interrupted", "max_cycles"]

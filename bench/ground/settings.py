@@ -1,0 +1,42 @@
+"""Settings: flags of `jaxft train` by name. A new one is a line here."""
+
+Flags = tuple[str, ...]
+
+ADAMW: Flags = (
+    "--config.optimizer.name=adamw",
+    "--config.phases[0].lr=1e-3",
+    "--config.phases[2].bn=frozen",
+    "--config.phases[2].lr=3e-4",
+)
+SETTINGS: dict[str, Flags] = {
+    "default": (),
+    "bn_frozen": ("--config.phases[2].bn=frozen",),
+    "adamw": (
+        "--config.optimizer.name=adamw",
+        "--config.phases[0].lr=1e-3",
+        "--config.phases[2].lr=1e-3",
+    ),
+    "adamw_frozen": ADAMW,
+    "adamw_frozen_1e-4": (*ADAMW[:-1], "--config.phases[2].lr=1e-4"),
+    "adamw_frozen_decay": (*ADAMW, "--config.optimizer.weight_decay=0.01"),
+    "adamw_frozen_one_cycle": (
+        *ADAMW,
+        "--config.phases[2].schedule=one_cycle",
+        "--config.phases[2].epochs=7",
+        "--config.phases[2].cycles=1",
+    ),
+    "valley": ("--config.finder.rule=valley",),
+    "minimum": ("--config.finder.rule=minimum",),
+}
+COMMON: Flags = ("--config=folder", "--distributed=off")
+
+
+def flags_of(name: str) -> Flags:
+    """Flags of a setting.
+
+    Raises:
+      SystemExit: names the settings that there are.
+    """
+    if name not in SETTINGS:
+        raise SystemExit(f"no such setting: {name}; there are {', '.join(SETTINGS)}")
+    return (*COMMON, *SETTINGS[name])

@@ -1,0 +1,295 @@
+"""bench/proving_ground.py: tasks, resuming cells, statistics; nothing is trained."""
+
+import argparse
+import json
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxft import main, recipe
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
+import proving_ground
+from ground import cells, paired, picture, tasks
+from ground.cells import Cell, Place
+from ground.settings import SETTINGS, flags_of
+
+# Stands in for `jaxft train`: a run's files, or a failure where the task is called so.
+STAND_IN = """
+import json, pathlib, sys
+flags = dict(word[2:].split("=", 1) for word in sys.argv[1:])
+if flags["config.data.source"].endswith("broken"):
+    sys.exit("no such folder")
+workdir = pathlib.Path(flags["workdir"])
+workdir.mkdir(parents=True)
+groups = {"early": 0.0, "late": 0.0, "head": 1.0}
+phases = [{"name": "head", "groups": groups}, {"name": "full", "groups": {**groups, "late": 0.5}}]
+(workdir / "config.json").write_text(json.dumps({"phases": phases}))
+(workdir / "data.json").write_text(json.dumps({"digest": "123"}))
+seconds = {"total": 5.0}
+told = [
+    {"name": p["name"], "lr": 0.1, "lr_rule": "config", "epochs": 2, "seconds": seconds}
+    for p in phases
+]
+summary = {"accuracy": 0.7, "val_loss": 1.0, "phases": told}
+(workdir / "summary.json").write_text(json.dumps(summary))
+losses = [("head", 0.5, 1.2, 0.6), ("head", 0.4, 1.3, 0.5), ("full", 0.9, 1.5, 0.4)]
+losses.append(("full", 0.3, 1.0, 0.7))
+with (workdir / "metrics.jsonl").open("w") as file:
+    for epoch, (phase, trained, valid, accuracy) in enumerate(losses):
+        row = {"phase": phase, "epoch": epoch, "trn_loss": trained, "first_trn_loss": 2 * trained}
+        row |= {"val_loss": valid, "accuracy": accuracy, "seconds": 1.0}
+        file.write(json.dumps(row) + "\\n")
+"""
+
+
+@pytest.fixture
+def place(tmp_path):
+    """An empty place whose command is the stand-in."""
+    script = tmp_path / "stand_in.py"
+    script.write_text(STAND_IN)
+    return Place(tmp_path / "out", (), command=(sys.executable, str(script)))
+
+
+def result(task, seed, setting, accuracy, **changes):
+    """A cell as `compare` reads it."""
+    made = {
+        "task": task, "seed": seed, "setting": setting, "accuracy": accuracy, "val_loss": 0.8,
+        "revision": "abc", "cpu_seconds": 100.0, "head": {"accuracy": 0.5, "val_loss": 1.0},
+        "head_last_trn_loss": 0.5, "full_first_trn_loss": 1.0,
+    }  # fmt: skip
+    return {**made, **changes}
+
+
+def test_halves_are_disjoint_and_cover_all_tasks():
+    decide, confirm = ({t.name for t in tasks.chosen("", half)} for half in tasks.HALVES)
+    assert not decide & confirm
+    assert decide | confirm == {task.name for task in tasks.chosen("", "all")}
+    assert len(decide) == len(confirm) >= 6
+    assert len(decide | confirm) == len(tasks.TASKS)
+
+
+@pytest.mark.parametrize("half", tasks.HALVES)
+def test_each_half_has_tasks_near_to_and_far_from_imagenet(half):
+    near = [task.near for task in tasks.chosen("", half)]
+    assert 3 <= sum(near) < len(near)
+
+
+def test_the_sets_of_folder_data_are_among_the_tasks_under_their_own_names():
+    import folder_data
+
+    by_name = {task.name: task.examples for task in tasks.TASKS}
+    assert {name: by_name.get(name) for name in folder_data.SETS} == folder_data.SETS
+
+
+def test_tasks_have_the_sizes_that_are_promised():
+    assert all(300 <= task.train <= 4000 for task in tasks.TASKS)
+    assert all(300 <= task.valid <= 600 for task in tasks.TASKS)
+
+
+def test_unknown_task_and_setting_are_named():
+    with pytest.raises(SystemExit, match="no such task: nonsense"):
+        tasks.chosen("scenes,nonsense", "all")
+    with pytest.raises(SystemExit, match="no such setting: nonsense"):
+        flags_of("nonsense")
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_settings_are_configs_that_jaxft_takes(name):
+    flags = flags_of(name)
+    config = main.load_config("folder", [f for f in flags if f.startswith("--config.")])
+    recipe.read(config)
+
+
+@pytest.mark.parametrize("task", tasks.TASKS, ids=lambda task: task.name)
+def test_a_task_writes_both_splits_the_same_every_time(task, tmp_path):
+    few = task._replace(train=4, valid=4)
+    try:
+        tasks.write(few, tmp_path / "one")
+        tasks.write(few, tmp_path / "other")
+    except FileNotFoundError as missing:
+        pytest.skip(f"its package is not installed: {missing}")
+    files = sorted(f.relative_to(tmp_path / "one") for f in (tmp_path / "one").rglob("*.jpg"))
+    assert [sum(f.parts[0] == split for f in files) for split in ("train", "valid")] == [4, 4]
+    for file in files:
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "other" / file).read_bytes()
+
+
+def test_a_task_that_fails_midway_leaves_no_folder(tmp_path):
+    def examples(random, split, count):
+        yield "a", folder_image()
+        raise RuntimeError("no more")
+
+    task = tasks.TASKS[0]._replace(examples=examples)
+    with pytest.raises(RuntimeError):
+        tasks.write(task, tmp_path / "task")
+    assert not (tmp_path / "task").exists()
+
+
+def folder_image():
+    """Any picture."""
+    from PIL import Image
+
+    return Image.new("RGB", (8, 8))
+
+
+def test_a_cell_leaves_what_its_run_says(place):
+    cell = Cell("scenes", 3, "default")
+    assert cells.run(place, cell)
+    (found,) = cells.load(place)
+    assert (found["task"], found["seed"], found["setting"]) == tuple(cell)
+    assert found["data"] == "123"
+    assert found["accuracy"] == 0.7
+    assert found["head"] == {"accuracy": 0.6, "val_loss": 1.2}
+    assert found["full"] == {"accuracy": 0.7, "val_loss": 1.0}
+    assert found["head_last_trn_loss"] == 0.4
+    assert found["full_first_trn_loss"] == 1.8
+    assert found["rates"] == {"head": 0.1, "full": 0.1}
+    assert found["cpu_seconds"] > 0 and found["seconds"] > 0
+    assert not place.workdir(cell).exists()
+
+
+def test_settings_of_a_task_share_the_cache_and_not_the_workdir(place):
+    one, other = (
+        dict(word.split("=", 1) for word in cells.arguments(place, Cell("scenes", 0, name)))
+        for name in ("default", "adamw_frozen")
+    )
+    assert one["--config.cache_dir"] == other["--config.cache_dir"]
+    assert one["--workdir"] != other["--workdir"]
+
+
+def test_cells_that_are_there_are_not_run_again(place):
+    there, new = Cell("scenes", 0, "default"), Cell("scenes", 1, "default")
+    assert cells.run_all(place, [there], jobs=1) == 0
+    before = place.file(there).stat().st_mtime_ns
+    assert cells.missing(place, [there, new]) == [new]
+    assert cells.run_all(place, [there, new], jobs=2) == 0
+    assert place.file(there).stat().st_mtime_ns == before
+    assert json.loads(place.file(new).read_text())["seed"] == 1
+
+
+def test_a_setting_whose_flags_have_changed_is_not_mixed_with_what_is_there(place):
+    cell = Cell("scenes", 0, "default")
+    assert cells.run_all(place, [cell], jobs=1) == 0
+    with pytest.raises(SystemExit, match=r"other flags.*scenes\.0\.default"):
+        cells.run_all(place._replace(flags=("--config.data.image_size=112",)), [cell], jobs=1)
+
+
+def test_a_failing_cell_leaves_its_error_and_the_others_run(place, capsys):
+    broken, fine = Cell("broken", 0, "default"), Cell("scenes", 0, "default")
+    assert cells.run_all(place, [broken, fine], jobs=1) == 1
+    assert "no such folder" in place.error(broken).read_text()
+    assert "broken.0.default: ended with 1" in capsys.readouterr().out
+    assert place.file(fine).is_file()
+    assert cells.missing(place, [broken, fine]) == [broken]
+
+
+def test_another_size_has_cells_of_its_own(tmp_path):
+    usual, large = (
+        proving_ground.place_of(
+            argparse.Namespace(
+                out=tmp_path, image_size=size, model=proving_ground.MODEL, weights=None
+            )
+        )
+        for size in (proving_ground.IMAGE_SIZE, 224)
+    )
+    assert usual.cells != large.cells
+    assert usual.workdir(Cell("a", 0, "b")) != large.workdir(Cell("a", 0, "b"))
+
+
+def test_estimate_against_numbers_by_hand():
+    found = paired.estimate([1.0, 2.0, 6.0])
+    assert found.mean == 3.0
+    assert found.error == pytest.approx(math.sqrt(7.0 / 3))  # variance (4 + 1 + 9) / 2
+    assert math.isnan(paired.estimate([1.0]).error)
+    assert paired.estimate([0.5, 0.5]).t == math.inf
+    assert paired.estimate([0.0, 0.0]).t == 0.0
+
+
+def test_compare_pairs_by_seed_and_leaves_out_what_has_no_partner():
+    task = tasks.TASKS[0]
+    results = [
+        *(result(task.name, seed, "a", value) for seed, value in enumerate([0.5, 0.6, 0.9])),
+        result(task.name, 0, "b", 0.53, cpu_seconds=50.0, full_first_trn_loss=1.5),
+        result(task.name, 1, "b", 0.65, val_loss=1.0),
+        result(task.name, 7, "b", 0.1),
+        result("another", 2, "b", 0.1),
+    ]
+    found = paired.compare(results, task, "a", "b")
+    assert found.seeds == (0, 1)
+    assert (found.base, found.setting) == (pytest.approx(0.55), pytest.approx(0.59))
+    assert found.difference.mean == pytest.approx(0.04)
+    assert found.difference.error == pytest.approx(0.01)
+    assert found.head_gain.mean == pytest.approx(0.09)
+    assert found.jump == pytest.approx(2.5)
+    assert found.val_loss == pytest.approx(1.125)
+    assert found.seconds == pytest.approx(0.75)
+
+
+def comparison(task, *values):
+    """A comparison by its differences alone."""
+    base = [result(task.name, seed, "a", 0.5) for seed in range(len(values))]
+    new = [result(task.name, seed, "b", 0.5 + value) for seed, value in enumerate(values)]
+    return paired.compare([*base, *new], task, "a", "b")
+
+
+def test_overall_counts_each_task_once_and_wins_beyond_two_standard_errors():
+    win, loss, draw, empty = tasks.TASKS[:4]
+    found = paired.overall(
+        [
+            comparison(win, 0.03, 0.05),
+            comparison(loss, -0.02, -0.02, -0.02),
+            comparison(draw, 0.0, 0.02),
+            comparison(empty),
+        ]
+    )
+    assert (found.tasks, found.wins, found.losses) == (3, 1, 1)
+    means = np.array([0.04, -0.02, 0.01])
+    assert found.difference.mean == pytest.approx(means.mean())
+    assert found.difference.error == pytest.approx(means.std(ddof=1) / math.sqrt(3))
+
+
+def test_table_tells_half_by_half_and_plot_is_drawn(tmp_path):
+    decide, confirm = (tasks.chosen("", half)[0] for half in tasks.HALVES)
+    compared = [comparison(decide, 0.03, 0.05), comparison(confirm, 0.01)]
+    text = paired.table(compared, "a", "b")
+    assert f"| {decide.name} | decide | 2 | 0.5000 | 0.5400 | +0.0400 +- 0.0100 |" in text
+    assert f"| {confirm.name} | confirm | 1 | 0.5000 | 0.5100 | +0.0100 |" in text
+    assert "decide: +0.0400 over 1 tasks; beyond two standard errors better on 1" in text
+    assert "confirm: +0.0100 over 1 tasks; beyond two standard errors better on 0" in text
+    picture.draw(compared, "a", "b", tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_command_tells_what_lies_on_disk(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "cells"
+    folder.mkdir()
+    for seed, setting, value in ((0, "default", 0.5), (0, "adamw", 0.6)):
+        data = result("scenes", seed, setting, value)
+        (folder / f"scenes.{seed}.{setting}.json").write_text(json.dumps(data))
+    monkeypatch.setattr(sys, "argv", ["", f"--out={tmp_path}", "--table=default,adamw"])
+    proving_ground.main()
+    told = capsys.readouterr().out
+    assert "| scenes | decide | 1 | 0.5000 | 0.6000 | +0.1000 |" in told
+    assert "confirm: no task has results of both." in told
+    assert "adamw was computed at abc." in told
+
+
+def test_a_setting_alone_is_held_against_its_own_head(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "cells"
+    folder.mkdir()
+    found = (
+        result("scenes", 0, "default", 0.9),
+        result("scenes", 0, "adamw", 0.6),
+        result("things", 0, "adamw", 0.6, full_first_trn_loss=0.5),
+    )
+    for number, data in enumerate(found):
+        (folder / f"{number}.json").write_text(json.dumps(data))
+    monkeypatch.setattr(sys, "argv", ["", f"--out={tmp_path}", "--table=adamw"])
+    proving_ground.main()
+    told = capsys.readouterr().out
+    assert "| scenes | decide | 1 | 0.5000 | 0.6000 | +0.1000 | +0.1000 | 2.00x | 0.80x |" in told
+    assert "Jump: 1.50x at the median, 2.00x at worst." in told
