@@ -8,6 +8,12 @@ ADAMW: Flags = (
     "--config.phases[2].bn=frozen",
     "--config.phases[2].lr=3e-4",
 )
+FOUND: Flags = (
+    "--config.optimizer.name=adamw",
+    "--config.phases[2].bn=frozen",
+    "--config.finder.rule=half_fall",
+    "--config.finder.hi=0.1",
+)
 SETTINGS: dict[str, Flags] = {
     "default": (),
     "bn_frozen": ("--config.phases[2].bn=frozen",),
@@ -25,6 +31,11 @@ SETTINGS: dict[str, Flags] = {
         "--config.phases[2].epochs=7",
         "--config.phases[2].cycles=1",
     ),
+    "adamw_frozen_found": FOUND,
+    "adamw_frozen_found_3e-5": (*FOUND, "--config.phases[2].lr=3e-5"),
+    "adamw_frozen_found_1e-4": (*FOUND, "--config.phases[2].lr=1e-4"),
+    "adamw_frozen_found_3e-4": (*FOUND, "--config.phases[2].lr=3e-4"),
+    "adamw_frozen_found_1e-3": (*FOUND, "--config.phases[2].lr=1e-3"),
     "valley": ("--config.finder.rule=valley",),
     "minimum": ("--config.finder.rule=minimum",),
 }
