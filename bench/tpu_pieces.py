@@ -31,8 +31,6 @@ from jaxft import compiler, costs, sharding, topology
 from jaxft.compiler import Options
 from jaxft.data import augment, batches, warp
 from jaxft.models import max_pool, platform, resnet
-from jaxft.models.conv import Conv
-from jaxft.models.norm import BatchNorm
 from jaxft.topology import Target
 
 IMAGES = 64
@@ -60,15 +58,13 @@ class Stem(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Normalised images to the first block's input."""
-        edges, channels = ((3, 3), (3, 3)), resnet.STEM_CHANNELS
-        x = Conv(channels, 7, 2, edges, dtype="bfloat16", name="conv1")(x)
-        return max_pool.max_pool(BatchNorm(activation="relu", name="bn1")(x, True))
+        return resnet.stem(x, "bfloat16", True, None)
 
 
 def stem(target: Target, way: str) -> jax.stages.Lowered:
     """Output, running statistics and the gradients of all parameters, on one device."""
     if way == "places":
-        max_pool.max_pool = lambda x: max_pool._max_pool(x.shape[1:3], x)
+        resnet.max_pool = lambda x: max_pool._max_pool(x.shape[1:3], x)
     place = SingleDeviceSharding(target.mesh.devices.flat[0])
     model = Stem()
 
