@@ -225,14 +225,18 @@ def _layers(
     ]
 
 
-def stem(x: Array, dtype: str, train: bool, axis_name: str | None) -> Array:
-    """Images through conv1 and bn1 of the module being built, pooled.
+def pools_first(train: bool) -> bool:
+    """Whether the stem pools before it normalises, which changes no number.
 
-    In training TPU pools before it normalises: in its 128 lanes the 64 channels take twice the time
-    of every pass over them.
+    In a TPU's 128 lanes its 64 channels take twice the time of every pass over them.
     """
+    return train and platform.current().name == "tpu"
+
+
+def stem(x: Array, dtype: str, train: bool, axis_name: str | None) -> Array:
+    """Images through conv1 and bn1 of the module being built, pooled."""
     x = Conv(STEM_CHANNELS, 7, 2, ((3, 3), (3, 3)), dtype=dtype, name="conv1")(x)
-    pool = max_pool if train and platform.current().name == "tpu" else None
+    pool = max_pool if pools_first(train) else None
     x = BatchNorm(activation="relu", pool=pool, name="bn1")(x, train, axis_name)
     return max_pool(x) if pool is None else x
 
