@@ -2,7 +2,7 @@
 
     python bench/tpu_pieces.py --topology=v5e:2x4 --piece=augment            (--way=products)
     python bench/tpu_pieces.py --topology=v5e:2x4 --piece=block,14,1024      (--way=whole)
-    python bench/tpu_pieces.py --topology=v5e:2x4 --piece=stem               (--way=last, --way=places)
+    python bench/tpu_pieces.py --topology=v5e:2x4 --piece=stem               (--way=last, places)
 
 `augment`: the default augmentation of 64 canvases, by shears (what maps without perspective get)
 or by products. `block,PIXELS,CHANNELS`: two bottlenecks of ResNeXt-101 64x4d, forward and
