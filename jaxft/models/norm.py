@@ -149,11 +149,11 @@ def normalise_pooled(
     axis_name: str | None,
     pool: Pool,
 ) -> tuple[Array, Array, Array]:
-    """Compute pool(y), mean and var of what `normalise` returns, by pooling x itself.
+    """Compute pool(y), mean and var of what `normalise` returns; `pool`, of maxima, comes first.
 
-    What grows with x keeps its maxima where they are, so that these alone are normalised, and give
-    the two sums of the gradient: a pass over all pixels less each way. Channels with a scale below
-    0 fall with x, and are pooled with their sign changed.
+    Where x is largest, so is what grows with it. So only the pooled pixels are normalised, and the
+    two sums of the gradient need no others: one pass over all pixels less each way. Channels whose
+    scale is below 0 change their sign before they are pooled.
     """
     return _pooled_forward(x, scale, bias, shift, eps, activation, axis_name, pool)[0]
 
@@ -209,7 +209,7 @@ class BatchNorm(nn.Module):
     batch, and store the unbiased variance as PyTorch does. With `axis_name` the statistics are
     those of the global batch, and the running ones come out replicated. In training it sees the
     channels in so many `parts` (conv.parts), which changes no number. With a `pool`, of maxima, the
-    output is pooled after the activation; in training that is done first (`normalise_pooled`).
+    output comes pooled; in training x is pooled before it is normalised (`normalise_pooled`).
     """
 
     eps: float = 1e-5
@@ -220,7 +220,10 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "... channels"], train: bool, axis_name: str | None = None
+        self,
+        x: Float[Array, "... channels"],
+        train: bool,
+        axis_name: str | None = None,
     ) -> Float[Array, "... channels"]:
         """Normalises by the batch's statistics when `train`, else by the running ones.
 
