@@ -2,14 +2,14 @@
 
     python bench/tpu_pieces.py --topology=v5e:2x4 --piece=augment            (--way=products)
     python bench/tpu_pieces.py --topology=v5e:2x4 --piece=block,14,1024      (--way=whole)
-    python bench/tpu_pieces.py --topology=v5e:2x4 --piece=stem               (--way=places)
+    python bench/tpu_pieces.py --topology=v5e:2x4 --piece=stem               (--way=last, places)
 
 `augment`: the default augmentation of 64 canvases, by shears (what maps without perspective get)
 or by products. `block,PIXELS,CHANNELS`: two bottlenecks of ResNeXt-101 64x4d, forward and
 backward, in training, with the channels before the grouped convolution in parts or whole (both as
 conv.parts says and not); `--blocks=4` makes it four. `stem`: 7x7 convolution, BatchNorm and pooling
-of 64 images on one device, forward and backward, pooled as the step does on TPU or as on other
-platforms, by the places of the maxima. `--options=NAME=VALUE,...` are the compiler's;
+of 64 images on one device, forward and backward, as the step does on TPU; or pooled last, or by the
+places of the maxima, as on other platforms. `--options=NAME=VALUE,...` are the compiler's;
 `--options=step` those of the step (jaxft/compiler.py).
 
 It prints one JSON line, in the terms of jaxft/costs.py, and with `--top=N` the N operations that
@@ -31,8 +31,6 @@ from jaxft import compiler, costs, sharding, topology
 from jaxft.compiler import Options
 from jaxft.data import augment, batches, warp
 from jaxft.models import max_pool, platform, resnet
-from jaxft.models.conv import Conv
-from jaxft.models.norm import BatchNorm
 from jaxft.topology import Target
 
 IMAGES = 64
@@ -60,15 +58,15 @@ class Stem(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Normalised images to the first block's input."""
-        edges, channels = ((3, 3), (3, 3)), resnet.STEM_CHANNELS
-        x = Conv(channels, 7, 2, edges, dtype="bfloat16", name="conv1")(x)
-        return max_pool.max_pool(BatchNorm(activation="relu", name="bn1")(x, True))
+        return resnet.stem(x, "bfloat16", True, None)
 
 
 def stem(target: Target, way: str) -> jax.stages.Lowered:
     """Output, running statistics and the gradients of all parameters, on one device."""
+    if way == "last":
+        resnet.pools_first = lambda *_: False
     if way == "places":
-        max_pool.max_pool = lambda x: max_pool._max_pool(x.shape[1:3], x)
+        resnet.max_pool = lambda x: max_pool._max_pool(x.shape[1:3], x)
     place = SingleDeviceSharding(target.mesh.devices.flat[0])
     model = Stem()
 
@@ -145,7 +143,9 @@ def main_() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--topology", default="v5e:2x4")
     parser.add_argument("--piece", default="augment", help="augment, stem or block,PIXELS,CHANNELS")
-    parser.add_argument("--way", default="", help="products, places or whole; else the step's")
+    parser.add_argument(
+        "--way", default="", help="products, places, last or whole; else the step's"
+    )
     parser.add_argument("--blocks", type=int, default=2)
     parser.add_argument("--options", default="", help="step, or NAME=VALUE,...")
     parser.add_argument("--top", type=int, default=0, metavar="N")

@@ -10,6 +10,7 @@ from jax import lax
 from jax.sharding import AxisType, PartitionSpec
 
 from jaxft.models import platform
+from jaxft.models.max_pool import max_pool
 from jaxft.models.norm import BatchNorm, activate
 
 pytestmark = pytest.mark.one_device
@@ -38,9 +39,9 @@ def loss_of(y):
     return jnp.sum(jnp.sin(y) * (1 + jnp.cos(jnp.arange(y[0].size).reshape(y.shape[1:]))))
 
 
-def run(x, params, stats, activation, train=True, axis_name=None):
+def run(x, params, stats, activation, train=True, axis_name=None, pool=None):
     """Output and updated statistics."""
-    layer = BatchNorm(EPS, MOMENTUM, activation)
+    layer = BatchNorm(EPS, MOMENTUM, activation, pool=pool)
     variables = {"params": params, "batch_stats": stats}
     y, new = layer.apply(variables, x, train, axis_name, mutable=["batch_stats"])
     return y, new["batch_stats"]
@@ -95,8 +96,9 @@ def test_a_far_mean_costs_no_digits_in_float32():
 
 
 @pytest.mark.several_devices
+@pytest.mark.parametrize("pool", [None, max_pool], ids=["all pixels", "pooled"])
 @pytest.mark.parametrize("mark", [True, False], ids=["varying params", "unvarying params"])
-def test_one_and_four_devices_agree(mark):
+def test_one_and_four_devices_agree(mark, pool):
     x, params, stats = inputs()
 
     def step(devices):
@@ -106,7 +108,7 @@ def test_one_and_four_devices_agree(mark):
 
         def local(params, stats, x):
             def loss(params, x):
-                y, new = run(x, params, stats, "relu6", axis_name="data")
+                y, new = run(x, params, stats, "relu6", axis_name="data", pool=pool)
                 return loss_of(y), new
 
             marked = lax.pcast(params, "data", to="varying") if mark else params
@@ -147,3 +149,35 @@ def test_channels_in_parts_change_no_number():
         whole, parted = (in_parts(parts)(x, params) for parts in (1, 2))
     same = partial(np.testing.assert_allclose, rtol=1e-12, atol=1e-14)
     jax.tree.map(same, parted, whole)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_pooling_before_normalising_changes_no_number(activation):
+    x, params, stats = inputs()
+    assert (params["scale"] < 0).any() and (params["scale"] > 0).any()
+
+    def step(pooled_first):
+        def loss(x, params):
+            pool = max_pool if pooled_first else None
+            y, new = run(x, params, stats, activation, pool=pool)
+            y = y if pooled_first else max_pool(y)
+            return loss_of(y), (y, new)
+
+        return jax.value_and_grad(loss, (0, 1), has_aux=True)(x, params)
+
+    same = partial(np.testing.assert_allclose, rtol=1e-10, atol=1e-12)
+    jax.tree.map(same, step(True), step(False))
+
+
+def test_pooling_before_normalising_changes_no_bit_in_bfloat16():
+    x, params, stats = inputs()
+    params, stats = jax.tree.map(lambda a: a.astype("float32"), (params, stats))
+    x = x.astype("bfloat16")
+    pooled, _ = run(x, params, stats, "relu", pool=max_pool)
+    np.testing.assert_array_equal(pooled, max_pool(run(x, params, stats, "relu")[0]))
+
+
+def test_a_pool_comes_after_the_norm_in_inference_too():
+    x, params, stats = inputs()
+    pooled, _ = run(x, params, stats, "relu", train=False, pool=max_pool)
+    np.testing.assert_array_equal(pooled, max_pool(run(x, params, stats, "relu", train=False)[0]))

@@ -1,6 +1,7 @@
 """ResNet and ResNeXt: sizes, groups, names."""
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -72,6 +73,28 @@ def test_channels_stay_in_their_groups_where_those_fill_a_tile_of_tpu():
         assert conv.parts(1024, 64, "native") == conv.parts(256, 1) == 1
     with platform.targeting("gpu", "H100"):
         assert conv.parts(1024, 64) == 1
+
+
+def test_the_stem_normalises_fewer_pixels_on_tpu_and_computes_the_same():
+    early = resnet.Early(resnet.ARCHITECTURES["resnet18"]._replace(blocks=(0, 0, 0, 0)), "float64")
+    with jax.enable_x64(True):
+        x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 16, 24, 3)))
+        variables = early.init(jax.random.key(0), x, train=False)
+
+        def loss(params):
+            given = {**variables, "params": params}
+            y, new = early.apply(given, x, True, mutable=["batch_stats"])
+            return jnp.sum(jnp.sin(y)), new
+
+        def lowered(name, chip):
+            with platform.targeting(name, chip):
+                step = jax.value_and_grad(loss, has_aux=True)
+                text = str(jax.make_jaxpr(step)(variables["params"]))
+                return "f64[2,8,12,64] = max" in text, step(variables["params"])
+
+        (clipped_on_tpu, on_tpu), (clipped, on_gpu) = lowered("tpu", "v5e"), lowered("gpu", "H100")
+    assert clipped and not clipped_on_tpu
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-10, atol=1e-12), on_tpu, on_gpu)
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """Batch normalisation over the global batch, with PyTorch's running statistics."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -12,6 +13,8 @@ from jaxtyping import Array, Float
 from jaxft.models import platform
 from jaxft.models.conv import alike_varying, in_parts
 from jaxft.models.reduce import channel_sums
+
+Pool = Callable[[Array], Array]
 
 # Where an activation ends: y = clip(z, low, high).
 RANGES = {"none": (None, None), "relu": (0, None), "relu6": (0, 6)}
@@ -135,19 +138,85 @@ def _normalise_backward(
 normalise.defvjp(_normalise_forward, _normalise_backward)
 
 
+@partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6, 7))
+def normalise_pooled(
+    x: Float[Array, "batch height width channels"],
+    scale: Float[Array, "channels"],
+    bias: Float[Array, "channels"],
+    shift: Float[Array, "channels"],
+    eps: float,
+    activation: str,
+    axis_name: str | None,
+    pool: Pool,
+) -> tuple[Array, Array, Array]:
+    """Compute pool(y), mean and var of what `normalise` returns; `pool`, of maxima, comes first.
+
+    Where x is largest, so is what grows with it. So only the pooled pixels are normalised, and the
+    two sums of the gradient need no others: one pass over all pixels less each way. Channels whose
+    scale is below 0 change their sign before they are pooled.
+    """
+    return _pooled_forward(x, scale, bias, shift, eps, activation, axis_name, pool)[0]
+
+
+def _pooled_forward(
+    x: Array,
+    scale: Array,
+    bias: Array,
+    shift: Array,
+    eps: float,
+    activation: str,
+    axis_name: str | None,
+    pool: Pool,
+) -> tuple[tuple[Array, Array, Array], tuple[Any, ...]]:
+    sign = jnp.where(scale < 0, -1, 1)
+    rising = x * sign.astype(x.dtype)
+    mean, var = batch_moments(widened(rising) * sign, shift, axis_name)
+    inverse = lax.rsqrt(var + eps)
+    largest, transpose = jax.vjp(pool, rising)
+    centred = widened(largest) * sign - mean
+    y = activate(centred * (scale * inverse) + bias, activation).astype(x.dtype)
+    return (y, mean, var), (rising, sign, largest, transpose, scale, bias, mean, inverse)
+
+
+def _pooled_backward(
+    eps: float,
+    activation: str,
+    axis_name: str | None,
+    pool: Pool,
+    residuals: tuple[Any, ...],
+    cotangents: tuple[Array, Array, Array],
+) -> tuple[Array, Array, Array, None]:
+    rising, sign, largest, transpose, scale, bias, mean, inverse = residuals
+    factor = scale * inverse
+    centred = widened(largest) * sign - mean
+    dy = jnp.where(passes(centred * factor + bias, activation), cotangents[0], 0)
+    dz = widened(dy)
+    totals = jnp.stack(sums([dz, dz * centred]))
+    means = totals / (rising.size // scale.size)
+    means = means if axis_name is None else lax.pmean(means, axis_name)
+    centred, dz = widened(rising) * sign - mean, widened(transpose(dy)[0])
+    dx = factor * (dz - means[0] - centred * (jnp.square(inverse) * means[1]))
+    return dx.astype(rising.dtype), totals[1] * inverse, totals[0], None
+
+
+normalise_pooled.defvjp(_pooled_forward, _pooled_backward)
+
+
 class BatchNorm(nn.Module):
     """Batch normalisation and the activation after it, which shares its pass over memory.
 
     Running statistics follow flax's convention, running = momentum * running + (1 - momentum) *
     batch, and store the unbiased variance as PyTorch does. With `axis_name` the statistics are
     those of the global batch, and the running ones come out replicated. In training it sees the
-    channels in so many `parts` (conv.parts), which changes no number.
+    channels in so many `parts` (conv.parts), which changes no number. With a `pool`, of maxima, the
+    output comes pooled; in training x is pooled before it is normalised (`normalise_pooled`).
     """
 
     eps: float = 1e-5
     momentum: float = 0.9
     activation: str = "none"
     parts: int = 1
+    pool: Pool | None = None
 
     @nn.compact
     def __call__(
@@ -162,7 +231,7 @@ class BatchNorm(nn.Module):
         """
         if self.has_variable("params", "offset"):  # all else is in the kernel, see fold.py
             offset: Array = self.get_variable("params", "offset")
-            return activate(x + offset.astype(x.dtype), self.activation)
+            return self._pooled(activate(x + offset.astype(x.dtype), self.activation))
         shape = (x.shape[-1],)
         scale = self.param("scale", nn.initializers.ones, shape)
         bias = self.param("bias", nn.initializers.zeros, shape)
@@ -171,15 +240,23 @@ class BatchNorm(nn.Module):
         if not train or self.is_initializing():
             factor = scale * lax.rsqrt(var.value + self.eps)
             y = activate(widened(x) * factor + (bias - mean.value * factor), self.activation)
-            return y.astype(x.dtype)
+            return self._pooled(y.astype(x.dtype))
         x, scale, bias = alike_varying(x, scale, bias)
         shift = lax.stop_gradient(mean.value).astype(widened(x).dtype)
-        arrays = (in_parts(a, self.parts) for a in (x, scale, bias, shift))
-        y, batch_mean, batch_var = normalise(*arrays, self.eps, self.activation, axis_name)
+        given = (self.eps, self.activation, axis_name)
+        if self.pool is not None:
+            y, batch_mean, batch_var = normalise_pooled(x, scale, bias, shift, *given, self.pool)
+        else:
+            arrays = (in_parts(a, self.parts) for a in (x, scale, bias, shift))
+            y, batch_mean, batch_var = normalise(*arrays, *given)
+            y = y.reshape(x.shape)
         self._update(mean, batch_mean.reshape(shape))
         count = x.size // shape[0] * (1 if axis_name is None else lax.axis_size(axis_name))
         self._update(var, batch_var.reshape(shape) * (count / max(count - 1, 1)))
-        return y.reshape(x.shape)
+        return y
+
+    def _pooled(self, y: Array) -> Array:
+        return y if self.pool is None else self.pool(y)
 
     def _update(self, running: nn.Variable, batch: Array) -> None:
         """Moves a running statistic towards the batch's."""

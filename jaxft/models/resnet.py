@@ -225,6 +225,22 @@ def _layers(
     ]
 
 
+def pools_first(train: bool) -> bool:
+    """Return true where the stem pools before it normalises, with the same output.
+
+    In a TPU's 128 lanes its 64 channels take twice the time of every pass over them.
+    """
+    return train and platform.current().name == "tpu"
+
+
+def stem(x: Array, dtype: str, train: bool, axis_name: str | None) -> Array:
+    """Images through conv1 and bn1 of the module being built, pooled."""
+    x = Conv(STEM_CHANNELS, 7, 2, ((3, 3), (3, 3)), dtype=dtype, name="conv1")(x)
+    pool = max_pool if pools_first(train) else None
+    x = BatchNorm(activation="relu", pool=pool, name="bn1")(x, train, axis_name)
+    return max_pool(x) if pool is None else x
+
+
 class Early(nn.Module):
     """The stem, layer1 and layer2: an image comes in, features at 1/8 of its size go out."""
 
@@ -236,9 +252,7 @@ class Early(nn.Module):
         self, x: Float[Array, "batch height width 3"], train: bool, axis_name: str | None = None
     ) -> Float[Array, "batch out_height out_width channels"]:
         """Normalised images to features."""
-        stem = Conv(STEM_CHANNELS, 7, 2, ((3, 3), (3, 3)), dtype=self.dtype, name="conv1")
-        x = BatchNorm(activation="relu", name="bn1")(stem(x), train, axis_name)
-        x = max_pool(x)
+        x = stem(x, self.dtype, train, axis_name)
         for block in _layers(self.architecture, (1, 2), self.dtype):
             x = block(x, train, axis_name)
         return x
