@@ -237,16 +237,9 @@ def _mark_kept(
 ) -> None:
     """A star at the epoch whose weights are kept, with its numbers."""
     place = [(row["phase"], row["epoch"]) for row in rows].index((kept["phase"], kept["epoch"])) + 1
-    for axes, key, name in ((losses, "val_loss", "loss"), (accuracies, "accuracy", "accuracy")):
-        axes.plot(
-            place,
-            kept[key],
-            "*",
-            ms=11,
-            color="C3",
-            label=f"kept: {name} {kept[key]:.4f}",
-            zorder=3,
-        )
+    for axes, key in ((losses, "val_loss"), (accuracies, "accuracy")):
+        label = f"kept: {kept[key]:.4f} ({best.in_words(kept)})"
+        axes.plot(place, kept[key], "*", ms=11, color="C3", label=label, zorder=3)
         axes.axvline(place, color="C3", lw=0.8, ls=":")
         axes.legend(fontsize=8)
 
