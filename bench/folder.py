@@ -8,7 +8,7 @@ of EfficientNet-Lite0, with the same image size, batch size and cores; in turn, 
 processes of their own, start-up and compilation counted. jaxft's caches are empty at the start.
 Prints one JSON line. `cpu_seconds` is what the whole command computed, user and system, children
 included: compare it where others disturb the wall clock. jaxft's `accuracy` is that of the weights
-it ends with, which it chooses among its cycles by these same validation images, while fastai ends
+it ends with, which it chooses among its epochs by these same validation images, while fastai ends
 with its last epoch; `last_accuracy`, that of either's last epoch, compares like with like.
 """
 

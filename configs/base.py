@@ -27,6 +27,8 @@ def get_config() -> ConfigDict:
     config.deterministic = False  # on GPUs no operation whose result differs from run to run
     # what it costs is in bench/README.md
     config.overlap_gradients = False  # on TPU slices average gradients beside the backward pass
+    # accuracy | val_loss: of all epochs of all phases, the best in this is what a run ends with
+    config.best_by = "accuracy"  # the other one breaks ties
 
     config.data = ConfigDict()
     # digits | folder:PATH | csv:FILE | idx:DIR (gs://, too) | tfds:NAME[/CONFIG] | tfds_dir:PATH
@@ -114,9 +116,8 @@ def get_config() -> ConfigDict:
     config.finder.k = 2.0
 
     config.overfit = ConfigDict()  # when cycles="until_overfit" stops
-    config.overfit.t = 2.0  # paired t of validation losses against the best cycle's
+    config.overfit.t = 2.0  # paired t of validation losses against the best epoch's
     config.overfit.patience = 2  # consecutive cycle ends
-    config.overfit.best_by = "val_loss"  # val_loss | accuracy: whose best cycle the phase ends with
 
     config.plan = ConfigDict()  # what `jaxft plan` takes for granted where the source is not there
     config.plan.examples = 0  # training images (0 = not known)

@@ -19,7 +19,6 @@ def get_config() -> ConfigDict:
     config.data.image_size = 224
     config.data.batch_size = 32
     config.finder.lo = 1e-5
-    config.overfit.best_by = "accuracy"
     config.plan.examples = 1_020
     config.plan.valid_examples = 1_020
     config.plan.classes = 102

@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Float
 
 from jaxft import (
+    best,
     checkpoint,
     evaluate,
+    groups,
     inputs,
     lr_finder,
     optim,
@@ -25,6 +26,7 @@ from jaxft import (
     step,
     views,
 )
+from jaxft.best import Best
 from jaxft.checkpoint import Checkpoint, Checkpoints
 from jaxft.data import balance
 from jaxft.data.balance import Balance
@@ -46,7 +48,8 @@ class Cursor:
     `epoch` and `step` count what the phase has finished, `loss_sum`, `first_losses` (of its first
     steps) and `epoch_seconds` belong to the epoch under way, `rows` counts the lines of
     metrics.jsonl, `setup_seconds` adds up what every start took to open data and model, and to
-    read images of another size.
+    read images of another size. `best` is the run's best epoch (`best.record`), `phase_best` the
+    phase's, `trn_loss_before` the training loss of the last epoch of the phase before.
     """
 
     phase: int = 0
@@ -64,8 +67,9 @@ class Cursor:
     lr_rule: str = ""
     lr_reason: str = ""
     cycles: list[dict[str, Any]] = field(default_factory=list)
-    best_cycle: int | None = None
-    entry: dict[str, Any] | None = None
+    best: dict[str, Any] | None = None
+    phase_best: dict[str, Any] | None = None
+    trn_loss_before: float = 0.0
     phases: list[dict[str, Any]] = field(default_factory=list)
     phase_seconds: dict[str, float] = field(
         default_factory=lambda: {"compile": 0.0, "input_wait": 0.0, "total": 0.0}
@@ -73,6 +77,7 @@ class Cursor:
 
     def next_phase(self, summary: dict[str, Any]) -> None:
         """Note a finished phase and stand before the next one's first step."""
+        self.trn_loss_before = self.cycles[-1]["trn_loss"]
         fresh = Cursor()
         for name in (
             "epoch",
@@ -81,24 +86,16 @@ class Cursor:
             "lr_rule",
             "lr_reason",
             "cycles",
-            "best_cycle",
+            "phase_best",
             "phase_seconds",
         ):
             setattr(self, name, getattr(fresh, name))
-        self.entry = {name: summary[name] for name in ("trn_loss", "val_loss", "accuracy")}
         self.phases.append(summary)
         self.phase += 1
 
 
-class Best(NamedTuple):
-    """The weights that a phase would end with, on the host, and their validation losses."""
-
-    weights: Weights
-    losses: Float[np.ndarray, "examples"]
-
-
 class Progress(NamedTuple):
-    """What a phase hands on: the weights of all groups on the mesh, and the best on the host."""
+    """What a phase hands on: the weights of all groups on the mesh, and the run's best so far."""
 
     weights: Weights
     best: Best
@@ -289,8 +286,8 @@ def run_phase(
     valid_features = None
     if not phase.trains_body:
         valid_features = views.body_features(materials, entry.weights, "valid")
-    if cursor.lr is None and phase.until_overfit and _is_resized(materials, cursor):
-        entry = reassess(materials, cursor, entry, valid_features)
+    if cursor.best is not None and cursor.best["image_size"] != phase.image_size:
+        entry = reassess(materials, cursor, entry)
     runner = make_runner(spec, materials, entry.weights)
     with inputs.closing(runner):
         if cursor.lr is None:
@@ -317,31 +314,20 @@ def run_phase(
         return loop.run(state, entry.best)
 
 
-def _is_resized(materials: Materials, cursor: Cursor) -> bool:
-    """Whether the phase before saw images of another size."""
-    phases = materials.settings.phases
-    return cursor.phase > 0 and (
-        phases[cursor.phase].image_size != phases[cursor.phase - 1].image_size
-    )
+def reassess(materials: Materials, cursor: Cursor, entry: Progress) -> Progress:
+    """Measure the run's best weights on images of the phase's size, to hold its epochs against.
 
-
-def reassess(
-    materials: Materials, cursor: Cursor, entry: Progress, valid_features: np.ndarray | None
-) -> Progress:
-    """Measure what a phase begins with, to hold its cycles against, on images of its own size.
-
-    The training loss stays the one of the phase before: no other has been measured.
+    Their training loss stays the one that they had: no other has been measured.
     """
-    assert cursor.entry is not None
-    found = inputs.evaluate_weights(materials, entry.weights, valid_features)
-    cursor.entry = {
-        **cursor.entry,
-        "val_loss": found.val_loss,
-        "accuracy": found.accuracy,
-    }
+    assert cursor.best is not None
+    weights = sharding.replicate(entry.best.weights, materials.mesh)
+    found = inputs.evaluate_weights(materials, weights)
+    size = materials.settings.data.image_size
+    measured = {"val_loss": found.val_loss, "accuracy": found.accuracy, "image_size": size}
+    cursor.best = {**cursor.best, **measured}
     materials.console.say(
-        f"begins with a validation loss of {found.val_loss:.4f} and an accuracy of "
-        f"{found.accuracy:.4f} at {materials.settings.data.image_size} px"
+        f"the best so far ({best.in_words(cursor.best)}) has a validation loss of "
+        f"{found.val_loss:.4f} and an accuracy of {found.accuracy:.4f} at {size} px"
     )
     return entry._replace(best=entry.best._replace(losses=found.losses))
 
@@ -402,20 +388,21 @@ class Loop:
         self.table = rates_table(self.spec, self.materials, self.rate_of_step)
         self.seed = seed_of(self.materials)
         self.before = dict(self.cursor.phase_seconds)
+        self.frozen_on_host = sharding.fetch(self.frozen)  # once: an epoch's copies leave it out
 
-    def run(self, state: TrainState, best: Best) -> Progress:
-        """All remaining epochs; ends with the weights that the phase ends with."""
+    def run(self, state: TrainState, kept: Best) -> Progress:
+        """All remaining epochs; ends with the weights that the phase hands on."""
         phase, cursor = self.spec.phase, self.cursor
         ends = np.cumsum(phase.cycle_lengths).tolist()
         self.materials.console.say(report.HEADER)
         ended_by = _ended_by(phase, cursor, self.materials.settings.overfit)
         while ended_by is None:
-            state = self.epoch(state, best)
+            state = self.epoch(state, kept)
             weights = step.finish(state, self.frozen)
             try:
                 row, evaluation = self.validate(weights, cursor.epoch, ends)
             except Interrupted:
-                self.save(state, best)
+                self.save(state, kept)
                 self.checkpoints.wait()
                 raise
             step.demand_finite(cursor.step, evaluation.val_loss)
@@ -423,21 +410,25 @@ class Loop:
             cursor.loss_sum = cursor.epoch_seconds = cursor.epoch_wait = 0.0
             cursor.first_losses = []
             if cursor.epoch in ends:
-                best = self.cycle_end(row, evaluation, weights, best)
+                self.cycle_end(row, evaluation, kept)
+            kept = self.better(row, evaluation, state, kept)
             ended_by = _ended_by(phase, cursor, self.materials.settings.overfit)
             if ended_by is None:
-                self.save(state, best)
-        weights = step.finish(state, self.frozen)
-        if phase.until_overfit:
-            if cursor.best_cycle is None:
-                self.materials.console.say("no cycle is better than what it began with: that stays")
-            weights = sharding.replicate(best.weights, self.materials.mesh)
+                self.save(state, kept)
+        handed_on = kept.weights if phase.until_overfit else self.on_host(state)
         self._tick()
         cursor.next_phase(self.summary(ended_by))
-        self.save(None, best)
-        return Progress(weights, best)
+        # No optimizer state, and the cursor's clock is the next phase's, which has not begun.
+        self.checkpoint(dict(handed_on._asdict()), kept)
+        return Progress(sharding.replicate(handed_on, self.materials.mesh), kept)
 
-    def epoch(self, state: TrainState, best: Best) -> TrainState:
+    def on_host(self, state: TrainState) -> Weights:
+        """The weights of all groups, of which the trained ones alone are fetched."""
+        trained = Weights(*sharding.fetch((state.params, state.batch_stats)))
+        frozen = self.frozen_on_host
+        return Weights(*(groups.join(*both) for both in zip(frozen, trained, strict=True)))
+
+    def epoch(self, state: TrainState, kept: Best) -> TrainState:
         """The rest of the epoch under way, with a checkpoint now and then."""
         cursor, spec = self.cursor, self.spec
         end = (cursor.epoch + 1) * spec.steps_per_epoch
@@ -473,7 +464,7 @@ class Loop:
                 cursor.epoch_wait += waited
                 cursor.phase_seconds["input_wait"] += waited
                 if self.materials.stop.is_set() or cursor.step < end:
-                    self.save(state, best)
+                    self.save(state, kept)
                 if self.materials.stop.is_set():
                     self.checkpoints.wait()
                     raise Interrupted
@@ -504,50 +495,49 @@ class Loop:
         }
         if balance.is_skewed(evaluation.labels):
             row["balanced_accuracy"] = evaluation.balanced_accuracy
+        row["best"] = best.better(row, cursor.best, materials.settings.best_by)
         materials.console.say(report.epoch_line(row))
         report.append_row(self.workdir / "metrics.jsonl", row)
         cursor.rows += 1
         return row, evaluation
 
-    def cycle_end(
-        self, row: dict[str, Any], evaluation: evaluate.Evaluation, weights: Weights, best: Best
-    ) -> Best:
-        """Note a cycle end, and return the better of it and the best one before."""
-        cursor, settings = self.cursor, self.materials.settings.overfit
-        end = overfit.CycleEnd(row["trn_loss"], evaluation.losses)
-        before, signs = self.best_end(), False
-        if before is not None:
-            best_end = overfit.CycleEnd(before["trn_loss"], best.losses)
-            signs = overfit.signs(end, best_end, settings)
-        cursor.cycles.append(
-            {
-                "trn_loss": end.trn_loss,
-                "val_loss": end.val_loss,
-                "accuracy": evaluation.accuracy,
-                "signs": signs,
-            }
-        )
-        if before is not None and not overfit.better(
-            end.val_loss, evaluation.accuracy, before, settings
-        ):
-            return best
-        cursor.best_cycle = len(cursor.cycles) - 1
-        return Best(sharding.fetch(weights), evaluation.losses)
+    def cycle_end(self, row: dict[str, Any], evaluation: evaluate.Evaluation, kept: Best) -> None:
+        """Note a cycle end, and whether it shows over-fitting against the best epoch before it."""
+        cursor, signs = self.cursor, False
+        if self.spec.phase.until_overfit and cursor.best is not None:
+            end = overfit.CycleEnd(row["trn_loss"], evaluation.losses)
+            reference = overfit.CycleEnd(self.trn_loss_of_best(cursor.best), kept.losses)
+            signs = overfit.signs(end, reference, self.materials.settings.overfit)
+        told = {name: row[name] for name in ("trn_loss", "val_loss", "accuracy")}
+        cursor.cycles.append({**told, "signs": signs})
 
-    def best_end(self) -> dict[str, Any] | None:
-        """What the next cycle end has to beat: the best one so far, or what the phase began with.
+    def trn_loss_of_best(self, found: dict[str, Any]) -> float:
+        """The training loss that a cycle end's is held against.
 
-        Only a phase that runs until over-fitting looks back; any other ends with its last cycle.
+        That of a best epoch in an earlier phase is on other inputs, or of a head that had just
+        begun: the end of the phase before stands in for it.
         """
+        inside = found["phase"] == self.spec.phase.name
+        return float(found["trn_loss"]) if inside else self.cursor.trn_loss_before
+
+    def better(
+        self, row: dict[str, Any], evaluation: evaluate.Evaluation, state: TrainState, kept: Best
+    ) -> Best:
+        """Return the better of an epoch and the run's best before it; the cursor notes it."""
         cursor = self.cursor
-        if not self.spec.phase.until_overfit:
-            return None
-        return cursor.entry if cursor.best_cycle is None else cursor.cycles[cursor.best_cycle]
+        found = best.record(row, self.spec.phase.image_size)
+        if best.better(row, cursor.phase_best, self.materials.settings.best_by):
+            cursor.phase_best = found
+        if not row["best"]:
+            return kept
+        cursor.best = found
+        return Best(self.on_host(state), evaluation.losses)
 
     def summary(self, ended_by: str) -> dict[str, Any]:
         """The phase as `summary.json` tells it."""
         cursor, phase = self.cursor, self.spec.phase
-        best, seconds = self.best_end() or cursor.cycles[-1], cursor.phase_seconds
+        seconds, found = cursor.phase_seconds, cursor.phase_best
+        assert found is not None
         rest = seconds["total"] - seconds["compile"] - seconds["input_wait"]
         return {
             "name": phase.name,
@@ -557,31 +547,30 @@ class Loop:
             "lr_reason": cursor.lr_reason,
             "epochs": cursor.epoch,
             "cycles": len(cursor.cycles),
-            "best_cycle": cursor.best_cycle,
-            "trn_loss": best["trn_loss"],
-            "val_loss": best["val_loss"],
-            "accuracy": best["accuracy"],
+            "best_epoch": found["epoch"],
+            "trn_loss": found["trn_loss"],
+            "val_loss": found["val_loss"],
+            "accuracy": found["accuracy"],
             "ended_by": ended_by,
             "seconds": {**seconds, "compute": max(rest, 0.0)},
         }
 
-    def save(self, state: TrainState | None, best: Best) -> None:
-        """Checkpoint; a phase that has ended (state None) leaves no optimizer state behind."""
+    def save(self, state: TrainState, kept: Best) -> None:
+        """Checkpoint in the middle of the phase."""
+        self._tick()
+        tree = {
+            **self.on_host(state)._asdict(),
+            "opt_state": checkpoint.flat(sharding.fetch(state.opt_state)),
+            "step": np.asarray(self.cursor.step, np.int32),
+        }
+        self.checkpoint(tree, kept)
+
+    def checkpoint(self, tree: dict[str, Any], kept: Best) -> None:
+        """Write what training goes on from, the best weights so far, and the cursor."""
         self.cursor.saves += 1
-        if state is None:  # and the cursor's clock is the next phase's, which has not begun
-            tree: dict[str, Any] = dict(best.weights._asdict())
-        else:
-            self._tick()
-            weights = sharding.fetch(step.finish(state, self.frozen))
-            opt_state = checkpoint.flat(sharding.fetch(state.opt_state))
-            tree = {
-                **weights._asdict(),
-                "opt_state": opt_state,
-                "step": np.asarray(self.cursor.step, np.int32),
-            }
-        best_tree: dict[str, Any] = dict(best.weights._asdict())
-        if len(best.losses):
-            best_tree["losses"] = best.losses
+        best_tree: dict[str, Any] = dict(kept.weights._asdict())
+        if len(kept.losses):
+            best_tree["losses"] = kept.losses
         cursor = dataclasses.asdict(self.cursor)
         self.checkpoints.save(self.cursor.saves, Checkpoint(tree, best_tree, cursor))
 

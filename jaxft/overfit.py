@@ -1,34 +1,27 @@
-"""When to stop: cycle ends compared by the paired per-example validation losses."""
+"""When to stop: cycle ends held against the best epoch by paired per-example losses."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-BEST_BY = ("val_loss", "accuracy")
-
 
 @dataclass(frozen=True)
 class OverfitSettings:
-    """What `config.overfit` says: the least t, at so many consecutive cycle ends.
-
-    `best_by`: val_loss or accuracy, what the best cycle is best in.
-    """
+    """What `config.overfit` says: the least t, at so many consecutive cycle ends."""
 
     t: float = 2.0
     patience: int = 2
-    best_by: str = "val_loss"
 
 
 @dataclass(frozen=True)
 class CycleEnd:
-    """What is known at the end of a cycle.
+    """What is known at the end of a cycle, or of the best epoch that it is held against.
 
-    `trn_loss` is the mean training loss of the cycle's last epoch, `losses` the validation loss
-    of every example, in the data set's order.
+    `trn_loss` is the mean training loss of the epoch, `losses` the validation loss of every
+    example, in the data set's order.
     """
 
     trn_loss: float
@@ -59,18 +52,6 @@ def signs(end: CycleEnd, best: CycleEnd, settings: OverfitSettings) -> bool:
     It does where the validation loss is significantly higher while the training loss is lower.
     """
     return paired_t(end.losses, best.losses) > settings.t and end.trn_loss < best.trn_loss
-
-
-def better(
-    val_loss: float, accuracy: float, best: Mapping[str, Any], settings: OverfitSettings
-) -> bool:
-    """Whether a cycle end beats the best one before (its `val_loss` and `accuracy`).
-
-    By accuracy, equal accuracies are told apart by the loss.
-    """
-    if settings.best_by == "accuracy" and accuracy != best["accuracy"]:
-        return accuracy > best["accuracy"]
-    return val_loss < best["val_loss"]
 
 
 def over_fitted(recent: Sequence[bool], settings: OverfitSettings) -> bool:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from tqdm import tqdm
 
-from jaxft import bottleneck, hosts, paths
+from jaxft import best, bottleneck, hosts, paths
 from jaxft.lr_finder import LRCurve
 from jaxft.paths import AnyPath
 from jaxft.recipe import Phase, Settings
@@ -126,6 +126,8 @@ def epoch_line(row: Mapping[str, Any]) -> str:
     """A row of the familiar table."""
     waiting = row["input_wait"]
     note = f"  (balanced {row['balanced_accuracy']:.4f})" if "balanced_accuracy" in row else ""
+    if row.get("best"):
+        note += "  best so far"
     if waiting > bottleneck.WORTH_TELLING:
         note += f"  (waited for images {waiting:.0%} of the time)"
     return (
@@ -199,25 +201,23 @@ def plot_curve(curve: LRCurve, title: str, path: AnyPath) -> None:
 
 
 @hosts.first_only
-def plot_losses(rows: Sequence[Mapping[str, Any]], path: AnyPath) -> None:
-    """Training and validation loss, accuracy and learning rate over the epochs of all phases."""
+def plot_losses(rows: Sequence[Mapping[str, Any]], kept: Mapping[str, Any], path: AnyPath) -> None:
+    """Training and validation loss, accuracy and learning rate over the epochs of all phases.
+
+    Args:
+      rows: of metrics.jsonl.
+      kept: the epoch whose weights are kept, as `summary.json` has it.
+      path: of the picture.
+    """
     figure = Figure(figsize=(8, 6.4), layout="constrained")
     above, middle, below = figure.subplots(3, 1, sharex=True, height_ratios=(3, 2, 2))
     x = range(1, len(rows) + 1)
     above.plot(x, [row["trn_loss"] for row in rows], "o-", ms=3, label="training")
     above.plot(x, [row["val_loss"] for row in rows], "o-", ms=3, label="validation")
     above.set(ylabel="loss", yscale="log")
-    above.legend(fontsize=8)
     accuracies = [row["accuracy"] for row in rows]
     middle.plot(x, accuracies, "o-", ms=3, color="C2")
-    middle.annotate(
-        f"{accuracies[-1]:.4f}",
-        (x[-1], accuracies[-1]),
-        (0, -14),
-        textcoords="offset points",
-        ha="center",
-        fontsize=8,
-    )
+    _mark_kept(rows, kept, above, middle)
     middle.set(ylabel="accuracy")
     for group in ("early", "late", "head"):
         rates = [row["lr"].get(group, float("nan")) for row in rows]
@@ -235,6 +235,18 @@ def save_figure(figure: Figure, path: AnyPath) -> None:
     """Write a plot, in the format that the file's name tells (PNG without one)."""
     kind = path.suffix[1:] or "png"
     paths.write(path, lambda file: figure.savefig(file, dpi=110, format=kind))
+
+
+def _mark_kept(
+    rows: Sequence[Mapping[str, Any]], kept: Mapping[str, Any], losses: Axes, accuracies: Axes
+) -> None:
+    """A star at the epoch whose weights are kept, with its numbers."""
+    place = [(row["phase"], row["epoch"]) for row in rows].index((kept["phase"], kept["epoch"])) + 1
+    for axes, key in ((losses, "val_loss"), (accuracies, "accuracy")):
+        label = f"kept: {kept[key]:.4f} ({best.in_words(kept)})"
+        axes.plot(place, kept[key], "*", ms=11, color="C3", label=label, zorder=3)
+        axes.axvline(place, color="C3", lw=0.8, ls=":")
+        axes.legend(fontsize=8)
 
 
 def _mark_phases(rows: Sequence[Mapping[str, Any]], panels: Sequence[Axes]) -> None:
@@ -257,17 +269,22 @@ def summary_text(summary: Mapping[str, Any], workdir: AnyPath) -> str:
     """The end of a run, in a few lines."""
     lines = [
         "",
-        f"{'phase':<16} {'lr':>9}  {'epochs':>6}  {'val_loss':>8}  {'accuracy':>8}  ended by",
+        f"{'phase':<16} {'lr':>9}  {'epochs':>6}  {'best':>4}  {'val_loss':>8}  "
+        f"{'accuracy':>8}  ended by",
     ]
     for phase in summary["phases"]:
         lines.append(
             f"{phase['name']:<16} {phase['lr']:>9.2e}  {phase['epochs']:>6}  "
-            f"{phase['val_loss']:>8.4f}  {phase['accuracy']:>8.4f}  {phase['ended_by']}"
+            f"{phase['best_epoch']:>4}  {phase['val_loss']:>8.4f}  {phase['accuracy']:>8.4f}  "
+            f"{phase['ended_by']}"
         )
     lines.append(
-        f"final: accuracy {summary['accuracy']:.4f}, validation loss {summary['val_loss']:.4f}, "
+        f"final: accuracy {summary['accuracy']:.4f}, validation loss {summary['val_loss']:.4f} "
+        f"({best.in_words(summary['best'])}, the best by {summary['best_by']}), "
         f"after {clock(summary['seconds'])}; everything is in {workdir}"
     )
+    if summary["advice"]:
+        lines.append(summary["advice"])
     if found := summary.get("bottleneck"):
         lines.append(bottleneck.in_words(found))
     return "\n".join(lines)

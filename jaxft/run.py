@@ -14,6 +14,7 @@ import numpy as np
 
 from jaxft import (
     allocator,
+    best,
     bottleneck,
     checkpoint,
     evaluate,
@@ -28,6 +29,7 @@ from jaxft import (
     sharding,
     shortage,
 )
+from jaxft.best import Best
 from jaxft.checkpoint import Checkpoint, Checkpoints
 from jaxft.data import Dataset, augment, balance, images, overlap, sources
 from jaxft.errors import Interrupted, NonFiniteError, UserError
@@ -146,8 +148,9 @@ def run_phases(
         if ended_by in ("interrupted", "nonfinite"):
             _summarise(workdir, cursor, ended_by, materials)
         checkpoints.close()
-    report.plot_losses(report.read_rows(workdir / "metrics.jsonl"), workdir / "losses.png")
     summary = _summarise(workdir, cursor, ended_by, materials)
+    rows = report.read_rows(workdir / "metrics.jsonl")
+    report.plot_losses(rows, summary["best"], workdir / "losses.png")
     console.say(report.summary_text(summary, workdir))
     return summary
 
@@ -181,12 +184,15 @@ def _summarise(
     workdir: AnyPath, cursor: fit.Cursor, ended_by: str, materials: Materials
 ) -> dict[str, Any]:
     """Write and return `summary.json`; its top level is of the weights that the run ends with."""
-    last: Mapping[str, Any] = cursor.phases[-1] if cursor.phases else {}
+    kept = cursor.best or {}
     summary = {
-        "accuracy": last.get("accuracy"),
-        "val_loss": last.get("val_loss"),
+        "accuracy": kept.get("accuracy"),
+        "val_loss": kept.get("val_loss"),
         "seconds": cursor.setup_seconds + sum(p["seconds"]["total"] for p in cursor.phases),
         "ended_by": ended_by,
+        "best": cursor.best,
+        "best_by": materials.settings.best_by,
+        "advice": best.advice(materials.settings, cursor.best, cursor.phases),
         "bottleneck": bottleneck.of_phases(
             cursor.phases,
             materials.settings.data,
@@ -205,10 +211,10 @@ def _begin(
     """Where to begin: at the first step, or where a checkpoint stands."""
     if restored is None:
         start = sharding.replicate(initial, materials.mesh)
-        return fit.Cursor(), fit.Progress(start, fit.Best(sharding.fetch(initial), np.zeros(0)))
-    best = fit.Best(weights_of(restored.best), restored.best.get("losses", np.zeros(0)))
+        return fit.Cursor(), fit.Progress(start, Best(sharding.fetch(initial), np.zeros(0)))
+    kept = Best(weights_of(restored.best), restored.best.get("losses", np.zeros(0)))
     current = sharding.replicate(weights_of(restored.state), materials.mesh)
-    return fit.Cursor(**restored.cursor), fit.Progress(current, best)
+    return fit.Cursor(**restored.cursor), fit.Progress(current, kept)
 
 
 def weights_of(tree: Mapping[str, Any]) -> Weights:

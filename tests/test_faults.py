@@ -87,6 +87,7 @@ def assert_same_end(workdir, untouched):
     )
     assert summary["ended_by"] == whole["ended_by"] == "max_cycles"
     assert (summary["accuracy"], summary["val_loss"]) == (whole["accuracy"], whole["val_loss"])
+    assert summary["best"] == whole["best"]
     for phase, other in zip(summary["phases"], whole["phases"], strict=True):
         assert phase.keys() == other.keys()
         same = phase.keys() - {"seconds"}

@@ -21,6 +21,7 @@ from jaxft import (
     recipe,
     report,
     run,
+    sharding,
     topology,
 )
 from jaxft.data.decode import UnreadableImage
@@ -40,6 +41,7 @@ def growing(drawn):
     full.update(image_size=LARGE, cycle_mult=1)
     full.groups.early = full.groups.late = 0.0  # which compiles in a third of the time
     head.lr = full.lr = 0.01
+    config.best_by = "val_loss"
     config.phases = (head, full)
     return config
 
@@ -54,7 +56,7 @@ def cached_twice(drawn):
 
 
 class Run(NamedTuple):
-    """A finished run: what it told, and the entry of the second phase on its own images."""
+    """A finished run: what it told, and the best of the first phase on images of the second."""
 
     workdir: Path
     told: str
@@ -73,7 +75,8 @@ def grown(drawn, tmp_path_factory):
 
     def measured(materials, cursor, progress, *rest):
         if cursor.phase == 1:
-            entries.append(inputs.evaluate_weights(materials, progress.weights))
+            best = sharding.replicate(progress.best.weights, materials.mesh)
+            entries.append(inputs.evaluate_weights(materials, best))
         return run_phase(materials, cursor, progress, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -109,15 +112,20 @@ def test_the_summary_and_the_words_tell_the_sizes(grown):
     assert grown.told.count(f"from here on images are of {LARGE} px") == 1
 
 
-def test_over_fitting_is_judged_against_the_entry_at_the_phases_own_size(grown):
-    (line,) = [line for line in grown.told.splitlines() if line.startswith("begins with")]
+def test_the_best_of_smaller_images_is_measured_again_at_the_phases_own_size(grown):
+    (line,) = [line for line in grown.told.splitlines() if line.startswith("the best so far")]
     assert f"a validation loss of {grown.entry.val_loss:.4f}" in line
     assert f"an accuracy of {grown.entry.accuracy:.4f} at {LARGE} px" in line
-    _, before, first, second = report.read_rows(grown.workdir / "metrics.jsonl")
-    assert abs(before["val_loss"] - grown.entry.val_loss) > 1e-4, "another size has another loss"
+    small = report.read_rows(grown.workdir / "metrics.jsonl")[:2]
+    assert all(abs(row["val_loss"] - grown.entry.val_loss) > 1e-4 for row in small)
+
+
+def test_no_number_of_smaller_images_keeps_an_epoch_the_best(grown):
+    _, _, first, second = report.read_rows(grown.workdir / "metrics.jsonl")
     ends = [grown.entry.val_loss, first["val_loss"], second["val_loss"]]
     summary = json.loads((grown.workdir / "summary.json").read_text())
     assert summary["val_loss"] == pytest.approx(min(ends), rel=1e-6)
+    assert summary["best"]["image_size"] == LARGE
 
 
 def test_what_follows_the_run_takes_the_last_size(grown):

@@ -72,24 +72,6 @@ def test_patience_counts_consecutive_cycle_ends(signs, expected):
     assert overfit.over_fitted(signs, SETTINGS) is expected
 
 
-@pytest.mark.parametrize(
-    ("best_by", "val_loss", "accuracy", "expected"),
-    [
-        ("val_loss", 0.9, 0.7, True),
-        ("val_loss", 1.1, 0.9, False),
-        ("val_loss", 1.0, 0.9, False),
-        ("accuracy", 1.1, 0.9, True),
-        ("accuracy", 0.9, 0.7, False),
-        ("accuracy", 0.9, 0.8, True),
-        ("accuracy", 1.0, 0.8, False),
-    ],
-)
-def test_a_cycle_is_better_by_the_measure_that_is_asked_for(best_by, val_loss, accuracy, expected):
-    before = {"val_loss": 1.0, "accuracy": 0.8}
-    settings = OverfitSettings(best_by=best_by)
-    assert overfit.better(val_loss, accuracy, before, settings) is expected
-
-
 def test_patience_of_one():
     assert overfit.over_fitted([False, True], OverfitSettings(patience=1))
 

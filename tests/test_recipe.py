@@ -102,7 +102,6 @@ def test_every_value_that_makes_no_sense_is_listed_at_once():
     plain["model"]["conv"] = "packed:100"
     plain["optimizer"].update(name="lion", beta2=1.0, eps=0.0)
     plain["finder"].update(rule="flat", lo=1.0, hi=0.1)
-    plain["overfit"]["best_by"] = "looks"
     first, second, third = plain["phases"]
     first.update(lr="previous", groups={"late": 1.0, "head": 1.0})
     second.update(lr="seek", cycles="forever", groups={"early": 0, "late": 0.0, "head": 0.0})
@@ -126,7 +125,6 @@ def test_every_value_that_makes_no_sense_is_listed_at_once():
         "config.optimizer.eps should be more than 0",
         "config.finder.rule is 'flat'; known: still_improving, ",
         "config.finder: 0 < lo < hi",
-        "config.overfit.best_by is 'looks'; known: val_loss, accuracy",
         "config.phases: two phases are named 'head_augmented'",
         "config.phases[0].inputs is cached, which can train the head only, not late, head",
         "config.phases[0].lr is 'previous', but no phase comes before it",

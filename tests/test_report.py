@@ -79,12 +79,18 @@ def test_epoch_lines_stand_under_the_header():
     line = report.epoch_line(ROW)
     assert line.split() == ["1", "0.5000", "0.2500", "0.7500", "1:15"]
     assert len(line) == len(report.HEADER)
+    assert report.epoch_line({**ROW, "best": True}).endswith("best so far")
     assert "waited" in report.epoch_line({**ROW, "input_wait": 0.5})
     assert "(balanced 0.7000)" in report.epoch_line({**ROW, "balanced_accuracy": 0.7})
 
 
 def test_the_summary_names_the_bottleneck(tmp_path):
-    summary = {"accuracy": 0.5, "val_loss": 1.0, "seconds": 9.0, "phases": []}
+    kept = {"phase": "head", "epoch": 1}
+    summary = {"accuracy": 0.5, "val_loss": 1.0, "seconds": 9.0, "phases": [], "best": kept}
+    summary |= {"best_by": "accuracy", "advice": None}
+    assert "(head, epoch 1, the best by accuracy)" in report.summary_text(summary, tmp_path)
+    advised = report.summary_text({**summary, "advice": "Try more."}, tmp_path)
+    assert advised.splitlines()[-1] == "Try more."
     assert "bottleneck" not in report.summary_text({**summary, "bottleneck": None}, tmp_path)
     assert "bottleneck" not in report.summary_text(summary, tmp_path), "of an older release"
     found = {"phase": "full", "input_wait": 0.4, "remedy": "more cores"}
@@ -108,5 +114,5 @@ def test_the_table_of_phases_says_all_that_will_happen():
 def test_losses_are_drawn_even_after_one_epoch_or_with_a_loss_of_zero(tmp_path):
     for number, rows in enumerate(([ROW], [ROW, {**ROW, "phase": "full", "trn_loss": 0.0}])):
         path = tmp_path / f"{number}.png"
-        report.plot_losses(rows, path)
+        report.plot_losses(rows, ROW, path)
         assert image.imread(path).shape[2] == 4

@@ -1,0 +1,64 @@
+"""The best of a run by one criterion, and what is said where the head stays the best."""
+
+import dataclasses
+
+import pytest
+
+from jaxft import best, recipe
+from jaxft.configs import base
+
+
+@pytest.mark.parametrize(
+    ("best_by", "val_loss", "accuracy", "expected"),
+    [
+        ("val_loss", 0.9, 0.7, True),
+        ("val_loss", 1.1, 0.9, False),
+        ("val_loss", 1.0, 0.9, True),
+        ("val_loss", 1.0, 0.8, False),
+        ("accuracy", 1.1, 0.9, True),
+        ("accuracy", 0.9, 0.7, False),
+        ("accuracy", 0.9, 0.8, True),
+        ("accuracy", 1.0, 0.8, False),
+    ],
+)
+def test_an_epoch_is_better_by_the_measure_asked_for(best_by, val_loss, accuracy, expected):
+    row = {"val_loss": val_loss, "accuracy": accuracy}
+    assert best.better(row, {"val_loss": 1.0, "accuracy": 0.8}, best_by) is expected
+    assert best.better(row, None, best_by)
+
+
+SETTINGS = recipe.read(base.get_config())
+FULL = {
+    "name": "full",
+    "best_epoch": 3,
+    "epochs": 7,
+    "lr": 3e-3,
+    "val_loss": 1.25,
+    "accuracy": 0.708,
+    "ended_by": "max_cycles",
+}
+HEAD = {"phase": "head_cached", "epoch": 1}
+
+
+def test_advice_is_given_where_the_head_stays_the_best_alone():
+    said = best.advice(SETTINGS, HEAD, [FULL])
+    assert said is not None and "did not beat the head" in said and "0.7080" in said
+    assert best.advice(SETTINGS, {"phase": "full", "epoch": 3}, [FULL]) is None
+    assert best.advice(SETTINGS, HEAD, []) is None, "the body is yet to be trained"
+    assert best.advice(SETTINGS, None, []) is None
+
+
+def test_advice_names_what_has_not_been_tried():
+    def said(told=FULL, optimizer="adamw", bn="frozen"):
+        phases = (*SETTINGS.phases[:2], dataclasses.replace(SETTINGS.phases[2], bn=bn))
+        opt = dataclasses.replace(SETTINGS.optimizer, name=optimizer)
+        return best.advice(
+            dataclasses.replace(SETTINGS, phases=phases, optimizer=opt), HEAD, [told]
+        )
+
+    sgd = said(optimizer="sgd", bn="train")
+    assert "phases[2].bn=frozen --config.optimizer.name=adamw --config.phases[2].lr=3e-4" in sgd
+    assert "optimizer.name" not in said(bn="train")
+    assert "a lower rate (--config.phases[2].lr=1.0e-03)" in said()
+    assert "phases[2].max_cycles=7" in said({**FULL, "best_epoch": 6})
+    assert "a lower rate" in said({**FULL, "best_epoch": 6, "ended_by": "overfit"})
