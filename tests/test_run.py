@@ -189,7 +189,7 @@ def test_finder_files_and_pictures(finished):
         curve = json.loads((finished / "lr_find" / f"{name}.json").read_text())
         assert curve["lr"] == summary["phases"][index]["lr"]
         assert curve["rule"] == summary["phases"][index]["lr_rule"]
-        assert len(curve["rates"]) == len(curve["losses"]) == len(curve["smoothed"])
+        assert len(curve["rates"]) == len(curve["losses"]) == len(curve["trend"])
     for picture in (finished / "losses.png", *(finished / "lr_find").glob("*.png")):
         assert min(image.imread(picture).shape[:2]) > 200
 
