@@ -1,6 +1,7 @@
 """Simple classifiers on the features that a head is trained on: what the network has to beat."""
 
 import importlib.util
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,9 +23,21 @@ class Baselines(NamedTuple):
     nearest_neighbours: float
 
 
-def available(train: Features) -> bool:
-    """Tell if scikit-learn is there and the features are few enough to cost seconds."""
-    return train.size <= LARGEST and importlib.util.find_spec("sklearn") is not None
+def in_words(found: Mapping[str, float]) -> str:
+    """A line for the end of a run; `found` as `summary.json` has it."""
+    told = ", ".join(f"{name.replace('_', ' ')} {found[name]:.4f}" for name in Baselines._fields)
+    return f"on the features that the head began with: {told}"
+
+
+def available(labels: Labels, features: int) -> bool:
+    """Tell if they can be measured in seconds: not too many numbers, and scikit-learn is there.
+
+    Args:
+      labels: of the training examples, which need two classes.
+      features: of an example.
+    """
+    few = len(labels) * features <= LARGEST
+    return few and len(np.unique(labels)) > 1 and importlib.util.find_spec("sklearn") is not None
 
 
 def measure(train: Features, labels: Labels, valid: Features, valid_labels: Labels) -> Baselines:

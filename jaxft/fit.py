@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 from jaxtyping import Float
 
 from jaxft import (
+    baselines,
     best,
     checkpoint,
     evaluate,
@@ -50,7 +51,8 @@ class Cursor:
     steps) and `epoch_seconds` belong to the epoch under way, `rows` counts the lines of
     metrics.jsonl, `setup_seconds` adds up what every start took to open data and model, and to
     read images of another size. `best` is the run's best epoch (`best.record`), `phase_best` the
-    phase's, `trn_loss_before` the training loss of the last epoch of the phase before.
+    phase's, `trn_loss_before` the training loss of the last epoch of the phase before. `baselines`
+    are the accuracies of simple classifiers, {} where there are none.
     """
 
     phase: int = 0
@@ -68,6 +70,7 @@ class Cursor:
     lr_rule: str = ""
     lr_reason: str = ""
     cycles: list[dict[str, Any]] = field(default_factory=list)
+    baselines: dict[str, float] | None = None
     best: dict[str, Any] | None = None
     phase_best: dict[str, Any] | None = None
     trn_loss_before: float = 0.0
@@ -290,6 +293,9 @@ def run_phase(
     if cursor.best is not None and cursor.best["image_size"] != phase.image_size:
         entry = reassess(materials, cursor, entry)
     runner = make_runner(spec, materials, entry.weights)
+    if phase.inputs == "cached" and cursor.baselines is None:
+        assert valid_features is not None
+        cursor.baselines = simple_classifiers(materials, entry.weights, valid_features)
     with inputs.closing(runner):
         if cursor.lr is None:
             resolve_rate(spec, materials, runner, entry.weights, cursor, workdir)
@@ -331,6 +337,19 @@ def reassess(materials: Materials, cursor: Cursor, entry: Progress) -> Progress:
         f"{found.val_loss:.4f} and an accuracy of {found.accuracy:.4f} at {size} px"
     )
     return entry._replace(best=entry.best._replace(losses=found.losses))
+
+
+def simple_classifiers(
+    materials: Materials, weights: Weights, valid_features: Float[np.ndarray, "examples features"]
+) -> dict[str, float]:
+    """Accuracies of simple classifiers on the cached features; {} where they are not measured."""
+    train, valid = materials.dataset.train, materials.dataset.valid
+    if not baselines.available(train.labels, valid_features.shape[1]):
+        return {}
+    quiet = materials._replace(console=report.Console(None))
+    features = views.body_features(quiet, weights, "train")
+    found = baselines.measure(features, train.labels, valid_features, valid.labels)
+    return found._asdict()
 
 
 def _smoothing_note(spec: StepSpec) -> str:

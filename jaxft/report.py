@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from tqdm import tqdm
 
-from jaxft import best, bottleneck, hosts, paths
+from jaxft import baselines, best, bottleneck, hosts, paths
 from jaxft.lr_finder import LRCurve
 from jaxft.paths import AnyPath
 from jaxft.recipe import Phase, Settings
@@ -283,6 +283,8 @@ def summary_text(summary: Mapping[str, Any], workdir: AnyPath) -> str:
         f"({best.in_words(summary['best'])}, the best by {summary['best_by']}), "
         f"after {clock(summary['seconds'])}; everything is in {workdir}"
     )
+    if simple := summary["baselines"]:
+        lines.append(baselines.in_words(simple))
     if summary["advice"]:
         lines.append(summary["advice"])
     if found := summary.get("bottleneck"):

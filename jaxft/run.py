@@ -192,6 +192,7 @@ def _summarise(
         "ended_by": ended_by,
         "best": cursor.best,
         "best_by": materials.settings.best_by,
+        "baselines": cursor.baselines or None,
         "advice": best.advice(materials.settings, cursor.best, cursor.phases),
         "bottleneck": bottleneck.of_phases(
             cursor.phases,

@@ -82,6 +82,16 @@ def cache_home(tmp_path_factory):
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_baselines():
+    """A run's simple classifiers take as long as a tiny run; those of `finished` are looked at."""
+    from jaxft import baselines
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(baselines, "LARGEST", 0)
+        yield
+
+
 @pytest.fixture
 def tiny():
     """`config.model.name = "tiny"` is known while this lasts."""
@@ -103,17 +113,19 @@ def drawn(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory, cache_home, drawn):
+def finished(tmp_path_factory, cache_home, no_baselines, drawn):
     """The workdir of a finished run of tiny_config; not to be changed."""
     import tiny_body
     import tiny_config
 
     import jaxft
+    from jaxft import baselines
     from jaxft.models import BODIES
 
     workdir = tmp_path_factory.mktemp("finished") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(BODIES, "tiny", tiny_body.body)
+        patch.setattr(baselines, "LARGEST", 2**20)
         jaxft.train(tiny_config.get_config(drawn), workdir)
     return workdir
 

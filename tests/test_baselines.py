@@ -49,11 +49,11 @@ def test_a_class_that_is_alone_needs_no_choice():
     assert baselines._strength(train, 0 * labels) == baselines.STRENGTHS[0]
 
 
-def test_they_are_left_out_where_features_are_many_or_scikit_learn_is_not_there(monkeypatch):
-    train, _ = examples(10, 3)
-    assert baselines.available(train)
-    monkeypatch.setattr(baselines, "LARGEST", train.size - 1)
-    assert not baselines.available(train)
-    monkeypatch.undo()
+def test_they_are_left_out_where_they_cannot_be_measured_in_seconds(monkeypatch):
+    labels = np.arange(10) % 3
+    monkeypatch.setattr(baselines, "LARGEST", 1000)
+    assert baselines.available(labels, 40)
+    assert not baselines.available(0 * labels, 40)
+    assert not baselines.available(labels, baselines.LARGEST // 10 + 1)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert not baselines.available(train)
+    assert not baselines.available(labels, 40)

@@ -87,10 +87,13 @@ def test_epoch_lines_stand_under_the_header():
 def test_the_summary_names_the_bottleneck(tmp_path):
     kept = {"phase": "head", "epoch": 1}
     summary = {"accuracy": 0.5, "val_loss": 1.0, "seconds": 9.0, "phases": [], "best": kept}
-    summary |= {"best_by": "accuracy", "advice": None}
+    summary |= {"best_by": "accuracy", "advice": None, "baselines": None}
     assert "(head, epoch 1, the best by accuracy)" in report.summary_text(summary, tmp_path)
     advised = report.summary_text({**summary, "advice": "Try more."}, tmp_path)
     assert advised.splitlines()[-1] == "Try more."
+    simple = {"baselines": {"logistic_regression": 0.5, "nearest_neighbours": 0.25}}
+    last = report.summary_text(summary | simple, tmp_path).splitlines()[-1]
+    assert last.endswith(": logistic regression 0.5000, nearest neighbours 0.2500")
     assert "bottleneck" not in report.summary_text({**summary, "bottleneck": None}, tmp_path)
     assert "bottleneck" not in report.summary_text(summary, tmp_path), "of an older release"
     found = {"phase": "full", "input_wait": 0.4, "remedy": "more cores"}

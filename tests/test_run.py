@@ -88,7 +88,7 @@ def test_lr_of_a_row_is_the_epochs_highest_by_trained_group(finished):
 
 def test_the_summary_has_exactly_these_keys(finished):
     summary = json.loads((finished / "summary.json").read_text())
-    top = ["accuracy", "val_loss", "seconds", "ended_by", "best", "best_by", "advice"]
+    top = ["accuracy", "val_loss", "seconds", "ended_by", "best", "best_by", "advice", "baselines"]
     top += ["bottleneck", "phases"]
     assert list(summary) == top
     assert [phase["name"] for phase in summary["phases"]] == [
@@ -179,6 +179,12 @@ def test_starts_config_classes_and_preprocessing(finished, drawn):
         "interpolation": "bilinear",
     }
     assert config["data"]["interpolation"] == "bilinear", "settled, so that predict does the same"
+
+
+def test_the_summary_has_simple_classifiers_on_the_same_features(finished):
+    simple = json.loads((finished / "summary.json").read_text())["baselines"]
+    assert simple.keys() == {"logistic_regression", "nearest_neighbours"}
+    assert all(0.2 < accuracy <= 1 for accuracy in simple.values())
 
 
 def test_finder_files_and_pictures(finished):

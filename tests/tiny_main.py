@@ -19,7 +19,7 @@ import sys
 
 import tiny_body
 
-from jaxft import checkpoint, features, fit, lease, lr_finder, main, report
+from jaxft import baselines, checkpoint, features, fit, lease, lr_finder, main, report
 
 
 def arm(place: str) -> None:
@@ -117,6 +117,7 @@ def at_wait(count, end):
 
 if __name__ == "__main__":
     tiny_body.register()
+    baselines.LARGEST = 0  # no simple classifiers
     features.PART_EXAMPLES = 8
     lease.SECONDS = float(os.environ.get("TINY_LEASE_SECONDS", lease.SECONDS))
     arm(sys.argv[1])
