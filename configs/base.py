@@ -112,8 +112,7 @@ def get_config() -> ConfigDict:
     config.finder.beta = 0.98  # smoothing of the losses, for the rules but half_fall
     config.finder.stop_factor = 4.0  # stop at this multiple of the best smoothed loss
     config.finder.window_fraction = 1 / 7  # of the steps: still_improving's window
-    # standard errors by which a fall must be clear; half_fall asks for one more
-    config.finder.k = 2.0
+    config.finder.k = 2.0  # standard errors of a clear fall; half_fall asks for one more
 
     config.overfit = ConfigDict()  # when cycles="until_overfit" stops
     config.overfit.t = 2.0  # paired t of validation losses against the best epoch's

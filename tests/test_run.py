@@ -88,7 +88,7 @@ def test_lr_of_a_row_is_the_epochs_highest_by_trained_group(finished):
 
 def test_the_summary_has_exactly_these_keys(finished):
     summary = json.loads((finished / "summary.json").read_text())
-    top = ["accuracy", "val_loss", "seconds", "ended_by", "best", "best_by", "advice", "baselines"]
+    top = ["accuracy", "val_loss", "seconds", "ended_by", "best", "best_by", "baselines", "advice"]
     top += ["bottleneck", "phases"]
     assert list(summary) == top
     assert [phase["name"] for phase in summary["phases"]] == [
