@@ -95,26 +95,30 @@ def stop_at(losses: Curve, settings: FinderSettings) -> int | None:
     return len(finite) if len(bad) else None
 
 
-def trend(paired: Curve) -> tuple[Curve, Curve]:
+def trend(paired: Curve, ahead: float = 1.0) -> tuple[Curve, Curve]:
     """Local mean of paired losses, and its standard error.
 
     The mean has Gaussian weights around every step, whose standard deviation is a 25th of the
-    steps, 1.5 at least; the variance about it is averaged over windows four times as wide.
+    steps, 1.5 at least; the variance about it is averaged over windows four times as wide, which
+    end so many standard deviations `ahead` of the step: what diverges later is no noise here.
     """
     width = max(1.5, len(paired) / 25)
-    weights = _near(len(paired), width)
+    steps = np.arange(len(paired))
+    distance = steps - steps[:, None]
+    weights = _normalised(np.exp(-0.5 * np.square(distance / width)))
     mean = weights @ paired
     squares = np.square(weights).sum(axis=1)
     # Of a residual of independent noise, a mean that has the step itself in it leaves this share.
     left = 1 - 2 * np.diag(weights) + squares
-    variance = _near(len(paired), 4 * width) @ (np.square(paired - mean) / left)
+    wide = np.exp(-0.5 * np.square(distance / (4 * width))) * (distance <= ahead * width)
+    variance = _normalised(wide) @ (np.square(paired - mean) / left)
     return mean, np.sqrt(variance * squares)
 
 
-def _near(steps: int, width: float) -> Float[np.ndarray, "steps steps"]:
-    """Rows of Gaussian weights around every step, of this standard deviation; their sum is 1."""
-    distance = np.arange(steps)[:, None] - np.arange(steps)
-    weights = np.exp(-0.5 * np.square(distance / width))
+def _normalised(
+    weights: Float[np.ndarray, "steps steps"],
+) -> Float[np.ndarray, "steps steps"]:
+    """Rows whose sum is 1."""
     return weights / weights.sum(axis=1, keepdims=True)
 
 
@@ -160,17 +164,17 @@ def half_fall(rates: Curve, paired: Curve, smoothed: Curve, settings: FinderSett
     """The rate at which the trend of the paired losses has fallen half of the way to its minimum.
 
     Where that minimum is not clearly below 0 and the trend rises clearly, a tenth of the rate where
-    it does. Clearly: by k + 1 standard errors, for it is the deepest of some ten windows.
+    it does. Clearly: by k + 1 standard errors, for it is the deepest of some ten windows; those of
+    a rise take in the noise on its far side.
     """
     mean, error = trend(paired)
-    clear = (settings.k + 1) * error
     lowest = int(np.argmin(mean))
-    if mean[lowest] < -clear[lowest]:
+    if mean[lowest] < -(settings.k + 1) * error[lowest]:
         above = np.flatnonzero(mean[:lowest] > mean[lowest] / 2)
         index = int(above[-1]) + 1 if len(above) else lowest
         deepest = f"{-mean[lowest]:.3g} +- {error[lowest]:.2g} at {rates[lowest]:.1e}"
         return float(rates[index]), f"half of the loss's deepest fall, {deepest}"
-    rises = np.flatnonzero(mean > clear)
+    rises = np.flatnonzero(mean > (settings.k + 1) * trend(paired, ahead=math.inf)[1])
     if not len(rises):
         return None, "no rate moves the paired loss clearly"
     harmful = float(rates[rises[0]])

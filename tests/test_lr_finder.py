@@ -249,6 +249,13 @@ def test_half_fall_is_where_the_trend_has_fallen_half_of_the_way():
     assert reason.startswith("half of the loss's deepest fall, 2")
 
 
+def test_half_fall_sees_a_fall_beside_losses_that_diverge_after_it():
+    diverging = CURVE - 3 + 50 * np.exp(np.minimum(np.arange(100) - 96, 0))
+    lr, reason = _rule("half_fall", diverging)
+    assert RATES[48] <= lr <= RATES[54]
+    assert "deepest fall" in reason
+
+
 def test_half_fall_of_losses_that_only_rise_is_a_tenth_of_the_rate_where_they_do():
     noise = 0.05 * np.random.RandomState(0).standard_normal(100)
     lr, reason = _rule("half_fall", np.maximum(np.arange(100) - 60, 0) / 10 + noise)
