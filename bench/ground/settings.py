@@ -2,40 +2,26 @@
 
 Flags = tuple[str, ...]
 
-ADAMW: Flags = (
-    "--config.optimizer.name=adamw",
-    "--config.phases[0].lr=1e-3",
-    "--config.phases[2].bn=frozen",
-    "--config.phases[2].lr=3e-4",
-)
-FOUND: Flags = (
-    "--config.optimizer.name=adamw",
-    "--config.phases[2].bn=frozen",
-    "--config.finder.rule=half_fall",
-    "--config.finder.hi=0.1",
+SGD: Flags = (
+    "--config.optimizer.name=sgd",
+    "--config.finder.rule=still_improving",
+    "--config.finder.hi=10",
 )
 SETTINGS: dict[str, Flags] = {
-    "default": (),
-    "bn_frozen": ("--config.phases[2].bn=frozen",),
-    "adamw": (
-        "--config.optimizer.name=adamw",
-        "--config.phases[0].lr=1e-3",
-        "--config.phases[2].lr=1e-3",
-    ),
-    "adamw_frozen": ADAMW,
-    "adamw_frozen_1e-4": (*ADAMW[:-1], "--config.phases[2].lr=1e-4"),
-    "adamw_frozen_decay": (*ADAMW, "--config.optimizer.weight_decay=0.01"),
-    "adamw_frozen_one_cycle": (
-        *ADAMW,
+    "default": (),  # the card: AdamW, the body's statistics frozen, rates by half_fall
+    "sgd": (*SGD, "--config.phases[2].bn=train"),  # the card until then
+    "sgd_frozen": SGD,
+    "free": ("--config.phases[2].bn=train",),  # the batch's statistics
+    "full_3e-5": ("--config.phases[2].lr=3e-5",),
+    "full_1e-4": ("--config.phases[2].lr=1e-4",),
+    "full_3e-4": ("--config.phases[2].lr=3e-4",),
+    "full_1e-3": ("--config.phases[2].lr=1e-3",),
+    "decay": ("--config.optimizer.weight_decay=0.01",),
+    "one_cycle": (
         "--config.phases[2].schedule=one_cycle",
         "--config.phases[2].epochs=7",
         "--config.phases[2].cycles=1",
     ),
-    "adamw_frozen_found": FOUND,
-    "adamw_frozen_found_3e-5": (*FOUND, "--config.phases[2].lr=3e-5"),
-    "adamw_frozen_found_1e-4": (*FOUND, "--config.phases[2].lr=1e-4"),
-    "adamw_frozen_found_3e-4": (*FOUND, "--config.phases[2].lr=3e-4"),
-    "adamw_frozen_found_1e-3": (*FOUND, "--config.phases[2].lr=1e-3"),
     "valley": ("--config.finder.rule=valley",),
     "minimum": ("--config.finder.rule=minimum",),
 }
