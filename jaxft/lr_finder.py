@@ -163,21 +163,25 @@ Found = tuple[float | None, str]
 def half_fall(rates: Curve, paired: Curve, smoothed: Curve, settings: FinderSettings) -> Found:
     """The rate at which the trend of the paired losses has fallen half of the way to its minimum.
 
+    The minimum is that before the first clear rise: at rates beyond it the network comes to answer
+    the same for every image, which is better again than a fresh head's answers, but nothing learned.
     Where that minimum is not clearly below 0 and the trend rises clearly, a tenth of the rate where
     it does. Clearly: by k + 1 standard errors, for it is the deepest of some ten windows; those of
     a rise take in the noise on its far side.
     """
     mean, error = trend(paired)
-    lowest = int(np.argmin(mean))
-    if mean[lowest] < -(settings.k + 1) * error[lowest]:
+    clear = (settings.k + 1) * error
+    rises = np.flatnonzero(mean - np.minimum.accumulate(mean) > clear)
+    lowest = int(np.argmin(mean[: rises[0]] if len(rises) else mean))
+    if mean[lowest] < -clear[lowest]:
         above = np.flatnonzero(mean[:lowest] > mean[lowest] / 2)
         index = int(above[-1]) + 1 if len(above) else lowest
         deepest = f"{-mean[lowest]:.3g} +- {error[lowest]:.2g} at {rates[lowest]:.1e}"
         return float(rates[index]), f"half of the loss's deepest fall, {deepest}"
-    rises = np.flatnonzero(mean > (settings.k + 1) * trend(paired, ahead=math.inf)[1])
-    if not len(rises):
+    harms = np.flatnonzero(mean > (settings.k + 1) * trend(paired, ahead=math.inf)[1])
+    if not len(harms):
         return None, "no rate moves the paired loss clearly"
-    harmful = float(rates[rises[0]])
+    harmful = float(rates[harms[0]])
     return harmful / 10, f"the loss never falls clearly; a tenth of {harmful:.1e}, where it rises"
 
 

@@ -256,6 +256,13 @@ def test_half_fall_sees_a_fall_beside_losses_that_diverge_after_it():
     assert "deepest fall" in reason
 
 
+def test_half_fall_is_of_the_first_minimum_and_not_of_a_deeper_one_beyond_harm():
+    noise = 0.03 * np.random.RandomState(0).standard_normal(100)
+    twice = np.interp(np.arange(100), [0, 20, 40, 60, 90, 99], [0, 0, -1, 1, -3, -3])
+    lr, _ = _rule("half_fall", twice + noise)
+    assert RATES[27] <= lr <= RATES[33]
+
+
 def test_half_fall_of_losses_that_only_rise_is_a_tenth_of_the_rate_where_they_do():
     noise = 0.05 * np.random.RandomState(0).standard_normal(100)
     lr, reason = _rule("half_fall", np.maximum(np.arange(100) - 60, 0) / 10 + noise)
