@@ -164,7 +164,7 @@ def half_fall(rates: Curve, paired: Curve, smoothed: Curve, settings: FinderSett
     """The rate at which the trend of the paired losses has fallen half of the way to its minimum.
 
     The minimum is that before the first clear rise: at rates beyond it the network comes to answer
-    the same for every image, which is better again than a fresh head's answers, but nothing learned.
+    the same for every image: better again than a fresh head, but nothing learned.
     Where that minimum is not clearly below 0 and the trend rises clearly, a tenth of the rate where
     it does. Clearly: by k + 1 standard errors, for it is the deepest of some ten windows; those of
     a rise take in the noise on its far side.
