@@ -15,12 +15,8 @@ def get_config() -> ConfigDict:
     """The recipe with cycles of 1, 2 and 4 epochs at most, after two of the head."""
     config = base.get_config()
     config.data.batch_size = 32  # a few thousand photos need small steps rather than large batches
-    # AdamW on the body's running statistics: with a batch's own the loss jumps at the unfreezing
-    # (bench/README.md, "The proving ground")
-    config.optimizer.name = "adamw"
-    config.finder.rule = "half_fall"
     config.finder.steps = 50  # half an epoch of 3,000 photos
-    config.finder.lo, config.finder.hi = 1e-5, 0.1
+    config.finder.lo = 1e-5
     config.data.source = "folder:photos"
     config.data.image_size = 224
     config.phases = (
@@ -29,7 +25,6 @@ def get_config() -> ConfigDict:
         base.phase(
             name="full",
             groups={"early": 1 / 3, "late": 1 / 2, "head": 1.0},
-            bn="frozen",
             lr="find",
             schedule="sgdr",
             cycles="until_overfit",

@@ -155,7 +155,7 @@ def test_a_cell_leaves_what_its_run_says(place):
 def test_settings_of_a_task_share_the_cache_and_not_the_workdir(place):
     one, other = (
         dict(word.split("=", 1) for word in cells.arguments(place, Cell("scenes", 0, name)))
-        for name in ("default", "sgd")
+        for name in ("default", "adamw_frozen")
     )
     assert one["--config.cache_dir"] == other["--config.cache_dir"]
     assert one["--workdir"] != other["--workdir"]

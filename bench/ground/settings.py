@@ -2,26 +2,30 @@
 
 Flags = tuple[str, ...]
 
-SGD: Flags = (
-    "--config.optimizer.name=sgd",
-    "--config.finder.rule=still_improving",
-    "--config.finder.hi=10",
+ADAMW: Flags = (
+    "--config.optimizer.name=adamw",
+    "--config.finder.rule=half_fall",
+    "--config.finder.hi=0.1",
 )
+FROZEN: Flags = ("--config.phases[2].bn=frozen",)
 SETTINGS: dict[str, Flags] = {
-    "default": (),  # the card: AdamW, the body's statistics frozen, rates by half_fall
-    "sgd": (*SGD, "--config.phases[2].bn=train"),  # the card until then
-    "sgd_frozen": SGD,
-    "free": ("--config.phases[2].bn=train",),  # the batch's statistics
-    "full_3e-5": ("--config.phases[2].lr=3e-5",),
-    "full_1e-4": ("--config.phases[2].lr=1e-4",),
-    "full_3e-4": ("--config.phases[2].lr=3e-4",),
-    "full_1e-3": ("--config.phases[2].lr=1e-3",),
-    "decay": ("--config.optimizer.weight_decay=0.01",),
-    "one_cycle": (
+    "default": (),
+    "frozen": FROZEN,
+    "adamw": ADAMW,
+    "adamw_frozen": (*ADAMW, *FROZEN),
+    "adamw_frozen_3e-5": (*ADAMW, *FROZEN, "--config.phases[2].lr=3e-5"),
+    "adamw_frozen_1e-4": (*ADAMW, *FROZEN, "--config.phases[2].lr=1e-4"),
+    "adamw_frozen_3e-4": (*ADAMW, *FROZEN, "--config.phases[2].lr=3e-4"),
+    "adamw_frozen_1e-3": (*ADAMW, *FROZEN, "--config.phases[2].lr=1e-3"),
+    "adamw_frozen_decay": (*ADAMW, *FROZEN, "--config.optimizer.weight_decay=0.01"),
+    "adamw_frozen_one_cycle": (
+        *ADAMW,
+        *FROZEN,
         "--config.phases[2].schedule=one_cycle",
         "--config.phases[2].epochs=7",
         "--config.phases[2].cycles=1",
     ),
+    "half_fall": ("--config.finder.rule=half_fall",),
     "valley": ("--config.finder.rule=valley",),
     "minimum": ("--config.finder.rule=minimum",),
 }
