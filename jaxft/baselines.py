@@ -10,7 +10,9 @@ from jaxtyping import Float, Int
 Features = Float[np.ndarray, "examples features"]
 Labels = Int[np.ndarray, "examples"]
 
-LARGEST = 2**25  # training features (numbers) above which no baseline is computed: 8 s on a core
+# Numbers in the training features above which no baseline is measured. 13,000 x 2,560 with 100
+# classes take 7 s of one core.
+LARGEST = 2**25
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)  # scikit-learn's C, for standardised features
 HELD_OUT = 0.2  # of the training examples, to choose C by
 NEIGHBOURS = 5
