@@ -363,7 +363,7 @@ def test_a_trace_is_told_by_kinds_of_kernels_with_bytes_and_gaps():
 
 
 @pytest.mark.slow
-def test_every_idea_changes_the_program_that_a_gpu_would_run(tmp_path):
+def test_every_idea_changes_the_program_that_a_gpu_would_run(tmp_path, monkeypatch):
     from jax.sharding import Mesh
 
     from jaxft import models, optim, programs, recipe, sharding, step
@@ -372,7 +372,7 @@ def test_every_idea_changes_the_program_that_a_gpu_would_run(tmp_path):
     from jaxft.models import platform
     from pieces import ideas, network
 
-    network.register()
+    monkeypatch.setitem(models.BODIES, CUT, network.cut)
     config = base.get_config()
     config.phases = (base.phase(groups=ideas.ALL_GROUPS, lr=0.01),)
     settings = recipe.read(config)
