@@ -80,10 +80,11 @@ class Desk:
 def run_all(options: argparse.Namespace, setting: Setting, desk: Desk) -> None:
     """The chosen parts that are not done yet, one after the other, while the budget lasts.
 
-    Tiny, two at a time: nothing is worth timing there.
+    Tiny, two at a time, the long ones first: nothing is worth timing there.
     """
     deadline = time.monotonic() + options.budget
-    waiting = iter(list(chosen(options)))
+    parts = list(chosen(options))
+    waiting = iter(sorted(parts, key=lambda part: -part[1].limit) if setting.tiny else parts)
 
     def work_off() -> None:
         for piece, one in waiting:

@@ -363,6 +363,21 @@ def test_a_trace_is_told_by_kinds_of_kernels_with_bytes_and_gaps():
 
 
 @pytest.mark.slow
+def test_all_ways_of_a_heads_epoch_train_alike():
+    from pieces import head
+    from pieces.heads import Head
+
+    small = Head(16, 2, 2560, 8, 3, "efficientnet_lite0")
+    scan = head.epochs(small)
+    first, second = np.asarray(scan()), np.asarray(scan())
+    np.testing.assert_allclose(head.unrolled(small)(), second, rtol=1e-4)  # the first is traced
+    abreast = np.asarray(head.abreast(small)())
+    assert abreast.shape == (head.SIDE_BY_SIDE, small.steps)
+    np.testing.assert_allclose(abreast[0], first, rtol=1e-4)
+    assert len({tuple(row) for row in abreast}) == head.SIDE_BY_SIDE  # seeds of their own
+
+
+@pytest.mark.slow
 def test_every_idea_changes_the_program_that_a_gpu_would_run(tmp_path, monkeypatch):
     from jax.sharding import Mesh
 

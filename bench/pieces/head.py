@@ -27,7 +27,7 @@ SIDE_BY_SIDE = 8  # heads with seeds of their own
 def with_jax(setting: Setting, report: Report) -> None:
     """A line for each head and way: the scan, steps unrolled, several heads at once by vmap."""
     network.start(report)
-    ways = {way: make for way, make in WAYS.items() if not setting.tiny or make is not unrolled}
+    ways = {way: make for way, make in WAYS.items() if not setting.tiny or make is epochs}
     for head in heads(setting):
         for way, make in ways.items():
             with report.guard("epoch", shape=head.shape, lowering=way):
