@@ -40,7 +40,7 @@ def record(row: Mapping[str, Any], image_size: int) -> dict[str, Any]:
 
 
 def in_words(best: Mapping[str, Any]) -> str:
-    """Where the weights come from."""
+    """Name the phase and epoch that the weights come from."""
     return f"{best['phase']}, epoch {best['epoch']}"
 
 
@@ -68,7 +68,7 @@ def advice(
 
 
 def _remedy(settings: Settings, index: int, told: Mapping[str, Any]) -> str:
-    """What helped on small folders (bench/README.md), with the keys that ask for it."""
+    """Name what helped on small folders (bench/README.md), with the keys that ask for it."""
     phase, key = settings.phases[index], f"--config.phases[{index}]"
     if phase.bn != "frozen":
         optimizer = "" if settings.optimizer.name == "adamw" else " --config.optimizer.name=adamw"

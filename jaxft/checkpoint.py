@@ -161,7 +161,7 @@ def _in_short(error: Exception) -> str:
 
 
 def newest_cursor(workdir: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """Where the run is by its newest checkpoint, whole or not; None where that can't be read."""
+    """Cursor of the newest checkpoint, whole or not; None where that can't be read."""
     for step in reversed(steps(workdir)):
         directory = paths.absolute(paths.of(workdir)) / "checkpoints" / str(step)
         with suppress(Exception):  # whatever a damaged file makes Orbax raise

@@ -45,7 +45,7 @@ FIRST_STEPS = 10  # of an epoch, whose mean loss shows if unfreezing made it jum
 
 @dataclass
 class Cursor:
-    """Where a run is; JSON data, stored with every checkpoint.
+    """Place that a run has reached; JSON data, stored with every checkpoint.
 
     `epoch` and `step` count what the phase has finished, `loss_sum`, `first_losses` (of its first
     steps) and `epoch_seconds` belong to the epoch under way, `rows` counts the lines of
@@ -99,7 +99,7 @@ class Cursor:
 
 
 class Progress(NamedTuple):
-    """What a phase hands on: the weights of all groups on the mesh, and the run's best so far."""
+    """Hand-over of a phase: the weights of all groups on the mesh, and the run's best so far."""
 
     weights: Weights
     best: Best
@@ -120,7 +120,7 @@ class Timer:
 
 
 def make_spec(materials: Materials, index: int) -> StepSpec:
-    """What the train step of phase `index` depends on."""
+    """All that the train step of phase `index` depends on."""
     dataset = materials.dataset
     counts = balance.counts_of(dataset.train.labels, len(dataset.classes))
     spec = spec_of(materials.settings, materials.model, index, len(dataset.train))
@@ -353,7 +353,7 @@ def simple_classifiers(
 
 
 def _smoothing_note(spec: StepSpec) -> str:
-    """What of `config.augment` does act on cached features."""
+    """Name what of `config.augment` does act on cached features."""
     smooths = spec.phase.inputs == "cached" and spec.augmentation.label_smoothing > 0
     return ", label smoothing has" if smooths else ""
 
@@ -369,7 +369,7 @@ def _describe(phase: Phase) -> str:
 
 
 def make_runner(spec: StepSpec, materials: Materials, weights: Weights) -> Runner:
-    """What runs the steps of a phase; it may read ahead, to be closed by `inputs.closing`."""
+    """Runner of a phase's steps; it may read ahead, to be closed by `inputs.closing`."""
     if spec.phase.inputs == "augmented":
         return inputs.image_runner(spec, materials)
     return views.cached_runner(spec, materials, weights)
@@ -602,7 +602,7 @@ class Loop:
 
 
 def _ended_by(phase: Phase, cursor: Cursor, settings: overfit.OverfitSettings) -> str | None:
-    """What ends the phase at this epoch, or None while it goes on."""
+    """Name what ends the phase at this epoch, or None while it goes on."""
     signs = [cycle["signs"] for cycle in cursor.cycles]
     if phase.until_overfit and overfit.over_fitted(signs, settings):
         return "overfit"

@@ -25,7 +25,7 @@ WARM_STEPS = 10  # the best smoothed loss counts only after so many steps
 
 @dataclass(frozen=True)
 class FinderSettings:
-    """What `config.finder` says; see configs/base.py for each key."""
+    """Settings of `config.finder`; see configs/base.py for each key."""
 
     rule: str = "still_improving"
     steps: int = 100
@@ -58,7 +58,7 @@ class LRCurve:
 
     @property
     def paired(self) -> Curve:
-        """What each step's rate, and those before it, did to the loss of its batch."""
+        """Effect of each step's rate, and of those before it, on the loss of its batch."""
         return self.losses - self.unmoved
 
 
@@ -77,7 +77,7 @@ def smooth(losses: Curve, beta: float) -> Curve:
 
 
 def stop_at(losses: Curve, settings: FinderSettings) -> int | None:
-    """How many leading losses are usable, or None while the sweep should go on.
+    """Number of leading losses that are usable, or None while the sweep should go on.
 
     It ends at the first loss that is not finite, or whose smoothed value exceeds `stop_factor`
     times the best one so far.

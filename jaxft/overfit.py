@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 @dataclass(frozen=True)
 class OverfitSettings:
-    """What `config.overfit` says: the least t, at so many consecutive cycle ends."""
+    """Settings of `config.overfit`: the least t, at so many consecutive cycle ends."""
 
     t: float = 2.0
     patience: int = 2
@@ -18,7 +18,7 @@ class OverfitSettings:
 
 @dataclass(frozen=True)
 class CycleEnd:
-    """What is known at the end of a cycle, or of the best epoch that it is held against.
+    """Losses at the end of a cycle, or of the best epoch that it is held against.
 
     `trn_loss` is the mean training loss of the epoch, `losses` the validation loss of every
     example, in the data set's order.
@@ -47,7 +47,7 @@ def paired_t(losses: Float[np.ndarray, "examples"], best: Float[np.ndarray, "exa
 
 
 def signs(end: CycleEnd, best: CycleEnd, settings: OverfitSettings) -> bool:
-    """Whether this cycle end shows over-fitting against the best one.
+    """Tell if this cycle end shows over-fitting against the best one.
 
     It does where the validation loss is significantly higher while the training loss is lower.
     """
@@ -55,6 +55,6 @@ def signs(end: CycleEnd, best: CycleEnd, settings: OverfitSettings) -> bool:
 
 
 def over_fitted(recent: Sequence[bool], settings: OverfitSettings) -> bool:
-    """Whether the last `patience` cycle ends all showed over-fitting."""
+    """Tell if the last `patience` cycle ends all showed over-fitting."""
     last = list(recent)[-settings.patience :]
     return len(last) == settings.patience and all(last)

@@ -37,7 +37,7 @@ class Cell(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where cells run and by which command.
+    """Folder that cells run in, and the command that runs them.
 
     Attributes:
       out: holds data, cache, runs, cells.
@@ -164,7 +164,7 @@ def arguments(place: Place, cell: Cell) -> list[str]:
 
 
 def about(place: Place, cell: Cell) -> Result:
-    """Which cell it is, and what it was computed with."""
+    """A cell by task, seed and setting, and what it was computed with."""
     return {
         **cell._asdict(),
         "flags": flags_now(place, cell),
@@ -186,7 +186,7 @@ def spent(seconds: float, usage: "resource.struct_rusage") -> Result:
 
 
 def read(workdir: Path) -> Result:
-    """What a finished run says of itself.
+    """Results that a finished run tells of itself.
 
     Raises:
       OSError, ValueError, KeyError: a file is not there, or not as expected.

@@ -43,7 +43,7 @@ def surfaces(random: np.random.Generator, split: str, count: int) -> Iterator[Ex
 
 
 def surfaces_folder() -> Path:
-    """Where scikit-image keeps its pictures; it need not be imported for them."""
+    """Folder of scikit-image's pictures; it need not be imported for them."""
     found = importlib.util.find_spec("skimage")
     if found is None or found.origin is None:
         raise FileNotFoundError("scikit-image is not installed")

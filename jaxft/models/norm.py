@@ -28,7 +28,7 @@ def activate(z: Array, activation: str) -> Array:
 
 
 def passes(z: Array, activation: str) -> Array | bool:
-    """Where the activation's derivative is 1 (else 0)."""
+    """Mask of where the activation's derivative is 1 (else 0)."""
     low, high = RANGES[activation]
     inside = True if low is None else z > low
     return inside if high is None else inside & (z < high)
