@@ -132,7 +132,7 @@ def test_an_empty_directory_of_a_later_step_is_passed_over(workdir):
 
 def test_what_a_killed_save_leaves_is_cleared_by_the_next_save(workdir):
     """Orbax clears in the background; a save waits for it."""
-    left = workdir / "checkpoints" / "6.orbax-checkpoint-tmp"
+    left = workdir / "checkpoints" / "7.orbax-checkpoint-tmp"
     shutil.copytree(workdir / "checkpoints" / "5", left)
     checkpoints = Checkpoints(workdir)
     found, problems = checkpoints.newest()
