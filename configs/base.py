@@ -166,9 +166,11 @@ def phase(**changes: Any) -> ConfigDict:
             "cycle_epochs": 1,  # sgdr: epochs of the first cycle
             "cycle_mult": 1,  # sgdr: each cycle is so many times as long as the one before
             "warmup_steps": 0,  # a linear rise at the start of the first cycle
-            # BatchNorm of training groups: train (statistics over the whole batch) | per_device
-            # (over each device's share) | frozen (the body's running statistics)
-            "bn": "train",
+            # BatchNorm of training groups: train (statistics over the whole batch) | rebased (so,
+            # and before the first step the body gets these images' statistics, with the scale and
+            # bias that leave it as it is; random weights are as with train) | per_device (over
+            # each device's share) | frozen (the body's running statistics)
+            "bn": "rebased",
             "microbatches": 1,  # a batch in so many parts, one after the other, to save memory
         }
     )

@@ -22,6 +22,7 @@ from jaxft import (
     optim,
     overfit,
     paths,
+    rebase,
     report,
     schedules,
     sharding,
@@ -292,6 +293,8 @@ def run_phase(
         valid_features = views.body_features(materials, entry.weights, "valid")
     if cursor.best is not None and cursor.best["image_size"] != phase.image_size:
         entry = reassess(materials, cursor, entry)
+    if restored is None:
+        entry = entry._replace(weights=rebase.rebase(spec, materials, entry.weights))
     runner = make_runner(spec, materials, entry.weights)
     if phase.inputs == "cached" and cursor.baselines is None:
         assert valid_features is not None

@@ -53,7 +53,7 @@ class Phase:
     cycle_epochs: int
     cycle_mult: int
     warmup_steps: int
-    bn: Literal["train", "per_device", "frozen"]
+    bn: Literal["rebased", "train", "per_device", "frozen"]
     microbatches: int
 
     @property
@@ -157,6 +157,11 @@ class Settings:
     plan: PlanSettings
     phases: tuple[Phase, ...]
 
+    @property
+    def from_scratch(self) -> bool:
+        """Whether the body begins with random weights."""
+        return self.model.weights == "none" and not self.init_from
+
     def at_size(self, image_size: int) -> "Settings":
         """With images of so many pixels: `data`'s, and those of every phase that names no size."""
         return dataclasses.replace(
@@ -240,7 +245,7 @@ def expected_size(settings: Settings) -> tuple[int, bool]:
     """
     kind, _, file = settings.model.weights.partition(":")
     place = settings.init_from or (file if kind == "file" else "")
-    if settings.model.weights == "none" and not settings.init_from:
+    if settings.from_scratch:
         return _usual_size(settings), True
     if place and not paths.is_remote(place):
         with suppress(UserError):

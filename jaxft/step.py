@@ -88,6 +88,11 @@ class StepSpec:
         return names & {"head"} if self.phase.bn == "frozen" else names
 
     @property
+    def rebased(self) -> frozenset[str]:
+        """The groups whose BatchNorm gets statistics of these images before the first step."""
+        return self.training - {"head"} if self.phase.bn == "rebased" else frozenset()
+
+    @property
     def bn_axis(self) -> str | None:
         """The mesh axis over which BatchNorm shares its statistics."""
         return None if self.phase.bn == "per_device" else AXIS
@@ -180,6 +185,16 @@ def network_input(
     return normalize(view.astype(jnp.promote_types(view.dtype, dtype)), mean, std)
 
 
+def training_images(
+    spec: StepSpec, batch: TrainBatch, keys: ExampleKeys, dtype: Any
+) -> tuple[Float[Array, "batch size size 3"], Float[Array, "batch"] | None]:
+    """Augmented images as the network takes them, and each one's share in its mixture, if mixed."""
+    view, share = augment(batch.inputs, keys.augment, spec.augmentation, spec.image_size), None
+    if spec.augmentation.mixes:
+        view, share = mix.mix(view, keys.augment, spec.augmentation)
+    return network_input(view, spec.model.preprocessing, dtype), share
+
+
 def param_dtype(params: groups.Tree) -> Any:
     """The dtype that the parameters share."""
     return jax.tree.leaves(params)[0].dtype
@@ -200,10 +215,7 @@ def _loss(
     new: groups.Tree = {}
     features, share = batch.inputs, None
     if spec.phase.inputs == "augmented":
-        view = augment(batch.inputs, keys.augment, spec.augmentation, spec.image_size)
-        if spec.augmentation.mixes:
-            view, share = mix.mix(view, keys.augment, spec.augmentation)
-        images = network_input(view, model.preprocessing, param_dtype(params))
+        images, share = training_images(spec, batch, keys, param_dtype(params))
         features, new = model.features(
             params, stats, images, training=training - {"head"}, axis_name=spec.bn_axis
         )

@@ -7,11 +7,13 @@ from typing import Any, cast
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.traverse_util import unflatten_dict
 from jaxtyping import Array, Float, Key
 
 from jaxft.models import efficientnet_lite, resnet
 from jaxft.models.body import Body, Preprocessing
 from jaxft.models.head import Head, pool
+from jaxft.models.norm import observing
 
 GROUPS = ("early", "late", "head")
 BODIES = {**efficientnet_lite.BODIES, **resnet.BODIES}
@@ -94,6 +96,27 @@ class Model:
             stats.update(new)
         x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         return pool(x, self.pooling), stats
+
+    def moments(
+        self,
+        params: Mapping[str, Any],
+        batch_stats: Mapping[str, Any],
+        images: Float[Array, "batch height width 3"],
+        axis_name: str | None = None,
+    ) -> Stats:
+        """Mean and biased variance of what every BatchNorm of the body is given.
+
+        Normalised by the running statistics, as `features` does without `training`.
+
+        Returns:
+          The groups `early` and `late`, each a tree as in `batch_stats`.
+        """
+        x, found = images, {}
+        for group, module in (("early", self.body.early), ("late", self.body.late)):
+            with observing(axis_name) as seen:
+                x, _ = _apply(module, params, batch_stats, group, x, (), axis_name)
+            found[group] = unflatten_dict(seen)
+        return found
 
     def classify(
         self,

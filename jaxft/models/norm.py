@@ -1,6 +1,7 @@
 """Batch normalisation over the global batch, with PyTorch's running statistics."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -262,3 +263,27 @@ class BatchNorm(nn.Module):
         """Moves a running statistic towards the batch's."""
         batch = lax.stop_gradient(batch).astype(running.value.dtype)
         running.value = self.momentum * running.value + (1 - self.momentum) * batch
+
+
+Path = tuple[str, ...]
+
+
+@contextmanager
+def observing(axis_name: str | None = None) -> Iterator[dict[Path, dict[str, Array]]]:
+    """Collect mean and biased variance of what every BatchNorm that runs inside is given.
+
+    By the module's path, `{"mean": [channels], "var": [channels]}`, over the global batch. Nothing
+    that the modules compute changes.
+    """
+    found: dict[Path, dict[str, Array]] = {}
+
+    def look(call: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
+        module = context.module
+        if isinstance(module, BatchNorm) and context.method_name == "__call__":
+            shift: Array = module.get_variable("batch_stats", "mean")
+            mean, var = batch_moments(widened(args[0]), shift, axis_name)
+            found[module.path] = {"mean": mean, "var": var}
+        return call(*args, **kwargs)
+
+    with nn.intercept_methods(look):
+        yield found

@@ -1,0 +1,128 @@
+"""BatchNorm gets the statistics of the training images, and the network stays what it was."""
+
+import dataclasses
+from functools import cache, partial
+
+import jax
+import numpy as np
+import pytest
+import tiny
+
+from jaxft import rebase, sharding
+from jaxft.errors import Interrupted
+from jaxft.hosts import Stop
+from jaxft.step import TrainBatch, Weights
+
+NET = tiny.model()
+WEIGHTS = tiny.weights(NET, np.float64)
+BODY = ("early", "late")
+
+
+@pytest.fixture(autouse=True)
+def _float64():
+    with jax.enable_x64(True):
+        yield
+
+
+def images(seed: int = 0) -> np.ndarray:
+    """Eight of them, far from what the body's statistics expect."""
+    return np.random.default_rng(seed).normal(0.7, 3.0, size=(8, 16, 16, 3))
+
+
+@partial(jax.jit, static_argnums=2)
+def features(weights, x, training=()):
+    return NET.features(*weights, x, training=training)[0]
+
+
+@jax.jit
+def moments(weights, x):
+    return NET.moments(*weights, x)
+
+
+def rebased(found) -> Weights:
+    params, stats = dict(WEIGHTS.params), dict(WEIGHTS.batch_stats)
+    for group in BODY:
+        params[group], stats[group] = rebase.with_statistics(
+            params[group], stats[group], found[group], NET.body.eps
+        )
+    return Weights(params, stats)
+
+
+def test_new_statistics_leave_the_network_as_it_is():
+    random = np.random.default_rng(2)
+    drawn = {group: WEIGHTS.batch_stats[group] for group in BODY}
+    after = rebased(jax.tree.map(lambda leaf: 5 * random.random(leaf.shape), drawn))
+    before, now = (features(weights, images()) for weights in (WEIGHTS, after))
+    np.testing.assert_allclose(now, before, rtol=1e-9)
+    for group in BODY:
+        stats = (weights.batch_stats[group] for weights in (WEIGHTS, after))
+        assert all(jax.tree.leaves(jax.tree.map(lambda old, new: (old != new).all(), *stats)))
+
+
+def test_the_batch_that_was_measured_then_trains_with_the_features_that_the_head_knows():
+    x = images()
+    known = features(WEIGHTS, x)
+    after = rebased(rebase.pooled([moments(WEIGHTS, x)]))
+    np.testing.assert_allclose(features(after, x, BODY), known, rtol=1e-9)
+    assert np.abs(features(WEIGHTS, x, BODY) - known).max() > 0.1
+
+
+def test_batches_are_pooled_into_the_moments_of_all_of_them():
+    parts = images(0), 2 + images(1)
+    found = rebase.pooled([moments(WEIGHTS, part) for part in parts])
+    whole = moments(WEIGHTS, np.concatenate(parts))
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-9), found, dict(whole))
+
+
+def spec_with(bn: str, **changes):
+    """A phase whose epoch is one step, of all 40 training images."""
+    phase = tiny.phase(groups=tiny.ALL_GROUPS, bn=bn, **changes)
+    return tiny.spec(NET, phase, batch_size=40, examples=40)
+
+
+@cache
+def after_measuring(devices: int = 1, microbatches: int = 1) -> Weights:
+    materials = tiny.materials(None, devices=devices, batch_size=40)
+    spec = spec_with("rebased", microbatches=microbatches)
+    weights = sharding.replicate(WEIGHTS, materials.mesh)
+    return sharding.fetch(rebase.rebase(spec, materials, weights))
+
+
+def test_only_a_body_that_trains_so_is_measured():
+    assert spec_with("rebased").rebased == {"early", "late"}
+    assert spec_with("train").rebased == spec_with("frozen").rebased == frozenset()
+    assert tiny.spec(NET, tiny.phase(bn="rebased")).rebased == frozenset()
+
+
+@pytest.mark.slow
+def test_the_first_step_costs_what_it_would_with_the_old_statistics():
+    data = TrainBatch(*(leaf[:40] for leaf in tiny.canvases(53)))
+    at_rest = {
+        bn: tiny.train(spec_with(bn), start, data, lr=0.0)[1]
+        for bn, start in (("frozen", WEIGHTS), ("rebased", after_measuring()), ("train", WEIGHTS))
+    }
+    np.testing.assert_allclose(at_rest["rebased"], at_rest["frozen"], rtol=1e-6)
+    assert abs(at_rest["train"] / at_rest["frozen"] - 1) > 0.01
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("devices", "microbatches"), [(2, 1), (2, 2)])
+def test_any_mesh_measures_the_same(devices, microbatches):
+    found = after_measuring(devices, microbatches)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-9), found, after_measuring())
+
+
+def test_random_weights_stay_as_they_are(tmp_path):
+    materials = tiny.materials(tmp_path)
+    model = dataclasses.replace(materials.settings.model, weights="none")
+    settings = dataclasses.replace(materials.settings, model=model)
+    weights = sharding.replicate(WEIGHTS, materials.mesh)
+    scratch = materials._replace(settings=settings)
+    assert rebase.rebase(spec_with("rebased"), scratch, weights) is weights
+
+
+def test_a_run_that_is_told_to_stop_measures_no_further(tmp_path):
+    materials = tiny.materials(tmp_path)._replace(stop=Stop())
+    materials.stop.set()
+    with pytest.raises(Interrupted):
+        rebase.measure(spec_with("rebased"), materials, WEIGHTS)
