@@ -108,7 +108,7 @@ def get_config() -> ConfigDict:
     config.finder.rule = "still_improving"  # or half_fall | minimum | valley | steep | slide
     config.finder.steps = 100
     config.finder.lo = 1e-7
-    config.finder.hi = 10.0
+    config.finder.hi = placeholder(float)  # None = by optimizer: sgd 10, adamw 0.1
     config.finder.beta = 0.98  # smoothing of the losses, for the rules but half_fall
     config.finder.stop_factor = 4.0  # stop at this multiple of the best smoothed loss
     config.finder.window_fraction = 1 / 7  # of the steps: still_improving's window

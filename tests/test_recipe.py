@@ -221,6 +221,16 @@ def test_one_cycle_rises_and_falls_over_the_whole_phase():
     assert rates.argmax() == 10 and rates[0] == pytest.approx(1 / 25) and rates[-1] < 0.01
 
 
+@pytest.mark.parametrize(("optimizer", "highest"), [("sgd", 10.0), ("adamw", 0.1)])
+def test_the_range_test_ends_where_the_optimizer_does(optimizer, highest):
+    config = base.get_config()
+    config.optimizer.name = optimizer
+    assert recipe.read(config).finder.hi == highest
+    assert recipe.resolved(config)["finder"]["hi"] == highest
+    config.finder.hi = 0.5
+    assert recipe.read(config).finder.hi == 0.5
+
+
 @pytest.mark.parametrize("preset", sorted(PRESETS))
 def test_a_preset_fills_what_the_config_leaves_open(preset):
     config = base.get_config()
