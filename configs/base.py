@@ -165,7 +165,7 @@ def phase(**changes: Any) -> ConfigDict:
             "max_cycles": 6,  # sgdr: with until_overfit, at most so many
             "cycle_epochs": 1,  # sgdr: epochs of the first cycle
             "cycle_mult": 1,  # sgdr: each cycle is so many times as long as the one before
-            "warmup_steps": 0,  # a linear rise at the start of the first cycle
+            "warmup_epochs": 0.0,  # a linear rise at the start of the first cycle
             # BatchNorm of training groups: train (statistics over the whole batch) | rebased (so,
             # and before the first step the body gets these images' statistics, with the scale and
             # bias that leave it as it is; random weights are as with train) | per_device (over

@@ -147,7 +147,6 @@ def make(settings: Settings, sizes: Sizes, target: Target, console: Console) -> 
     settings = without_weights(settings, console)
     found = pool.of_target(target)
     run.check_batch_size(settings, sizes.train, target.mesh.size)
-    run.check_warm_up(settings, sizes.train // settings.data.batch_size)
     with platform.targeting(*target.platform):
         model = run.create_model(settings, sizes.classes)
         weights = programs.weight_shapes(model)

@@ -37,9 +37,10 @@ class Call(NamedTuple):
 def distinct(phase: Phase) -> tuple[Any, ...]:
     """What tells the programs of two phases apart, apart from numbers in them."""
     one_cycle = phase.schedule == "one_cycle"
+    bn = "train" if phase.bn == "rebased" else phase.bn  # which begins otherwise, and steps alike
     # Cached features are as many for any size of images.
     shape = ("views", phase.views) if phase.inputs == "cached" else ("pixels", phase.image_size)
-    return phase.inputs, frozenset(phase.groups), phase.bn, one_cycle, phase.microbatches, *shape
+    return phase.inputs, frozenset(phase.groups), bn, one_cycle, phase.microbatches, *shape
 
 
 def image_sizes(settings: Settings) -> list[int]:

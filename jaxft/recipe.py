@@ -53,7 +53,7 @@ class Phase:
     max_cycles: int
     cycle_epochs: int
     cycle_mult: int
-    warmup_steps: int
+    warmup_epochs: float
     bn: Literal["rebased", "train", "per_device", "frozen"]
     microbatches: int
 
@@ -78,13 +78,14 @@ class Phase:
     def rates(self, lr: float, steps_per_epoch: int) -> schedules.Schedule:
         """The phase's schedule with its peak at `lr`; a warm-up shortens the first cycle."""
         cycle_steps = [epochs * steps_per_epoch for epochs in self.cycle_lengths]
-        cycle_steps[0] = max(cycle_steps[0] - self.warmup_steps, 1)
+        warm = min(round(self.warmup_epochs * steps_per_epoch), cycle_steps[0] - 1)
+        cycle_steps[0] -= warm
         schedule = {
             "constant": lambda: schedules.constant(lr),
             "one_cycle": lambda: schedules.one_cycle(lr, sum(cycle_steps)),
             "sgdr": lambda: schedules.sgdr(lr, cycle_steps),
         }[self.schedule]()
-        return schedules.warm_up(schedule, self.warmup_steps)
+        return schedules.warm_up(schedule, warm)
 
 
 @dataclass(frozen=True)
@@ -493,15 +494,19 @@ def _phase_errors(index: int, phase: Mapping[str, Any]) -> Iterator[str]:
     if not _is_size(phase["image_size"]):
         sizes = f"{SIZES} (data.image_size)"
         yield f"{path}.image_size is {phase['image_size']}; it should be {sizes}"
-    if phase["warmup_steps"] > 0 and phase["schedule"] == "one_cycle":
-        yield f"{path}.warmup_steps should be 0: one_cycle rises by itself"
+    if phase["warmup_epochs"] > 0 and phase["schedule"] == "one_cycle":
+        yield f"{path}.warmup_epochs should be 0: one_cycle rises by itself"
     if not re.fullmatch(r"[\w-]+", phase["name"]):
         yield f"{path}.name is {phase['name']!r}; it should be of letters, digits, _ and -"
     if _too_many_epochs(phase):
         keys = "max_cycles or cycle_mult" if phase["schedule"] == "sgdr" else "epochs"
         yield f"{path}: more than {MOST_EPOCHS} epochs; {keys} is too large"
-    if phase["warmup_steps"] < 0:
-        yield f"{path}.warmup_steps is {phase['warmup_steps']}; it should be 0 or more"
+    first = phase["cycle_epochs" if phase["schedule"] == "sgdr" else "epochs"]
+    if not 0 <= phase["warmup_epochs"] <= first:
+        yield (
+            f"{path}.warmup_epochs is {phase['warmup_epochs']}; "
+            f"it should be from 0 to {first}, the epochs of the first cycle"
+        )
 
 
 def _too_many_epochs(phase: Mapping[str, Any]) -> bool:

@@ -251,7 +251,6 @@ def prepare(
     cache = cache_directory(settings)
     dataset, train, valid = inputs.read_images(settings, dataset, console, cache, stop)
     check_batch_size(settings, len(dataset.train), mesh.size)
-    check_warm_up(settings, len(dataset.train) // data.batch_size)
     console.say(
         f"{len(dataset.train)} training and {len(dataset.valid)} validation images in "
         f"{len(dataset.classes)} classes, at {data.image_size} px, {data.interpolation}; "
@@ -400,18 +399,6 @@ def check_batch_size(settings: Settings, examples: int, devices: int) -> None:
         )
     if problems:
         raise UserError("The batch size does not fit:", problems)
-
-
-def check_warm_up(settings: Settings, steps_per_epoch: int) -> None:
-    """Raises UserError where a warm-up is as long as the first cycle that it is part of."""
-    too_long = [
-        f"config.phases[{index}].warmup_steps={phase.warmup_steps}, and the first cycle has "
-        f"{phase.cycle_lengths[0] * steps_per_epoch} steps"
-        for index, phase in enumerate(settings.phases)
-        if phase.warmup_steps >= phase.cycle_lengths[0] * steps_per_epoch
-    ]
-    if too_long:
-        raise UserError("The warm-up is too long:", too_long)
 
 
 def describe(workdir: AnyPath, config: Any, materials: Materials) -> None:

@@ -161,7 +161,7 @@ def test_sigterm_saves_at_once_and_exits_75(place, done_steps, start, untouched)
 
 @pytest.mark.slow
 def test_a_loss_that_is_not_finite_exits_3(start):
-    overrides = ("--config.phases[0].lr=1e30", "--config.phases[0].warmup_steps=0")
+    overrides = ("--config.phases[0].lr=1e30", "--config.phases[0].warmup_epochs=0")
     workdir, done = start("none", "diverged", *overrides)
     assert done.returncode == 3, done.stderr
     assert "lower learning rate" in done.stderr and "Traceback" not in done.stderr

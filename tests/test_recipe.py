@@ -105,7 +105,7 @@ def test_every_value_that_makes_no_sense_is_listed_at_once():
     first, second, third = plain["phases"]
     first.update(lr="previous", groups={"late": 1.0, "head": 1.0})
     second.update(lr="seek", cycles="forever", groups={"early": 0, "late": 0.0, "head": 0.0})
-    third.update(lr=0.0, cycle_mult=0, warmup_steps=-1, name=second["name"], image_size=8192)
+    third.update(lr=0.0, cycle_mult=0, warmup_epochs=-1, name=second["name"], image_size=8192)
     expected = [
         "config.seed should be",
         "config.data.image_size should be from 32 to 4096, or 0 (the weights' own)",
@@ -133,7 +133,7 @@ def test_every_value_that_makes_no_sense_is_listed_at_once():
         "config.phases[1].cycles is 'forever'; it should be a number or 'until_overfit'",
         "config.phases[2].lr is 0.0; it should be more than 0",
         "config.phases[2].cycle_mult is 0; it should be 1 or more",
-        "config.phases[2].warmup_steps is -1",
+        "config.phases[2].warmup_epochs is -1",
         "config.phases[2].image_size is 8192; it should be from 32 to 4096, or 0 (data.image_size)",
     ]
     _assert_listed(_offenders(plain), *expected)
@@ -207,7 +207,7 @@ def test_rates_restart_at_the_peak_per_step():
 
 @pytest.mark.parametrize("schedule", ["sgdr", "constant", "one_cycle"])
 def test_a_warm_up_comes_before_the_schedule_and_later_cycles_start_on_time(schedule):
-    phase = tiny.phase(schedule=schedule, epochs=2, cycles=2, warmup_steps=4)
+    phase = tiny.phase(schedule=schedule, epochs=2, cycles=2, warmup_epochs=0.4)
     plain = tiny.phase(schedule=schedule, epochs=2, cycles=2)
     rates = phase.rates(0.5, 10)(np.arange(20))
     first = plain.rates(0.5, 10)(0)
