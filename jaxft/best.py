@@ -70,9 +70,13 @@ def advice(
 def _remedy(settings: Settings, index: int, told: Mapping[str, Any]) -> str:
     """Name what helped on small folders (bench/README.md), with the keys that ask for it."""
     phase, key = settings.phases[index], f"--config.phases[{index}]"
-    if phase.bn != "frozen":
-        optimizer = "" if settings.optimizer.name == "adamw" else " --config.optimizer.name=adamw"
-        return f"{key}.bn=frozen{optimizer} {key}.lr=3e-4 in a new --workdir"
+    untried = []
+    if phase.bn != "rebased":
+        untried.append(f"{key}.bn=rebased")
+    if settings.optimizer.name != "adamw":
+        untried.append(f"--config.optimizer.name=adamw {key}.lr=1e-3")
+    if untried:
+        return f"{' '.join(untried)} in a new --workdir"
     if told["best_epoch"] == told["epochs"] - 1 and told["ended_by"] != "overfit":
         return f"more epochs ({key}.{_length(phase)}), for its last one was its best"
     return f"a lower rate ({key}.lr={told['lr'] / 3:.1e}) or more training images"

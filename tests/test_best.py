@@ -49,7 +49,7 @@ def test_advice_is_given_where_the_head_stays_the_best_alone():
 
 
 def test_advice_names_what_has_not_been_tried():
-    def said(told=FULL, optimizer="adamw", bn="frozen"):
+    def said(told=FULL, optimizer="adamw", bn="rebased"):
         phases = (*SETTINGS.phases[:2], dataclasses.replace(SETTINGS.phases[2], bn=bn))
         opt = dataclasses.replace(SETTINGS.optimizer, name=optimizer)
         return best.advice(
@@ -57,8 +57,8 @@ def test_advice_names_what_has_not_been_tried():
         )
 
     sgd = said(optimizer="sgd", bn="train")
-    assert "phases[2].bn=frozen --config.optimizer.name=adamw --config.phases[2].lr=3e-4" in sgd
-    assert "optimizer.name" not in said(bn="train")
+    assert "phases[2].bn=rebased --config.optimizer.name=adamw --config.phases[2].lr=1e-3" in sgd
+    assert "optimizer.name" not in said(bn="train") and "bn=" not in said(optimizer="sgd")
     assert "a lower rate (--config.phases[2].lr=1.0e-03)" in said()
     assert "phases[2].max_cycles=7" in said({**FULL, "best_epoch": 6})
     assert "a lower rate" in said({**FULL, "best_epoch": 6, "ended_by": "overfit"})
