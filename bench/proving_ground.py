@@ -1,9 +1,9 @@
 """Fine-tuning settings of jaxft on fourteen tasks: cells on disk, paired statistics, a plot.
 
-    python bench/proving_ground.py --out=DIRECTORY [--settings=default,adamw_frozen] [--seeds=0,1,2]
+    python bench/proving_ground.py --out=DIRECTORY [--settings=default,frozen] [--seeds=0,1,2]
         [--half=decide|confirm|all] [--tasks=scenes,...] [--image-size=96] [--jobs=1]
         [--model=efficientnet_lite0] [--weights=imagenet] [--peer-python=PATH]
-    python bench/proving_ground.py --out=DIRECTORY --table=default,adamw_frozen [--plot=FILE.png]
+    python bench/proving_ground.py --out=DIRECTORY --table=default,frozen [--plot=FILE.png]
 
 Writes the tasks (ground/tasks.py) to DIRECTORY/data, then runs `jaxft train` once a task, seed and
 setting (ground/settings.py), each a process of its own, on the CPU each on one core, `--jobs` at

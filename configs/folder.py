@@ -15,6 +15,7 @@ def get_config() -> ConfigDict:
     """The recipe with cycles of 1, 2 and 4 epochs at most, after two of the head."""
     config = base.get_config()
     config.data.batch_size = 32  # a few thousand photos need small steps rather than large batches
+    config.optimizer.name = "adamw"
     config.finder.steps = 50  # half an epoch of 3,000 photos
     config.finder.lo = 1e-5
     config.data.source = "folder:photos"
@@ -27,6 +28,7 @@ def get_config() -> ConfigDict:
             groups={"early": 1 / 3, "late": 1 / 2, "head": 1.0},
             lr="find",
             schedule="sgdr",
+            warmup_epochs=1,
             cycles="until_overfit",
             max_cycles=3,
             cycle_epochs=1,

@@ -27,6 +27,7 @@ def get_config() -> ConfigDict:
             groups={"early": 1 / 3, "late": 1 / 2, "head": 1.0},
             lr="find",
             schedule="sgdr",
+            warmup_epochs=1,
             cycles="until_overfit",
             max_cycles=4,
             cycle_epochs=1,

@@ -172,7 +172,7 @@ def range_test(
     Raises:
       UserError: the loss never falls, or diverges at once.
     """
-    settings = materials.settings.finder
+    settings = lr_finder.settled(materials.settings.finder, spec.phase.trains_body)
     sweep = lr_finder.sweep(settings)
 
     def going_on(losses: list[float]) -> bool:

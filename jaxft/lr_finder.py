@@ -12,7 +12,7 @@ fastai 2, `minimum` and `steep` with fastai 0.7 and 2; the pairing, `half_fall` 
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -20,6 +20,7 @@ from jaxtyping import Float
 from jaxft.schedules import exponential_sweep
 
 Curve = Float[np.ndarray, "steps"]
+AUTO = "auto"
 WARM_STEPS = 10  # the best smoothed loss counts only after so many steps
 
 
@@ -60,6 +61,17 @@ class LRCurve:
     def paired(self) -> Curve:
         """Effect of each step's rate, and of those before it, on the loss of its batch."""
         return self.losses - self.unmoved
+
+
+def settled(settings: FinderSettings, trains_body: bool) -> FinderSettings:
+    """The same with the rule that `auto` stands for: `edge` for a body, `half_fall` for a head.
+
+    A fresh head learns most of what it can on its way up the rates, and its fall shows. A body that
+    has been trained before does not get better within a sweep; what shows is where it gets worse.
+    """
+    if settings.rule != AUTO:
+        return settings
+    return replace(settings, rule="edge" if trains_body else "half_fall")
 
 
 def sweep(settings: FinderSettings) -> Curve:
@@ -146,7 +158,8 @@ def choose(rates: Curve, losses: Curve, unmoved: Curve, settings: FinderSettings
     if np.ptp(paired) <= 1e-6 * np.abs(losses).max():
         raise ValueError("no rule finds a learning rate: the loss never moved in the range test")
     smoothed = smooth(paired, settings.beta)
-    rules = {name: rule(rates, paired, smoothed, settings) for name, rule in RULES.items()}
+    at_rest = float(unmoved.mean())
+    rules = {name: rule(rates, paired, smoothed, settings, at_rest) for name, rule in RULES.items()}
     order = [settings.rule, *(name for name in RULES if name != settings.rule)]
     for name in order:
         lr, reason = rules[name]
@@ -160,7 +173,9 @@ def choose(rates: Curve, losses: Curve, unmoved: Curve, settings: FinderSettings
 Found = tuple[float | None, str]
 
 
-def half_fall(rates: Curve, paired: Curve, smoothed: Curve, settings: FinderSettings) -> Found:
+def half_fall(
+    rates: Curve, paired: Curve, smoothed: Curve, settings: FinderSettings, at_rest: float
+) -> Found:
     """The rate at which the trend of the paired losses has fallen half of the way to its minimum.
 
     The minimum is that before the first clear rise: at rates beyond it the network comes to answer
@@ -171,8 +186,7 @@ def half_fall(rates: Curve, paired: Curve, smoothed: Curve, settings: FinderSett
     """
     mean, error = trend(paired)
     clear = (settings.k + 1) * error
-    rises = np.flatnonzero(mean - np.minimum.accumulate(mean) > clear)
-    lowest = int(np.argmin(mean[: rises[0]] if len(rises) else mean))
+    lowest = int(np.argmin(mean[: _first_rise(mean, clear)]))
     if mean[lowest] < -clear[lowest]:
         above = np.flatnonzero(mean[:lowest] > mean[lowest] / 2)
         index = int(above[-1]) + 1 if len(above) else lowest
@@ -185,7 +199,31 @@ def half_fall(rates: Curve, paired: Curve, smoothed: Curve, settings: FinderSett
     return harmful / 10, f"the loss never falls clearly; a tenth of {harmful:.1e}, where it rises"
 
 
-def valley(rates: Curve, losses: Curve, smoothed: Curve, settings: FinderSettings) -> Found:
+def edge(
+    rates: Curve, paired: Curve, smoothed: Curve, settings: FinderSettings, at_rest: float
+) -> Found:
+    """Half of the rate at which the trend has risen by a third of the loss `at_rest`.
+
+    There the curve is steep, and noise moves the rate little; where it falls, if it does, is noise
+    for weights that have learned already.
+    """
+    mean, error = trend(paired)
+    rise = _first_rise(mean, np.maximum((settings.k + 1) * error, at_rest / 3))
+    if rise is None:
+        return None, "the loss never rises by a third"
+    risen = float(rates[rise])
+    return risen / 2, f"half of {risen:.1e}, where the loss has risen by a third"
+
+
+def _first_rise(mean: Curve, least: Curve) -> int | None:
+    """The first step at which the trend is above its minimum so far by more than `least`."""
+    rises = np.flatnonzero(mean - np.minimum.accumulate(mean) > least)
+    return int(rises[0]) if len(rises) else None
+
+
+def valley(
+    rates: Curve, losses: Curve, smoothed: Curve, settings: FinderSettings, at_rest: float
+) -> Found:
     """The middle of the longest valley, on the curve less its first tenth and last 5 points.
 
     A valley is a falling subsequence of L points; it counts as the L steps before its last.
@@ -200,7 +238,7 @@ def valley(rates: Curve, losses: Curve, smoothed: Curve, settings: FinderSetting
 
 
 def still_improving(
-    rates: Curve, losses: Curve, smoothed: Curve, settings: FinderSettings
+    rates: Curve, losses: Curve, smoothed: Curve, settings: FinderSettings, at_rest: float
 ) -> Found:
     """The highest rate where the loss clearly falls, never above `minimum`.
 
@@ -210,7 +248,7 @@ def still_improving(
     is trained already), a tenth of that rate is the choice.
     """
     width = max(5, round(len(losses) * settings.window_fraction))
-    ceiling, _ = minimum(rates, losses, smoothed, settings)
+    ceiling, _ = minimum(rates, losses, smoothed, settings, at_rest)
     first = losses[:width]
     best: Found = (None, "no window of the losses falls clearly")
     for start in range(width, len(losses) - width + 1):
@@ -230,7 +268,9 @@ def still_improving(
     return best
 
 
-def minimum(rates: Curve, losses: Curve, smoothed: Curve, settings: FinderSettings) -> Found:
+def minimum(
+    rates: Curve, losses: Curve, smoothed: Curve, settings: FinderSettings, at_rest: float
+) -> Found:
     """A tenth of the rate at the least smoothed loss, its first WARM_STEPS aside.
 
     So early the average is of a few batches: an easy one would pass for the minimum.
@@ -241,7 +281,9 @@ def minimum(rates: Curve, losses: Curve, smoothed: Curve, settings: FinderSettin
     return float(rates[index]) / 10, f"a tenth of {rates[index]:.2e}, where the loss is least"
 
 
-def steep(rates: Curve, losses: Curve, smoothed: Curve, settings: FinderSettings) -> Found:
+def steep(
+    rates: Curve, losses: Curve, smoothed: Curve, settings: FinderSettings, at_rest: float
+) -> Found:
     """The rate where the smoothed loss falls fastest per unit of ln(lr)."""
     slopes = np.gradient(smoothed, np.log(rates))
     index = WARM_STEPS + int(np.argmin(slopes[WARM_STEPS:]))
@@ -250,7 +292,9 @@ def steep(rates: Curve, losses: Curve, smoothed: Curve, settings: FinderSettings
     return float(rates[index]), f"steepest descent, {slopes[index]:.3g} per unit of ln(lr)"
 
 
-def slide(rates: Curve, losses: Curve, smoothed: Curve, settings: FinderSettings) -> Found:
+def slide(
+    rates: Curve, losses: Curve, smoothed: Curve, settings: FinderSettings, at_rest: float
+) -> Found:
     """Slide a window down from the right until the slopes at its ends nearly agree."""
     width, tolerance = 15, 0.005
     slopes = np.gradient(smoothed)
@@ -265,9 +309,10 @@ def slide(rates: Curve, losses: Curve, smoothed: Curve, settings: FinderSettings
 
 # In the order in which they stand in for a rule that finds none: `valley` first, because it asks
 # for many falling points, where one lucky batch can make the `minimum`.
-RULES: dict[str, Callable[[Curve, Curve, Curve, FinderSettings], Found]] = {
+RULES: dict[str, Callable[[Curve, Curve, Curve, FinderSettings, float], Found]] = {
     "still_improving": still_improving,
     "half_fall": half_fall,
+    "edge": edge,
     "valley": valley,
     "minimum": minimum,
     "steep": steep,

@@ -17,7 +17,7 @@ from jaxft.data.augment import PRESETS, Augmentation
 from jaxft.data.decode import MOST_PIXELS
 from jaxft.data.holdout import Holdout
 from jaxft.errors import UserError
-from jaxft.lr_finder import RULES, FinderSettings
+from jaxft.lr_finder import AUTO, RULES, FinderSettings
 from jaxft.models import BODIES, GROUPS, hub, platform, weights
 from jaxft.models.body import Preprocessing
 from jaxft.models.conv import LOWERINGS, is_lowering
@@ -406,8 +406,8 @@ def _value_errors(plain: Mapping[str, Any]) -> list[str]:
             f"config.optimizer.name is {plain['optimizer']['name']!r}; known: sgd, adamw",
         ),
         (
-            finder["rule"] in RULES,
-            f"config.finder.rule is {finder['rule']!r}; known: {', '.join(RULES)}",
+            finder["rule"] in (AUTO, *RULES),
+            f"config.finder.rule is {finder['rule']!r}; known: {', '.join([AUTO, *RULES])}",
         ),
         (0 < finder["lo"] < finder["hi"], "config.finder: 0 < lo < hi should hold"),
         (finder["steps"] >= 20, "config.finder.steps should be 20 or more"),

@@ -23,6 +23,7 @@ from jaxft import (
     inputs,
     models,
     paths,
+    rebase,
     recipe,
     report,
     same_config,
@@ -500,6 +501,7 @@ def find_rate(
         current = sharding.replicate(current, materials.mesh)
         spec = fit.make_spec(materials, index)
         with shortage.told(materials.settings, f"in phase {spec.phase.name}", spec.phase):
+            current = rebase.rebase(spec, materials, current)
             runner = fit.make_runner(spec, materials, current)
             with inputs.closing(runner):
                 curve = fit.find_rate(spec, materials, runner, current, workdir)

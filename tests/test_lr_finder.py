@@ -17,14 +17,14 @@ GOLDEN = json.loads((Path(__file__).parent / "data" / "schedules.json").read_tex
 SETTINGS = FinderSettings()
 RATES = lr_finder.sweep(SETTINGS)
 # Flat, falling over points 30 to 69, flat at the bottom, rising from point 85.
-CURVE = np.interp(np.arange(100), [0, 30, 70, 85, 99], [3, 3, 1, 1, 1.8])
+CURVE = np.interp(np.arange(100), [0, 30, 70, 85, 99], [3, 3, 1, 1, 2.4])
 AT_REST = np.full(100, 3.0)  # losses of the unmoved weights
 
 
 def _rule(name, losses, smoothed=None, settings=SETTINGS):
     """(rate or None, reason) of a rule on a curve that needs no smoothing."""
     smoothed = losses if smoothed is None else smoothed
-    return RULES[name](RATES[: len(losses)], losses, smoothed, settings)
+    return RULES[name](RATES[: len(losses)], losses, smoothed, settings, 3.0)
 
 
 def test_the_sweep_goes_from_lo_to_hi():
@@ -268,6 +268,26 @@ def test_half_fall_of_losses_that_only_rise_is_a_tenth_of_the_rate_where_they_do
     lr, reason = _rule("half_fall", np.maximum(np.arange(100) - 60, 0) / 10 + noise)
     assert RATES[56] / 10 < lr < RATES[66] / 10  # the trend sees 4 steps ahead
     assert "never falls clearly" in reason
+
+
+def test_edge_is_half_of_the_rate_where_the_loss_has_risen_by_a_third():
+    # It falls to -0.6 before; by a third of 3.0 it has risen from there at step 70.
+    bowl = np.interp(np.arange(100), [0, 30, 60, 80, 99], [0, 0, -0.6, 1.4, 4])
+    noise = 0.1 * np.random.default_rng(8).normal(size=100)
+    lr, reason = _rule("edge", bowl + noise)
+    assert RATES[68] / 2 < lr < RATES[74] / 2 and "risen by a third" in reason
+
+
+def test_edge_of_a_loss_that_never_rises_so_far_is_none():
+    noise = 0.1 * np.random.default_rng(9).normal(size=100)
+    assert _rule("edge", np.linspace(0, 0.8, 100) + noise)[0] is None
+
+
+def test_auto_is_a_rule_for_the_head_and_one_for_the_body():
+    auto = replace(SETTINGS, rule="auto")
+    assert lr_finder.settled(auto, trains_body=False).rule == "half_fall"
+    assert lr_finder.settled(auto, trains_body=True).rule == "edge"
+    assert lr_finder.settled(SETTINGS, trains_body=True) == SETTINGS
 
 
 def test_half_fall_of_noise_is_none():

@@ -155,7 +155,7 @@ def test_a_cell_leaves_what_its_run_says(place):
 def test_settings_of_a_task_share_the_cache_and_not_the_workdir(place):
     one, other = (
         dict(w.split("=", 1) for w in cells.command(place, Cell("scenes", 0, name)) if "=" in w)
-        for name in ("default", "adamw_frozen")
+        for name in ("default", "frozen")
     )
     assert one["--config.cache_dir"] == other["--config.cache_dir"]
     assert one["--workdir"] != other["--workdir"]

@@ -2,32 +2,26 @@
 
 Flags = tuple[str, ...]
 
-ADAMW: Flags = (
-    "--config.optimizer.name=adamw",
-    "--config.finder.rule=half_fall",
-    "--config.finder.hi=0.1",
-)
-FROZEN: Flags = ("--config.phases[2].bn=frozen",)
+FULL = "--config.phases[2]"
+RATES = ("2.5e-4", "5e-4", "1e-3", "2e-3", "4e-3", "8e-3")
+RULES = ("still_improving", "half_fall", "valley", "minimum", "steep", "slide")
 SETTINGS: dict[str, Flags] = {
     "default": (),
-    "frozen": FROZEN,
-    "adamw": ADAMW,
-    "adamw_frozen": (*ADAMW, *FROZEN),
-    "adamw_frozen_3e-5": (*ADAMW, *FROZEN, "--config.phases[2].lr=3e-5"),
-    "adamw_frozen_1e-4": (*ADAMW, *FROZEN, "--config.phases[2].lr=1e-4"),
-    "adamw_frozen_3e-4": (*ADAMW, *FROZEN, "--config.phases[2].lr=3e-4"),
-    "adamw_frozen_1e-3": (*ADAMW, *FROZEN, "--config.phases[2].lr=1e-3"),
-    "adamw_frozen_decay": (*ADAMW, *FROZEN, "--config.optimizer.weight_decay=0.01"),
-    "adamw_frozen_one_cycle": (
-        *ADAMW,
-        *FROZEN,
-        "--config.phases[2].schedule=one_cycle",
-        "--config.phases[2].epochs=7",
-        "--config.phases[2].cycles=1",
+    "batch_statistics": (f"{FULL}.bn=train",),
+    "frozen": (f"{FULL}.bn=frozen",),
+    "sgd": ("--config.optimizer.name=sgd",),
+    "sgd_batch_statistics": ("--config.optimizer.name=sgd", f"{FULL}.bn=train"),
+    "no_warmup": (f"{FULL}.warmup_epochs=0",),
+    "decay": ("--config.optimizer.weight_decay=0.01",),
+    "one_cycle": (
+        f"{FULL}.schedule=one_cycle",
+        f"{FULL}.warmup_epochs=0",
+        f"{FULL}.epochs=7",
+        f"{FULL}.cycles=1",
     ),
-    "half_fall": ("--config.finder.rule=half_fall",),
-    "valley": ("--config.finder.rule=valley",),
-    "minimum": ("--config.finder.rule=minimum",),
+    **{f"lr_{rate}": (f"{FULL}.lr={rate}",) for rate in RATES},
+    **{f"head_lr_{rate}": (f"--config.phases[0].lr={rate}",) for rate in RATES},
+    **{rule: (f"--config.finder.rule={rule}",) for rule in RULES},
 }
 FASTAI = "fastai"  # not jaxft's: fine_tune(5) by bench/folder.py, in an interpreter that has fastai
 COMMON: Flags = ("--config=folder", "--distributed=off")
