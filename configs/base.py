@@ -105,9 +105,8 @@ def get_config() -> ConfigDict:
     config.optimizer.decay_norm_and_bias = False  # decay vectors too
 
     config.finder = ConfigDict()  # the learning-rate range test, where a phase says lr="find"
-    # auto (half_fall for the head, edge for the body) | still_improving | half_fall | edge |
-    # minimum | valley | steep | slide
-    config.finder.rule = "auto"
+    # auto | still_improving | half_fall | edge | minimum | valley | steep | slide
+    config.finder.rule = "auto"  # half_fall for the head, edge for the body
     config.finder.steps = 100
     config.finder.lo = 1e-7
     config.finder.hi = placeholder(float)  # None = by optimizer: sgd 10, adamw 0.1

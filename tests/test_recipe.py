@@ -123,7 +123,7 @@ def test_every_value_that_makes_no_sense_is_listed_at_once():
         "config.optimizer.name is 'lion'; known: sgd, adamw",
         "config.optimizer.beta2: 0 or more, below 1",
         "config.optimizer.eps should be more than 0",
-        "config.finder.rule is 'flat'; known: still_improving, ",
+        "config.finder.rule is 'flat'; known: auto, still_improving, ",
         "config.finder: 0 < lo < hi",
         "config.phases: two phases are named 'head_augmented'",
         "config.phases[0].inputs is cached, which can train the head only, not late, head",
