@@ -56,16 +56,16 @@ def measure(spec: StepSpec, materials: Materials, weights: Weights) -> groups.Tr
     moments = make_moments(spec, materials)
     seed = sharding.replicate(np.int32(materials.settings.seed), materials.mesh)
     count = min(MOST_BATCHES, spec.steps_per_epoch)
-    numbers = sharding.replicate(np.arange(count, dtype=np.int32), materials.mesh)
     ballot, found = Ballot(materials.stop), []
     with (
         materials.console.bar(count, "measuring BatchNorm's statistics", "step") as bar,
         inputs.train_feed(spec, materials, 0, count) as feed,
     ):
-        for number, batch in zip(range(count), feed, strict=True):
+        for index, batch in zip(range(count), feed, strict=True):
             if ballot():
                 materials.demand_going_on()
-            found.append(sharding.fetch(moments(weights, batch, numbers[number], seed)))
+            number = sharding.replicate(np.int32(index), materials.mesh)
+            found.append(sharding.fetch(moments(weights, batch, number, seed)))
             bar.update()
     return pooled(found)
 

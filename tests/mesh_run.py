@@ -90,6 +90,7 @@ def first_steps(devices=None):
 
 if __name__ == "__main__":
     tiny_body.register()
+    tiny_body.as_if_pretrained()
     hosts.join("auto")
     told = {"x64": story(*sys.argv[1:]), "float32": first_steps()}
     hosts.first_only(lambda: Path(f"{sys.argv[2]}.json").write_text(json.dumps(told)))()

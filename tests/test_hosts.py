@@ -77,6 +77,7 @@ def on_devices(drawn, tmp_path_factory):
         if devices not in known:
             with pytest.MonkeyPatch.context() as patch:
                 patch.setitem(BODIES, "tiny_grouped", tiny_body.grouped)
+                tiny_body.as_if_pretrained(patch.setattr)
                 mesh = partial(sharding.data_mesh, devices)
                 patch.setattr(sharding, "data_mesh", lambda: mesh())
                 workdir = tmp_path_factory.mktemp("devices") / "run"
@@ -141,7 +142,7 @@ def test_one_process_is_told_to_stop_and_all_stop_and_go_on(drawn, two_processes
     config = f"--config={HERE / 'mesh_run.py'}:{drawn}"
     run = ("train", config, f"--workdir={tmp_path / 'run'}", "--config.data.cache_memory_gb=0.0")
     run = (*run, f"--config.cache_dir={tmp_path / 'cache'}")
-    x64 = {"JAX_ENABLE_X64": "1"}
+    x64 = {"JAX_ENABLE_X64": "1", "TINY_PRETRAINED": "1"}
     codes, out, err = finish(command(("none", "term-step:full:1"), *run, **x64))
     assert codes == [75, 75], err
     assert "of 2 processes" in out[0] and "streamed from disk" in out[0]

@@ -4,6 +4,7 @@ from tiny import PREPROCESSING, Block
 
 from jaxft.models import BODIES
 from jaxft.models.body import Body
+from jaxft.recipe import Settings
 
 
 def body(dtype: str, conv: str = "auto") -> Body:
@@ -19,3 +20,8 @@ def grouped(dtype: str, conv: str = "auto") -> Body:
 def register() -> None:
     """Let `config.model.name = "tiny"` find it, in this process."""
     BODIES.update(tiny=body, tiny_grouped=grouped)
+
+
+def as_if_pretrained(setattr_of=setattr) -> None:
+    """Let random weights pass for pretrained ones, so that BatchNorm is rebased on the images."""
+    setattr_of(Settings, "from_scratch", False)

@@ -10,7 +10,7 @@ Places, each a real SIGKILL or SIGTERM of this process:
     committing:N      in the middle of checkpoint N's renaming into place
     ended:N           when checkpoint N is whole, and nothing has followed
 A place that begins with `term-` gets SIGTERM. TINY_LEASE_SECONDS shortens the lease of a workdir in
-a bucket.
+a bucket. With TINY_PRETRAINED the random weights pass for pretrained ones.
 """
 
 import os
@@ -120,5 +120,7 @@ if __name__ == "__main__":
     baselines.LARGEST = 0  # no simple classifiers
     features.PART_EXAMPLES = 8
     lease.SECONDS = float(os.environ.get("TINY_LEASE_SECONDS", lease.SECONDS))
+    if "TINY_PRETRAINED" in os.environ:
+        tiny_body.as_if_pretrained()
     arm(sys.argv[1])
     sys.exit(main.main(sys.argv[2:]))
