@@ -105,15 +105,16 @@ def get_config() -> ConfigDict:
     config.optimizer.decay_norm_and_bias = False  # decay vectors too
 
     config.finder = ConfigDict()  # the learning-rate range test, where a phase says lr="find"
-    # auto | still_improving | half_fall | edge | minimum | valley | steep | slide
-    config.finder.rule = "auto"  # half_fall for the head, edge for the body
+    # auto | still_improving | fall | rise | minimum | valley | steep | slide
+    config.finder.rule = "auto"  # fall for the head, rise for the body
     config.finder.steps = 100
-    config.finder.lo = 1e-7
-    config.finder.hi = placeholder(float)  # None = by optimizer: sgd 10, adamw 0.1
-    config.finder.beta = 0.98  # smoothing of the losses, for the rules but half_fall
+    # None = by optimizer: sgd 1e-7 to 10, adamw 1e-5 to 0.1
+    config.finder.lo = placeholder(float)
+    config.finder.hi = placeholder(float)
+    config.finder.beta = 0.98  # smoothing of the losses, for the rules but fall
     config.finder.stop_factor = 4.0  # stop at this multiple of the best smoothed loss
     config.finder.window_fraction = 1 / 7  # of the steps: still_improving's window
-    config.finder.k = 2.0  # standard errors of a clear fall; half_fall and edge ask for one more
+    config.finder.k = 2.0  # standard errors of a clear fall; fall and rise ask for one more
 
     config.overfit = ConfigDict()  # when cycles="until_overfit" stops
     config.overfit.t = 2.0  # paired t of validation losses against the best epoch's

@@ -17,7 +17,6 @@ def get_config() -> ConfigDict:
     config.data.batch_size = 32  # a few thousand photos need small steps rather than large batches
     config.optimizer.name = "adamw"
     config.finder.steps = 50  # half an epoch of 3,000 photos
-    config.finder.lo = 1e-5
     config.data.source = "folder:photos"
     config.data.image_size = 224
     config.phases = (

@@ -18,6 +18,7 @@ def get_config() -> ConfigDict:
     config.data.batch_size = 32  # 39 steps an epoch; with 64 there are too few to learn in
     config.data.valid_fraction = 0.3
     config.augment.flip = False
+    config.optimizer.name = "adamw"
     config.phases = (
         base.phase(name="head_cached", inputs="cached", lr="find", epochs=2),
         base.phase(name="head_augmented", lr="previous", schedule="sgdr", cycles=3, cycle_epochs=1),

@@ -6,7 +6,7 @@ the unmoved weights on the same batches, with the same views and dropout. So whi
 drops out: 0 means that the rates so far have done nothing, below 0 that they have helped.
 
 Source of the test: Smith, Cyclical Learning Rates (2017). `valley` and `slide` are described with
-fastai 2, `minimum` and `steep` with fastai 0.7 and 2; the pairing, `half_fall` and
+fastai 2, `minimum` and `steep` with fastai 0.7 and 2; the pairing, `fall` and
 `still_improving` are jaxft's own.
 """
 
@@ -64,14 +64,14 @@ class LRCurve:
 
 
 def settled(settings: FinderSettings, trains_body: bool) -> FinderSettings:
-    """The same with the rule that `auto` stands for: `edge` for a body, `half_fall` for a head.
+    """The same with the rule that `auto` stands for: `rise` for a body, `fall` for a head.
 
     A fresh head learns most of what it can on its way up the rates, and its fall shows. A body that
     has been trained before does not get better within a sweep; what shows is where it gets worse.
     """
     if settings.rule != AUTO:
         return settings
-    return replace(settings, rule="edge" if trains_body else "half_fall")
+    return replace(settings, rule="rise" if trains_body else "fall")
 
 
 def sweep(settings: FinderSettings) -> Curve:
@@ -173,10 +173,10 @@ def choose(rates: Curve, losses: Curve, unmoved: Curve, settings: FinderSettings
 Found = tuple[float | None, str]
 
 
-def half_fall(
+def fall(
     rates: Curve, paired: Curve, smoothed: Curve, settings: FinderSettings, at_rest: float
 ) -> Found:
-    """The rate at which the trend of the paired losses has fallen half of the way to its minimum.
+    """The rate at which the paired losses' trend has fallen two thirds of the way to its minimum.
 
     The minimum is that before the first clear rise: at rates beyond it the network comes to answer
     the same for every image: better again than a fresh head, but nothing learned.
@@ -188,10 +188,10 @@ def half_fall(
     clear = (settings.k + 1) * error
     lowest = int(np.argmin(mean[: _first_rise(mean, clear)]))
     if mean[lowest] < -clear[lowest]:
-        above = np.flatnonzero(mean[:lowest] > mean[lowest] / 2)
+        above = np.flatnonzero(mean[:lowest] > 2 / 3 * mean[lowest])
         index = int(above[-1]) + 1 if len(above) else lowest
         deepest = f"{-mean[lowest]:.3g} +- {error[lowest]:.2g} at {rates[lowest]:.1e}"
-        return float(rates[index]), f"half of the loss's deepest fall, {deepest}"
+        return float(rates[index]), f"two thirds of the loss's deepest fall, {deepest}"
     harms = np.flatnonzero(mean > (settings.k + 1) * trend(paired, ahead=math.inf)[1])
     if not len(harms):
         return None, "no rate moves the paired loss clearly"
@@ -199,7 +199,7 @@ def half_fall(
     return harmful / 10, f"the loss never falls clearly; a tenth of {harmful:.1e}, where it rises"
 
 
-def edge(
+def rise(
     rates: Curve, paired: Curve, smoothed: Curve, settings: FinderSettings, at_rest: float
 ) -> Found:
     """Half of the rate at which the trend has risen by a third of the loss `at_rest`.
@@ -208,10 +208,10 @@ def edge(
     for weights that have learned already.
     """
     mean, error = trend(paired)
-    rise = _first_rise(mean, np.maximum((settings.k + 1) * error, at_rest / 3))
-    if rise is None:
+    step = _first_rise(mean, np.maximum((settings.k + 1) * error, at_rest / 3))
+    if step is None:
         return None, "the loss never rises by a third"
-    risen = float(rates[rise])
+    risen = float(rates[step])
     return risen / 2, f"half of {risen:.1e}, where the loss has risen by a third"
 
 
@@ -311,8 +311,8 @@ def slide(
 # for many falling points, where one lucky batch can make the `minimum`.
 RULES: dict[str, Callable[[Curve, Curve, Curve, FinderSettings, float], Found]] = {
     "still_improving": still_improving,
-    "half_fall": half_fall,
-    "edge": edge,
+    "fall": fall,
+    "rise": rise,
     "valley": valley,
     "minimum": minimum,
     "steep": steep,

@@ -25,7 +25,7 @@ from jaxft.models.preprocessing import of_run
 from jaxft.optim import OptimizerSettings
 from jaxft.overfit import OverfitSettings
 
-HIGHEST_RATE = {"sgd": 10.0, "adamw": 0.1}  # of a range test
+SWEEPS = {"sgd": (1e-7, 10.0), "adamw": (1e-5, 0.1)}  # rates of a range test
 UNTIL_OVERFIT = "until_overfit"
 MOST_EPOCHS = 10_000
 SMALLEST_IMAGE = 32  # pixels; the bodies halve an image five times
@@ -187,7 +187,7 @@ def read(config: ConfigDict) -> Settings:
 
 def from_dict(plain: dict[str, Any]) -> Settings:
     """As `read`, of a config as plain data, such as `config.json` holds."""
-    plain = _with_highest_rate(_with_preset(plain))
+    plain = _with_sweep(_with_preset(plain))
     errors = list(_shape_errors(Settings, plain, "config"))
     # A value of the wrong type, reported already, may be none that a comparison takes.
     with suppress(KeyError, TypeError, AttributeError) if errors else nullcontext():
@@ -207,7 +207,7 @@ def resolved(config: Any) -> dict[str, Any]:
     plain = as_dict(config)
     settings = from_dict(plain)
     plain["augment"] = dataclasses.asdict(settings.augment)
-    plain["finder"]["hi"] = settings.finder.hi
+    plain["finder"].update(lo=settings.finder.lo, hi=settings.finder.hi)
     plain["model"]["dtype"] = settings.model.compute_dtype
     data = plain["data"]
     if data["image_size"] == 0 or data["interpolation"] == "auto":
@@ -229,14 +229,14 @@ def _with_preset(plain: dict[str, Any]) -> dict[str, Any]:
     return {**plain, "augment": filled}
 
 
-def _with_highest_rate(plain: dict[str, Any]) -> dict[str, Any]:
-    """The config with the range test's highest rate by optimizer, where `finder.hi` is None."""
+def _with_sweep(plain: dict[str, Any]) -> dict[str, Any]:
+    """The config with the range test's ends by optimizer, where `finder.lo` or `hi` is None."""
     finder, optimizer = plain.get("finder"), plain.get("optimizer")
     if not isinstance(finder, Mapping) or not isinstance(optimizer, Mapping):
         return plain
     # An unknown optimizer is reported as such.
-    highest = HIGHEST_RATE.get(str(optimizer.get("name")), 1.0)
-    finder = {k: highest if k == "hi" and v is None else v for k, v in finder.items()}
+    ends = dict(zip(("lo", "hi"), SWEEPS.get(str(optimizer.get("name")), (0.1, 1.0)), strict=True))
+    finder = {key: ends.get(key) if value is None else value for key, value in finder.items()}
     return {**plain, "finder": finder}
 
 

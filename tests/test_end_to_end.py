@@ -40,7 +40,7 @@ def shrunk(folder, *overrides):
         "--config.data.batch_size=8",
         "--config.finder.steps=20",
         "--config.finder.lo=1e-4",
-        "--config.finder.hi=1.0",
+        "--config.finder.hi=0.1",
         # Never over-fitted: all three cycles run, whatever so few images say.
         "--config.phases[2].max_cycles=3",
         "--config.overfit.t=1e9",

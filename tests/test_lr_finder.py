@@ -242,57 +242,57 @@ def test_the_trend_is_a_local_mean_with_its_standard_error():
     assert line[50] == pytest.approx(50)
 
 
-def test_half_fall_is_where_the_trend_has_fallen_half_of_the_way():
+def test_fall_is_where_the_trend_has_fallen_two_thirds_of_the_way():
     noise = 0.05 * np.random.RandomState(0).standard_normal(100)
-    lr, reason = _rule("half_fall", CURVE - 3 + noise)
-    assert RATES[48] <= lr <= RATES[54]  # the fall is from point 30 to 70
-    assert reason.startswith("half of the loss's deepest fall, 2")
+    lr, reason = _rule("fall", CURVE - 3 + noise)
+    assert RATES[54] <= lr <= RATES[60]  # the fall is from point 30 to 70
+    assert reason.startswith("two thirds of the loss's deepest fall, 2")
 
 
-def test_half_fall_sees_a_fall_beside_losses_that_diverge_after_it():
+def test_fall_sees_a_fall_beside_losses_that_diverge_after_it():
     diverging = CURVE - 3 + 50 * np.exp(np.minimum(np.arange(100) - 96, 0))
-    lr, reason = _rule("half_fall", diverging)
-    assert RATES[48] <= lr <= RATES[54]
+    lr, reason = _rule("fall", diverging)
+    assert RATES[54] <= lr <= RATES[60]
     assert "deepest fall" in reason
 
 
-def test_half_fall_is_of_the_first_minimum_and_not_of_a_deeper_one_beyond_harm():
+def test_fall_is_of_the_first_minimum_and_not_of_a_deeper_one_beyond_harm():
     noise = 0.03 * np.random.RandomState(0).standard_normal(100)
     twice = np.interp(np.arange(100), [0, 20, 40, 60, 90, 99], [0, 0, -1, 1, -3, -3])
-    lr, _ = _rule("half_fall", twice + noise)
-    assert RATES[27] <= lr <= RATES[33]
+    lr, _ = _rule("fall", twice + noise)
+    assert RATES[30] <= lr <= RATES[36]
 
 
-def test_half_fall_of_losses_that_only_rise_is_a_tenth_of_the_rate_where_they_do():
+def test_fall_of_losses_that_only_rise_is_a_tenth_of_the_rate_where_they_do():
     noise = 0.05 * np.random.RandomState(0).standard_normal(100)
-    lr, reason = _rule("half_fall", np.maximum(np.arange(100) - 60, 0) / 10 + noise)
+    lr, reason = _rule("fall", np.maximum(np.arange(100) - 60, 0) / 10 + noise)
     assert RATES[56] / 10 < lr < RATES[66] / 10  # the trend sees 4 steps ahead
     assert "never falls clearly" in reason
 
 
-def test_edge_is_half_of_the_rate_where_the_loss_has_risen_by_a_third():
+def test_rise_is_half_of_the_rate_where_the_loss_has_risen_by_a_third():
     # It falls to -0.6 before; by a third of 3.0 it has risen from there at step 70.
     bowl = np.interp(np.arange(100), [0, 30, 60, 80, 99], [0, 0, -0.6, 1.4, 4])
     noise = 0.1 * np.random.default_rng(8).normal(size=100)
-    lr, reason = _rule("edge", bowl + noise)
+    lr, reason = _rule("rise", bowl + noise)
     assert RATES[68] / 2 < lr < RATES[74] / 2 and "risen by a third" in reason
 
 
-def test_edge_of_a_loss_that_never_rises_so_far_is_none():
+def test_rise_of_a_loss_that_never_rises_so_far_is_none():
     noise = 0.1 * np.random.default_rng(9).normal(size=100)
-    assert _rule("edge", np.linspace(0, 0.8, 100) + noise)[0] is None
+    assert _rule("rise", np.linspace(0, 0.8, 100) + noise)[0] is None
 
 
 def test_auto_is_a_rule_for_the_head_and_one_for_the_body():
     auto = replace(SETTINGS, rule="auto")
-    assert lr_finder.settled(auto, trains_body=False).rule == "half_fall"
-    assert lr_finder.settled(auto, trains_body=True).rule == "edge"
+    assert lr_finder.settled(auto, trains_body=False).rule == "fall"
+    assert lr_finder.settled(auto, trains_body=True).rule == "rise"
     assert lr_finder.settled(SETTINGS, trains_body=True) == SETTINGS
 
 
-def test_half_fall_of_noise_is_none():
+def test_fall_of_noise_is_none():
     noise = np.random.RandomState(0).standard_normal((200, 50))
-    found = [_rule("half_fall", row)[0] for row in noise]
+    found = [_rule("fall", row)[0] for row in noise]
     assert sum(lr is not None for lr in found) < 30
 
 

@@ -221,14 +221,15 @@ def test_one_cycle_rises_and_falls_over_the_whole_phase():
     assert rates.argmax() == 10 and rates[0] == pytest.approx(1 / 25) and rates[-1] < 0.01
 
 
-@pytest.mark.parametrize(("optimizer", "highest"), [("sgd", 10.0), ("adamw", 0.1)])
-def test_the_range_test_ends_where_the_optimizer_does(optimizer, highest):
+@pytest.mark.parametrize(("optimizer", "ends"), [("sgd", (1e-7, 10.0)), ("adamw", (1e-5, 0.1))])
+def test_the_range_test_goes_through_the_rates_of_its_optimizer(optimizer, ends):
     config = base.get_config()
     config.optimizer.name = optimizer
-    assert recipe.read(config).finder.hi == highest
-    assert recipe.resolved(config)["finder"]["hi"] == highest
+    assert (recipe.read(config).finder.lo, recipe.read(config).finder.hi) == ends
+    found = recipe.resolved(config)["finder"]
+    assert (found["lo"], found["hi"]) == ends
     config.finder.hi = 0.5
-    assert recipe.read(config).finder.hi == 0.5
+    assert (recipe.read(config).finder.lo, recipe.read(config).finder.hi) == (ends[0], 0.5)
 
 
 @pytest.mark.parametrize("preset", sorted(PRESETS))

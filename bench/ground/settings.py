@@ -4,7 +4,7 @@ Flags = tuple[str, ...]
 
 FULL = "--config.phases[2]"
 RATES = ("2.5e-4", "5e-4", "1e-3", "2e-3", "4e-3", "8e-3")
-RULES = ("still_improving", "half_fall", "valley", "minimum", "steep", "slide")
+RULES = ("still_improving", "fall", "valley", "minimum", "steep", "slide")
 SETTINGS: dict[str, Flags] = {
     "default": (),
     "batch_statistics": (f"{FULL}.bn=train",),
