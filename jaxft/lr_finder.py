@@ -21,6 +21,7 @@ from jaxft.schedules import exponential_sweep
 
 Curve = Float[np.ndarray, "steps"]
 AUTO = "auto"
+RISEN = 1 / 3  # of the unmoved weights' loss: a rise that `rise` goes by
 WARM_STEPS = 10  # the best smoothed loss counts only after so many steps
 
 
@@ -208,7 +209,7 @@ def rise(
     for weights that have learned already.
     """
     mean, error = trend(paired)
-    step = _first_rise(mean, np.maximum((settings.k + 1) * error, at_rest / 3))
+    step = _first_rise(mean, np.maximum((settings.k + 1) * error, RISEN * at_rest))
     if step is None:
         return None, "the loss never rises by a third"
     risen = float(rates[step])

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from tqdm import tqdm
 
 from jaxft import baselines, best, bottleneck, hosts, paths
-from jaxft.lr_finder import LRCurve
+from jaxft.lr_finder import RISEN, LRCurve
 from jaxft.paths import AnyPath
 from jaxft.recipe import Phase, Settings
 
@@ -188,6 +188,8 @@ def plot_curve(curve: LRCurve, title: str, path: AnyPath) -> None:
             axes.axvline(lr, color=f"C{number + 1}", ls=style, lw=width, label=label)
     lowest = int(curve.trend.argmin())
     low, high = float(band[0][lowest]), float(band[1][: lowest + 1].max())
+    if curve.rule == "rise":
+        high = max(high, RISEN * float(curve.unmoved.mean()))
     room = max(high - low, 1e-3)
     axes.set(
         xscale="log",
