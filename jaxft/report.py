@@ -111,15 +111,16 @@ def phases_table(settings: Settings, steps_per_epoch: int) -> str:
 
 
 def _words(phase: Phase) -> str:
+    warm = f", warm-up of {_count(phase.warmup_epochs, 'epoch')}" if phase.warmup_epochs else ""
     if phase.schedule != "sgdr":
-        return f"{phase.schedule}, {_count(phase.epochs, 'epoch')}"
+        return f"{phase.schedule}, {_count(phase.epochs, 'epoch')}{warm}"
     lengths = " + ".join(map(str, phase.cycle_lengths))
     until = "until over-fitting, at most " if phase.until_overfit else ""
-    return f"sgdr, {until}cycles of {lengths} epochs"
+    return f"sgdr, {until}cycles of {lengths} epochs{warm}"
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+def _count(number: float, noun: str) -> str:
+    return f"{number:g} {noun}{'' if number == 1 else 's'}"
 
 
 def epoch_line(row: Mapping[str, Any]) -> str:

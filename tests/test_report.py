@@ -114,6 +114,16 @@ def test_the_table_of_phases_says_all_that_will_happen():
     assert "19 steps an epoch, 64 images a step" in text
 
 
+def test_the_table_of_phases_names_a_warm_up():
+    config = base.get_config()
+    config.phases[1].warmup_epochs = 0.5
+    config.phases[2].warmup_epochs = 1.0
+    lines = report.phases_table(recipe.read(config), 10).splitlines()
+    assert "warm-up" not in lines[2]
+    assert lines[3].endswith("epochs, warm-up of 0.5 epochs")
+    assert lines[4].endswith("epochs, warm-up of 1 epoch")
+
+
 def test_losses_are_drawn_even_after_one_epoch_or_with_a_loss_of_zero(tmp_path):
     for number, rows in enumerate(([ROW], [ROW, {**ROW, "phase": "full", "trn_loss": 0.0}])):
         path = tmp_path / f"{number}.png"
