@@ -18,6 +18,7 @@ own head phases had at best; `--plot` draws the table.
 """
 
 import argparse
+import os
 from itertools import product
 from pathlib import Path
 
@@ -62,8 +63,13 @@ def place_of(options: argparse.Namespace) -> Place:
         flags.append(f"--config.model.weights={options.weights}")
     usual = (options.image_size, options.model) == (IMAGE_SIZE, MODEL)
     variant = "" if usual else f"_{options.model}_{options.image_size}"
-    more = {"image_size": options.image_size, "peer": options.peer_python}
+    more = {"image_size": options.image_size, "peer": peer_of(options)}
     return Place(options.out.absolute(), tuple(flags), variant, **more)
+
+
+def peer_of(options: argparse.Namespace) -> str:
+    """The peer's interpreter by its whole path, links kept: a virtual environment is one."""
+    return os.path.abspath(options.peer_python) if options.peer_python else ""
 
 
 def run(options: argparse.Namespace, place: Place) -> int:
@@ -73,6 +79,8 @@ def run(options: argparse.Namespace, place: Place) -> int:
         flags_of(name)
     if FASTAI in names and not options.peer_python:
         raise SystemExit("fastai runs in an interpreter of its own: --peer-python")
+    if FASTAI in names and (options.model != MODEL or options.weights):
+        raise SystemExit(f"the setting fastai knows {MODEL} with its usual weights only")
     chosen = tasks.chosen(options.tasks, options.half)
     for task in chosen:
         (place.out / "data").mkdir(parents=True, exist_ok=True)

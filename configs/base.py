@@ -111,7 +111,7 @@ def get_config() -> ConfigDict:
     # None = by optimizer: sgd 1e-7 to 10, adamw 1e-5 to 0.1
     config.finder.lo = placeholder(float)
     config.finder.hi = placeholder(float)
-    config.finder.beta = 0.98  # smoothing of the losses, for the rules but fall
+    config.finder.beta = 0.98  # smoothing of the losses, for the rules but fall and rise
     config.finder.stop_factor = 4.0  # stop at this multiple of the best smoothed loss
     config.finder.window_fraction = 1 / 7  # of the steps: still_improving's window
     config.finder.k = 2.0  # standard errors of a clear fall; fall and rise ask for one more
@@ -133,6 +133,7 @@ def get_config() -> ConfigDict:
             groups={"early": 0.01, "late": 0.1, "head": 1.0},
             lr="find",
             schedule="sgdr",
+            warmup_epochs=1,
             cycles="until_overfit",
             cycle_epochs=1,
             cycle_mult=2,

@@ -41,6 +41,7 @@ def get_config() -> ConfigDict:
             groups={"early": 0.01, "late": 0.1, "head": 1.0},
             lr="find",
             schedule="sgdr",
+            warmup_epochs=1,
             cycles="until_overfit",
             max_cycles=5,
             cycle_epochs=1,

@@ -6,8 +6,8 @@ the unmoved weights on the same batches, with the same views and dropout. So whi
 drops out: 0 means that the rates so far have done nothing, below 0 that they have helped.
 
 Source of the test: Smith, Cyclical Learning Rates (2017). `valley` and `slide` are described with
-fastai 2, `minimum` and `steep` with fastai 0.7 and 2; the pairing, `fall` and
-`still_improving` are jaxft's own.
+fastai 2, `minimum` and `steep` with fastai 0.7 and 2; the pairing, `fall`,
+`rise` and `still_improving` are jaxft's own.
 """
 
 import math
@@ -67,8 +67,8 @@ class LRCurve:
 def settled(settings: FinderSettings, trains_body: bool) -> FinderSettings:
     """The same with the rule that `auto` stands for: `rise` for a body, `fall` for a head.
 
-    A fresh head learns most of what it can on its way up the rates, and its fall shows. A body that
-    has been trained before does not get better within a sweep; what shows is where it gets worse.
+    A fresh head learns most of what it can on its way up the rates, and its fall shows. A body does
+    not get much better within a sweep; what shows is where it gets worse.
     """
     if settings.rule != AUTO:
         return settings
@@ -138,7 +138,7 @@ def _normalised(
 def choose(rates: Curve, losses: Curve, unmoved: Curve, settings: FinderSettings) -> LRCurve:
     """Apply every rule and choose the rate of `settings.rule`.
 
-    Where that rule finds none, the next of RULES that finds one is taken, and the reason says so.
+    Where that rule finds none, the first of RULES that finds one is taken, and the reason says so.
 
     Args:
       rates: as from `sweep`, [steps].
@@ -148,12 +148,13 @@ def choose(rates: Curve, losses: Curve, unmoved: Curve, settings: FinderSettings
     Raises:
       ValueError: fewer than 15 finite losses, or no rule finds a rate.
     """
-    count = stop_at(losses, settings)
-    count = len(losses) if count is None else count
+    stop = stop_at(losses, settings)
+    count = len(losses) if stop is None else stop
     if count < 15:
         raise ValueError(
             f"the loss diverged after {count} steps of the range test; lower config.finder.lo"
         )
+    beyond = rates[count:]
     rates, losses, unmoved = (np.asarray(a[:count], np.float64) for a in (rates, losses, unmoved))
     paired = losses - unmoved
     if np.ptp(paired) <= 1e-6 * np.abs(losses).max():
@@ -161,6 +162,10 @@ def choose(rates: Curve, losses: Curve, unmoved: Curve, settings: FinderSettings
     smoothed = smooth(paired, settings.beta)
     at_rest = float(unmoved.mean())
     rules = {name: rule(rates, paired, smoothed, settings, at_rest) for name, rule in RULES.items()}
+    if rules["rise"][0] is None and len(beyond):
+        # So abruptly that no trend shows it.
+        reason = f"half of {beyond[0]:.1e}, where the loss diverged"
+        rules["rise"] = float(beyond[0]) / 2, reason
     order = [settings.rule, *(name for name in RULES if name != settings.rule)]
     for name in order:
         lr, reason = rules[name]
@@ -211,7 +216,7 @@ def rise(
     mean, error = trend(paired)
     step = _first_rise(mean, np.maximum((settings.k + 1) * error, RISEN * at_rest))
     if step is None:
-        return None, "the loss never rises by a third"
+        return None, "the loss never rises clearly and by a third"
     risen = float(rates[step])
     return risen / 2, f"half of {risen:.1e}, where the loss has risen by a third"
 
@@ -308,8 +313,8 @@ def slide(
     return float(rates[chosen]), f"slopes agree within {tolerance} over {width} points"
 
 
-# In the order in which they stand in for a rule that finds none: `valley` first, because it asks
-# for many falling points, where one lucky batch can make the `minimum`.
+# In the order in which they stand in for a rule that finds none: those that ask for a clear effect
+# first, then `valley`, which asks for many falling points; one lucky batch can make the `minimum`.
 RULES: dict[str, Callable[[Curve, Curve, Curve, FinderSettings, float], Found]] = {
     "still_improving": still_improving,
     "fall": fall,

@@ -47,7 +47,9 @@ def rebase(spec: StepSpec, materials: Materials, weights: Weights) -> Weights:
     for group in spec.rebased:
         found = with_statistics(params[group], stats[group], moments[group], spec.model.body.eps)
         params[group], stats[group] = found
-    materials.console.say("BatchNorm has these images' statistics now, and computes what it did")
+    materials.console.say(
+        "BatchNorm now has the training images' statistics; the network's output is unchanged"
+    )
     return Weights(*sharding.replicate((params, stats), materials.mesh))
 
 

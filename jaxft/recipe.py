@@ -161,7 +161,7 @@ class Settings:
 
     @property
     def from_scratch(self) -> bool:
-        """Whether the body begins with random weights."""
+        """True where the body begins with random weights."""
         return self.model.weights == "none" and not self.init_from
 
     def at_size(self, image_size: int) -> "Settings":
@@ -234,8 +234,10 @@ def _with_sweep(plain: dict[str, Any]) -> dict[str, Any]:
     finder, optimizer = plain.get("finder"), plain.get("optimizer")
     if not isinstance(finder, Mapping) or not isinstance(optimizer, Mapping):
         return plain
-    # An unknown optimizer is reported as such.
-    ends = dict(zip(("lo", "hi"), SWEEPS.get(str(optimizer.get("name")), (0.1, 1.0)), strict=True))
+    # An unknown optimizer is reported as such; any ends will do.
+    ends = dict(
+        zip(("lo", "hi"), SWEEPS.get(str(optimizer.get("name")), (1e-30, 1e30)), strict=True)
+    )
     finder = {key: ends.get(key) if value is None else value for key, value in finder.items()}
     return {**plain, "finder": finder}
 
@@ -409,7 +411,11 @@ def _value_errors(plain: Mapping[str, Any]) -> list[str]:
             finder["rule"] in (AUTO, *RULES),
             f"config.finder.rule is {finder['rule']!r}; known: {', '.join([AUTO, *RULES])}",
         ),
-        (0 < finder["lo"] < finder["hi"], "config.finder: 0 < lo < hi should hold"),
+        (
+            0 < finder["lo"] < finder["hi"],
+            f"config.finder: 0 < lo < hi should hold; lo is {finder['lo']:g}, hi {finder['hi']:g} "
+            "(where None, as the optimizer has it)",
+        ),
         (finder["steps"] >= 20, "config.finder.steps should be 20 or more"),
         (finder["stop_factor"] > 1, "config.finder.stop_factor should be more than 1"),
         (0 < finder["beta"] < 1, "config.finder.beta should be between 0 and 1"),

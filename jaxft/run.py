@@ -491,8 +491,11 @@ def find_rate(
     hosts.together(lambda: same_config.check(workdir, config))
     with shortage.told(settings, "before the first step"):
         materials, current = prepare(settings, console, phase=index)
+    begun = False
     if checkpoint.steps(workdir):
-        current = weights_of(checkpoint.read_newest(workdir).state)
+        newest = checkpoint.read_newest(workdir)
+        current = weights_of(newest.state)
+        begun = newest.cursor["phase"] == index and newest.cursor["lr"] is not None
     paths.make_folder(workdir)
     with ExitStack() as held:
         lock = checkpoint.lock(workdir, console.say)
@@ -501,7 +504,8 @@ def find_rate(
         current = sharding.replicate(current, materials.mesh)
         spec = fit.make_spec(materials, index)
         with shortage.told(materials.settings, f"in phase {spec.phase.name}", spec.phase):
-            current = rebase.rebase(spec, materials, current)
+            if not begun:
+                current = rebase.rebase(spec, materials, current)
             runner = fit.make_runner(spec, materials, current)
             with inputs.closing(runner):
                 curve = fit.find_rate(spec, materials, runner, current, workdir)

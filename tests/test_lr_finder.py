@@ -283,6 +283,16 @@ def test_rise_of_a_loss_that_never_rises_so_far_is_none():
     assert _rule("rise", np.linspace(0, 0.8, 100) + noise)[0] is None
 
 
+@pytest.mark.parametrize("end", [math.nan, 1000.0])
+def test_rise_is_half_of_the_rate_where_the_loss_diverges_at_once(end):
+    flat = 3 + 0.02 * np.random.default_rng(10).normal(size=80)
+    losses = np.append(flat, [end] * 3)
+    at_rest = np.full(83, 3.0)
+    curve = lr_finder.choose(RATES, losses, at_rest, replace(SETTINGS, rule="rise"))
+    assert curve.rule == "rise" and "diverged" in curve.reason
+    assert RATES[80] / 2 <= curve.lr <= RATES[82] / 2
+
+
 def test_auto_is_a_rule_for_the_head_and_one_for_the_body():
     auto = replace(SETTINGS, rule="auto")
     assert lr_finder.settled(auto, trains_body=False).rule == "fall"

@@ -187,6 +187,13 @@ def test_fastai_asks_for_an_interpreter(tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
+def test_fastai_has_one_model(tmp_path, monkeypatch):
+    words = ["--settings=fastai", "--peer-python=python3", "--model=resnet50"]
+    monkeypatch.setattr(sys, "argv", ["proving_ground.py", f"--out={tmp_path / 'out'}", *words])
+    with pytest.raises(SystemExit, match="efficientnet_lite0 with its usual weights only"):
+        proving_ground.main()
+
+
 def test_cells_that_are_there_are_not_run_again(place):
     there, new = Cell("scenes", 0, "default"), Cell("scenes", 1, "default")
     assert cells.run_all(place, [there], jobs=1) == 0

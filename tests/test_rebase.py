@@ -94,6 +94,11 @@ def test_only_a_body_that_trains_so_is_measured():
     assert tiny.spec(NET, tiny.phase(bn="rebased")).rebased == frozenset()
 
 
+def test_groups_that_are_frozen_keep_their_statistics():
+    phase = tiny.phase(groups={"late": 0.5, "head": 1.0}, bn="rebased")
+    assert tiny.spec(NET, phase).rebased == {"late"}
+
+
 @pytest.mark.slow
 def test_the_first_step_costs_what_it_would_with_the_old_statistics():
     data = TrainBatch(*(leaf[:40] for leaf in tiny.canvases(53)))

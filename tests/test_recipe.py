@@ -221,6 +221,32 @@ def test_one_cycle_rises_and_falls_over_the_whole_phase():
     assert rates.argmax() == 10 and rates[0] == pytest.approx(1 / 25) and rates[-1] < 0.01
 
 
+def test_ends_of_a_sweep_that_cross_are_both_named():
+    plain = _plain()
+    plain["optimizer"]["name"] = "adamw"
+    plain["finder"]["lo"] = 0.2
+    (said,) = _offenders(plain)
+    assert "lo is 0.2, hi 0.1" in said
+    plain["optimizer"]["name"] = "lion"
+    (said,) = _offenders(plain)
+    assert "config.optimizer.name" in said
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"schedule": "sgdr", "cycle_epochs": 1, "warmup_epochs": 1.5}, "from 0 to 1"),
+        ({"schedule": "constant", "epochs": 2, "warmup_epochs": 2.5}, "from 0 to 2"),
+        ({"schedule": "one_cycle", "epochs": 2, "warmup_epochs": 1.0}, "rises by itself"),
+    ],
+)
+def test_a_warm_up_fits_into_the_first_cycle(changes, said):
+    plain = _plain()
+    plain["phases"][1].update(cycles=2, **changes)
+    (offender,) = _offenders(plain)
+    assert offender.startswith("config.phases[1].warmup_epochs") and said in offender
+
+
 @pytest.mark.parametrize(("optimizer", "ends"), [("sgd", (1e-7, 10.0)), ("adamw", (1e-5, 0.1))])
 def test_the_range_test_goes_through_the_rates_of_its_optimizer(optimizer, ends):
     config = base.get_config()
