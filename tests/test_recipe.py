@@ -228,6 +228,7 @@ def test_ends_of_a_sweep_that_cross_are_both_named():
     (said,) = _offenders(plain)
     assert "lo is 0.2, hi 0.1" in said
     plain["optimizer"]["name"] = "lion"
+    plain["finder"]["lo"] = 5.0
     (said,) = _offenders(plain)
     assert "config.optimizer.name" in said
 
