@@ -13,6 +13,7 @@ fastai 2, `minimum` and `steep` with fastai 0.7 and 2; the pairing, `fall`,
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -154,34 +155,47 @@ def choose(rates: Curve, losses: Curve, unmoved: Curve, settings: FinderSettings
         raise ValueError(
             f"the loss diverged after {count} steps of the range test; lower config.finder.lo"
         )
-    beyond = rates[count:]
+    diverging = None if stop is None else float(rates[stop])
     rates, losses, unmoved = (np.asarray(a[:count], np.float64) for a in (rates, losses, unmoved))
     paired = losses - unmoved
     if np.ptp(paired) <= 1e-6 * np.abs(losses).max():
         raise ValueError("no rule finds a learning rate: the loss never moved in the range test")
     smoothed = smooth(paired, settings.beta)
-    at_rest = float(unmoved.mean())
-    rules = {name: rule(rates, paired, smoothed, settings, at_rest) for name, rule in RULES.items()}
-    if rules["rise"][0] is None and len(beyond):
-        # So abruptly that no trend shows it.
-        reason = f"half of {beyond[0]:.1e}, where the loss diverged"
-        rules["rise"] = float(beyond[0]) / 2, reason
+    found = Paired(rates, paired, smoothed, *trend(paired), float(unmoved.mean()), diverging)
+    rules = {name: rule(found, settings) for name, rule in RULES.items()}
     order = [settings.rule, *(name for name in RULES if name != settings.rule)]
     for name in order:
         lr, reason = rules[name]
         if lr is not None:
             fallback = "" if name == settings.rule else f"{settings.rule} found none; "
             reason = fallback + reason
-            return LRCurve(rates, losses, unmoved, *trend(paired), rules, lr, name, reason)
+            return LRCurve(
+                rates, losses, unmoved, found.trend, found.error, rules, lr, name, reason
+            )
     raise ValueError("no rule finds a learning rate: the loss never fell in the range test")
+
+
+class Paired(NamedTuple):
+    """Paired losses of a range test, as the rules read them.
+
+    `smoothed` is their exponential average, `trend` their local mean, `error` its standard error;
+    `at_rest` is the mean loss of the unmoved weights, `diverging` the rate at which the loss ended
+    the test, None where it did not.
+    """
+
+    rates: Curve
+    losses: Curve
+    smoothed: Curve
+    trend: Curve
+    error: Curve
+    at_rest: float
+    diverging: float | None = None
 
 
 Found = tuple[float | None, str]
 
 
-def fall(
-    rates: Curve, paired: Curve, smoothed: Curve, settings: FinderSettings, at_rest: float
-) -> Found:
+def fall(found: Paired, settings: FinderSettings) -> Found:
     """The rate at which the paired losses' trend has fallen two thirds of the way to its minimum.
 
     The minimum is that before the first clear rise: at rates beyond it the network comes to answer
@@ -190,34 +204,35 @@ def fall(
     it does. Clearly: by k + 1 standard errors, for it is the deepest of some ten windows; those of
     a rise take in the noise on its far side.
     """
-    mean, error = trend(paired)
+    mean, error = found.trend, found.error
     clear = (settings.k + 1) * error
     lowest = int(np.argmin(mean[: _first_rise(mean, clear)]))
     if mean[lowest] < -clear[lowest]:
         above = np.flatnonzero(mean[:lowest] > 2 / 3 * mean[lowest])
         index = int(above[-1]) + 1 if len(above) else lowest
-        deepest = f"{-mean[lowest]:.3g} +- {error[lowest]:.2g} at {rates[lowest]:.1e}"
-        return float(rates[index]), f"two thirds of the loss's deepest fall, {deepest}"
-    harms = np.flatnonzero(mean > (settings.k + 1) * trend(paired, ahead=math.inf)[1])
+        deepest = f"{-mean[lowest]:.3g} +- {error[lowest]:.2g} at {found.rates[lowest]:.1e}"
+        return float(found.rates[index]), f"two thirds of the loss's deepest fall, {deepest}"
+    harms = np.flatnonzero(mean > (settings.k + 1) * trend(found.losses, ahead=math.inf)[1])
     if not len(harms):
         return None, "no rate moves the paired loss clearly"
-    harmful = float(rates[harms[0]])
+    harmful = float(found.rates[harms[0]])
     return harmful / 10, f"the loss never falls clearly; a tenth of {harmful:.1e}, where it rises"
 
 
-def rise(
-    rates: Curve, paired: Curve, smoothed: Curve, settings: FinderSettings, at_rest: float
-) -> Found:
-    """Half of the rate at which the trend has risen by a third of the loss `at_rest`.
+def rise(found: Paired, settings: FinderSettings) -> Found:
+    """Half of the rate at which the trend has risen by a third of the loss at rest.
 
     There the curve is steep, and noise moves the rate little; where it falls, if it does, is noise
-    for weights that have learned already.
+    for weights that have learned already. Where the loss diverges so abruptly that the trend does
+    not show it, half of the rate where it does.
     """
-    mean, error = trend(paired)
-    step = _first_rise(mean, np.maximum((settings.k + 1) * error, RISEN * at_rest))
+    mean, error = found.trend, found.error
+    step = _first_rise(mean, np.maximum((settings.k + 1) * error, RISEN * found.at_rest))
+    if step is None and found.diverging is not None:
+        return found.diverging / 2, f"half of {found.diverging:.1e}, where the loss diverged"
     if step is None:
         return None, "the loss never rises clearly and by a third"
-    risen = float(rates[step])
+    risen = float(found.rates[step])
     return risen / 2, f"half of {risen:.1e}, where the loss has risen by a third"
 
 
@@ -227,25 +242,21 @@ def _first_rise(mean: Curve, least: Curve) -> int | None:
     return int(rises[0]) if len(rises) else None
 
 
-def valley(
-    rates: Curve, losses: Curve, smoothed: Curve, settings: FinderSettings, at_rest: float
-) -> Found:
+def valley(found: Paired, settings: FinderSettings) -> Found:
     """The middle of the longest valley, on the curve less its first tenth and last 5 points.
 
     A valley is a falling subsequence of L points; it counts as the L steps before its last.
     """
-    skip = len(smoothed) // 10
-    curve = smoothed[skip : len(smoothed) - 5]
+    skip = len(found.smoothed) // 10
+    curve = found.smoothed[skip : len(found.smoothed) - 5]
     length, last = _longest_decreasing(curve)
     if length < 3:
         return None, "the smoothed loss never falls"
     index = skip + last - length + int(length / 3) + int(length / 6)
-    return float(rates[index]), f"middle of the longest valley, {length} falling points long"
+    return float(found.rates[index]), f"middle of the longest valley, {length} falling points long"
 
 
-def still_improving(
-    rates: Curve, losses: Curve, smoothed: Curve, settings: FinderSettings, at_rest: float
-) -> Found:
+def still_improving(found: Paired, settings: FinderSettings) -> Found:
     """The highest rate where the loss clearly falls, never above `minimum`.
 
     Two things must hold over a window of the losses, by k standard errors each: its slope is
@@ -253,16 +264,17 @@ def still_improving(
     plateau of tiny rates from counting. Where the loss rises before it has fallen (a head that
     is trained already), a tenth of that rate is the choice.
     """
+    losses = found.losses
     width = max(5, round(len(losses) * settings.window_fraction))
-    ceiling, _ = minimum(rates, losses, smoothed, settings, at_rest)
+    ceiling, _ = minimum(found, settings)
     first = losses[:width]
     best: Found = (None, "no window of the losses falls clearly")
     for start in range(width, len(losses) - width + 1):
         window = losses[start : start + width]
-        slope, error = _line(np.log(rates[start : start + width]), window)
+        slope, error = _line(np.log(found.rates[start : start + width]), window)
         rise = float(window.mean() - first.mean())
         noise = settings.k * math.sqrt(float(first.var(ddof=1) + window.var(ddof=1)) / width)
-        lr = float(rates[start + width // 2])
+        lr = float(found.rates[start + width // 2])
         falls = slope < -settings.k * error and rise < -noise
         if falls and (ceiling is None or lr <= ceiling):
             best = (lr, f"slope {slope:.3g} +- {error:.2g} per unit of ln(lr), still falling")
@@ -274,48 +286,43 @@ def still_improving(
     return best
 
 
-def minimum(
-    rates: Curve, losses: Curve, smoothed: Curve, settings: FinderSettings, at_rest: float
-) -> Found:
+def minimum(found: Paired, settings: FinderSettings) -> Found:
     """A tenth of the rate at the least smoothed loss, its first WARM_STEPS aside.
 
     So early the average is of a few batches: an easy one would pass for the minimum.
     """
-    index = WARM_STEPS + int(np.argmin(smoothed[WARM_STEPS:]))
+    index = WARM_STEPS + int(np.argmin(found.smoothed[WARM_STEPS:]))
     if index == WARM_STEPS:
         return None, "the smoothed loss never falls"
-    return float(rates[index]) / 10, f"a tenth of {rates[index]:.2e}, where the loss is least"
+    least = float(found.rates[index])
+    return least / 10, f"a tenth of {least:.2e}, where the loss is least"
 
 
-def steep(
-    rates: Curve, losses: Curve, smoothed: Curve, settings: FinderSettings, at_rest: float
-) -> Found:
+def steep(found: Paired, settings: FinderSettings) -> Found:
     """The rate where the smoothed loss falls fastest per unit of ln(lr)."""
-    slopes = np.gradient(smoothed, np.log(rates))
+    slopes = np.gradient(found.smoothed, np.log(found.rates))
     index = WARM_STEPS + int(np.argmin(slopes[WARM_STEPS:]))
     if slopes[index] >= 0:
         return None, "the smoothed loss never falls"
-    return float(rates[index]), f"steepest descent, {slopes[index]:.3g} per unit of ln(lr)"
+    return float(found.rates[index]), f"steepest descent, {slopes[index]:.3g} per unit of ln(lr)"
 
 
-def slide(
-    rates: Curve, losses: Curve, smoothed: Curve, settings: FinderSettings, at_rest: float
-) -> Found:
+def slide(found: Paired, settings: FinderSettings) -> Found:
     """Slide a window down from the right until the slopes at its ends nearly agree."""
     width, tolerance = 15, 0.005
-    slopes = np.gradient(smoothed)
+    slopes = np.gradient(found.smoothed)
     right = len(slopes) - 1
     chosen = left = right - width
     while left > 0 and abs(slopes[right] - slopes[left]) > tolerance:
         chosen, left, right = left, left - 1, right - 1
     if left <= 0:
         return None, "the slopes at the window's ends never agree"
-    return float(rates[chosen]), f"slopes agree within {tolerance} over {width} points"
+    return float(found.rates[chosen]), f"slopes agree within {tolerance} over {width} points"
 
 
 # In the order in which they stand in for a rule that finds none: those that ask for a clear effect
 # first, then `valley`, which asks for many falling points; one lucky batch can make the `minimum`.
-RULES: dict[str, Callable[[Curve, Curve, Curve, FinderSettings, float], Found]] = {
+RULES: dict[str, Callable[[Paired, FinderSettings], Found]] = {
     "still_improving": still_improving,
     "fall": fall,
     "rise": rise,

@@ -24,7 +24,8 @@ AT_REST = np.full(100, 3.0)  # losses of the unmoved weights
 def _rule(name, losses, smoothed=None, settings=SETTINGS):
     """(rate or None, reason) of a rule on a curve that needs no smoothing."""
     smoothed = losses if smoothed is None else smoothed
-    return RULES[name](RATES[: len(losses)], losses, smoothed, settings, 3.0)
+    rates, trend = RATES[: len(losses)], lr_finder.trend(losses)
+    return RULES[name](lr_finder.Paired(rates, losses, smoothed, *trend, 3.0), settings)
 
 
 def test_the_sweep_goes_from_lo_to_hi():
