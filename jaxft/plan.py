@@ -27,7 +27,7 @@ from jaxft.topology import Target
 
 
 class Sizes(NamedTuple):
-    """How much data there is, and how that is known."""
+    """Number of examples and classes, and how it is known."""
 
     train: int
     valid: int
@@ -90,7 +90,7 @@ class Fit(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """What `make` found out."""
+    """Findings of `make`."""
 
     target: Target
     settings: Settings
@@ -193,7 +193,7 @@ def without_weights(settings: Settings, console: Console) -> Settings:
 
 
 def _is_forward(phase: Phase) -> bool:
-    """Whether a phase's step costs what the body's forward pass does."""
+    """Tell if a phase's step costs what the body's forward pass does."""
     return phase.inputs == "augmented" and not phase.trains_body and phase.microbatches == 1
 
 

@@ -35,7 +35,7 @@ class Call(NamedTuple):
 
 
 def distinct(phase: Phase) -> tuple[Any, ...]:
-    """What tells the programs of two phases apart, apart from numbers in them."""
+    """Key that tells the programs of two phases apart, but for numbers in them."""
     one_cycle = phase.schedule == "one_cycle"
     bn = "train" if phase.bn == "rebased" else phase.bn  # which begins otherwise, and steps alike
     # Cached features are as many for any size of images.
@@ -49,7 +49,7 @@ def image_sizes(settings: Settings) -> list[int]:
 
 
 def forward_name(settings: Settings, image_size: int) -> str:
-    """What the extraction of features is called; by its size too, where there are several."""
+    """Name of the extraction of features; with its size, where there are several."""
     several = len(image_sizes(settings)) > 1
     return f"{FORWARD} {image_size} px" if several else FORWARD
 

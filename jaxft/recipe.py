@@ -36,7 +36,7 @@ MOST_PERSPECTIVE = 0.25  # beyond, corners show what lies a side outside the can
 
 @dataclass(frozen=True)
 class Phase:
-    """Which layer groups learn and how fast, from which inputs, for how long, on which schedule.
+    """Layer groups that learn and how fast, from which inputs, for how long, on which schedule.
 
     `groups` names the trained groups only; every other group is frozen.
     """
@@ -59,7 +59,7 @@ class Phase:
 
     @property
     def until_overfit(self) -> bool:
-        """Whether over-fitting ends the phase (`max_cycles` guards it)."""
+        """True where over-fitting ends the phase (`max_cycles` guards it)."""
         return self.schedule == "sgdr" and self.cycles == UNTIL_OVERFIT
 
     @property
@@ -72,7 +72,7 @@ class Phase:
 
     @property
     def trains_body(self) -> bool:
-        """Whether any group but the head learns."""
+        """True where any group but the head learns."""
         return any(group != "head" for group in self.groups)
 
     def rates(self, lr: float, steps_per_epoch: int) -> schedules.Schedule:
@@ -90,7 +90,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class DataSettings:
-    """What `config.data` says; see configs/base.py for each key."""
+    """Settings of `config.data`; see configs/base.py for each key."""
 
     source: str
     image_size: int
@@ -112,7 +112,7 @@ class DataSettings:
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """What `config.model` says; see configs/base.py for each key."""
+    """Settings of `config.model`; see configs/base.py for each key."""
 
     name: str
     weights: str
@@ -124,7 +124,7 @@ class ModelSettings:
 
     @property
     def compute_dtype(self) -> str:
-        """What the body computes in; `auto` is bfloat16 where the hardware is made for it."""
+        """Dtype that the body computes in; `auto` is bfloat16 where the hardware is made for it."""
         if self.dtype != "auto":
             return self.dtype
         return "float32" if platform.current().name == "cpu" else "bfloat16"
@@ -132,7 +132,7 @@ class ModelSettings:
 
 @dataclass(frozen=True)
 class PlanSettings:
-    """What `config.plan` says; see configs/base.py for each key."""
+    """Settings of `config.plan`; see configs/base.py for each key."""
 
     examples: int
     valid_examples: int
@@ -243,7 +243,7 @@ def _with_sweep(plain: dict[str, Any]) -> dict[str, Any]:
 
 
 def expected(settings: Settings) -> Preprocessing:
-    """What the weights that a run begins with expect of images.
+    """Preprocessing that the weights expect which a run begins with.
 
     Raises:
       UserError: it is written beside them, and cannot be read or fetched.

@@ -22,7 +22,7 @@ HEADER = f"{'epoch':>5}  {'trn_loss':>9}  {'val_loss':>9}  {'accuracy':>8}  {'ti
 
 
 class Console:
-    """What a person sees: lines always, progress bars where the output is a terminal.
+    """Output for a person: lines always, progress bars where the output is a terminal.
 
     Args:
       stream: where the first process writes; None says nothing at all.
@@ -95,7 +95,7 @@ def write_rows(path: AnyPath, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def phases_table(settings: Settings, steps_per_epoch: int) -> str:
-    """What will happen, a line a phase."""
+    """Table of what will happen, a line a phase."""
     head = f"{'phase':<16} {'trains (x rate)':<32} {'inputs':<10} {'lr':<9} schedule"
     lines = [head, "-" * len(head)]
     several = len({phase.image_size for phase in settings.phases}) > 1

@@ -210,7 +210,7 @@ def _summarise(
 def _begin(
     materials: Materials, initial: Weights, restored: Checkpoint | None
 ) -> tuple[fit.Cursor, fit.Progress]:
-    """Where to begin: at the first step, or where a checkpoint stands."""
+    """Find where to begin: at the first step, or where a checkpoint stands."""
     if restored is None:
         start = sharding.replicate(initial, materials.mesh)
         return fit.Cursor(), fit.Progress(start, Best(sharding.fetch(initial), np.zeros(0)))
@@ -421,7 +421,7 @@ def describe(workdir: AnyPath, config: Any, materials: Materials) -> None:
 
 
 def preprocessing_of(settings: Settings, model: Model) -> Preprocessing:
-    """What a run does with images before the network sees them: what its own weights expect."""
+    """Preprocessing of a run's images: what its own weights expect."""
     return model.preprocessing._replace(
         image_size=settings.phases[-1].image_size,
         crop_fraction=1.0,
@@ -430,7 +430,7 @@ def preprocessing_of(settings: Settings, model: Model) -> Preprocessing:
 
 
 def describe_data(dataset: Dataset) -> dict[str, Any]:
-    """What tells one data set from another: classes, numbers, a digest of names and labels."""
+    """Facts that tell one data set from another: classes, numbers, a digest of names and labels."""
     total = hashlib.sha256()
     for split in (dataset.train, dataset.valid):
         for name, label in zip(split.names, split.labels, strict=True):
@@ -545,7 +545,7 @@ def _finished(workdir: AnyPath) -> dict[str, Any] | None:
 
 
 def cache_directory(settings: Settings) -> AnyPath:
-    """Where features and compiled programs are kept: as the config says, or the user's cache."""
+    """Folder of features and compiled programs: as the config says, or the user's cache."""
     given = settings.cache_dir
     return paths.of(given) if given else default_directory()
 
@@ -566,7 +566,7 @@ def start_up(config: Any, workdir: str | AnyPath = "") -> tuple[Settings, dict[s
 
 
 def set_up(settings: Settings) -> None:
-    """What the process needs once: compiled programs kept on disk, freed memory kept in hand."""
+    """Let the process keep compiled programs on disk, and freed memory in hand."""
     jax.config.update("jax_cpu_enable_async_dispatch", False)  # see allocator.py
     if jax.default_backend() == "cpu":
         allocator.keep_freed_memory()

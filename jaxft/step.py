@@ -25,7 +25,7 @@ from jaxft.sharding import AXIS
 
 
 class TrainState(NamedTuple):
-    """What a step changes: the trained groups, their optimizer state, and the step's number.
+    """Arrays that a step changes: the trained groups, their optimizer state, and the step's number.
 
     `step` counts from 0 within the phase.
     """
@@ -54,7 +54,7 @@ class TrainBatch(NamedTuple):
 
 
 class ExampleKeys(NamedTuple):
-    """What is random for each example of a batch: its view, and what dropout drops of it."""
+    """Random keys of each example of a batch: of its view, and of what dropout drops of it."""
 
     augment: Key[Array, "batch"]
     dropout: Key[Array, "batch"]
@@ -152,7 +152,7 @@ cross_entropy.defvjp(_cross_entropy_forward, _cross_entropy_backward)
 def example_weights(
     spec: StepSpec, label: Int[Array, "batch"], dtype: Any
 ) -> Float[Array, "batch"] | float:
-    """What the loss of every example counts for: 1, or by its class where classes are weighted.
+    """Weight of every example's loss: 1, or by its class where classes are weighted.
 
     Their mean over all examples is 1, but not over a batch: divided by the batch's own sum they
     would depend on the company that an example is in.
@@ -165,7 +165,7 @@ def example_weights(
 def label_losses(
     spec: StepSpec, logits: Float[Array, "batch classes"], label: Int[Array, "batch"]
 ) -> Float[Array, "batch"]:
-    """What every example costs in training: cross-entropy with the smoothed label, in nats.
+    """Training loss of every example: cross-entropy with the smoothed label, in nats.
 
     Of the label, the share `label_smoothing` is spread evenly over all classes (Szegedy 2016).
     Weighted by the label's class where classes are.
