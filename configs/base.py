@@ -108,7 +108,7 @@ def get_config() -> ConfigDict:
     # auto | still_improving | fall | rise | minimum | valley | steep | slide
     config.finder.rule = "auto"  # fall for the head, rise for the body
     config.finder.steps = 100
-    # None = by optimizer: sgd 1e-7 to 10, adamw 1e-5 to 0.1
+    # None = by optimizer: sgd 1e-7 to 10, adamw 1e-4 to 0.1
     config.finder.lo = placeholder(float)
     config.finder.hi = placeholder(float)
     config.finder.beta = 0.98  # smoothing of the losses, for the rules but fall and rise

@@ -174,17 +174,31 @@ def range_test(
     """
     settings = lr_finder.settled(materials.settings.finder, spec.phase.trains_body)
     sweep = lr_finder.sweep(settings)
+    unmoved = losses_at_rest(spec, materials, runner, weights, len(sweep))
 
     def going_on(losses: list[float]) -> bool:
-        return lr_finder.stop_at(np.asarray(losses), settings) is None
+        return not lr_finder.ended(np.asarray(losses), unmoved, settings)
 
     losses = try_rates(spec, materials, runner, weights, sweep, going_on)
-    at_rest = np.zeros(len(losses))
-    unmoved = try_rates(spec, materials, runner, weights, at_rest, lambda _: True)
+    count = len(losses)
     try:
-        return lr_finder.choose(sweep[: len(losses)], losses, unmoved, settings)
+        return lr_finder.choose(sweep[:count], losses, unmoved[:count], settings)
     except ValueError as error:
         raise UserError(f"No learning rate found for phase {spec.phase.name!r}: {error}") from None
+
+
+def losses_at_rest(
+    spec: StepSpec, materials: Materials, runner: Runner, weights: Weights, steps: int
+) -> Float[np.ndarray, "steps"]:
+    """The losses of these weights on a phase's first batches, views and dropout as in its steps.
+
+    Images take a forward pass alone; a step on cached features is cheaper than a program more.
+    """
+    rates = np.zeros(steps)
+    if spec.phase.inputs == "cached":
+        return try_rates(spec, materials, runner, weights, rates, lambda _: True)
+    with inputs.closing(inputs.still_runner(spec, materials)) as still:
+        return try_rates(spec, materials, still, weights, rates, lambda _: True)
 
 
 def try_rates(

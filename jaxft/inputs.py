@@ -220,11 +220,18 @@ def train_feed(spec: StepSpec, materials: Materials, first: int, steps: int) -> 
 
 def image_runner(spec: StepSpec, materials: Materials) -> "FedRunner":
     """Steps on augmented images."""
-    return FedRunner(spec, materials, partial(train_feed, spec, materials))
+    one_step = step.make_step(spec, materials.mesh)
+    return FedRunner(one_step, spec, materials, partial(train_feed, spec, materials))
+
+
+def still_runner(spec: StepSpec, materials: Materials) -> "FedRunner":
+    """Losses on augmented images of weights that do not move."""
+    one_step = step.make_still(spec, materials.mesh)
+    return FedRunner(one_step, spec, materials, partial(train_feed, spec, materials))
 
 
 class FedRunner:
-    """A Runner on the batches that `feed(first, steps)` reads ahead.
+    """A Runner of `one_step` on the batches that `feed(first, steps)` reads ahead.
 
     They are read on to the end of the phase, so that the next epoch's first ones are there when the
     validation before it is done, and worker processes start once. To be closed.
@@ -232,12 +239,13 @@ class FedRunner:
 
     def __init__(
         self,
+        one_step: step.Step,
         spec: StepSpec,
         materials: Materials,
         feed: Callable[[int, int], Feed[TrainBatch]],
     ) -> None:
         self._materials = materials
-        self._one_step = step.make_step(spec, materials.mesh)
+        self._one_step = one_step
         self._phase_steps = sum(spec.phase.cycle_lengths) * spec.steps_per_epoch
         self._feed = feed
         self._open: Feed[TrainBatch] | None = None
@@ -275,10 +283,10 @@ class FedRunner:
 
 
 @contextmanager
-def closing(runner: Runner) -> Iterator[None]:
+def closing(runner: Runner) -> Iterator[Runner]:
     """Stops what a runner reads ahead, if it does, at the end."""
     try:
-        yield
+        yield runner
     finally:
         if isinstance(runner, FedRunner):
             runner.close()

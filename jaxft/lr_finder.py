@@ -23,6 +23,8 @@ from jaxft.schedules import exponential_sweep
 Curve = Float[np.ndarray, "steps"]
 AUTO = "auto"
 RISEN = 1 / 3  # of the unmoved weights' loss: a rise that `rise` goes by
+SETTLED = 2.5  # widths of the trend's mean after a rise: what comes later moves it little
+FEWEST = 15  # losses that a rate can be found from
 WARM_STEPS = 10  # the best smoothed loss counts only after so many steps
 
 
@@ -109,6 +111,30 @@ def stop_at(losses: Curve, settings: FinderSettings) -> int | None:
     return len(finite) if len(bad) else None
 
 
+def ended(losses: Curve, unmoved: Curve, settings: FinderSettings) -> bool:
+    """True where no further rate is to be tried.
+
+    The losses diverge (`stop_at`), or the rule is `rise` and has found its rate: higher ones would
+    but cost time.
+
+    Args:
+      losses: of the steps so far.
+      unmoved: of the weights before the test on the same batches; may be longer.
+    """
+    if stop_at(losses, settings) is not None:
+        return True
+    if settings.rule != "rise" or len(losses) < FEWEST:
+        return False
+    unmoved = unmoved[: len(losses)]
+    step = _risen(*trend(losses - unmoved), float(unmoved.mean()), settings)
+    return step is not None and step + SETTLED * _width(len(losses)) < len(losses)
+
+
+def _width(steps: int) -> float:
+    """Standard deviation of the trend's Gaussian weights, in steps."""
+    return max(1.5, steps / 25)
+
+
 def trend(paired: Curve, ahead: float = 1.0) -> tuple[Curve, Curve]:
     """Local mean of paired losses, and its standard error.
 
@@ -116,7 +142,7 @@ def trend(paired: Curve, ahead: float = 1.0) -> tuple[Curve, Curve]:
     steps, 1.5 at least; the variance about it is averaged over windows four times as wide, which
     end so many standard deviations `ahead` of the step: what diverges later is no noise here.
     """
-    width = max(1.5, len(paired) / 25)
+    width = _width(len(paired))
     steps = np.arange(len(paired))
     distance = steps - steps[:, None]
     weights = _normalised(np.exp(-0.5 * np.square(distance / width)))
@@ -151,7 +177,7 @@ def choose(rates: Curve, losses: Curve, unmoved: Curve, settings: FinderSettings
     """
     stop = stop_at(losses, settings)
     count = len(losses) if stop is None else stop
-    if count < 15:
+    if count < FEWEST:
         raise ValueError(
             f"the loss diverged after {count} steps of the range test; lower config.finder.lo"
         )
@@ -226,14 +252,18 @@ def rise(found: Paired, settings: FinderSettings) -> Found:
     for weights that have learned already. Where the loss diverges so abruptly that the trend does
     not show it, half of the rate where it does.
     """
-    mean, error = found.trend, found.error
-    step = _first_rise(mean, np.maximum((settings.k + 1) * error, RISEN * found.at_rest))
+    step = _risen(found.trend, found.error, found.at_rest, settings)
     if step is None and found.diverging is not None:
         return found.diverging / 2, f"half of {found.diverging:.1e}, where the loss diverged"
     if step is None:
         return None, "the loss never rises clearly and by a third"
     risen = float(found.rates[step])
     return risen / 2, f"half of {risen:.1e}, where the loss has risen by a third"
+
+
+def _risen(mean: Curve, error: Curve, at_rest: float, settings: FinderSettings) -> int | None:
+    """The first step at which the trend has risen clearly, and by a third of the loss at rest."""
+    return _first_rise(mean, np.maximum((settings.k + 1) * error, RISEN * at_rest))
 
 
 def _first_rise(mean: Curve, least: Curve) -> int | None:

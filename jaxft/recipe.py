@@ -25,7 +25,7 @@ from jaxft.models.preprocessing import of_run
 from jaxft.optim import OptimizerSettings
 from jaxft.overfit import OverfitSettings
 
-SWEEPS = {"sgd": (1e-7, 10.0), "adamw": (1e-5, 0.1)}  # rates of a range test
+SWEEPS = {"sgd": (1e-7, 10.0), "adamw": (1e-4, 0.1)}  # rates of a range test
 UNTIL_OVERFIT = "until_overfit"
 MOST_EPOCHS = 10_000
 SMALLEST_IMAGE = 32  # pixels; the bodies halve an image five times

@@ -281,10 +281,16 @@ def local_gradient(
         more, (losses, stats) = gradient(varying, spec, frozen, stats, *part)
         return (jax.tree.map(jnp.add, grads, more), stats), losses
 
-    parts = jax.tree.map(lambda a: a.reshape(count, -1, *a.shape[1:]), (batch, keys))
     zeros = lax.pcast(jax.tree.map(jnp.zeros_like, state.params), AXIS, to="varying")
-    (grads, stats), losses = lax.scan(add, (zeros, stats), parts)
+    (grads, stats), losses = lax.scan(add, (zeros, stats), microbatches(count, batch, keys))
     return losses.reshape(-1), jax.tree.map(lambda a: a / count, grads), stats
+
+
+def microbatches(
+    count: int, batch: TrainBatch, keys: ExampleKeys
+) -> tuple[TrainBatch, ExampleKeys]:
+    """A device's share of a batch in so many parts, along a new first axis."""
+    return jax.tree.map(lambda a: a.reshape(count, -1, *a.shape[1:]), (batch, keys))
 
 
 def local_step(
@@ -329,6 +335,30 @@ def make_step(spec: StepSpec, mesh: Mesh) -> Step:
         state, losses = local_step(spec, state, frozen, batch, keys, rates)
         return state, sharding.mean(losses.mean())
 
+    return _jitted(one_step, spec, mesh)
+
+
+def make_still(spec: StepSpec, mesh: Mesh) -> Step:
+    """The jitted step of weights that do not move: `make_step`'s loss by a forward pass alone.
+
+    Takes and returns what `make_step` does; of the state it counts the step's number on.
+    """
+
+    def one_step(
+        state: TrainState, frozen: Weights, batch: TrainBatch, rates: Array, seed: Array
+    ) -> tuple[TrainState, Array]:
+        def losses(part: tuple[TrainBatch, ExampleKeys]) -> Float[Array, "batch"]:
+            return _loss(state.params, spec, frozen, state.batch_stats, *part)[1][0]
+
+        keys = example_keys(spec, seed, state.step, batch.label.shape[0])
+        found = lax.map(losses, microbatches(spec.phase.microbatches, batch, keys))
+        return state._replace(step=state.step + 1), sharding.mean(found.mean())
+
+    return _jitted(one_step, spec, mesh)
+
+
+def _jitted(one_step: Step, spec: StepSpec, mesh: Mesh) -> Step:
+    """A step on each device's share, over the mesh."""
     mapped = sharding.shard_map(
         one_step,
         mesh,

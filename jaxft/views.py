@@ -111,7 +111,8 @@ def cached_runner(spec: StepSpec, materials: Materials, weights: Weights) -> Run
         return resident_runner(spec, materials, features.whole(parts))
     size = rows * bytes_each / 2**30
     materials.console.say(f"cached features ({size:.3g} GiB) are streamed from disk")
-    return inputs.FedRunner(spec, materials, partial(feature_feed, spec, materials, Rows(parts)))
+    feed = partial(feature_feed, spec, materials, Rows(parts))
+    return inputs.FedRunner(step.make_step(spec, materials.mesh), spec, materials, feed)
 
 
 def memory_bytes(materials: Materials) -> int:

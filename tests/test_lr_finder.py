@@ -294,6 +294,18 @@ def test_rise_is_half_of_the_rate_where_the_loss_diverges_at_once(end):
     assert RATES[80] / 2 <= curve.lr <= RATES[82] / 2
 
 
+def test_a_sweep_by_rise_ends_soon_after_its_rate_is_found_and_finds_the_same():
+    bowl = np.interp(np.arange(100), [0, 30, 60, 80, 99], [0, 0, -0.6, 1.4, 4])
+    losses = AT_REST + bowl + 0.1 * np.random.default_rng(8).normal(size=100)
+    rising = replace(SETTINGS, rule="rise")
+    ends = [n for n in range(100) if lr_finder.ended(losses[:n], AT_REST, rising)]
+    count = ends[0]
+    assert 78 <= count <= 85  # the rise is at step 70, and the trend sees 10 steps ahead
+    lr = lr_finder.choose(RATES[:count], losses[:count], AT_REST[:count], rising).lr
+    assert lr == pytest.approx(lr_finder.choose(RATES, losses, AT_REST, rising).lr, rel=0.2)
+    assert not lr_finder.ended(losses, AT_REST, SETTINGS)
+
+
 def test_auto_is_a_rule_for_the_head_and_one_for_the_body():
     auto = replace(SETTINGS, rule="auto")
     assert lr_finder.settled(auto, trains_body=False).rule == "fall"

@@ -34,7 +34,8 @@ told = [
     {"name": p["name"], "lr": 0.1, "lr_rule": "config", "epochs": 2, "seconds": seconds}
     for p in phases
 ]
-summary = {"accuracy": 0.7, "val_loss": 1.0, "phases": told}
+simple = {"logistic_regression": 0.55, "nearest_neighbours": 0.45}
+summary = {"accuracy": 0.7, "val_loss": 1.0, "phases": told, "baselines": simple}
 (workdir / "summary.json").write_text(json.dumps(summary))
 losses = [("head", 0.5, 1.2, 0.6), ("head", 0.4, 1.3, 0.5), ("full", 0.9, 1.5, 0.4)]
 losses.append(("full", 0.3, 1.0, 0.7))
@@ -145,6 +146,7 @@ def test_a_cell_leaves_what_its_run_says(place):
     assert found["accuracy"] == 0.7
     assert found["head"] == {"accuracy": 0.6, "val_loss": 1.2}
     assert found["full"] == {"accuracy": 0.7, "val_loss": 1.0}
+    assert found["baselines"] == {"logistic_regression": 0.55, "nearest_neighbours": 0.45}
     assert found["head_last_trn_loss"] == 0.4
     assert found["full_first_trn_loss"] == 1.8
     assert found["rates"] == {"head": 0.1, "full": 0.1}
@@ -287,6 +289,7 @@ def test_overall_counts_each_task_once_and_wins_beyond_two_standard_errors():
     means = np.array([0.04, -0.02, 0.01])
     assert found.difference.mean == pytest.approx(means.mean())
     assert found.difference.error == pytest.approx(means.std(ddof=1) / math.sqrt(3))
+    assert found.fewer_errors == pytest.approx((means / 0.5).mean())
 
 
 def test_table_tells_half_by_half_and_plot_is_drawn(tmp_path):
@@ -330,3 +333,22 @@ def test_a_setting_alone_is_held_against_its_own_head(tmp_path, monkeypatch, cap
     told = capsys.readouterr().out
     assert "| scenes | decide | 1 | 0.5000 | 0.6000 | +0.1000 | +0.1000 | 2.00x | 0.80x |" in told
     assert "Jump: 1.50x at the median, 2.00x at worst." in told
+
+
+def test_a_setting_is_held_against_the_simple_classifiers_of_its_own_runs(
+    tmp_path, monkeypatch, capsys
+):
+    folder = tmp_path / "cells"
+    folder.mkdir()
+    simple = {"logistic_regression": 0.5, "nearest_neighbours": 0.7}
+    data = result("scenes", 0, "default", 0.6, baselines=simple, cpu_seconds=90.0)
+    (folder / "scenes.json").write_text(json.dumps(data))
+    for base, difference, fewer in (
+        ("logistic_regression", "+0.1000", "20%"),
+        ("nearest_neighbours", "-0.1000", "-33%"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["", f"--out={tmp_path}", f"--table={base},default"])
+        proving_ground.main()
+        told = capsys.readouterr().out
+        assert f"| scenes | decide | 1 | {simple[base]:.4f} | 0.6000 | {difference} |" in told
+        assert f"{fewer} fewer errors on average" in told

@@ -248,7 +248,7 @@ def test_a_warm_up_fits_into_the_first_cycle(changes, said):
     assert offender.startswith("config.phases[1].warmup_epochs") and said in offender
 
 
-@pytest.mark.parametrize(("optimizer", "ends"), [("sgd", (1e-7, 10.0)), ("adamw", (1e-5, 0.1))])
+@pytest.mark.parametrize(("optimizer", "ends"), [("sgd", (1e-7, 10.0)), ("adamw", (1e-4, 0.1))])
 def test_the_range_test_goes_through_the_rates_of_its_optimizer(optimizer, ends):
     config = base.get_config()
     config.optimizer.name = optimizer

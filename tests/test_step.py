@@ -389,3 +389,24 @@ def test_per_device_batchnorm_sees_what_microbatches_see():
     first, global_first = (tree["early"]["bn1"] for tree in (stats, global_stats))
     np.testing.assert_allclose(first["mean"], global_first["mean"], rtol=1e-9)
     assert not _close(first["var"], global_first["var"], 1e-3)
+
+
+# The range test's baseline: what a step at rate 0 would lose, without its gradient.
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", [{}, {"bn": "per_device"}, {"microbatches": 2}])
+@pytest.mark.parametrize("devices", [1, 2])
+def test_a_step_that_stands_still_has_the_losses_of_steps_at_rate_0(settings, devices, monkeypatch):
+    phase = tiny.phase(groups=tiny.ALL_GROUPS, **settings)
+    rates = np.zeros(2)
+    with jax.enable_x64(True):
+        start = tiny.weights(NET, np.float64)
+        told = {"devices": devices, "steps": 2, "lr": rates}
+        moving, losses = tiny.train(tiny.spec(NET, phase), start, DATA, **told)
+        monkeypatch.setattr(step, "make_step", step.make_still)
+        still, at_rest = tiny.train(tiny.spec(NET, phase), start, DATA, **told)
+    np.testing.assert_allclose(at_rest, losses, rtol=1e-9)
+    assert losses[0] != losses[1]  # it goes through the epoch's examples and their views
+    _same(start, still)
+    assert any(_differs(start.batch_stats, moving.batch_stats))

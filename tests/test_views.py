@@ -253,7 +253,10 @@ def test_the_device_takes_the_rows_that_the_host_names(tmp_path):
         return sharding.split_batch(batch, materials.mesh)
 
     fed = inputs.FedRunner(
-        spec, materials, lambda first, steps: read_ahead(by_hand, range(first, first + steps))
+        step.make_step(spec, materials.mesh),
+        spec,
+        materials,
+        lambda first, steps: read_ahead(by_hand, range(first, first + steps)),
     )
     with inputs.closing(fed):
         again, losses_again = _train(materials, fed)

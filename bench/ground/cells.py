@@ -217,6 +217,7 @@ def read(workdir: Path) -> Result:
         "val_loss": summary["val_loss"],
         "head": best(head),
         "full": best(full),
+        "baselines": summary["baselines"] or {},
         "head_last_trn_loss": head[-1]["trn_loss"] if head else None,
         "full_first_trn_loss": full[0]["first_trn_loss"] if full else None,
         "rates": {phase["name"]: phase["lr"] for phase in summary["phases"]},

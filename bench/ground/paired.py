@@ -86,6 +86,16 @@ def as_heads(results: Iterable[dict[str, Any]], setting: str, name: str) -> list
     ]
 
 
+def as_baselines(results: Iterable[dict[str, Any]], setting: str) -> list[dict[str, Any]]:
+    """The simple classifiers on the features of a setting's runs, as results of their own names."""
+    return [
+        {**r, "setting": name, "accuracy": accuracy, "val_loss": math.nan, "head": None}
+        for r in results
+        if r["setting"] == setting
+        for name, accuracy in r.get("baselines", {}).items()
+    ]
+
+
 def loss_jump(result: dict[str, Any]) -> float:
     """Training loss of the first steps of the full phase over that of the head's last epoch."""
     return result["full_first_trn_loss"] / result["head_last_trn_loss"]
@@ -99,6 +109,8 @@ class Overall(NamedTuple):
       wins, losses: tasks where the difference is beyond two standard errors over seeds.
       tasks: those that have a result of both.
       jumps: the tasks' mean ratios of the loss after the unfreezing to the one before.
+      fewer_errors: mean share of the base's errors that the setting does not make.
+      seconds: median over tasks of the ratio of CPU seconds.
     """
 
     difference: Estimate
@@ -106,6 +118,8 @@ class Overall(NamedTuple):
     losses: int
     tasks: int
     jumps: list[float]
+    fewer_errors: float
+    seconds: float
 
 
 def overall(comparisons: Sequence[Comparison]) -> Overall:
@@ -117,6 +131,8 @@ def overall(comparisons: Sequence[Comparison]) -> Overall:
         sum(c.difference.t < -2 for c in known),
         len(known),
         [c.jump for c in known if not math.isnan(c.jump)],
+        estimate([c.difference.mean / (1 - c.base) for c in known if c.base < 1]).mean,
+        float(np.median([c.seconds for c in known])) if known else math.nan,
     )
 
 
@@ -170,5 +186,6 @@ def sentence(name: str, comparisons: Sequence[Comparison]) -> str:
         jump = f" Jump: {median:.2f}x at the median, {worst:.2f}x at worst."
     return (
         f"{name}: {signed(mean)} over {found.tasks} tasks{t}; beyond two standard errors better on "
-        f"{found.wins}, worse on {found.losses}.{jump}"
+        f"{found.wins}, worse on {found.losses}. {100 * found.fewer_errors:.0f}% fewer errors on "
+        f"average, {found.seconds:.2f} times the CPU seconds at the median.{jump}"
     )
