@@ -131,9 +131,12 @@ def make_spec(materials: Materials, index: int) -> StepSpec:
 def spec_of(settings: Settings, model: Model, index: int, examples: int) -> StepSpec:
     """As `make_spec`, for a number of training examples that need not be there.
 
-    What their classes are is not known then, so nothing is done about skewed ones.
+    What their classes are is not known then, so nothing is done about skewed ones. Random weights
+    are not rebased: with such, BatchNorm is what makes the network train at all.
     """
     phase = settings.phases[index]
+    if settings.from_scratch and phase.bn == "rebased":
+        phase = dataclasses.replace(phase, bn="train")
     steps = sum(phase.cycle_lengths) * (examples // settings.data.batch_size)
     momentum = schedules.one_cycle_momentum(steps) if phase.schedule == "one_cycle" else None
     return StepSpec(

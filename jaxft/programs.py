@@ -37,7 +37,7 @@ class Call(NamedTuple):
 def distinct(phase: Phase) -> tuple[Any, ...]:
     """Key that tells the programs of two phases apart, but for numbers in them."""
     one_cycle = phase.schedule == "one_cycle"
-    bn = "train" if phase.bn == "rebased" else phase.bn  # which begins otherwise, and steps alike
+    bn = "train" if phase.bn == "rebased" and not phase.warmup_epochs else phase.bn
     # Cached features are as many for any size of images.
     shape = ("views", phase.views) if phase.inputs == "cached" else ("pixels", phase.image_size)
     return phase.inputs, frozenset(phase.groups), bn, one_cycle, phase.microbatches, *shape

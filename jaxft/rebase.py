@@ -27,20 +27,19 @@ from jaxft.inputs import Materials
 from jaxft.sharding import AXIS
 from jaxft.step import StepSpec, TrainBatch, Weights
 
-MOST_BATCHES = 50
+MOST_BATCHES = 25
 
 
 def rebase(spec: StepSpec, materials: Materials, weights: Weights) -> Weights:
     """Weights that compute what these do, with the statistics of the phase's first batches.
 
     Those of an epoch, MOST_BATCHES at most, of views as the phase draws them. Changes the groups
-    `spec.rebased`; nothing where there are none, or where the run began with random weights: with
-    such, BatchNorm is what makes the network train at all.
+    `spec.rebased`; nothing where there are none.
 
     Raises:
       Interrupted: the run was told to stop.
     """
-    if not spec.rebased or materials.settings.from_scratch:
+    if not spec.rebased:
         return weights
     moments = measure(spec, materials, weights)
     params, stats = map(dict, sharding.fetch(weights))

@@ -75,10 +75,15 @@ class Phase:
         """True where any group but the head learns."""
         return any(group != "head" for group in self.groups)
 
+    def warm_steps(self, steps_per_epoch: int) -> int:
+        """Steps of the warm-up, which leaves the first cycle a step at least."""
+        whole = self.cycle_lengths[0] * steps_per_epoch
+        return min(round(self.warmup_epochs * steps_per_epoch), whole - 1)
+
     def rates(self, lr: float, steps_per_epoch: int) -> schedules.Schedule:
         """The phase's schedule with its peak at `lr`; a warm-up shortens the first cycle."""
         cycle_steps = [epochs * steps_per_epoch for epochs in self.cycle_lengths]
-        warm = min(round(self.warmup_epochs * steps_per_epoch), cycle_steps[0] - 1)
+        warm = self.warm_steps(steps_per_epoch)
         cycle_steps[0] -= warm
         schedule = {
             "constant": lambda: schedules.constant(lr),

@@ -195,6 +195,16 @@ def training_images(
     return network_input(view, spec.model.preprocessing, dtype), share
 
 
+def batch_share(spec: StepSpec, step: Int[Array, ""]) -> Float[Array, ""] | None:
+    """The share of the statistics that the body's BatchNorm trains by which is the batch's own.
+
+    None for all. Rebased statistics give way to the batch's as the rate warms up: what the head
+    makes of the noise of a small batch, it learns meanwhile.
+    """
+    steps = spec.phase.warm_steps(spec.steps_per_epoch)
+    return jnp.minimum(step / steps, 1) if spec.rebased and steps else None
+
+
 def param_dtype(params: groups.Tree) -> Any:
     """The dtype that the parameters share."""
     return jax.tree.leaves(params)[0].dtype
@@ -205,6 +215,7 @@ def _loss(
     spec: StepSpec,
     frozen: Weights,
     batch_stats: groups.Tree,
+    share: Float[Array, ""] | None,
     batch: TrainBatch,
     keys: ExampleKeys,
 ) -> tuple[Float[Array, ""], tuple[Float[Array, "batch"], groups.Tree]]:
@@ -213,11 +224,16 @@ def _loss(
     params = {**frozen.params, **trained}
     stats = {**frozen.batch_stats, **batch_stats}
     new: groups.Tree = {}
-    features, share = batch.inputs, None
+    features, mixed = batch.inputs, None
     if spec.phase.inputs == "augmented":
-        images, share = training_images(spec, batch, keys, param_dtype(params))
+        images, mixed = training_images(spec, batch, keys, param_dtype(params))
         features, new = model.features(
-            params, stats, images, training=training - {"head"}, axis_name=spec.bn_axis
+            params,
+            stats,
+            images,
+            training=training - {"head"},
+            axis_name=spec.bn_axis,
+            share=share,
         )
     features = features.astype(param_dtype(params))
     logits, new_head = model.classify(
@@ -229,10 +245,10 @@ def _loss(
         axis_name=spec.bn_axis,
     )
     losses = label_losses(spec, logits, batch.label)
-    if share is not None:
-        share = share.astype(losses.dtype)
+    if mixed is not None:
+        mixed = mixed.astype(losses.dtype)
         other = label_losses(spec, logits, mix.partner(batch.label))
-        losses = share * losses + (1 - share) * other
+        losses = mixed * losses + (1 - mixed) * other
     return losses.mean(), (losses, {**batch_stats, **new, **new_head})
 
 
@@ -271,14 +287,15 @@ def local_gradient(
     if spec.bn_axis is None:
         stats = lax.pcast(stats, AXIS, to="varying")
     gradient = jax.grad(_loss, has_aux=True)
+    share = batch_share(spec, state.step)
     count = spec.phase.microbatches
     if count == 1:
-        grads, (losses, stats) = gradient(varying, spec, frozen, stats, batch, keys)
+        grads, (losses, stats) = gradient(varying, spec, frozen, stats, share, batch, keys)
         return losses, grads, stats
 
     def add(sums: Sums, part: tuple[TrainBatch, Any]) -> tuple[Sums, Float[Array, "batch"]]:
         grads, stats = sums
-        more, (losses, stats) = gradient(varying, spec, frozen, stats, *part)
+        more, (losses, stats) = gradient(varying, spec, frozen, stats, share, *part)
         return (jax.tree.map(jnp.add, grads, more), stats), losses
 
     zeros = lax.pcast(jax.tree.map(jnp.zeros_like, state.params), AXIS, to="varying")
@@ -348,8 +365,9 @@ def make_still(spec: StepSpec, mesh: Mesh) -> Step:
         state: TrainState, frozen: Weights, batch: TrainBatch, rates: Array, seed: Array
     ) -> tuple[TrainState, Array]:
         def losses(part: tuple[TrainBatch, ExampleKeys]) -> Float[Array, "batch"]:
-            return _loss(state.params, spec, frozen, state.batch_stats, *part)[1][0]
+            return _loss(state.params, spec, frozen, state.batch_stats, share, *part)[1][0]
 
+        share = batch_share(spec, state.step)
         keys = example_keys(spec, seed, state.step, batch.label.shape[0])
         found = lax.map(losses, microbatches(spec.phase.microbatches, batch, keys))
         return state._replace(step=state.step + 1), sharding.mean(found.mean())

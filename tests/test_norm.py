@@ -39,17 +39,21 @@ def loss_of(y):
     return jnp.sum(jnp.sin(y) * (1 + jnp.cos(jnp.arange(y[0].size).reshape(y.shape[1:]))))
 
 
-def run(x, params, stats, activation, train=True, axis_name=None, pool=None):
+def run(x, params, stats, activation, train=True, axis_name=None, pool=None, share=None):
     """Output and updated statistics."""
     layer = BatchNorm(EPS, MOMENTUM, activation, pool=pool)
     variables = {"params": params, "batch_stats": stats}
-    y, new = layer.apply(variables, x, train, axis_name, mutable=["batch_stats"])
+    share = None if share is None else jnp.asarray(share)
+    y, new = layer.apply(variables, x, train, axis_name, share, mutable=["batch_stats"])
     return y, new["batch_stats"]
 
 
-def plain(x, params, activation):
+def plain(x, params, activation, stats=None, share=1.0):
     """The definition, left to automatic differentiation."""
     mean, var = jnp.mean(x, (0, 1, 2)), jnp.var(x, (0, 1, 2))
+    if stats is not None:
+        mean = share * mean + (1 - share) * stats["mean"]
+        var = share * var + (1 - share) * stats["var"]
     z = (x - mean) / jnp.sqrt(var + EPS) * params["scale"] + params["bias"]
     return activate(z, activation)
 
@@ -67,9 +71,22 @@ def test_output_and_gradient_are_the_definitions(activation, lowered_for):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10), got, want)
 
 
-def test_running_statistics_are_pytorchs():
+@pytest.mark.slow
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_a_share_of_the_batchs_statistics_and_running_ones_for_the_rest(share):
     x, params, stats = inputs()
-    _, new = run(x, params, stats, "none")
+    ours = lambda x, p: loss_of(run(x, p, stats, "relu", share=share)[0])  # noqa: E731
+    definition = lambda x, p: loss_of(plain(x, p, "relu", stats, share))  # noqa: E731
+    got, want = (jax.jit(jax.value_and_grad(f, (0, 1)))(x, params) for f in (ours, definition))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10), got, want)
+    if share == 0:
+        np.testing.assert_allclose(got[0], loss_of(run(x, params, stats, "relu", train=False)[0]))
+
+
+@pytest.mark.parametrize("share", [None, 0.3])
+def test_running_statistics_are_pytorchs(share):
+    x, params, stats = inputs()
+    _, new = run(x, params, stats, "none", share=share)
     rows = np.asarray(x).reshape(-1, 4)
     mean = MOMENTUM * stats["mean"] + (1 - MOMENTUM) * rows.mean(0)
     var = MOMENTUM * stats["var"] + (1 - MOMENTUM) * rows.var(0, ddof=1)
@@ -98,7 +115,8 @@ def test_a_far_mean_costs_no_digits_in_float32():
 @pytest.mark.several_devices
 @pytest.mark.parametrize("pool", [None, max_pool], ids=["all pixels", "pooled"])
 @pytest.mark.parametrize("mark", [True, False], ids=["varying params", "unvarying params"])
-def test_one_and_four_devices_agree(mark, pool):
+@pytest.mark.parametrize("share", [None, 0.3])
+def test_one_and_four_devices_agree(mark, pool, share):
     x, params, stats = inputs()
 
     def step(devices):
@@ -108,7 +126,7 @@ def test_one_and_four_devices_agree(mark, pool):
 
         def local(params, stats, x):
             def loss(params, x):
-                y, new = run(x, params, stats, "relu6", axis_name="data", pool=pool)
+                y, new = run(x, params, stats, "relu6", True, "data", pool, share)
                 return loss_of(y), new
 
             marked = lax.pcast(params, "data", to="varying") if mark else params
@@ -131,15 +149,17 @@ def test_one_and_four_devices_agree(mark, pool):
     )
 
 
-def test_channels_in_parts_change_no_number():
+@pytest.mark.parametrize("share", [None, 0.3])
+def test_channels_in_parts_change_no_number(share):
     x, params, stats = inputs()
     variables = {"params": params, "batch_stats": stats}
+    share = None if share is None else jnp.asarray(share)
 
     def in_parts(parts):
         def loss(x, params):
             layer = BatchNorm(EPS, MOMENTUM, "relu", parts=parts)
             given = {**variables, "params": params}
-            y, new = layer.apply(given, x, True, None, mutable=["batch_stats"])
+            y, new = layer.apply(given, x, True, None, share, mutable=["batch_stats"])
             return loss_of(y), new
 
         return jax.value_and_grad(loss, (0, 1), has_aux=True)
@@ -151,15 +171,16 @@ def test_channels_in_parts_change_no_number():
     jax.tree.map(same, parted, whole)
 
 
+@pytest.mark.parametrize("share", [None, 0.3])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_pooling_before_normalising_changes_no_number(activation):
+def test_pooling_before_normalising_changes_no_number(activation, share):
     x, params, stats = inputs()
     assert (params["scale"] < 0).any() and (params["scale"] > 0).any()
 
     def step(pooled_first):
         def loss(x, params):
             pool = max_pool if pooled_first else None
-            y, new = run(x, params, stats, activation, pool=pool)
+            y, new = run(x, params, stats, activation, pool=pool, share=share)
             y = y if pooled_first else max_pool(y)
             return loss_of(y), (y, new)
 

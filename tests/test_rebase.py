@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tiny
 
-from jaxft import rebase, sharding
+from jaxft import fit, rebase, sharding
 from jaxft.errors import Interrupted
 from jaxft.hosts import Stop
 from jaxft.step import TrainBatch, Weights
@@ -117,13 +117,31 @@ def test_any_mesh_measures_the_same(devices, microbatches):
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-9), found, after_measuring())
 
 
-def test_random_weights_stay_as_they_are(tmp_path):
-    materials = tiny.materials(tmp_path)
+@pytest.mark.slow
+@pytest.mark.parametrize(("devices", "microbatches"), [(1, 1), (2, 1), (2, 2)])
+def test_the_batchs_statistics_come_in_as_the_rate_warms_up(devices, microbatches):
+    """The first step normalises by the running ones; from the warm-up's end on the batch's do."""
+    data = TrainBatch(*(leaf[:40] for leaf in tiny.canvases(53)))
+    start = after_measuring()
+
+    def losses(bn, warmup_epochs):
+        spec = spec_with(bn, warmup_epochs=warmup_epochs, microbatches=microbatches, epochs=5)
+        return tiny.train(spec, start, data, lr=0.0, steps=4, devices=devices)[1]
+
+    frozen, train, warming = losses("frozen", 0.0), losses("train", 0.0), losses("rebased", 2.0)
+    # Of several microbatches, all but the first see running statistics that have moved.
+    np.testing.assert_allclose(warming[0], frozen[0], rtol=1e-9 if microbatches == 1 else 1e-2)
+    assert abs(warming[1] / train[1] - 1) > 1e-4 and abs(warming[1] / frozen[1] - 1) > 1e-4
+    # The running statistics have moved another way by now, but nothing normalises by them.
+    np.testing.assert_allclose(warming[2:], train[2:], rtol=1e-9)
+
+
+def test_random_weights_are_not_rebased(tmp_path):
+    materials = tiny.materials(tmp_path, phases=(spec_with("rebased").phase,))
     model = dataclasses.replace(materials.settings.model, weights="none")
-    settings = dataclasses.replace(materials.settings, model=model)
-    weights = sharding.replicate(WEIGHTS, materials.mesh)
-    scratch = materials._replace(settings=settings)
-    assert rebase.rebase(spec_with("rebased"), scratch, weights) is weights
+    scratch = dataclasses.replace(materials.settings, model=model)
+    rebased = [fit.spec_of(s, NET, 0, 40).rebased for s in (materials.settings, scratch)]
+    assert rebased == [{"early", "late"}, frozenset()]
 
 
 def test_a_run_that_is_told_to_stop_measures_no_further(tmp_path):

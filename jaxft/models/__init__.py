@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Key
 from jaxft.models import efficientnet_lite, resnet
 from jaxft.models.body import Body, Preprocessing
 from jaxft.models.head import Head, pool
-from jaxft.models.norm import observing
+from jaxft.models.norm import blending, observing
 
 GROUPS = ("early", "late", "head")
 BODIES = {**efficientnet_lite.BODIES, **resnet.BODIES}
@@ -77,6 +77,7 @@ class Model:
         *,
         training: Collection[str] = (),
         axis_name: str | None = None,
+        share: Float[Array, ""] | None = None,
     ) -> tuple[Float[Array, "batch features"], Stats]:
         """Run the body and pool.
 
@@ -85,15 +86,18 @@ class Model:
           images: normalised by `preprocessing`.
           training: the groups whose BatchNorm uses the batch's statistics.
           axis_name: the mesh axis over which those statistics are shared.
+          share: of the statistics that these groups normalise by, how much is the batch's, 0 to 1;
+            the rest is running ones. None for all.
 
         Returns:
           Pooled features in float32 (or float64, as the images), and the new running statistics
           of the groups in `training`.
         """
         x, stats = images, {}
-        for group, module in (("early", self.body.early), ("late", self.body.late)):
-            x, new = _apply(module, params, batch_stats, group, x, training, axis_name)
-            stats.update(new)
+        with blending(share):
+            for group, module in (("early", self.body.early), ("late", self.body.late)):
+                x, new = _apply(module, params, batch_stats, group, x, training, axis_name)
+                stats.update(new)
         x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         return pool(x, self.pooling), stats
 

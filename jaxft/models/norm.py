@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -16,6 +16,7 @@ from jaxft.models.conv import alike_varying, in_parts
 from jaxft.models.reduce import channel_sums
 
 Pool = Callable[[Array], Array]
+Running = tuple[Array, Array]  # share of the batch's statistics, and the running variance
 
 # Where an activation ends: y = clip(z, low, high).
 RANGES = {"none": (None, None), "relu": (0, None), "relu6": (0, 6)}
@@ -74,25 +75,59 @@ def batch_moments(
     return shift + mean, jnp.maximum(square - jnp.square(mean), 0)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6))
+class Used(NamedTuple):
+    """Statistics to normalise by, and what of them follows the batch.
+
+    `share` of them is the batch's own, None for all; `offset` is their mean less the batch's.
+    """
+
+    mean: Array
+    inverse: Array
+    share: Array | None
+    offset: Array | None
+
+    def input_gradient(self, centred: Array, dz: Array, factor: Array, means: Array) -> Array:
+        """Gradient of x, for dz that of scale * (x - mean) * inverse + bias.
+
+        `centred` is x - mean; `means` those of dz and dz * centred over all but channels.
+        """
+        if self.share is None or self.offset is None:
+            return factor * (dz - means[0] - centred * (jnp.square(self.inverse) * means[1]))
+        means, centred = self.share * means, centred + self.offset
+        return factor * (dz - means[0] - centred * (jnp.square(self.inverse) * means[1]))
+
+
+def used(mean: Array, var: Array, shift: Array, running: Running | None, eps: float) -> Used:
+    """The batch's statistics, or `running[0]` of them and the rest of the running ones."""
+    if running is None:
+        return Used(mean, lax.rsqrt(var + eps), None, None)
+    share, running_var = running
+    offset = (1 - share) * (shift - mean)
+    blended = share * var + (1 - share) * running_var
+    return Used(mean + offset, lax.rsqrt(blended + eps), share, offset)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(5, 6, 7))
 def normalise(
     x: Float[Array, "..."],
     scale: Float[Array, "*channels"],
     bias: Float[Array, "*channels"],
     shift: Float[Array, "*channels"],
+    running: Running | None,
     eps: float,
     activation: str,
     axis_name: str | None,
 ) -> tuple[Array, Array, Array]:
     """activation(scale * (x - mean) / sqrt(var + eps) + bias), mean and var, of the global batch.
 
-    Channels are the last axis, or the last axes: as many as `scale` has.
+    Channels are the last axis, or the last axes: as many as `scale` has. With `running` x is
+    normalised by a blend with the running statistics (`used`), whose mean `shift` then is.
 
     The gradient is written by hand: it keeps x alone, recomputes the rest, and makes one pass for
     the two sums and one for dx, where automatic differentiation stores several arrays of x's size.
     Mean and var are for the running statistics and carry no gradient.
     """
-    return _normalise_forward(x, scale, bias, shift, eps, activation, axis_name)[0]
+    return _normalise_forward(x, scale, bias, shift, running, eps, activation, axis_name)[0]
 
 
 def _normalise_forward(
@@ -100,51 +135,52 @@ def _normalise_forward(
     scale: Array,
     bias: Array,
     shift: Array,
+    running: Running | None,
     eps: float,
     activation: str,
     axis_name: str | None,
-) -> tuple[tuple[Array, Array, Array], tuple[Array, ...]]:
+) -> tuple[tuple[Array, Array, Array], tuple[Any, ...]]:
     wide = widened(x)
     mean, var = batch_moments(wide, shift, axis_name)
-    inverse = lax.rsqrt(var + eps)
-    y = activate((wide - mean) * (scale * inverse) + bias, activation).astype(x.dtype)
-    return (y, mean, var), (x, scale, bias, mean, inverse)
+    by = used(mean, var, shift, running, eps)
+    y = activate((wide - by.mean) * (scale * by.inverse) + bias, activation).astype(x.dtype)
+    return (y, mean, var), (x, scale, bias, by)
 
 
 def _normalise_backward(
     eps: float,
     activation: str,
     axis_name: str | None,
-    residuals: tuple[Array, ...],
+    residuals: tuple[Any, ...],
     cotangents: tuple[Array, Array, Array],
-) -> tuple[Array, Array, Array, None]:
-    x, scale, bias, mean, inverse = residuals
-    factor = scale * inverse
+) -> tuple[Array, Array, Array, None, None]:
+    x, scale, bias, by = residuals
+    factor = scale * by.inverse
 
     def parts() -> tuple[Array, Array]:
         # Behind a barrier, so that each pass computes them for itself instead of storing them.
         here, dy = map(widened, kept_apart((x, cotangents[0])))
-        centred = here - mean
+        centred = here - by.mean
         return centred, jnp.where(passes(centred * factor + bias, activation), dy, 0)
 
     centred, dz = parts()
     totals = jnp.stack(sums([dz, dz * centred], scale.ndim))
     means = totals / (x.size // scale.size)
     means = means if axis_name is None else lax.pmean(means, axis_name)
-    centred, dz = parts()
-    dx = factor * (dz - means[0] - centred * (jnp.square(inverse) * means[1]))
-    return dx.astype(x.dtype), totals[1] * inverse, totals[0], None
+    dx = by.input_gradient(*parts(), factor, means)
+    return dx.astype(x.dtype), totals[1] * by.inverse, totals[0], None, None
 
 
 normalise.defvjp(_normalise_forward, _normalise_backward)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6, 7))
+@partial(jax.custom_vjp, nondiff_argnums=(5, 6, 7, 8))
 def normalise_pooled(
     x: Float[Array, "batch height width channels"],
     scale: Float[Array, "channels"],
     bias: Float[Array, "channels"],
     shift: Float[Array, "channels"],
+    running: Running | None,
     eps: float,
     activation: str,
     axis_name: str | None,
@@ -156,7 +192,8 @@ def normalise_pooled(
     two sums of the gradient need no others: one pass over all pixels less each way. Channels whose
     scale is below 0 change their sign before they are pooled.
     """
-    return _pooled_forward(x, scale, bias, shift, eps, activation, axis_name, pool)[0]
+    given = (running, eps, activation, axis_name, pool)
+    return _pooled_forward(x, scale, bias, shift, *given)[0]
 
 
 def _pooled_forward(
@@ -164,6 +201,7 @@ def _pooled_forward(
     scale: Array,
     bias: Array,
     shift: Array,
+    running: Running | None,
     eps: float,
     activation: str,
     axis_name: str | None,
@@ -172,11 +210,11 @@ def _pooled_forward(
     sign = jnp.where(scale < 0, -1, 1)
     rising = x * sign.astype(x.dtype)
     mean, var = batch_moments(widened(rising) * sign, shift, axis_name)
-    inverse = lax.rsqrt(var + eps)
+    by = used(mean, var, shift, running, eps)
     largest, transpose = jax.vjp(pool, rising)
-    centred = widened(largest) * sign - mean
-    y = activate(centred * (scale * inverse) + bias, activation).astype(x.dtype)
-    return (y, mean, var), (rising, sign, largest, transpose, scale, bias, mean, inverse)
+    centred = widened(largest) * sign - by.mean
+    y = activate(centred * (scale * by.inverse) + bias, activation).astype(x.dtype)
+    return (y, mean, var), (rising, sign, largest, transpose, scale, bias, by)
 
 
 def _pooled_backward(
@@ -186,18 +224,18 @@ def _pooled_backward(
     pool: Pool,
     residuals: tuple[Any, ...],
     cotangents: tuple[Array, Array, Array],
-) -> tuple[Array, Array, Array, None]:
-    rising, sign, largest, transpose, scale, bias, mean, inverse = residuals
-    factor = scale * inverse
-    centred = widened(largest) * sign - mean
+) -> tuple[Array, Array, Array, None, None]:
+    rising, sign, largest, transpose, scale, bias, by = residuals
+    factor = scale * by.inverse
+    centred = widened(largest) * sign - by.mean
     dy = jnp.where(passes(centred * factor + bias, activation), cotangents[0], 0)
     dz = widened(dy)
     totals = jnp.stack(sums([dz, dz * centred]))
     means = totals / (rising.size // scale.size)
     means = means if axis_name is None else lax.pmean(means, axis_name)
-    centred, dz = widened(rising) * sign - mean, widened(transpose(dy)[0])
-    dx = factor * (dz - means[0] - centred * (jnp.square(inverse) * means[1]))
-    return dx.astype(rising.dtype), totals[1] * inverse, totals[0], None
+    centred, dz = widened(rising) * sign - by.mean, widened(transpose(dy)[0])
+    dx = by.input_gradient(centred, dz, factor, means)
+    return dx.astype(rising.dtype), totals[1] * by.inverse, totals[0], None, None
 
 
 normalise_pooled.defvjp(_pooled_forward, _pooled_backward)
@@ -225,10 +263,12 @@ class BatchNorm(nn.Module):
         x: Float[Array, "... channels"],
         train: bool,
         axis_name: str | None = None,
+        share: Float[Array, ""] | None = None,
     ) -> Float[Array, "... channels"]:
         """Normalises by the batch's statistics when `train`, else by the running ones.
 
-        Computes in float32, or in float64 where x is.
+        Computes in float32, or in float64 where x is. With a `share` it trains by so much of the
+        batch's statistics, 0 to 1, and the running ones for the rest.
         """
         if self.has_variable("params", "offset"):  # all else is in the kernel, see fold.py
             offset: Array = self.get_variable("params", "offset")
@@ -244,11 +284,15 @@ class BatchNorm(nn.Module):
             return self._pooled(y.astype(x.dtype))
         x, scale, bias = alike_varying(x, scale, bias)
         shift = lax.stop_gradient(mean.value).astype(widened(x).dtype)
-        given = (self.eps, self.activation, axis_name)
+        parts = 1 if self.pool else self.parts
+        running = None
+        if share is not None:
+            running = share.astype(shift.dtype), in_parts(var.value.astype(shift.dtype), parts)
+        given = (running, self.eps, self.activation, axis_name)
         if self.pool is not None:
             y, batch_mean, batch_var = normalise_pooled(x, scale, bias, shift, *given, self.pool)
         else:
-            arrays = (in_parts(a, self.parts) for a in (x, scale, bias, shift))
+            arrays = (in_parts(a, parts) for a in (x, scale, bias, shift))
             y, batch_mean, batch_var = normalise(*arrays, *given)
             y = y.reshape(x.shape)
         self._update(mean, batch_mean.reshape(shape))
@@ -268,6 +312,26 @@ class BatchNorm(nn.Module):
 Path = tuple[str, ...]
 
 
+Context = nn.module.InterceptorContext
+
+
+def _runs_batch_norm(context: Context) -> bool:
+    """True where an intercepted method is BatchNorm's call."""
+    return isinstance(context.module, BatchNorm) and context.method_name == "__call__"
+
+
+@contextmanager
+def blending(share: Float[Array, ""] | None) -> Iterator[None]:
+    """Give every BatchNorm that trains inside its `share`."""
+
+    def give(call: Any, args: Any, kwargs: Any, context: Context) -> Any:
+        more = {"share": share} if _runs_batch_norm(context) else {}
+        return call(*args, **kwargs, **more)
+
+    with nn.intercept_methods(give):
+        yield
+
+
 @contextmanager
 def observing(axis_name: str | None = None) -> Iterator[dict[Path, dict[str, Array]]]:
     """Collect mean and biased variance of what every BatchNorm that runs inside is given.
@@ -277,9 +341,9 @@ def observing(axis_name: str | None = None) -> Iterator[dict[Path, dict[str, Arr
     """
     found: dict[Path, dict[str, Array]] = {}
 
-    def look(call: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
+    def look(call: Any, args: Any, kwargs: Any, context: Context) -> Any:
         module = context.module
-        if isinstance(module, BatchNorm) and context.method_name == "__call__":
+        if _runs_batch_norm(context):
             shift: Array = module.get_variable("batch_stats", "mean")
             mean, var = batch_moments(widened(args[0]), shift, axis_name)
             found[module.path] = {"mean": mean, "var": var}
