@@ -171,8 +171,9 @@ def phase(**changes: Any) -> ConfigDict:
             "warmup_epochs": 0.0,  # a linear rise at the start of the first cycle
             # BatchNorm of training groups: train (statistics over the whole batch) | rebased (so,
             # and before the first step the body gets these images' statistics, with the scale and
-            # bias that leave it as it is; random weights are as with train) | per_device (over
-            # each device's share) | frozen (the body's running statistics)
+            # bias that leave it as it is, which give way to the batch's over the warm-up; random
+            # weights are as with train) | per_device (over each device's share) | frozen (the
+            # body's running statistics)
             "bn": "rebased",
             "microbatches": 1,  # a batch in so many parts, one after the other, to save memory
         }

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxft import costs, fit, flops, pool, programs, recipe, run, shortage
+from jaxft import costs, fit, flops, pool, programs, rebase, recipe, run, shortage
 from jaxft.costs import Costs
 from jaxft.errors import UserError
 from jaxft.models import platform
@@ -56,8 +56,8 @@ class Program:
 class PhasePlan:
     """A phase: what trains, for how long, and what it costs.
 
-    `epochs` and `steps` are the most where over-fitting ends the phase; `finder_steps` come on
-    top. `seconds` is the estimate for all of it, None where nothing is known of the device;
+    `epochs` and `steps` are the most where over-fitting ends the phase; the range test's
+    `finder_steps` come on top, and as many of unmoved weights. `seconds` is the estimate for all of it, None where nothing is known of the device;
     `extraction_seconds` the part before the first step that computes cached features.
     """
 
@@ -305,7 +305,10 @@ def _phase(
         cached = sizes.train * phase.views if phase.inputs == "cached" else 0
         held_out = sizes.valid * (epochs if phase.trains_body else 1)
         extraction = per_image * cached
-        total = (steps + finder_steps) * each + extraction + per_image * held_out
+        standing_still = each if phase.inputs == "cached" else pass_seconds
+        finder = finder_steps * (each + standing_still)
+        measured = rebase.batches(spec) * pass_seconds
+        total = steps * each + finder + measured + extraction + per_image * held_out
     return PhasePlan(
         name=phase.name,
         trains=phase.groups,

@@ -52,11 +52,16 @@ def rebase(spec: StepSpec, materials: Materials, weights: Weights) -> Weights:
     return Weights(*sharding.replicate((params, stats), materials.mesh))
 
 
+def batches(spec: StepSpec) -> int:
+    """Number of batches that a phase's statistics are measured on; 0 where none are."""
+    return min(MOST_BATCHES, spec.steps_per_epoch) if spec.rebased else 0
+
+
 def measure(spec: StepSpec, materials: Materials, weights: Weights) -> groups.Tree:
     """Mean and variance of what every BatchNorm of the body is given, in trees of float64."""
     moments = make_moments(spec, materials)
     seed = sharding.replicate(np.int32(materials.settings.seed), materials.mesh)
-    count = min(MOST_BATCHES, spec.steps_per_epoch)
+    count = batches(spec)
     ballot, found = Ballot(materials.stop), []
     with (
         materials.console.bar(count, "measuring BatchNorm's statistics", "step") as bar,
