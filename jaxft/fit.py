@@ -18,10 +18,9 @@ from jaxft import (
     evaluate,
     groups,
     inputs,
-    lr_finder,
     optim,
     overfit,
-    paths,
+    range_test,
     rebase,
     report,
     schedules,
@@ -33,7 +32,7 @@ from jaxft.best import Best
 from jaxft.checkpoint import Checkpoint, Checkpoints
 from jaxft.data import balance
 from jaxft.data.balance import Balance
-from jaxft.errors import Interrupted, UserError
+from jaxft.errors import Interrupted
 from jaxft.hosts import Ballot
 from jaxft.inputs import Materials, Runner
 from jaxft.models import Model
@@ -153,122 +152,19 @@ def spec_of(settings: Settings, model: Model, index: int, examples: int) -> Step
     )
 
 
-def rates_table(spec: StepSpec, materials: Materials, rates: Any) -> Any:
-    """A rate for every step, on the mesh, as long for the range test as for the phase.
-
-    One length means one shape, so that both run the same compiled step.
-    """
-    phase = spec.phase
-    length = sum(phase.cycle_lengths) * spec.steps_per_epoch
-    if phase.lr == "find":
-        length = max(length, materials.settings.finder.steps)
-    table = np.zeros(max(length, len(rates)))
-    table[: len(rates)] = rates
-    return sharding.replicate(table.astype(jax.dtypes.canonicalize_dtype(float)), materials.mesh)
-
-
-def range_test(
-    spec: StepSpec, materials: Materials, runner: Runner, weights: Weights
-) -> lr_finder.LRCurve:
-    """Find a phase's learning rate on a copy of the state; changes nothing.
-
-    Raises:
-      UserError: the loss never falls, or diverges at once.
-    """
-    settings = lr_finder.settled(materials.settings.finder, spec.phase.trains_body)
-    sweep = lr_finder.sweep(settings)
-    unmoved = losses_at_rest(spec, materials, runner, weights, len(sweep))
-
-    def going_on(losses: list[float]) -> bool:
-        return not lr_finder.ended(np.asarray(losses), unmoved, settings)
-
-    losses = try_rates(spec, materials, runner, weights, sweep, going_on)
-    count = len(losses)
-    try:
-        return lr_finder.choose(sweep[:count], losses, unmoved[:count], settings)
-    except ValueError as error:
-        raise UserError(f"No learning rate found for phase {spec.phase.name!r}: {error}") from None
-
-
-def losses_at_rest(
-    spec: StepSpec, materials: Materials, runner: Runner, weights: Weights, steps: int
-) -> Float[np.ndarray, "steps"]:
-    """The losses of these weights on a phase's first batches, views and dropout as in its steps.
-
-    Images take a forward pass alone; a step on cached features is cheaper than a program more.
-    """
-    rates = np.zeros(steps)
-    if spec.phase.inputs == "cached":
-        return try_rates(spec, materials, runner, weights, rates, lambda _: True)
-    with inputs.closing(inputs.still_runner(spec, materials)) as still:
-        return try_rates(spec, materials, still, weights, rates, lambda _: True)
-
-
-def try_rates(
-    spec: StepSpec,
-    materials: Materials,
-    runner: Runner,
-    weights: Weights,
-    rates: Float[np.ndarray, "steps"],
-    going_on: Callable[[list[float]], bool],
-) -> Float[np.ndarray, "steps"]:
-    """The losses of a phase's first steps at these rates, or of fewer where `going_on` ends it.
-
-    Works on a copy of the state. Rates of 0 give the losses of weights that do not move.
-    """
-    losses: list[float] = []
-    ballot = Ballot(materials.stop)
-    words = "finding the learning rate" if rates.any() else "the same at a rate of 0"
-    with materials.console.bar(len(rates), words, "step") as bar:
-
-        def sink(_: int, loss: float) -> bool:
-            losses.append(loss)
-            bar.update()
-            return not ballot() and going_on(losses)
-
-        state, frozen = step.start(spec, weights)
-        state = sharding.replicate(state, materials.mesh)
-        table, seed = rates_table(spec, materials, rates), seed_of(materials)
-        runner(state, frozen, table, seed, 0, len(rates), sink)
-    materials.demand_going_on()
-    return np.asarray(losses)
-
-
-def seed_of(materials: Materials) -> Any:
-    """The run's seed, on the mesh."""
-    return sharding.replicate(np.int32(materials.settings.seed), materials.mesh)
-
-
-def find_rate(
-    spec: StepSpec,
-    materials: Materials,
-    runner: Runner,
-    weights: Weights,
-    workdir: AnyPath,
-) -> lr_finder.LRCurve:
-    """The range test of a phase, told and drawn: `lr_find/PHASE.json` and `.png`."""
-    curve = range_test(spec, materials, runner, weights)
-    directory = workdir / "lr_find"
-    paths.make_folder(directory)
-    report.write_json(directory / f"{spec.phase.name}.json", report.curve_json(curve))
-    title = f"{spec.phase.name}: {curve.rule} takes {curve.lr:.2e}"
-    report.plot_curve(curve, title, directory / f"{spec.phase.name}.png")
-    materials.console.say(report.rules_table(curve))
-    return curve
-
-
 def resolve_rate(
     spec: StepSpec,
     materials: Materials,
     runner: Runner,
     weights: Weights,
+    valid_features: np.ndarray | None,
     cursor: Cursor,
     workdir: AnyPath,
 ) -> None:
     """Set the cursor's rate: found, the phase before's, or as the config says."""
     phase = spec.phase
     if phase.lr == "find":
-        curve = find_rate(spec, materials, runner, weights, workdir)
+        curve = range_test.find_rate(spec, materials, runner, weights, valid_features, workdir)
         cursor.lr, cursor.lr_rule, cursor.lr_reason = curve.lr, curve.rule, curve.reason
     elif phase.lr == "previous":
         before = cursor.phases[-1]
@@ -318,7 +214,7 @@ def run_phase(
         cursor.baselines = simple_classifiers(materials, entry.weights, valid_features)
     with inputs.closing(runner):
         if cursor.lr is None:
-            resolve_rate(spec, materials, runner, entry.weights, cursor, workdir)
+            resolve_rate(spec, materials, runner, entry.weights, valid_features, cursor, workdir)
         assert cursor.lr is not None
         why = f"{cursor.lr_rule}: {cursor.lr_reason}"
         materials.console.say(f"learning rate {cursor.lr:.2e} ({why})")
@@ -425,8 +321,8 @@ class Loop:
         phase = self.spec.phase
         self.total_steps = sum(phase.cycle_lengths) * self.spec.steps_per_epoch
         self.rate_of_step = self.rates(np.arange(self.total_steps))
-        self.table = rates_table(self.spec, self.materials, self.rate_of_step)
-        self.seed = seed_of(self.materials)
+        self.table = range_test.rates_table(self.spec, self.materials, self.rate_of_step)
+        self.seed = range_test.seed_of(self.materials)
         self.before = dict(self.cursor.phase_seconds)
         self.frozen_on_host = sharding.fetch(self.frozen)  # once: an epoch's copies leave it out
 

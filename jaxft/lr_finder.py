@@ -1,6 +1,6 @@
 """The learning-rate range test: pure functions from rates and losses to a chosen rate.
 
-Stepping is the caller's (`fit.range_test`): this file makes the sweep, says when to stop, and
+Stepping is the caller's (`range_test`): this file makes the sweep, says when to stop, and
 applies the rules that pick a rate. The rules read *paired* losses: those of the sweep less those of
 the unmoved weights on the same batches, with the same views and dropout. So which images are hard
 drops out: 0 means that the rates so far have done nothing, below 0 that they have helped.
@@ -22,6 +22,9 @@ from jaxft.schedules import exponential_sweep
 
 Curve = Float[np.ndarray, "steps"]
 AUTO = "auto"
+TRIAL = "trial"
+TRIED = 1e-3  # times powers of 2: the rates of trials
+MOST_TRIALS = 10
 RISEN = 1 / 3  # of the unmoved weights' loss: a rise that `rise` goes by
 SETTLED = 2.5  # widths of the trend's mean after a rise: what comes later moves it little
 FEWEST = 15  # losses that a rate can be found from
@@ -42,13 +45,21 @@ class FinderSettings:
     k: float = 2.0
 
 
+class Trials(NamedTuple):
+    """Rates that a phase was tried at, lowest first, and the validation losses they ended with."""
+
+    rates: Curve
+    losses: Curve
+
+
 @dataclass(frozen=True)
 class LRCurve:
     """Rates, losses and what every rule makes of them.
 
     `unmoved` are the losses of the weights before the test, on the same batches; `trend` is the
     paired losses' local mean, `error` its standard error. `rules` maps a rule to (rate or None, the
-    reason in words); `lr` is the chosen rate, `rule` the rule it came from, `reason` why.
+    reason in words); `lr` is the chosen rate, `rule` the rule it came from, `reason` why. Where
+    `trials` were made, they chose it.
     """
 
     rates: Curve
@@ -60,6 +71,7 @@ class LRCurve:
     lr: float
     rule: str
     reason: str
+    trials: Trials | None = None
 
     @property
     def paired(self) -> Curve:
@@ -68,7 +80,7 @@ class LRCurve:
 
 
 def settled(settings: FinderSettings, trains_body: bool) -> FinderSettings:
-    """The same with the rule that `auto` stands for: `rise` for a body, `fall` for a head.
+    """The same with the sweep's rule that `auto` stands for: `rise` for a body, `fall` for a head.
 
     A fresh head learns most of what it can on its way up the rates, and its fall shows. A body does
     not get much better within a sweep; what shows is where it gets worse.
@@ -76,6 +88,35 @@ def settled(settings: FinderSettings, trains_body: bool) -> FinderSettings:
     if settings.rule != AUTO:
         return settings
     return replace(settings, rule="rise" if trains_body else "fall")
+
+
+def climb(start: float, loss_of: Callable[[float], float]) -> Trials:
+    """Try rates around a start until the best of them has two worse ones on either side.
+
+    They are TRIED * 2^k, the first of them nearest to `start`: so other starts, and other seeds,
+    come to the same ones. At most MOST_TRIALS; a loss that is no number is the worst.
+    """
+    losses: dict[int, float] = {}
+    wanted: list[int] = [round(math.log2(start / TRIED))]
+    while wanted and len(losses) < MOST_TRIALS:
+        loss = loss_of(TRIED * 2.0 ** wanted[0])
+        losses[wanted[0]] = loss if math.isfinite(loss) else math.inf
+        best = min(losses, key=losses.__getitem__)
+        wanted = [k for k in (best - 1, best + 1, best - 2, best + 2) if k not in losses]
+    order = sorted(losses)
+    return Trials(TRIED * 2.0 ** np.array(order), np.array([losses[k] for k in order]))
+
+
+def decided(curve: LRCurve, trials: Trials) -> LRCurve:
+    """The same curve, its rate that of the trial with the lowest validation loss."""
+    best = int(np.argmin(trials.losses))
+    lr, count = float(trials.rates[best]), len(trials.rates)
+    reason = f"the lowest validation loss of {count} trials, {trials.losses[best]:.4f}"
+    for i, where in ((best - 1, "half of it"), (best + 1, "twice it")):
+        if 0 <= i < count:
+            reason += f"; {trials.losses[i]:.4f} at {where}"
+    rules = {TRIAL: (lr, reason), **curve.rules}
+    return replace(curve, rules=rules, lr=lr, rule=TRIAL, reason=reason, trials=trials)
 
 
 def sweep(settings: FinderSettings) -> Curve:

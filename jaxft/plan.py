@@ -57,7 +57,8 @@ class PhasePlan:
     """A phase: what trains, for how long, and what it costs.
 
     `epochs` and `steps` are the most where over-fitting ends the phase; the range test's
-    `finder_steps` come on top, and as many of unmoved weights. `seconds` is the estimate for all of it, None where nothing is known of the device;
+    `finder_steps` come on top, and as many of unmoved weights. `seconds` is the estimate for all of
+    it but trials on cached features, None where nothing is known of the device;
     `extraction_seconds` the part before the first step that computes cached features.
     """
 

@@ -94,7 +94,7 @@ def of_forward(
 
 
 def rates_length(spec: StepSpec, settings: Settings) -> int:
-    """Length of the table of rates, as fit.rates_table makes it."""
+    """Length of the table of rates, as range_test.rates_table makes it."""
     steps = sum(spec.phase.cycle_lengths) * spec.steps_per_epoch
     return max(steps, settings.finder.steps if spec.phase.lr == "find" else 0)
 

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from tqdm import tqdm
 
 from jaxft import baselines, best, bottleneck, hosts, paths
-from jaxft.lr_finder import RISEN, LRCurve
+from jaxft.lr_finder import RISEN, LRCurve, Trials
 from jaxft.paths import AnyPath
 from jaxft.recipe import Phase, Settings
 
@@ -168,14 +168,21 @@ def curve_json(curve: LRCurve) -> dict[str, Any]:
         "unmoved": curve.unmoved.tolist(),
         "trend": curve.trend.tolist(),
         "error": curve.error.tolist(),
+        "trials": curve.trials
+        and {name: values.tolist() for name, values in curve.trials._asdict().items()},
     }
 
 
 @hosts.first_only
 def plot_curve(curve: LRCurve, title: str, path: AnyPath) -> None:
     """Paired loss against learning rate, with every rule's choice."""
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
-    axes = figure.add_subplot()
+    if curve.trials is None:
+        figure = Figure(figsize=(7, 4.2), layout="constrained")
+        axes = figure.add_subplot()
+    else:
+        figure = Figure(figsize=(7, 6), layout="constrained")
+        axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+        _plot_trials(below, curve.trials, curve.lr)
     axes.axhline(0, color="0.6", lw=0.8)
     axes.plot(curve.rates, curve.paired, ".", color="0.75", label="each step")
     axes.plot(curve.rates, curve.trend, color="C0", label="trend, 2 standard errors")
@@ -192,15 +199,24 @@ def plot_curve(curve: LRCurve, title: str, path: AnyPath) -> None:
     if curve.rule == "rise":
         high = max(high, RISEN * float(curve.unmoved.mean()))
     room = max(high - low, 1e-3)
+    figure.axes[-1].set(xlabel="learning rate")
     axes.set(
         xscale="log",
-        xlabel="learning rate",
         ylabel="training loss, less that of the unmoved weights",
         ylim=(low - 0.2 * room, high + 0.8 * room),
         title=title,
     )
     axes.legend(fontsize=8)
     save_figure(figure, path)
+
+
+def _plot_trials(axes: Any, trials: Trials, lr: float) -> None:
+    """Validation loss against the rate that a phase was tried at."""
+    axes.plot(trials.rates, trials.losses, "o-", ms=4, label="validation loss of a trial")
+    axes.axvline(lr, color="C1", lw=2.0)
+    lowest = float(trials.losses.min())
+    axes.set(ylabel="validation loss", ylim=(0.95 * lowest, 1.5 * lowest))
+    axes.legend(fontsize=8)
 
 
 @hosts.first_only

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tiny
 
-from jaxft import fit, lr_finder, sharding, step
+from jaxft import fit, lr_finder, range_test, sharding, step, views
 from jaxft.errors import UserError
 from jaxft.lr_finder import RULES, FinderSettings
 
@@ -313,6 +313,51 @@ def test_auto_is_a_rule_for_the_head_and_one_for_the_body():
     assert lr_finder.settled(SETTINGS, trains_body=True) == SETTINGS
 
 
+# Trials: rates are tried until the best has two worse ones on either side.
+
+
+def _bowl(lowest, tried):
+    def loss_of(lr):
+        tried.append(lr)
+        return 1 + abs(np.log2(lr / lowest))
+
+    return loss_of
+
+
+@pytest.mark.parametrize("start", [1.1e-3, 8e-3, 3e-2])
+def test_a_climb_ends_where_two_rates_on_either_side_are_worse(start):
+    tried = []
+    trials = lr_finder.climb(start, _bowl(4e-3, tried))
+    assert sorted(tried) == trials.rates.tolist() and len(set(tried)) == len(tried)
+    best = int(np.argmin(trials.losses))
+    assert trials.rates[best] == 4e-3 and 2 <= best <= len(tried) - 3
+    np.testing.assert_array_equal(trials.rates[1:], 2 * trials.rates[:-1])
+    assert tried[0] == pytest.approx(start, rel=0.42)
+
+
+def test_a_climb_passes_over_one_rate_that_is_worse_by_chance():
+    losses = {1e-3: 1.0, 2e-3: 1.2, 4e-3: 1.3, 8e-3: 1.25, 1.6e-2: 1.4, 3.2e-2: 1.5}
+    trials = lr_finder.climb(8e-3, lambda lr: losses.get(lr, 2.0))
+    assert trials.rates[np.argmin(trials.losses)] == 1e-3
+
+
+def test_a_climb_takes_a_loss_that_is_no_number_for_the_worst_and_has_an_end():
+    trials = lr_finder.climb(4e-3, lambda lr: math.nan if lr > 2e-3 else 1.0 + lr)
+    assert trials.rates[np.argmin(trials.losses)] < 4e-3
+    assert len(trials.rates) == lr_finder.MOST_TRIALS  # the loss falls ever on
+    assert len(lr_finder.climb(1e-3, lambda lr: lr).rates) == lr_finder.MOST_TRIALS
+
+
+def test_trials_decide_and_say_by_what():
+    curve = lr_finder.choose(RATES, CURVE, AT_REST, SETTINGS)
+    trials = lr_finder.Trials(np.array([1e-3, 2e-3, 4e-3]), np.array([0.9, 0.6, 0.7]))
+    decided = lr_finder.decided(curve, trials)
+    assert (decided.lr, decided.rule) == (2e-3, lr_finder.TRIAL)
+    assert decided.rules == {lr_finder.TRIAL: (2e-3, decided.reason), **curve.rules}
+    told = "0.6000; 0.9000 at half of it; 0.7000 at twice it"
+    assert told in decided.reason and decided.trials == trials
+
+
 def test_fall_of_noise_is_none():
     noise = np.random.RandomState(0).standard_normal((200, 50))
     found = [_rule("fall", row)[0] for row in noise]
@@ -337,17 +382,21 @@ def test_a_fit_is_bit_identical_with_and_without_a_range_test_before_it(tmp_path
         losses = []
         state, frozen = step.start(spec, start)
         state = sharding.replicate(state, materials.mesh)
-        table = fit.rates_table(spec, materials, np.full(5, 0.1))
-        seed = fit.seed_of(materials)
+        table = range_test.rates_table(spec, materials, np.full(5, 0.1))
+        seed = range_test.seed_of(materials)
         sink = lambda _, loss: losses.append(loss) or True  # noqa: E731
         state, done, _ = runner(state, frozen, table, seed, 0, 5, sink)
         assert done == 5
         return losses, sharding.fetch(step.finish(state, frozen))
 
     losses, weights = trained()
-    first = fit.range_test(spec, materials, runner, start)
-    second = fit.range_test(spec, materials, runner, start)
+    valid = None if source == "augmented" else views.body_features(materials, start, "valid")
+    first = range_test.range_test(spec, materials, runner, start, valid)
+    second = range_test.range_test(spec, materials, runner, start, valid)
     np.testing.assert_array_equal(first.losses, second.losses)
+    assert first.rule == ("fall" if valid is None else lr_finder.TRIAL)
+    if first.trials:
+        np.testing.assert_array_equal(first.trials.losses, second.trials.losses)
     losses_after, weights_after = trained()
     assert losses == losses_after
     for group in weights.params:
@@ -357,7 +406,11 @@ def test_a_fit_is_bit_identical_with_and_without_a_range_test_before_it(tmp_path
 
 def test_a_range_test_that_fails_names_its_phase(tmp_path):
     materials = tiny.materials(tmp_path, phases=(tiny.phase(name="heads", lr="find"),))
-    runner = lambda *args: [args[-1](n, 2.0 if n < 5 else np.nan) for n in range(6)]  # noqa: E731
+
+    def runner(state, *args):
+        sink = args[-1]
+        return state, sum(sink(n, 2.0 if n < 5 else np.nan) is not None for n in range(6)), 0.0
+
     start = tiny.weights(materials.model)
     with pytest.raises(UserError, match="'heads'"):
-        fit.range_test(fit.make_spec(materials, 0), materials, runner, start)
+        range_test.range_test(fit.make_spec(materials, 0), materials, runner, start)
