@@ -106,7 +106,8 @@ def get_config() -> ConfigDict:
 
     config.finder = ConfigDict()  # the learning-rate range test, where a phase says lr="find"
     # auto | still_improving | fall | rise | minimum | valley | steep | slide
-    config.finder.rule = "auto"  # fall for the head, rise for the body
+    # auto: rise for the body; for the head fall, and on cached features trials from there on
+    config.finder.rule = "auto"
     config.finder.steps = 100
     # None = by optimizer: sgd 1e-7 to 10, adamw 1e-4 to 0.1
     config.finder.lo = placeholder(float)

@@ -202,7 +202,7 @@ def plot_curve(curve: LRCurve, title: str, path: AnyPath) -> None:
     figure.axes[-1].set(xlabel="learning rate")
     axes.set(
         xscale="log",
-        ylabel="training loss, less that of the unmoved weights",
+        ylabel="training loss, less that at rest",
         ylim=(low - 0.2 * room, high + 0.8 * room),
         title=title,
     )
