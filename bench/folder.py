@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import step_time
@@ -59,7 +60,11 @@ def fastai_side(data: str, image_size: int, batch_size: int, seed: int) -> dict:
     learner = Learner(dls, model, splitter=lambda m: [params(m[0]), params(m[1])], metrics=accuracy)
     learner.fine_tune(5)
     loss, score = learner.recorder.values[-1][-2:]
-    return {"accuracy": float(score), "val_loss": float(loss), "last_accuracy": float(score)}
+    return {
+        "accuracy": float(score), "val_loss": float(loss), "last_accuracy": float(score),
+        "python": sys.version.split()[0],
+        "versions": {name: version(name) for name in ("fastai", "torch", "torchvision")},
+    }  # fmt: skip
 
 
 def child_cpu_seconds() -> float:

@@ -167,12 +167,14 @@ def test_a_cell_of_fastai_is_read_from_what_it_prints_last(place, tmp_path):
     peer = tmp_path / "peer"
     peer.write_text("""#!/bin/sh
         echo "epoch 0"; echo "$@" > "$(dirname "$0")/said"
-        echo '{"accuracy": 0.6, "val_loss": 1.1, "last_accuracy": 0.6}'\n""")
+        echo '{"accuracy": 0.6, "val_loss": 1.1, "last_accuracy": 0.6, "versions": {"torch": "2"}}'
+    """)
     peer.chmod(0o755)
     place, cell = place._replace(peer=str(peer), image_size=96), Cell("scenes", 2, FASTAI)
     assert cells.run(place, cell)
     (found,) = cells.load(place)
     assert (found["accuracy"], found["val_loss"], found["head"]) == (0.6, 1.1, None)
+    assert found["versions"] == {"torch": "2"}  # the peer's, not ours
     said = (tmp_path / "said").read_text().split()
     assert said[0].endswith("bench/folder.py") and said[1] == "--worker"
     assert {"--image-size=96", "--seeds=2", f"--data={place.out / 'data' / 'scenes'}"} < set(said)

@@ -12,6 +12,7 @@ SETTINGS: dict[str, Flags] = {
     "sgd": ("--config.optimizer.name=sgd",),
     "sgd_batch_statistics": ("--config.optimizer.name=sgd", f"{FULL}.bn=train"),
     "no_warmup": (f"{FULL}.warmup_epochs=0",),
+    "twice": (f"{FULL}.cycle_epochs=2", f"{FULL}.warmup_epochs=2"),
     "decay": ("--config.optimizer.weight_decay=0.01",),
     "one_cycle": (
         f"{FULL}.schedule=one_cycle",
