@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 Features = Float[np.ndarray, "examples features"]
-Labels = Int[np.ndarray, "examples"]
+Labels = Int[np.ndarray, " examples"]
 
 # Numbers in the training features above which no baseline is measured. 13,000 x 2,560 with 100
 # classes take 7 s of one core.

@@ -16,7 +16,7 @@ class Best(NamedTuple):
     """The best weights so far, on the host, and the validation loss of every example."""
 
     weights: Weights
-    losses: Float[np.ndarray, "examples"]
+    losses: Float[np.ndarray, " examples"]
 
 
 def better(row: Mapping[str, Any], best: Mapping[str, Any] | None, best_by: str) -> bool:

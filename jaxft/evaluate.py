@@ -29,7 +29,7 @@ class Evaluation:
     `losses` [N] cross-entropy in nats; `probabilities` [N, classes].
     """
 
-    losses: Float[np.ndarray, "examples"]
+    losses: Float[np.ndarray, " examples"]
     probabilities: Float[np.ndarray, "examples classes"]
     labels: np.ndarray
 

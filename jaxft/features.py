@@ -125,7 +125,7 @@ class Rows:
     def __len__(self) -> int:
         return int(self._starts[-1])
 
-    def take(self, numbers: Int[np.ndarray, "rows"]) -> Float[np.ndarray, "rows features"]:
+    def take(self, numbers: Int[np.ndarray, " rows"]) -> Float[np.ndarray, "rows features"]:
         """The rows of these numbers, in their order."""
         taken = np.empty((len(numbers), *self._parts[0].shape[1:]), self._parts[0].dtype)
         which = np.searchsorted(self._starts, numbers, side="right") - 1

@@ -20,7 +20,7 @@ from jaxtyping import Float
 
 from jaxft.schedules import exponential_sweep
 
-Curve = Float[np.ndarray, "steps"]
+Curve = Float[np.ndarray, " steps"]
 AUTO = "auto"
 TRIAL = "trial"
 TRIED = 1e-3  # times powers of 2: the rates of trials

@@ -25,7 +25,7 @@ class CycleEnd:
     """
 
     trn_loss: float
-    losses: Float[np.ndarray, "examples"]
+    losses: Float[np.ndarray, " examples"]
 
     @property
     def val_loss(self) -> float:
@@ -33,7 +33,7 @@ class CycleEnd:
         return float(np.mean(self.losses, dtype=np.float64))
 
 
-def paired_t(losses: Float[np.ndarray, "examples"], best: Float[np.ndarray, "examples"]) -> float:
+def paired_t(losses: Float[np.ndarray, " examples"], best: Float[np.ndarray, " examples"]) -> float:
     """Student's t of the mean rise over `best`, example by example; positive is worse.
 
     Source: the paired t-test. A constant difference gives an infinity of its sign, or 0.

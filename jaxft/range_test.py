@@ -86,7 +86,7 @@ def sweep_curve(
 
 def losses_at_rest(
     spec: StepSpec, materials: Materials, runner: Runner, weights: Weights, steps: int
-) -> Float[np.ndarray, "steps"]:
+) -> Float[np.ndarray, " steps"]:
     """Losses of these weights on a phase's first batches, views and dropout as in its steps.
 
     Images take a forward pass alone; a step on cached features is cheaper than a program more.
@@ -119,9 +119,9 @@ def try_rates(
     materials: Materials,
     runner: Runner,
     weights: Weights,
-    rates: Float[np.ndarray, "steps"],
+    rates: Float[np.ndarray, " steps"],
     going_on: Callable[[list[float]], bool] = lambda _: True,
-) -> tuple[Float[np.ndarray, "steps"], Weights]:
+) -> tuple[Float[np.ndarray, " steps"], Weights]:
     """Losses of a phase's first steps at these rates, or of fewer where `going_on` ends it.
 
     Works on a copy of the state, and returns where that has come to. Rates of 0 give the losses of

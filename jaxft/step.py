@@ -56,8 +56,8 @@ class TrainBatch(NamedTuple):
 class ExampleKeys(NamedTuple):
     """Random keys of each example of a batch: of its view, and of what dropout drops of it."""
 
-    augment: Key[Array, "batch"]
-    dropout: Key[Array, "batch"]
+    augment: Key[Array, " batch"]
+    dropout: Key[Array, " batch"]
 
 
 @dataclass(frozen=True)
@@ -119,8 +119,8 @@ def finish(state: TrainState, frozen: Weights) -> Weights:
 
 @jax.custom_vjp
 def cross_entropy(
-    logits: Float[Array, "batch classes"], label: Int[Array, "batch"]
-) -> Float[Array, "batch"]:
+    logits: Float[Array, "batch classes"], label: Int[Array, " batch"]
+) -> Float[Array, " batch"]:
     """Softmax cross-entropy of every example, in nats.
 
     The label's logit is found by a mask: by its index it would have a scatter for a gradient, which
@@ -150,8 +150,8 @@ cross_entropy.defvjp(_cross_entropy_forward, _cross_entropy_backward)
 
 
 def example_weights(
-    spec: StepSpec, label: Int[Array, "batch"], dtype: Any
-) -> Float[Array, "batch"] | float:
+    spec: StepSpec, label: Int[Array, " batch"], dtype: Any
+) -> Float[Array, " batch"] | float:
     """Weight of every example's loss: 1, or by its class where classes are weighted.
 
     Their mean over all examples is 1, but not over a batch: divided by the batch's own sum they
@@ -163,8 +163,8 @@ def example_weights(
 
 
 def label_losses(
-    spec: StepSpec, logits: Float[Array, "batch classes"], label: Int[Array, "batch"]
-) -> Float[Array, "batch"]:
+    spec: StepSpec, logits: Float[Array, "batch classes"], label: Int[Array, " batch"]
+) -> Float[Array, " batch"]:
     """Training loss of every example: cross-entropy with the smoothed label, in nats.
 
     Of the label, the share `label_smoothing` is spread evenly over all classes (Szegedy 2016).
@@ -187,7 +187,7 @@ def network_input(
 
 def training_images(
     spec: StepSpec, batch: TrainBatch, keys: ExampleKeys, dtype: Any
-) -> tuple[Float[Array, "batch size size 3"], Float[Array, "batch"] | None]:
+) -> tuple[Float[Array, "batch size size 3"], Float[Array, " batch"] | None]:
     """Augmented images as the network takes them, and each one's share in its mixture, if mixed."""
     view, share = augment(batch.inputs, keys.augment, spec.augmentation, spec.image_size), None
     if spec.augmentation.mixes:
@@ -218,7 +218,7 @@ def _loss(
     share: Float[Array, ""] | None,
     batch: TrainBatch,
     keys: ExampleKeys,
-) -> tuple[Float[Array, ""], tuple[Float[Array, "batch"], groups.Tree]]:
+) -> tuple[Float[Array, ""], tuple[Float[Array, " batch"], groups.Tree]]:
     """Mean loss of the local batch, every example's, and new statistics of the trained groups."""
     model, training = spec.model, spec.training
     params = {**frozen.params, **trained}
@@ -267,7 +267,7 @@ def example_keys(
     return ExampleKeys(*jax.vmap(jax.random.split, out_axes=1)(keys))
 
 
-Local = tuple[Float[Array, "batch"], groups.Tree, groups.Tree]
+Local = tuple[Float[Array, " batch"], groups.Tree, groups.Tree]
 Sums = tuple[groups.Tree, groups.Tree]
 
 
@@ -293,7 +293,7 @@ def local_gradient(
         grads, (losses, stats) = gradient(varying, spec, frozen, stats, share, batch, keys)
         return losses, grads, stats
 
-    def add(sums: Sums, part: tuple[TrainBatch, Any]) -> tuple[Sums, Float[Array, "batch"]]:
+    def add(sums: Sums, part: tuple[TrainBatch, Any]) -> tuple[Sums, Float[Array, " batch"]]:
         grads, stats = sums
         more, (losses, stats) = gradient(varying, spec, frozen, stats, share, *part)
         return (jax.tree.map(jnp.add, grads, more), stats), losses
@@ -316,8 +316,8 @@ def local_step(
     frozen: Weights,
     batch: TrainBatch,
     keys: ExampleKeys,
-    rates: Float[Array, "steps"],
-) -> tuple[TrainState, Float[Array, "batch"]]:
+    rates: Float[Array, " steps"],
+) -> tuple[TrainState, Float[Array, " batch"]]:
     """One step on this device's share of the batch; runs inside `shard_map` over `data`.
 
     Gradients are taken with respect to the trained groups only, of the local loss, and averaged
@@ -364,7 +364,7 @@ def make_still(spec: StepSpec, mesh: Mesh) -> Step:
     def one_step(
         state: TrainState, frozen: Weights, batch: TrainBatch, rates: Array, seed: Array
     ) -> tuple[TrainState, Array]:
-        def losses(part: tuple[TrainBatch, ExampleKeys]) -> Float[Array, "batch"]:
+        def losses(part: tuple[TrainBatch, ExampleKeys]) -> Float[Array, " batch"]:
             return _loss(state.params, spec, frozen, state.batch_stats, share, *part)[1][0]
 
         share = batch_share(spec, state.step)
@@ -451,7 +451,7 @@ def run_steps(
     state: TrainState,
     frozen: Weights,
     source: Iterator[TrainBatch],
-    rates: Float[Array, "steps"],
+    rates: Float[Array, " steps"],
     seed: Int[Array, ""],
     steps: int,
     sink: Sink,

@@ -14,7 +14,7 @@ from jaxft.data.resize import resize
 def array_split(
     name: str,
     pixels: UInt8[np.ndarray, "examples height width *channels"],
-    labels: Int[np.ndarray, "examples"],
+    labels: Int[np.ndarray, " examples"],
     identity: Sequence[str] | None = None,
 ) -> Split:
     """A split over gray [N,H,W] or RGB [N,H,W,3] pixels; examples are called "NAME/17".

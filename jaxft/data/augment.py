@@ -139,22 +139,22 @@ class Parameters(NamedTuple):
     width 0 where nothing is erased.
     """
 
-    radians: Float[Array, "batch"]
-    zoom: Float[Array, "batch"]
-    offset_x: Float[Array, "batch"]
-    offset_y: Float[Array, "batch"]
-    quarter_turns: Int[Array, "batch"]
-    flip: Float[Array, "batch"]
-    brightness: Float[Array, "batch"]
-    contrast: Float[Array, "batch"]
-    crop_width: Float[Array, "batch"]
-    crop_height: Float[Array, "batch"]
-    perspective_x: Float[Array, "batch"]
-    perspective_y: Float[Array, "batch"]
-    erase_left: Float[Array, "batch"]
-    erase_top: Float[Array, "batch"]
-    erase_width: Float[Array, "batch"]
-    erase_height: Float[Array, "batch"]
+    radians: Float[Array, " batch"]
+    zoom: Float[Array, " batch"]
+    offset_x: Float[Array, " batch"]
+    offset_y: Float[Array, " batch"]
+    quarter_turns: Int[Array, " batch"]
+    flip: Float[Array, " batch"]
+    brightness: Float[Array, " batch"]
+    contrast: Float[Array, " batch"]
+    crop_width: Float[Array, " batch"]
+    crop_height: Float[Array, " batch"]
+    perspective_x: Float[Array, " batch"]
+    perspective_y: Float[Array, " batch"]
+    erase_left: Float[Array, " batch"]
+    erase_top: Float[Array, " batch"]
+    erase_width: Float[Array, " batch"]
+    erase_height: Float[Array, " batch"]
 
 
 UPRIGHT = Limits(upright=True, reach=0.0, slope=0.0, turned=False)
@@ -162,7 +162,7 @@ UPRIGHT = Limits(upright=True, reach=0.0, slope=0.0, turned=False)
 
 def augment(
     canvas: UInt8[Array, "batch side side 3"],
-    keys: Key[Array, "batch"],
+    keys: Key[Array, " batch"],
     settings: Augmentation,
     image_size: int,
 ) -> Float[Array, "batch size size 3"]:
@@ -214,7 +214,7 @@ def normalize(
     return (image - jnp.asarray(mean, image.dtype)) * (1 / jnp.asarray(std, image.dtype))
 
 
-def draw(keys: Key[Array, "batch"], settings: Augmentation) -> Parameters:
+def draw(keys: Key[Array, " batch"], settings: Augmentation) -> Parameters:
     """Draws every example's parameters.
 
     Each takes the same numbers whatever the settings, so that switching one kind of variation
@@ -250,19 +250,19 @@ def draw(keys: Key[Array, "batch"], settings: Augmentation) -> Parameters:
     )
 
 
-def _uniform(keys: Key[Array, "batch"], count: int) -> Float[Array, "count batch"]:
+def _uniform(keys: Key[Array, " batch"], count: int) -> Float[Array, "count batch"]:
     uniform = jax.vmap(lambda key: jax.random.uniform(key, (count,), jnp.float32))(keys).T
     # In float64 where that is enabled, up to the pixels: how float32 rounds depends on how many
     # examples a device holds.
     return uniform.astype(float)
 
 
-def _stream(keys: Key[Array, "batch"], stream: Stream, count: int) -> Float[Array, "count batch"]:
+def _stream(keys: Key[Array, " batch"], stream: Stream, count: int) -> Float[Array, "count batch"]:
     return _uniform(jax.vmap(lambda key: jax.random.fold_in(key, stream))(keys), count)
 
 
 def _draw_light(
-    keys: Key[Array, "batch"], bright: Array, contrasting: Array, settings: Augmentation
+    keys: Key[Array, " batch"], bright: Array, contrasting: Array, settings: Augmentation
 ) -> tuple[Array, Array]:
     """What brightness adds and contrast multiplies by, from numbers in -1..1."""
     if settings.lighting == "logit":
@@ -278,7 +278,7 @@ def _draw_light(
     return jnp.where(lit[0], added, 0.0), jnp.where(lit[1], factor, 1.0)
 
 
-def _draw_crop(keys: Key[Array, "batch"], settings: Augmentation) -> tuple[Array, Array]:
+def _draw_crop(keys: Key[Array, " batch"], settings: Augmentation) -> tuple[Array, Array]:
     """Width and height of what is shown, as shares of the canvas."""
     whole = jnp.ones(keys.shape[0], float)
     if settings.crop_min_area == 1:
@@ -288,7 +288,7 @@ def _draw_crop(keys: Key[Array, "batch"], settings: Augmentation) -> tuple[Array
     return jnp.where(width > 0, width, whole), jnp.where(height > 0, height, whole)
 
 
-def _draw_perspective(keys: Key[Array, "batch"], settings: Augmentation) -> tuple[Array, Array]:
+def _draw_perspective(keys: Key[Array, " batch"], settings: Augmentation) -> tuple[Array, Array]:
     if not settings.perspective:
         return (jnp.zeros(keys.shape[0], float),) * 2
     uniform = _stream(keys, Stream.PERSPECTIVE, 4)
@@ -297,7 +297,7 @@ def _draw_perspective(keys: Key[Array, "batch"], settings: Augmentation) -> tupl
     return x, y
 
 
-def _draw_erase(keys: Key[Array, "batch"], settings: Augmentation) -> tuple[Array, ...]:
+def _draw_erase(keys: Key[Array, " batch"], settings: Augmentation) -> tuple[Array, ...]:
     """Left, top, width and height of a rectangle, in shares of the view."""
     if not settings.erase_probability:
         return (jnp.zeros(keys.shape[0], float),) * 4
@@ -388,8 +388,8 @@ def _square(maps: Float[Array, "batch 2 3"]) -> Float[Array, "batch 3 3"]:
 
 def light(
     image: Float[Array, "batch size size 3"],
-    brightness: Float[Array, "batch"],
-    contrast: Float[Array, "batch"],
+    brightness: Float[Array, " batch"],
+    contrast: Float[Array, " batch"],
     lighting: Literal["pixel", "logit"] = "pixel",
 ) -> Float[Array, "batch size size 3"]:
     """Brightness and contrast, of the pixels or of their logits.

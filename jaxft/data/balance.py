@@ -26,7 +26,7 @@ class Balance:
     counts: tuple[int, ...] = ()
 
     @property
-    def class_weights(self) -> Float[np.ndarray, "classes"]:
+    def class_weights(self) -> Float[np.ndarray, " classes"]:
         """n / (classes * count) of each class: every class adds up to the same, their mean is 1.
 
         The mean over the examples, that is, so the loss stays of the size that it has without; as
@@ -46,8 +46,8 @@ def counts_of(labels: np.ndarray, classes: int = 0) -> tuple[int, ...]:
 
 
 def order(
-    key: Key[Array, ""], labels: Int32[Array, "examples"], counts: Sequence[int]
-) -> Int32[Array, "examples"]:
+    key: Key[Array, ""], labels: Int32[Array, " examples"], counts: Sequence[int]
+) -> Int32[Array, " examples"]:
     """A random order, as long as there are examples, in which each class is equally often.
 
     Classes differ by one place at most. Within a class no example comes a second time before

@@ -59,7 +59,7 @@ def epoch_key(seed: int | Array, phase: int | Array, epoch: int | Array) -> Key[
     return _key(seed, phase, epoch, EXAMPLE_STREAM)
 
 
-def example_keys(key: Key[Array, ""], positions: Int32[Array, "batch"]) -> Key[Array, "batch"]:
+def example_keys(key: Key[Array, ""], positions: Int32[Array, " batch"]) -> Key[Array, " batch"]:
     """One key for each position in the global order of an epoch; for use inside the step."""
     return jax.vmap(partial(jax.random.fold_in, key))(positions)
 
@@ -69,9 +69,9 @@ def order(
     phase: int | Array,
     epoch: int | Array,
     examples: int,
-    labels: Int32[Array, "examples"] | None = None,
+    labels: Int32[Array, " examples"] | None = None,
     counts: tuple[int, ...] = (),
-) -> Int32[Array, "examples"]:
+) -> Int32[Array, " examples"]:
     """The order of an epoch: the same bits on host and device, inside `jit` or not.
 
     With `labels`, and the `counts` of each, it is class-balanced (balance.order).
@@ -83,12 +83,12 @@ def order(
 
 
 def cached_rows(
-    order: Int32[Array, "examples"],
+    order: Int32[Array, " examples"],
     seed: int | Array,
     phase: int | Array,
     epoch: int | Array,
     views: int,
-) -> Int32[Array, "examples"]:
+) -> Int32[Array, " examples"]:
     """Where each position of an epoch finds its features among those of several views.
 
     They lie view after view, views * examples rows: an example's row is its number, plus the number

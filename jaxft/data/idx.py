@@ -46,7 +46,7 @@ class Examples(NamedTuple):
     """What two files hold: uint8 pixels [N,H,W] or [N,H,W,3], and labels uint8 [N]."""
 
     pixels: UInt8[np.ndarray, "examples height width *channels"]
-    labels: UInt8[np.ndarray, "examples"]
+    labels: UInt8[np.ndarray, " examples"]
 
 
 def open_idx(argument: str, holdout: Holdout) -> Dataset:

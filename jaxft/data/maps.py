@@ -31,7 +31,7 @@ class Positions(NamedTuple):
     y: Float[Array, "batch size size"]
 
 
-def centred(image_size: int) -> Float[Array, "size"]:
+def centred(image_size: int) -> Float[Array, " size"]:
     """The coordinates of a view's rows, or columns, in pixels from its centre."""
     return jnp.arange(image_size, dtype=jnp.float32) - (image_size - 1) / 2
 

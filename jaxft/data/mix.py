@@ -22,10 +22,10 @@ class Mixture(NamedTuple):
     centre as a share of the image.
     """
 
-    share: Float[Array, "batch"]
-    cut: Bool[Array, "batch"]
-    x: Float[Array, "batch"]
-    y: Float[Array, "batch"]
+    share: Float[Array, " batch"]
+    cut: Bool[Array, " batch"]
+    x: Float[Array, " batch"]
+    y: Float[Array, " batch"]
 
 
 def partner(values: Array) -> Array:
@@ -35,9 +35,9 @@ def partner(values: Array) -> Array:
 
 def mix(
     view: Float[Array, "batch size size 3"],
-    keys: Key[Array, "batch"],
+    keys: Key[Array, " batch"],
     settings: Augmentation,
-) -> tuple[Float[Array, "batch size size 3"], Float[Array, "batch"]]:
+) -> tuple[Float[Array, "batch size size 3"], Float[Array, " batch"]]:
     """Views mixed with their partners', and the share of each that is its own.
 
     The loss is `share` times that of the own label and 1 - share times that of the partner's.
@@ -55,7 +55,7 @@ def mix(
     return jnp.where(drawn.cut[:, None, None, None], cut, mixed), share
 
 
-def draw(keys: Key[Array, "batch"], settings: Augmentation) -> Mixture:
+def draw(keys: Key[Array, " batch"], settings: Augmentation) -> Mixture:
     """Draws every example's mixture.
 
     Mixup: the greater of lambda and 1 - lambda is the example's own, lambda ~ beta(alpha, alpha)

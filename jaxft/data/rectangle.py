@@ -10,7 +10,7 @@ ATTEMPTS = 10  # as torchvision's RandomResizedCrop and RandomErasing
 
 def sides(
     uniform: Float[Array, "numbers batch"], areas: tuple[float, float], max_ratio: float
-) -> tuple[Float[Array, "batch"], Float[Array, "batch"]]:
+) -> tuple[Float[Array, " batch"], Float[Array, " batch"]]:
     """Width and height, as shares of the square, of the first of ten rectangles that fits.
 
     Both are 0 where none of the ten does.
@@ -29,10 +29,10 @@ def sides(
 
 
 def inside(
-    left: Float[Array, "batch"],
-    top: Float[Array, "batch"],
-    width: Float[Array, "batch"],
-    height: Float[Array, "batch"],
+    left: Float[Array, " batch"],
+    top: Float[Array, " batch"],
+    width: Float[Array, " batch"],
+    height: Float[Array, " batch"],
     image_size: int,
 ) -> Bool[Array, "batch size size"]:
     """The pixels whose centres lie in a rectangle, which is given in shares of the square."""

@@ -129,7 +129,7 @@ class Model:
         features: Float[Array, "batch features"],
         *,
         training: Collection[str] = (),
-        keys: Key[Array, "batch"] | None = None,
+        keys: Key[Array, " batch"] | None = None,
         axis_name: str | None = None,
     ) -> tuple[Float[Array, "batch classes"], Stats]:
         """Run the head on pooled features.

@@ -64,7 +64,7 @@ def norm_after(conv: str) -> str:
 
 def _join(
     body: Body, kernel: Array, params: Mapping[str, Array], stats: Mapping[str, Array]
-) -> tuple[Array, Float[Array, "out"]]:
+) -> tuple[Array, Float[Array, " out"]]:
     factor = params["scale"] * lax.rsqrt(stats["var"] + body.eps)
     return kernel * factor, params["bias"] - stats["mean"] * factor
 

@@ -46,7 +46,7 @@ def mix(words: Words) -> Words:
 
 
 def keep_mask(
-    keys: Key[Array, "batch"], layer: int, features: int, rate: float
+    keys: Key[Array, " batch"], layer: int, features: int, rate: float
 ) -> Bool[Array, "batch features"]:
     """Which features survive dropout, a function of the example's key and the layer alone.
 
@@ -61,7 +61,7 @@ def keep_mask(
 
 
 def dropout(
-    x: Float[Array, "batch features"], keys: Key[Array, "batch"], layer: int, rate: float
+    x: Float[Array, "batch features"], keys: Key[Array, " batch"], layer: int, rate: float
 ) -> Float[Array, "batch features"]:
     """Sets a share `rate` of the features to 0 and scales the others by 1 / (1 - rate)."""
     if rate == 0:
@@ -90,7 +90,7 @@ class Head(nn.Module):
         self,
         x: Float[Array, "batch features"],
         train: bool,
-        keys: Key[Array, "batch"] | None = None,
+        keys: Key[Array, " batch"] | None = None,
         axis_name: str | None = None,
     ) -> Float[Array, "batch classes"]:
         """Logits.

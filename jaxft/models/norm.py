@@ -177,9 +177,9 @@ normalise.defvjp(_normalise_forward, _normalise_backward)
 @partial(jax.custom_vjp, nondiff_argnums=(5, 6, 7, 8))
 def normalise_pooled(
     x: Float[Array, "batch height width channels"],
-    scale: Float[Array, "channels"],
-    bias: Float[Array, "channels"],
-    shift: Float[Array, "channels"],
+    scale: Float[Array, " channels"],
+    bias: Float[Array, " channels"],
+    shift: Float[Array, " channels"],
     running: Running | None,
     eps: float,
     activation: str,
