@@ -17,6 +17,7 @@ from jaxft.step import StepSpec, Weights
 Features = Float[np.ndarray, "examples features"]
 
 MOST_TRIAL_EPOCHS = 3
+MOST_TRIAL_STEPS = 1000
 
 
 def rates_table(spec: StepSpec, materials: Materials, rates: Any) -> Any:
@@ -106,10 +107,13 @@ def trial(
     valid_features: Features,
     lr: float,
 ) -> float:
-    """Validation loss after a phase's first cycle at a rate, or after MOST_TRIAL_EPOCHS of it."""
+    """Validation loss after a phase's first cycle at a rate.
+
+    Of a long one the first MOST_TRIAL_EPOCHS, and MOST_TRIAL_STEPS at most.
+    """
     epochs = min(spec.phase.cycle_lengths[0], MOST_TRIAL_EPOCHS)
-    steps = np.arange(epochs * spec.steps_per_epoch)
-    rates = spec.phase.rates(lr, spec.steps_per_epoch)(steps)
+    count = min(epochs * spec.steps_per_epoch, MOST_TRIAL_STEPS)
+    rates = spec.phase.rates(lr, spec.steps_per_epoch)(np.arange(count))
     _, after = try_rates(spec, materials, runner, weights, rates)
     return inputs.score(materials, after, valid_features).val_loss
 
