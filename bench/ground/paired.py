@@ -151,6 +151,48 @@ def table(comparisons: Sequence[Comparison], base: str, setting: str) -> str:
     return "\n".join(lines)
 
 
+def summary(results: Sequence[dict[str, Any]], tasks: Iterable[Task], setting: str) -> str:
+    """Markdown: what each task's runs of a setting had and gained, by what, and what they took.
+
+    Means over seeds, with the standard error of what the runs end with; of rates the range.
+    """
+    lines = [
+        "| task | seeds | logistic regression | nearest neighbours | its head | end | jump "
+        "| rates of head | of body | CPU s |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for task in tasks:
+        ours = [r for r in results if (r["task"], r["setting"]) == (task.name, setting)]
+        if ours:
+            lines.append(summary_row(task.name, ours))
+    return "\n".join(lines)
+
+
+def summary_row(name: str, ours: Sequence[dict[str, Any]]) -> str:
+    """One task's row of `summary`."""
+    end = estimate([r["accuracy"] for r in ours])
+    error = "" if math.isnan(end.error) else f" +- {end.error:.3f}"
+    means = (
+        estimate([r["baselines"][simple] for r in ours if r.get("baselines")]).mean
+        for simple in ("logistic_regression", "nearest_neighbours")
+    )
+    phases = list(ours[0]["rates"])
+    cells = (
+        name, str(len(ours)), *(f"{mean:.3f}" for mean in means),
+        f"{estimate([r['head']['accuracy'] for r in ours]).mean:.3f}",
+        f"**{end.mean:.3f}**{error}",
+        ", ".join(f"{loss_jump(r):.2f}" for r in ours),
+        *(spread([r["rates"][phase] for r in ours]) for phase in (phases[0], phases[-1])),
+        f"{estimate([r['cpu_seconds'] for r in ours]).mean:.0f}",
+    )  # fmt: skip
+    return f"| {' | '.join(cells)} |"
+
+
+def spread(rates: Sequence[float]) -> str:
+    """The lowest and the highest, once where they are the same."""
+    return " to ".join(dict.fromkeys(f"{rate:.1e}" for rate in (min(rates), max(rates))))
+
+
 def revisions(results: Iterable[dict[str, Any]], setting: str) -> str:
     """A sentence with the commits that a setting's results were computed at."""
     found = sorted({r["revision"] for r in results if r["setting"] == setting})
