@@ -26,6 +26,7 @@ TRIAL = "trial"
 TRIED = 1e-3  # times powers of 2: the rates of trials
 MOST_TRIALS = 10
 RISEN = 1 / 3  # of the unmoved weights' loss: a rise that `rise` goes by
+OF_RISEN = 2 / 3  # of the rate of that rise: a rate that a warm-up leads to
 SETTLED = 2.5  # widths of the trend's mean after a rise: what comes later moves it little
 FEWEST = 15  # losses that a rate can be found from
 WARM_STEPS = 10  # the best smoothed loss counts only after so many steps
@@ -167,8 +168,9 @@ def ended(losses: Curve, unmoved: Curve, settings: FinderSettings) -> bool:
     if settings.rule != "rise" or len(losses) < FEWEST:
         return False
     unmoved = unmoved[: len(losses)]
-    step = _risen(*trend(losses - unmoved), float(unmoved.mean()), settings)
-    return step is not None and step + SETTLED * _width(len(losses)) < len(losses)
+    mean, error = trend(losses - unmoved, settings.steps)
+    step = _risen(mean, error, float(unmoved.mean()), settings)
+    return step is not None and step + SETTLED * _width(settings.steps) < len(losses)
 
 
 def _width(steps: int) -> float:
@@ -176,16 +178,16 @@ def _width(steps: int) -> float:
     return max(1.5, steps / 25)
 
 
-def trend(paired: Curve, ahead: float = 1.0) -> tuple[Curve, Curve]:
+def trend(paired: Curve, steps: int, ahead: float = 1.0) -> tuple[Curve, Curve]:
     """Local mean of paired losses, and its standard error.
 
     The mean has Gaussian weights around every step, whose standard deviation is a 25th of the
-    steps, 1.5 at least; the variance about it is averaged over windows four times as wide, which
+    sweep's `steps`, however many of them there are yet, 1.5 at least; the variance about it is averaged over windows four times as wide, which
     end so many standard deviations `ahead` of the step: what diverges later is no noise here.
     """
-    width = _width(len(paired))
-    steps = np.arange(len(paired))
-    distance = steps - steps[:, None]
+    width = _width(steps)
+    numbers = np.arange(len(paired))
+    distance = numbers - numbers[:, None]
     weights = _normalised(np.exp(-0.5 * np.square(distance / width)))
     mean = weights @ paired
     squares = np.square(weights).sum(axis=1)
@@ -228,7 +230,9 @@ def choose(rates: Curve, losses: Curve, unmoved: Curve, settings: FinderSettings
     if np.ptp(paired) <= 1e-6 * np.abs(losses).max():
         raise ValueError("no rule finds a learning rate: the loss never moved in the range test")
     smoothed = smooth(paired, settings.beta)
-    found = Paired(rates, paired, smoothed, *trend(paired), float(unmoved.mean()), diverging)
+    found = Paired(
+        rates, paired, smoothed, *trend(paired, settings.steps), float(unmoved.mean()), diverging
+    )
     rules = {name: rule(found, settings) for name, rule in RULES.items()}
     order = [settings.rule, *(name for name in RULES if name != settings.rule)]
     for name in order:
@@ -279,7 +283,9 @@ def fall(found: Paired, settings: FinderSettings) -> Found:
         index = int(above[-1]) + 1 if len(above) else lowest
         deepest = f"{-mean[lowest]:.3g} +- {error[lowest]:.2g} at {found.rates[lowest]:.1e}"
         return float(found.rates[index]), f"two thirds of the loss's deepest fall, {deepest}"
-    harms = np.flatnonzero(mean > (settings.k + 1) * trend(found.losses, ahead=math.inf)[1])
+    harms = np.flatnonzero(
+        mean > (settings.k + 1) * trend(found.losses, settings.steps, ahead=math.inf)[1]
+    )
     if not len(harms):
         return None, "no rate moves the paired loss clearly"
     harmful = float(found.rates[harms[0]])
@@ -287,19 +293,20 @@ def fall(found: Paired, settings: FinderSettings) -> Found:
 
 
 def rise(found: Paired, settings: FinderSettings) -> Found:
-    """Half of the rate at which the trend has risen by a third of the loss at rest.
+    """Two thirds of the rate at which the trend has risen by a third of the loss at rest.
 
     There the curve is steep, and noise moves the rate little; where it falls, if it does, is noise
     for weights that have learned already. Where the loss diverges so abruptly that the trend does
-    not show it, half of the rate where it does.
+    not show it, two thirds of the rate where it does.
     """
     step = _risen(found.trend, found.error, found.at_rest, settings)
     if step is None and found.diverging is not None:
-        return found.diverging / 2, f"half of {found.diverging:.1e}, where the loss diverged"
+        where = f"{found.diverging:.1e}, where the loss diverged"
+        return OF_RISEN * found.diverging, f"two thirds of {where}"
     if step is None:
         return None, "the loss never rises clearly and by a third"
     risen = float(found.rates[step])
-    return risen / 2, f"half of {risen:.1e}, where the loss has risen by a third"
+    return OF_RISEN * risen, f"two thirds of {risen:.1e}, where the loss has risen by a third"
 
 
 def _risen(mean: Curve, error: Curve, at_rest: float, settings: FinderSettings) -> int | None:
