@@ -157,14 +157,13 @@ def resolve_rate(
     materials: Materials,
     runner: Runner,
     weights: Weights,
-    valid_features: np.ndarray | None,
     cursor: Cursor,
     workdir: AnyPath,
 ) -> None:
     """Set the cursor's rate: found, the phase before's, or as the config says."""
     phase = spec.phase
     if phase.lr == "find":
-        curve = range_test.find_rate(spec, materials, runner, weights, valid_features, workdir)
+        curve = range_test.find_rate(spec, materials, runner, weights, workdir)
         cursor.lr, cursor.lr_rule, cursor.lr_reason = curve.lr, curve.rule, curve.reason
     elif phase.lr == "previous":
         before = cursor.phases[-1]
@@ -214,7 +213,7 @@ def run_phase(
         cursor.baselines = simple_classifiers(materials, entry.weights, valid_features)
     with inputs.closing(runner):
         if cursor.lr is None:
-            resolve_rate(spec, materials, runner, entry.weights, valid_features, cursor, workdir)
+            resolve_rate(spec, materials, runner, entry.weights, cursor, workdir)
         assert cursor.lr is not None
         why = f"{cursor.lr_rule}: {cursor.lr_reason}"
         materials.console.say(f"learning rate {cursor.lr:.2e} ({why})")
@@ -321,8 +320,8 @@ class Loop:
         phase = self.spec.phase
         self.total_steps = sum(phase.cycle_lengths) * self.spec.steps_per_epoch
         self.rate_of_step = self.rates(np.arange(self.total_steps))
-        self.table = range_test.rates_table(self.spec, self.materials, self.rate_of_step)
-        self.seed = range_test.seed_of(self.materials)
+        self.table = inputs.rates_table(self.spec, self.materials, self.rate_of_step)
+        self.seed = inputs.seed_of(self.materials)
         self.before = dict(self.cursor.phase_seconds)
         self.frozen_on_host = sharding.fetch(self.frozen)  # once: an epoch's copies leave it out
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float
@@ -192,6 +193,25 @@ def eval_feed(
         host_count=hosts.count(),
         threads=data.threads,
     )
+
+
+def rates_table(spec: StepSpec, materials: Materials, rates: Any) -> Any:
+    """A rate for every step, on the mesh, as long for the range test as for the phase.
+
+    One length means one shape, so that both run the same compiled step.
+    """
+    phase = spec.phase
+    length = sum(phase.cycle_lengths) * spec.steps_per_epoch
+    if phase.lr == "find":
+        length = max(length, materials.settings.finder.steps)
+    table = np.zeros(max(length, len(rates)))
+    table[: len(rates)] = rates
+    return sharding.replicate(table.astype(jax.dtypes.canonicalize_dtype(float)), materials.mesh)
+
+
+def seed_of(materials: Materials) -> Any:
+    """The run's seed, on the mesh."""
+    return sharding.replicate(np.int32(materials.settings.seed), materials.mesh)
 
 
 def train_feed(spec: StepSpec, materials: Materials, first: int, steps: int) -> Feed[TrainBatch]:

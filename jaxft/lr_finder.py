@@ -26,9 +26,12 @@ TRIAL = "trial"
 TRIED = 1e-3  # times powers of 2: the rates of trials
 MOST_TRIALS = 10
 RISEN = 1 / 3  # of the unmoved weights' loss: a rise that `rise` goes by
-OF_RISEN = 2 / 3  # of the rate of that rise: a rate that a warm-up leads to
+OF_RISEN = 2 / 3  # of the rate at that rise
 SETTLED = 2.5  # widths of the trend's mean after a rise: what comes later moves it little
+LOOKS = 40  # in a sweep, to see if it has found its rate
 FEWEST = 15  # losses that a rate can be found from
+FEWEST_OF_RISE = 4  # by `rise`, where they end in divergence
+MOVED = 5e-3  # of the loss: less is rounding in bfloat16, between one program and another
 WARM_STEPS = 10  # the best smoothed loss counts only after so many steps
 
 
@@ -91,31 +94,39 @@ def settled(settings: FinderSettings, trains_body: bool) -> FinderSettings:
     return replace(settings, rule="rise" if trains_body else "fall")
 
 
-def climb(start: float, loss_of: Callable[[float], float]) -> Trials:
+def climb(start: float, loss_of: Callable[[float], float], lo: float, hi: float) -> Trials:
     """Try rates around a start until the best of them has two worse ones on either side.
 
-    They are TRIED * 2^k, the first of them nearest to `start`: so other starts, and other seeds,
-    come to the same ones. At most MOST_TRIALS; a loss that is no number is the worst.
+    They are TRIED * 2^k from `lo` to `hi`, the first of them nearest to `start`: so other starts,
+    and other seeds, come to the same ones. At most MOST_TRIALS; a loss that is no number is the
+    worst.
     """
     losses: dict[int, float] = {}
-    wanted: list[int] = [round(math.log2(start / TRIED))]
+    lowest, highest = math.ceil(math.log2(lo / TRIED)), math.floor(math.log2(hi / TRIED))
+    wanted: list[int] = [min(max(round(math.log2(start / TRIED)), lowest), highest)]
     while wanted and len(losses) < MOST_TRIALS:
         loss = loss_of(TRIED * 2.0 ** wanted[0])
         losses[wanted[0]] = loss if math.isfinite(loss) else math.inf
         best = min(losses, key=losses.__getitem__)
-        wanted = [k for k in (best - 1, best + 1, best - 2, best + 2) if k not in losses]
+        near = (best - 1, best + 1, best - 2, best + 2)
+        wanted = [k for k in near if k not in losses and lowest <= k <= highest]
     order = sorted(losses)
     return Trials(TRIED * 2.0 ** np.array(order), np.array([losses[k] for k in order]))
 
 
 def decided(curve: LRCurve, trials: Trials) -> LRCurve:
-    """The same curve, its rate that of the trial with the lowest validation loss."""
+    """The same curve, its rate that of the trial with the lowest validation loss.
+
+    Where no trial has a finite one, it stays as it is.
+    """
     best = int(np.argmin(trials.losses))
+    if not math.isfinite(trials.losses[best]):
+        return curve
     lr, count = float(trials.rates[best]), len(trials.rates)
     reason = f"the lowest validation loss of {count} trials, {trials.losses[best]:.4f}"
     for i, where in ((best - 1, "half of it"), (best + 1, "twice it")):
-        if 0 <= i < count:
-            reason += f"; {trials.losses[i]:.4f} at {where}"
+        told = f"{trials.losses[i]:.4f}" if 0 <= i < count else "not tried"
+        reason += f"; {told} at {where}"
     rules = {TRIAL: (lr, reason), **curve.rules}
     return replace(curve, rules=rules, lr=lr, rule=TRIAL, reason=reason, trials=trials)
 
@@ -165,7 +176,8 @@ def ended(losses: Curve, unmoved: Curve, settings: FinderSettings) -> bool:
     """
     if stop_at(losses, settings) is not None:
         return True
-    if settings.rule != "rise" or len(losses) < FEWEST:
+    looked_at = len(losses) % max(1, settings.steps // LOOKS) == 0
+    if settings.rule != "rise" or len(losses) < FEWEST or not looked_at:
         return False
     unmoved = unmoved[: len(losses)]
     mean, error = trend(losses - unmoved, settings.steps)
@@ -182,8 +194,9 @@ def trend(paired: Curve, steps: int, ahead: float = 1.0) -> tuple[Curve, Curve]:
     """Local mean of paired losses, and its standard error.
 
     The mean has Gaussian weights around every step, whose standard deviation is a 25th of the
-    sweep's `steps`, however many of them there are yet, 1.5 at least; the variance about it is averaged over windows four times as wide, which
-    end so many standard deviations `ahead` of the step: what diverges later is no noise here.
+    `steps` of the whole sweep, 1.5 at least; the variance about it is averaged over windows four
+    times as wide, which end so many standard deviations `ahead` of the step: what diverges later is
+    no noise here.
     """
     width = _width(steps)
     numbers = np.arange(len(paired))
@@ -214,26 +227,31 @@ def choose(rates: Curve, losses: Curve, unmoved: Curve, settings: FinderSettings
       rates: as from `sweep`, [steps].
       losses: of those steps; may be shorter, and may end in numbers not finite.
       unmoved: of the weights before the test on the same batches.
+      settings: `steps` is the length of the whole sweep.
 
     Raises:
       ValueError: fewer than 15 finite losses, or no rule finds a rate.
     """
     stop = stop_at(losses, settings)
     count = len(losses) if stop is None else stop
-    if count < FEWEST:
+    if count < (FEWEST_OF_RISE if settings.rule == "rise" and stop is not None else FEWEST):
         raise ValueError(
             f"the loss diverged after {count} steps of the range test; lower config.finder.lo"
         )
     diverging = None if stop is None else float(rates[stop])
     rates, losses, unmoved = (np.asarray(a[:count], np.float64) for a in (rates, losses, unmoved))
     paired = losses - unmoved
-    if np.ptp(paired) <= 1e-6 * np.abs(losses).max():
+    if np.ptp(paired) <= MOVED * np.abs(losses).max():
         raise ValueError("no rule finds a learning rate: the loss never moved in the range test")
     smoothed = smooth(paired, settings.beta)
     found = Paired(
         rates, paired, smoothed, *trend(paired, settings.steps), float(unmoved.mean()), diverging
     )
-    rules = {name: rule(found, settings) for name, rule in RULES.items()}
+    few: Found = (None, f"fewer than {FEWEST} losses")
+    rules = {
+        name: rule(found, settings) if count >= FEWEST or name == "rise" else few
+        for name, rule in RULES.items()
+    }
     order = [settings.rule, *(name for name in RULES if name != settings.rule)]
     for name in order:
         lr, reason = rules[name]

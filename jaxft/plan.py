@@ -306,7 +306,7 @@ def _phase(
         cached = sizes.train * phase.views if phase.inputs == "cached" else 0
         held_out = sizes.valid * (epochs if phase.trains_body else 1)
         extraction = per_image * cached
-        standing_still = each if phase.inputs == "cached" else pass_seconds
+        standing_still = pass_seconds if phase.trains_body else each
         finder = finder_steps * (each + standing_still)
         measured = rebase.batches(spec) * pass_seconds
         total = steps * each + finder + measured + extraction + per_image * held_out

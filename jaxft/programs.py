@@ -37,7 +37,8 @@ class Call(NamedTuple):
 def distinct(phase: Phase) -> tuple[Any, ...]:
     """Key that tells the programs of two phases apart, but for numbers in them."""
     one_cycle = phase.schedule == "one_cycle"
-    bn = "train" if phase.bn == "rebased" and not phase.warmup_epochs else phase.bn
+    blends = phase.trains_body and phase.warmup_epochs > 0
+    bn = "train" if phase.bn == "rebased" and not blends else phase.bn
     # Cached features are as many for any size of images.
     shape = ("views", phase.views) if phase.inputs == "cached" else ("pixels", phase.image_size)
     return phase.inputs, frozenset(phase.groups), bn, one_cycle, phase.microbatches, *shape
@@ -94,7 +95,7 @@ def of_forward(
 
 
 def rates_length(spec: StepSpec, settings: Settings) -> int:
-    """Length of the table of rates, as range_test.rates_table makes it."""
+    """Length of the table of rates, as inputs.rates_table makes it."""
     steps = sum(spec.phase.cycle_lengths) * spec.steps_per_epoch
     return max(steps, settings.finder.steps if spec.phase.lr == "find" else 0)
 

@@ -1,69 +1,45 @@
 """The range test of a phase: its rates are tried on copies of the state, which changes nothing."""
 
 from collections.abc import Callable
-from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import Float
 
-from jaxft import inputs, lr_finder, paths, report, sharding, step
+from jaxft import hosts, inputs, lr_finder, paths, report, sharding, step, views
 from jaxft.errors import UserError
 from jaxft.hosts import Ballot
 from jaxft.inputs import Materials, Runner
 from jaxft.paths import AnyPath
+from jaxft.recipe import Phase
 from jaxft.step import StepSpec, Weights
-
-Features = Float[np.ndarray, "examples features"]
 
 MOST_TRIAL_EPOCHS = 3
 MOST_TRIAL_STEPS = 1000
 
 
-def rates_table(spec: StepSpec, materials: Materials, rates: Any) -> Any:
-    """A rate for every step, on the mesh, as long for the range test as for the phase.
-
-    One length means one shape, so that both run the same compiled step.
-    """
-    phase = spec.phase
-    length = sum(phase.cycle_lengths) * spec.steps_per_epoch
-    if phase.lr == "find":
-        length = max(length, materials.settings.finder.steps)
-    table = np.zeros(max(length, len(rates)))
-    table[: len(rates)] = rates
-    return sharding.replicate(table.astype(jax.dtypes.canonicalize_dtype(float)), materials.mesh)
-
-
 def range_test(
-    spec: StepSpec,
-    materials: Materials,
-    runner: Runner,
-    weights: Weights,
-    valid_features: Features | None = None,
+    spec: StepSpec, materials: Materials, runner: Runner, weights: Weights
 ) -> lr_finder.LRCurve:
     """Find a phase's learning rate on a copy of the state; changes nothing.
 
     Where the rule is `auto` and training takes cached features, which is cheap, the rates around
     the one that the sweep finds are tried for some epochs each, and the validation loss decides.
 
-    Args:
-      spec, materials, runner: of the phase.
-      weights: that the phase begins with.
-      valid_features: of the validation split, where the body is frozen.
-
     Raises:
       UserError: the loss never falls, or diverges at once.
     """
     curve = sweep_curve(spec, materials, runner, weights)
-    automatic = materials.settings.finder.rule == lr_finder.AUTO
-    if not automatic or spec.phase.inputs != "cached" or valid_features is None:
+    finder = materials.settings.finder
+    if finder.rule != lr_finder.AUTO or spec.phase.inputs != "cached":
         return curve
-    valid = valid_features
+    quiet = materials._replace(console=report.Console(None))  # the phase has told of them
+    valid_features = views.body_features(quiet, weights, "valid")
 
     def loss_of(lr: float) -> float:
-        return trial(spec, materials, runner, weights, valid, lr)
+        return trial(spec, materials, runner, weights, valid_features, lr)
 
-    return lr_finder.decided(curve, lr_finder.climb(curve.lr, loss_of))
+    start = hosts.gather(curve.lr)[0]
+    return lr_finder.decided(curve, lr_finder.climb(start, loss_of, finder.lo, finder.hi))
 
 
 def sweep_curve(
@@ -75,7 +51,8 @@ def sweep_curve(
     unmoved = losses_at_rest(spec, materials, runner, weights, len(sweep))
 
     def going_on(losses: list[float]) -> bool:
-        return not lr_finder.ended(np.asarray(losses), unmoved, settings)
+        # The first process's answer: where processors differ, the last bit might.
+        return not hosts.gather(lr_finder.ended(np.asarray(losses), unmoved, settings))[0]
 
     losses, _ = try_rates(spec, materials, runner, weights, sweep, going_on)
     count = len(losses)
@@ -90,10 +67,10 @@ def losses_at_rest(
 ) -> Float[np.ndarray, " steps"]:
     """Losses of these weights on a phase's first batches, views and dropout as in its steps.
 
-    Images take a forward pass alone; a step on cached features is cheaper than a program more.
+    Where the body trains, by forward passes; a step of the head is cheaper than a second program.
     """
     rates = np.zeros(steps)
-    if spec.phase.inputs == "cached":
+    if not spec.phase.trains_body:
         return try_rates(spec, materials, runner, weights, rates)[0]
     with inputs.closing(inputs.still_runner(spec, materials)) as still:
         return try_rates(spec, materials, still, weights, rates)[0]
@@ -104,18 +81,30 @@ def trial(
     materials: Materials,
     runner: Runner,
     weights: Weights,
-    valid_features: Features,
+    valid_features: Float[np.ndarray, "examples features"],
     lr: float,
 ) -> float:
     """Validation loss after a phase's first cycle at a rate.
 
-    Of a long one the first MOST_TRIAL_EPOCHS, and MOST_TRIAL_STEPS at most.
+    A long one is shortened (`trial_rates`). A loss that is not finite ends the trial.
     """
-    epochs = min(spec.phase.cycle_lengths[0], MOST_TRIAL_EPOCHS)
-    count = min(epochs * spec.steps_per_epoch, MOST_TRIAL_STEPS)
-    rates = spec.phase.rates(lr, spec.steps_per_epoch)(np.arange(count))
-    _, after = try_rates(spec, materials, runner, weights, rates)
+    rates = trial_rates(spec.phase, lr, spec.steps_per_epoch)
+    losses, after = try_rates(
+        spec, materials, runner, weights, rates, lambda losses: bool(np.isfinite(losses[-1]))
+    )
+    if not np.isfinite(losses).all():
+        return float("nan")
     return inputs.score(materials, after, valid_features).val_loss
+
+
+def trial_rates(phase: Phase, lr: float, steps_per_epoch: int) -> Float[np.ndarray, " steps"]:
+    """Rates of a phase's first cycle, in fewer steps where it has more than a trial may take.
+
+    Those are MOST_TRIAL_EPOCHS, and MOST_TRIAL_STEPS; the cycle rises and falls all the same.
+    """
+    whole = phase.cycle_lengths[0] * steps_per_epoch
+    count = min(whole, MOST_TRIAL_EPOCHS * steps_per_epoch, MOST_TRIAL_STEPS)
+    return phase.rates(lr, steps_per_epoch)(np.arange(count) * whole // count)
 
 
 def try_rates(
@@ -143,15 +132,10 @@ def try_rates(
 
         state, frozen = step.start(spec, weights)
         state = sharding.replicate(state, materials.mesh)
-        table, seed = rates_table(spec, materials, rates), seed_of(materials)
+        table, seed = inputs.rates_table(spec, materials, rates), inputs.seed_of(materials)
         state, *_ = runner(state, frozen, table, seed, 0, len(rates), sink)
     materials.demand_going_on()
     return np.asarray(losses), step.finish(state, frozen)
-
-
-def seed_of(materials: Materials) -> Any:
-    """The run's seed, on the mesh."""
-    return sharding.replicate(np.int32(materials.settings.seed), materials.mesh)
 
 
 def find_rate(
@@ -159,11 +143,10 @@ def find_rate(
     materials: Materials,
     runner: Runner,
     weights: Weights,
-    valid_features: Features | None,
     workdir: AnyPath,
 ) -> lr_finder.LRCurve:
     """The range test of a phase, told and drawn: `lr_find/PHASE.json` and `.png`."""
-    curve = range_test(spec, materials, runner, weights, valid_features)
+    curve = range_test(spec, materials, runner, weights)
     directory = workdir / "lr_find"
     paths.make_folder(directory)
     report.write_json(directory / f"{spec.phase.name}.json", report.curve_json(curve))

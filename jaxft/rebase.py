@@ -60,7 +60,7 @@ def batches(spec: StepSpec) -> int:
 def measure(spec: StepSpec, materials: Materials, weights: Weights) -> groups.Tree:
     """Mean and variance of what every BatchNorm of the body is given, in trees of float64."""
     moments = make_moments(spec, materials)
-    seed = sharding.replicate(np.int32(materials.settings.seed), materials.mesh)
+    seed = inputs.seed_of(materials)
     count = batches(spec)
     ballot, found = Ballot(materials.stop), []
     with (

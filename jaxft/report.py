@@ -4,6 +4,7 @@ Of several processes the first one writes, and the others pass over it.
 """
 
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
@@ -168,9 +169,14 @@ def curve_json(curve: LRCurve) -> dict[str, Any]:
         "unmoved": curve.unmoved.tolist(),
         "trend": curve.trend.tolist(),
         "error": curve.error.tolist(),
-        "trials": curve.trials
-        and {name: values.tolist() for name, values in curve.trials._asdict().items()},
+        "trials": None if curve.trials is None else _trials_json(curve.trials),
     }
+
+
+def _trials_json(trials: Trials) -> dict[str, list[float | None]]:
+    """Rates and losses of trials; JSON has no infinity, so that a diverged one is null."""
+    losses = [float(loss) if math.isfinite(loss) else None for loss in trials.losses]
+    return {"rates": trials.rates.tolist(), "losses": losses}
 
 
 @hosts.first_only
@@ -214,7 +220,7 @@ def _plot_trials(axes: Any, trials: Trials, lr: float) -> None:
     """Validation loss against the rate that a phase was tried at."""
     axes.plot(trials.rates, trials.losses, "o-", ms=4, label="validation loss of a trial")
     axes.axvline(lr, color="C1", lw=2.0)
-    lowest = float(trials.losses.min())
+    lowest = max(float(trials.losses.min()), 1e-6)
     axes.set(ylabel="validation loss", ylim=(0.95 * lowest, 1.5 * lowest))
     axes.legend(fontsize=8)
 

@@ -30,7 +30,6 @@ from jaxft import (
     same_config,
     sharding,
     shortage,
-    views,
 )
 from jaxft.best import Best
 from jaxft.checkpoint import Checkpoint, Checkpoints
@@ -509,11 +508,8 @@ def find_rate(
             if not begun:
                 current = rebase.rebase(spec, materials, current)
             runner = fit.make_runner(spec, materials, current)
-            valid = None
-            if spec.phase.inputs == "cached":
-                valid = views.body_features(materials, current, "valid")
             with inputs.closing(runner):
-                curve = range_test.find_rate(spec, materials, runner, current, valid, workdir)
+                curve = range_test.find_rate(spec, materials, runner, current, workdir)
     console.say(f"{settings.phases[index].name}: learning rate {curve.lr:.2e} ({curve.rule})")
     return report.curve_json(curve)
 

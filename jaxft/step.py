@@ -196,10 +196,10 @@ def training_images(
 
 
 def batch_share(spec: StepSpec, step: Int[Array, ""]) -> Float[Array, ""] | None:
-    """The share of the statistics that the body's BatchNorm trains by which is the batch's own.
+    """Share of the batch's own statistics in those that the body's BatchNorm trains by.
 
-    None for all. Rebased statistics give way to the batch's as the rate warms up: what the head
-    makes of the noise of a small batch, it learns meanwhile.
+    None means all. Rebased statistics give way to the batch's as the rate warms up, so that the
+    head can learn to live with the noise of a small batch.
     """
     steps = spec.phase.warm_steps(spec.steps_per_epoch)
     return jnp.minimum(step / steps, 1) if spec.rebased and steps else None
@@ -358,7 +358,8 @@ def make_step(spec: StepSpec, mesh: Mesh) -> Step:
 def make_still(spec: StepSpec, mesh: Mesh) -> Step:
     """The jitted step of weights that do not move: `make_step`'s loss by a forward pass alone.
 
-    Takes and returns what `make_step` does; of the state it counts the step's number on.
+    Takes and returns what `make_step` does. The state keeps everything but its step number, so that
+    a body that is warming up sees running statistics that do not move either.
     """
 
     def one_step(

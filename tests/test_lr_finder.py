@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tiny
 
-from jaxft import fit, lr_finder, range_test, sharding, step, views
+from jaxft import fit, inputs, lr_finder, range_test, sharding, step
 from jaxft.errors import UserError
 from jaxft.lr_finder import RULES, FinderSettings
 
@@ -236,7 +236,9 @@ def test_the_rules_read_what_the_rates_did_and_not_how_hard_the_batches_are():
 
 
 def test_the_trend_is_a_local_mean_with_its_standard_error():
-    found = np.array([lr_finder.trend(row, 100) for row in np.random.RandomState(0).randn(400, 100)])
+    found = np.array(
+        [lr_finder.trend(row, 100) for row in np.random.RandomState(0).randn(400, 100)]
+    )
     mean, error = found[:, 0], found[:, 1]
     np.testing.assert_allclose(mean[:, 50].std(), error[:, 50].mean(), rtol=0.2)
     line, _ = lr_finder.trend(np.arange(100.0), 100)
@@ -285,13 +287,14 @@ def test_rise_of_a_loss_that_never_rises_so_far_is_none():
 
 
 @pytest.mark.parametrize("end", [math.nan, 1000.0])
-def test_rise_is_two_thirds_of_the_rate_where_the_loss_diverges_at_once(end):
-    flat = 3 + 0.02 * np.random.default_rng(10).normal(size=80)
+@pytest.mark.parametrize("count", [12, 80])
+def test_rise_is_two_thirds_of_the_rate_where_the_loss_diverges_at_once(end, count):
+    flat = 3 + 0.02 * np.random.default_rng(10).normal(size=count)
     losses = np.append(flat, [end] * 3)
-    at_rest = np.full(83, 3.0)
+    at_rest = np.full(count + 3, 3.0)
     curve = lr_finder.choose(RATES, losses, at_rest, replace(SETTINGS, rule="rise"))
     assert curve.rule == "rise" and "diverged" in curve.reason
-    assert RATES[80] <= 1.5 * curve.lr <= RATES[82]
+    assert RATES[count] <= 1.5 * curve.lr <= RATES[count + 2]
 
 
 def test_a_sweep_by_rise_ends_soon_after_its_rate_is_found_and_finds_the_same():
@@ -324,6 +327,9 @@ def test_auto_is_a_rule_for_the_head_and_one_for_the_body():
 # Trials: rates are tried until the best has two worse ones on either side.
 
 
+ENDS = (1e-6, 10.0)
+
+
 def _bowl(lowest, tried):
     def loss_of(lr):
         tried.append(lr)
@@ -335,7 +341,7 @@ def _bowl(lowest, tried):
 @pytest.mark.parametrize("start", [1.1e-3, 8e-3, 3e-2])
 def test_a_climb_ends_where_two_rates_on_either_side_are_worse(start):
     tried = []
-    trials = lr_finder.climb(start, _bowl(4e-3, tried))
+    trials = lr_finder.climb(start, _bowl(4e-3, tried), *ENDS)
     assert sorted(tried) == trials.rates.tolist() and len(set(tried)) == len(tried)
     best = int(np.argmin(trials.losses))
     assert trials.rates[best] == 4e-3 and 2 <= best <= len(tried) - 3
@@ -345,24 +351,66 @@ def test_a_climb_ends_where_two_rates_on_either_side_are_worse(start):
 
 def test_a_climb_passes_over_one_rate_that_is_worse_by_chance():
     losses = {1e-3: 1.0, 2e-3: 1.2, 4e-3: 1.3, 8e-3: 1.25, 1.6e-2: 1.4, 3.2e-2: 1.5}
-    trials = lr_finder.climb(8e-3, lambda lr: losses.get(lr, 2.0))
+    trials = lr_finder.climb(8e-3, lambda lr: losses.get(lr, 2.0), *ENDS)
     assert trials.rates[np.argmin(trials.losses)] == 1e-3
 
 
 def test_a_climb_takes_a_loss_that_is_no_number_for_the_worst_and_has_an_end():
-    trials = lr_finder.climb(4e-3, lambda lr: math.nan if lr > 2e-3 else 1.0 + lr)
+    trials = lr_finder.climb(4e-3, lambda lr: math.nan if lr > 2e-3 else 1.0 + lr, *ENDS)
     assert trials.rates[np.argmin(trials.losses)] < 4e-3
     assert len(trials.rates) == lr_finder.MOST_TRIALS  # the loss falls ever on
-    assert len(lr_finder.climb(1e-3, lambda lr: lr).rates) == lr_finder.MOST_TRIALS
+    assert len(lr_finder.climb(1e-3, lambda lr: lr, *ENDS).rates) == lr_finder.MOST_TRIALS
+
+
+def test_a_climb_stays_between_the_ends_of_the_sweep():
+    trials = lr_finder.climb(0.05, lambda lr: 1 / lr, 3e-3, 0.1)
+    assert trials.rates.tolist() == [0.016, 0.032, 0.064]
+    assert lr_finder.climb(1e-4, lambda lr: lr, 3e-3, 0.1).rates.tolist() == [0.004, 0.008, 0.016]
+
+
+def test_where_every_trial_diverges_the_sweep_decides():
+    curve = lr_finder.choose(RATES, CURVE, AT_REST, SETTINGS)
+    trials = lr_finder.climb(4e-3, lambda lr: math.nan, *ENDS)
+    assert lr_finder.decided(curve, trials) is curve
+
+
+@pytest.mark.parametrize("cycle", [{"schedule": "one_cycle", "epochs": 20}, {"epochs": 4}])
+@pytest.mark.parametrize("steps_per_epoch", [31, 5000])
+def test_a_trial_goes_through_the_whole_of_a_cycle_in_fewer_steps(cycle, steps_per_epoch):
+    phase = tiny.phase(lr="find", **cycle)
+    rates = range_test.trial_rates(phase, 0.1, steps_per_epoch)
+    assert len(rates) == min(3 * steps_per_epoch, 1000)
+    assert rates.max() == pytest.approx(0.1, rel=1e-3)
+    if "schedule" in cycle:
+        assert rates[-1] < 0.001 and rates[0] < 0.01
+
+
+def test_a_short_cycle_is_tried_as_it_is():
+    phase = tiny.phase(lr="find", schedule="sgdr", cycles=2, cycle_epochs=2, warmup_epochs=1.0)
+    rates = range_test.trial_rates(phase, 0.1, 10)
+    np.testing.assert_array_equal(rates, phase.rates(0.1, 10)(np.arange(20)))
+
+
+def test_a_loss_that_is_no_number_ends_a_trial(tmp_path):
+    materials = tiny.materials(tmp_path, phases=(tiny.phase(lr="find", inputs="cached"),))
+    told = []
+
+    def runner(state, *args):
+        told.extend(args[-1](n, loss) for n, loss in enumerate([1.0, np.nan]))
+        return state, 2, 0.0
+
+    spec, start = fit.make_spec(materials, 0), tiny.weights(materials.model)
+    assert math.isnan(range_test.trial(spec, materials, runner, start, None, 0.1))
+    assert told == [True, False]
 
 
 def test_trials_decide_and_say_by_what():
     curve = lr_finder.choose(RATES, CURVE, AT_REST, SETTINGS)
-    trials = lr_finder.Trials(np.array([1e-3, 2e-3, 4e-3]), np.array([0.9, 0.6, 0.7]))
+    trials = lr_finder.Trials(np.array([1e-3, 2e-3]), np.array([0.9, 0.6]))
     decided = lr_finder.decided(curve, trials)
     assert (decided.lr, decided.rule) == (2e-3, lr_finder.TRIAL)
     assert decided.rules == {lr_finder.TRIAL: (2e-3, decided.reason), **curve.rules}
-    told = "0.6000; 0.9000 at half of it; 0.7000 at twice it"
+    told = "0.6000; 0.9000 at half of it; not tried at twice it"
     assert told in decided.reason and decided.trials == trials
 
 
@@ -390,19 +438,18 @@ def test_a_fit_is_bit_identical_with_and_without_a_range_test_before_it(tmp_path
         losses = []
         state, frozen = step.start(spec, start)
         state = sharding.replicate(state, materials.mesh)
-        table = range_test.rates_table(spec, materials, np.full(5, 0.1))
-        seed = range_test.seed_of(materials)
+        table = inputs.rates_table(spec, materials, np.full(5, 0.1))
+        seed = inputs.seed_of(materials)
         sink = lambda _, loss: losses.append(loss) or True  # noqa: E731
         state, done, _ = runner(state, frozen, table, seed, 0, 5, sink)
         assert done == 5
         return losses, sharding.fetch(step.finish(state, frozen))
 
     losses, weights = trained()
-    valid = None if source == "augmented" else views.body_features(materials, start, "valid")
-    first = range_test.range_test(spec, materials, runner, start, valid)
-    second = range_test.range_test(spec, materials, runner, start, valid)
+    first = range_test.range_test(spec, materials, runner, start)
+    second = range_test.range_test(spec, materials, runner, start)
     np.testing.assert_array_equal(first.losses, second.losses)
-    assert first.rule == ("fall" if valid is None else lr_finder.TRIAL)
+    assert first.rule == {"augmented": "fall", "cached": lr_finder.TRIAL}[source]
     if first.trials:
         np.testing.assert_array_equal(first.trials.losses, second.trials.losses)
     losses_after, weights_after = trained()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tiny
 
-from jaxft import evaluate, features, fit, inputs, range_test, sharding, step, views
+from jaxft import evaluate, features, fit, inputs, sharding, step, views
 from jaxft.data import batches
 from jaxft.data.augment import PRESETS
 from jaxft.data.feed import read_ahead
@@ -227,7 +227,7 @@ def _train(materials, runner, epochs=2):
         losses.append(loss)
         return True
 
-    seed = range_test.seed_of(materials)
+    seed = inputs.seed_of(materials)
     state, done, _ = runner(state, frozen, rates, seed, 0, steps, sink)
     assert done == steps == len(losses)
     return sharding.fetch(state.params["head"]), losses

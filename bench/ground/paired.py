@@ -80,7 +80,7 @@ def compare(results: Iterable[dict[str, Any]], task: Task, base: str, setting: s
 def as_heads(results: Iterable[dict[str, Any]], setting: str, name: str) -> list[dict[str, Any]]:
     """The best epochs of a setting's head phases, as if they were results of a setting `name`."""
     return [
-        {**r, **r["head"], "setting": name}
+        {**r, **r["head"], "setting": name, "cpu_seconds": math.nan}
         for r in results
         if r["setting"] == setting and r["head"]
     ]
@@ -89,7 +89,14 @@ def as_heads(results: Iterable[dict[str, Any]], setting: str, name: str) -> list
 def as_baselines(results: Iterable[dict[str, Any]], setting: str) -> list[dict[str, Any]]:
     """The simple classifiers on the features of a setting's runs, as results of their own names."""
     return [
-        {**r, "setting": name, "accuracy": accuracy, "val_loss": math.nan, "head": None}
+        {
+            **r,
+            "setting": name,
+            "accuracy": accuracy,
+            "val_loss": math.nan,
+            "head": None,
+            "cpu_seconds": math.nan,
+        }
         for r in results
         if r["setting"] == setting
         for name, accuracy in r.get("baselines", {}).items()
@@ -109,7 +116,7 @@ class Overall(NamedTuple):
       wins, losses: tasks where the difference is beyond two standard errors over seeds.
       tasks: those that have a result of both.
       jumps: the tasks' mean ratios of the loss after the unfreezing to the one before.
-      fewer_errors: mean share of the base's errors that the setting does not make.
+      errors: mean ratio of their errors.
       seconds: median over tasks of the ratio of CPU seconds.
     """
 
@@ -118,7 +125,7 @@ class Overall(NamedTuple):
     losses: int
     tasks: int
     jumps: list[float]
-    fewer_errors: float
+    errors: float
     seconds: float
 
 
@@ -131,7 +138,7 @@ def overall(comparisons: Sequence[Comparison]) -> Overall:
         sum(c.difference.t < -2 for c in known),
         len(known),
         [c.jump for c in known if not math.isnan(c.jump)],
-        estimate([c.difference.mean / (1 - c.base) for c in known if c.base < 1]).mean,
+        estimate([(1 - c.setting) / (1 - c.base) for c in known if c.base < 1]).mean,
         float(np.median([c.seconds for c in known])) if known else math.nan,
     )
 
@@ -154,7 +161,8 @@ def table(comparisons: Sequence[Comparison], base: str, setting: str) -> str:
 def summary(results: Sequence[dict[str, Any]], tasks: Iterable[Task], setting: str) -> str:
     """Markdown: what each task's runs of a setting had and gained, by what, and what they took.
 
-    Means over seeds, with the standard error of what the runs end with; of rates the range.
+    Means over seeds, with the standard error of what the runs end with; of rates the range. Runs
+    without a head's phase and a body's are left out.
     """
     lines = [
         "| task | seeds | logistic regression | nearest neighbours | its head | end | jump "
@@ -163,7 +171,7 @@ def summary(results: Sequence[dict[str, Any]], tasks: Iterable[Task], setting: s
     ]
     for task in tasks:
         ours = [r for r in results if (r["task"], r["setting"]) == (task.name, setting)]
-        if ours:
+        if ours and all(r["full"] and r["head"] for r in ours):
             lines.append(summary_row(task.name, ours))
     return "\n".join(lines)
 
@@ -222,12 +230,14 @@ def sentence(name: str, comparisons: Sequence[Comparison]) -> str:
         return f"{name}: no task has results of both."
     mean = found.difference
     t = "" if math.isnan(mean.t) else f", t = {mean.t:.2f}"
-    jump = ""
+    seconds = jump = ""
+    if not math.isnan(found.seconds):
+        seconds = f", {found.seconds:.2f} times the CPU seconds at the median"
     if found.jumps:
         median, worst = np.median(found.jumps), max(found.jumps)
         jump = f" Jump: {median:.2f}x at the median, {worst:.2f}x at worst."
     return (
         f"{name}: {signed(mean)} over {found.tasks} tasks{t}; beyond two standard errors better on "
-        f"{found.wins}, worse on {found.losses}. {100 * found.fewer_errors:.0f}% fewer errors on "
-        f"average, {found.seconds:.2f} times the CPU seconds at the median.{jump}"
+        f"{found.wins}, worse on {found.losses}. {found.errors:.2f} times the errors on average"
+        f"{seconds}.{jump}"
     )

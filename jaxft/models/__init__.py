@@ -86,8 +86,8 @@ class Model:
           images: normalised by `preprocessing`.
           training: the groups whose BatchNorm uses the batch's statistics.
           axis_name: the mesh axis over which those statistics are shared.
-          share: of the statistics that these groups normalise by, how much is the batch's, 0 to 1;
-            the rest is running ones. None for all.
+          share: of the batch in the statistics that these groups normalise by, 0 to 1; the rest
+            comes from the running ones. None means 1.
 
         Returns:
           Pooled features in float32 (or float64, as the images), and the new running statistics

@@ -322,7 +322,7 @@ def _runs_batch_norm(context: Context) -> bool:
 
 @contextmanager
 def blending(share: Float[Array, ""] | None) -> Iterator[None]:
-    """Give every BatchNorm that trains inside its `share`."""
+    """Pass `share` to every BatchNorm that runs inside."""
 
     def give(call: Any, args: Any, kwargs: Any, context: Context) -> Any:
         more = {"share": share} if _runs_batch_norm(context) else {}
