@@ -106,8 +106,7 @@ def get_config() -> ConfigDict:
 
     config.finder = ConfigDict()  # the learning-rate range test, where a phase says lr="find"
     # auto | still_improving | fall | rise | minimum | valley | steep | slide
-    # auto: rise for the body; for the head fall, and on cached features trials from there on
-    config.finder.rule = "auto"
+    config.finder.rule = "auto"  # rise for the body; fall for the head, then trials where cached
     config.finder.steps = 100
     # None = by optimizer: sgd 1e-7 to 10, adamw 1e-4 to 0.1
     config.finder.lo = placeholder(float)
@@ -169,7 +168,7 @@ def phase(**changes: Any) -> ConfigDict:
             "max_cycles": 6,  # sgdr: with until_overfit, at most so many
             "cycle_epochs": 1,  # sgdr: epochs of the first cycle
             "cycle_mult": 1,  # sgdr: each cycle is so many times as long as the one before
-            "warmup_epochs": 0.0,  # a linear rise at the start of the first cycle
+            "warmup_epochs": 0.0,  # a linear rise at the start; of 20 steps at least, if any
             # BatchNorm of training groups: train (statistics over the whole batch) | rebased (so,
             # and before the first step the body gets these images' statistics, with the scale and
             # bias that leave it as it is, which give way to the batch's over the warm-up; random

@@ -26,6 +26,7 @@ from jaxft.optim import OptimizerSettings
 from jaxft.overfit import OverfitSettings
 
 SWEEPS = {"sgd": (1e-7, 10.0), "adamw": (1e-4, 0.1)}  # rates of a range test
+LEAST_WARM_STEPS = 20  # of a warm-up: a rate that rises within fewer makes the loss jump
 UNTIL_OVERFIT = "until_overfit"
 MOST_EPOCHS = 10_000
 SMALLEST_IMAGE = 32  # pixels; the bodies halve an image five times
@@ -76,15 +77,25 @@ class Phase:
         return any(group != "head" for group in self.groups)
 
     def warm_steps(self, steps_per_epoch: int) -> int:
-        """Steps of the warm-up, which leaves the first cycle a step at least."""
-        whole = self.cycle_lengths[0] * steps_per_epoch
-        return min(round(self.warmup_epochs * steps_per_epoch), whole - 1)
+        """Steps of the warm-up: LEAST_WARM_STEPS or a third of the phase where epochs are short.
+
+        Else it leaves the first cycle a step at least.
+        """
+        if not self.warmup_epochs:
+            return 0
+        first, *_ = lengths = [epochs * steps_per_epoch for epochs in self.cycle_lengths]
+        least = min(LEAST_WARM_STEPS, sum(lengths) // 3)
+        return max(min(round(self.warmup_epochs * steps_per_epoch), first - 1), least)
 
     def rates(self, lr: float, steps_per_epoch: int) -> schedules.Schedule:
-        """The phase's schedule with its peak at `lr`; a warm-up shortens the first cycle."""
-        cycle_steps = [epochs * steps_per_epoch for epochs in self.cycle_lengths]
-        warm = self.warm_steps(steps_per_epoch)
-        cycle_steps[0] -= warm
+        """The phase's schedule with its peak at `lr`; a warm-up shortens the first cycles."""
+        left = warm = self.warm_steps(steps_per_epoch)
+        cycle_steps = []
+        for epochs in self.cycle_lengths:
+            steps = epochs * steps_per_epoch
+            if steps > left:
+                cycle_steps.append(steps - left)
+            left = max(left - steps, 0)
         schedule = {
             "constant": lambda: schedules.constant(lr),
             "one_cycle": lambda: schedules.one_cycle(lr, sum(cycle_steps)),

@@ -209,11 +209,28 @@ def test_rates_restart_at_the_peak_per_step():
 def test_a_warm_up_comes_before_the_schedule_and_later_cycles_start_on_time(schedule):
     phase = tiny.phase(schedule=schedule, epochs=2, cycles=2, warmup_epochs=0.4)
     plain = tiny.phase(schedule=schedule, epochs=2, cycles=2)
-    rates = phase.rates(0.5, 10)(np.arange(20))
-    first = plain.rates(0.5, 10)(0)
-    np.testing.assert_allclose(rates[:5], first * np.arange(1, 6) / 5)
+    rates = phase.rates(0.5, 100)(np.arange(200))
+    first = plain.rates(0.5, 100)(0)
+    np.testing.assert_allclose(rates[:41], first * np.arange(1, 42) / 41)
     if schedule == "sgdr":
-        np.testing.assert_allclose(rates[[4, 7, 10]], [0.5, 0.25, 0.5])
+        np.testing.assert_allclose(rates[[40, 70, 100]], [0.5, 0.25, 0.5])
+
+
+def test_a_warm_up_of_short_epochs_lasts_twenty_steps_and_later_cycles_start_on_time():
+    phase = tiny.phase(schedule="sgdr", cycles=3, cycle_mult=2, warmup_epochs=1.0)
+    rates = phase.rates(0.5, 9)(np.arange(63))  # cycles of 9, 18 and 36 steps
+    np.testing.assert_allclose(rates[:21], 0.5 * np.arange(1, 22) / 21)
+    assert (np.diff(rates[20:27]) < 0).all() and rates[26] < 0.05
+    assert rates[27] == 0.5 and (np.diff(rates[27:]) < 0).all()
+
+
+@pytest.mark.parametrize(
+    ("steps_per_epoch", "warm"), [(1, 2), (2, 4), (9, 20), (21, 20), (22, 21), (50, 49)]
+)
+def test_a_warm_up_takes_a_third_of_a_short_phase_at_most(steps_per_epoch, warm):
+    phase = tiny.phase(schedule="sgdr", cycles=3, cycle_mult=2, warmup_epochs=1.0)
+    assert phase.warm_steps(steps_per_epoch) == warm
+    assert tiny.phase(schedule="sgdr", cycles=3).warm_steps(steps_per_epoch) == 0
 
 
 def test_one_cycle_rises_and_falls_over_the_whole_phase():
