@@ -62,7 +62,7 @@ def weights_digest(params: dict[str, Any], batch_stats: dict[str, Any]) -> str:
 
 
 def part_examples(examples: int, batch_size: int) -> int:
-    """How many examples a part of an entry holds: whole batches, so that going on changes none."""
+    """Number of examples in a part of an entry: whole batches, so that going on changes none."""
     wanted = max(PART_EXAMPLES, -(-examples // MOST_PARTS))
     return -(-wanted // batch_size) * batch_size
 

@@ -1,4 +1,4 @@
-"""What all phases share, and the images that go into steps, features and validation."""
+"""Materials that all phases share, and the images that go into steps, features and validation."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -28,7 +28,7 @@ BRING_BACK = "They were whole before. Bring them back; the same command goes on.
 
 
 class Materials(NamedTuple):
-    """What phases with images of one size share, and none changes; see `at_size`.
+    """Things that phases with images of one size share, and none changes; see `at_size`.
 
     `stop` is set from outside, to end the run.
     """
@@ -238,16 +238,12 @@ def train_feed(spec: StepSpec, materials: Materials, first: int, steps: int) -> 
     )
 
 
-def image_runner(spec: StepSpec, materials: Materials) -> "FedRunner":
-    """Steps on augmented images."""
-    one_step = step.make_step(spec, materials.mesh)
-    return FedRunner(one_step, spec, materials, partial(train_feed, spec, materials))
-
-
-def still_runner(spec: StepSpec, materials: Materials) -> "FedRunner":
-    """Losses on augmented images of weights that do not move."""
-    one_step = step.make_still(spec, materials.mesh)
-    return FedRunner(one_step, spec, materials, partial(train_feed, spec, materials))
+def image_runner(
+    spec: StepSpec, materials: Materials, make: Callable[..., step.Step] = step.make_step
+) -> "FedRunner":
+    """Steps on augmented images, as `make` makes them."""
+    feed = partial(train_feed, spec, materials)
+    return FedRunner(make(spec, materials.mesh), spec, materials, feed)
 
 
 class FedRunner:
@@ -289,7 +285,7 @@ class FedRunner:
         return state, done, ready.waited_seconds - waited
 
     def _ready(self, first: int, steps: int) -> Feed[TrainBatch]:
-        """What is open already, where it stands at `first` (a range test leaves it elsewhere)."""
+        """The open feed if it stands at `first` (a range test leaves it elsewhere), or a new one."""
         if self._open is None or self._next_step != first:
             self.close()
             self._open = self._feed(first, max(steps, self._phase_steps - first))

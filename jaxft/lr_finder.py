@@ -230,7 +230,8 @@ def choose(rates: Curve, losses: Curve, unmoved: Curve, settings: FinderSettings
       settings: `steps` is the length of the whole sweep.
 
     Raises:
-      ValueError: fewer than 15 finite losses, or no rule finds a rate.
+      ValueError: fewer than 15 finite losses (4 for `rise`, where they diverge after), or no rule
+        finds a rate.
     """
     stop = stop_at(losses, settings)
     count = len(losses) if stop is None else stop

@@ -1,4 +1,4 @@
-"""When to stop: cycle ends held against the best epoch by paired per-example losses."""
+"""Over-fitting: cycle ends held against the best epoch by paired per-example losses."""
 
 import math
 from collections.abc import Sequence

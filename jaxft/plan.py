@@ -1,4 +1,4 @@
-"""What a run would do and cost, without its images, its weights, or the device.
+"""Work and cost of a run, without its images, its weights, or the device.
 
 The programs are those of the run itself (programs.py), lowered for shapes instead of arrays,
 compiled once each, side by side, and never executed.

@@ -72,7 +72,7 @@ def losses_at_rest(
     rates = np.zeros(steps)
     if not spec.phase.trains_body:
         return try_rates(spec, materials, runner, weights, rates)[0]
-    with inputs.closing(inputs.still_runner(spec, materials)) as still:
+    with inputs.closing(inputs.image_runner(spec, materials, step.make_still)) as still:
         return try_rates(spec, materials, still, weights, rates)[0]
 
 

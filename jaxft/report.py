@@ -1,4 +1,4 @@
-"""What a run tells: rows in metrics.jsonl, tables and progress on the terminal, plots.
+"""Reports of a run: rows in metrics.jsonl, tables and progress on the terminal, plots.
 
 Of several processes the first one writes, and the others pass over it.
 """

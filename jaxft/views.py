@@ -74,7 +74,7 @@ def view_features(
 
 
 def describe(materials: Materials, number: int) -> dict[str, Any]:
-    """What the numbers of a view depend on besides weights and examples, as JSON data."""
+    """Settings that a view's numbers depend on besides weights and examples, as JSON data."""
     settings = materials.settings
     plain = {
         "model": settings.model.name,
@@ -116,7 +116,7 @@ def cached_runner(spec: StepSpec, materials: Materials, weights: Weights) -> Run
 
 
 def memory_bytes(materials: Materials) -> int:
-    """What cached features may take of the memory of each device."""
+    """Bytes that cached features may take of each device's memory."""
     given = materials.settings.data.cache_memory_gb
     if given >= 0:
         return int(given * 2**30)

@@ -53,7 +53,7 @@ def compiled(name, phase, where="h100", batch=BATCH, image_size=64):
 
 
 def calls(text):
-    """How often the program calls each function of cuDNN."""
+    """Number of the program's calls of each function of cuDNN."""
     targets = re.findall(r'custom_call_target="__cudnn\$(\w+)"', text)
     return {name: targets.count(name) for name in set(targets)}
 
@@ -83,7 +83,7 @@ def test_the_train_step_has_no_scatter(full_step):
 
 @pytest.mark.slow
 def test_the_train_step_copies_no_kernels(full_step):
-    """Where gradients lie otherwise than parameters, all of these and all momenta are copied."""
+    """Gradients that lie otherwise than parameters cost copies of these and of all momenta."""
     assert not re.findall(r"= f32\[\d+,\d+,\d+,\d+\]\S* copy\(", full_step)
 
 

@@ -26,7 +26,7 @@ from jaxft.models import platform
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How strongly training images are varied.
+    """Strengths and kinds of the variation of training images.
 
     The defaults are fastai 0.7's `transforms_side_on` with `max_zoom=1.1`.
 
@@ -85,7 +85,7 @@ class Augmentation:
 
     @property
     def mixes(self) -> bool:
-        """Whether views are mixed with those of other examples."""
+        """True where views are mixed with those of other examples."""
         return self.mix_probability > 0 and (self.mixup_alpha > 0 or self.cutmix_alpha > 0)
 
 
@@ -119,7 +119,7 @@ PRESETS = {
 
 @unique
 class Stream(IntEnum):
-    """What an example's key is folded with, so that a kind of variation has numbers of its own."""
+    """Number that an example's key is folded with, so that kinds of variation draw their own."""
 
     PERSPECTIVE = 1
     CROP = 2
@@ -129,7 +129,7 @@ class Stream(IntEnum):
 
 
 class Parameters(NamedTuple):
-    """What was drawn for each example of a batch.
+    """Draws for each example of a batch.
 
     `radians` counter-clockwise; `zoom` >= 1; `crop_width`, `crop_height` as shares of the canvas;
     `offset_x`, `offset_y` in -0.5..0.5 of the room that zoom and crop leave; `perspective_x`,
@@ -264,7 +264,7 @@ def _stream(keys: Key[Array, " batch"], stream: Stream, count: int) -> Float[Arr
 def _draw_light(
     keys: Key[Array, " batch"], bright: Array, contrasting: Array, settings: Augmentation
 ) -> tuple[Array, Array]:
-    """What brightness adds and contrast multiplies by, from numbers in -1..1."""
+    """Offsets of brightness and factors of contrast, from numbers in -1..1."""
     if settings.lighting == "logit":
         # A pixel of 0.5 becomes 0.5 (1 + t): log((0.5 + t/2) / (0.5 - t/2)) = 2 atanh(t).
         added = 2 * jnp.arctanh(bright * settings.brightness)
@@ -355,7 +355,7 @@ def _tilted(x: Any, y: Any, half: float) -> list[list[Any]]:
 
 
 def limits(settings: Augmentation) -> Limits:
-    """What the maps that these settings draw keep to."""
+    """Bounds that the maps keep to which these settings draw."""
     rotates = settings.rotate_degrees > 0 and settings.rotate_probability > 0
     if not (rotates or settings.perspective or settings.dihedral):
         return UPRIGHT

@@ -14,7 +14,7 @@ SKEWED_RATIO = 2  # the largest class beside the smallest one
 
 @dataclass(frozen=True)
 class Balance:
-    """What a phase does about skewed classes.
+    """Treatment of skewed classes in a phase.
 
     Attributes:
       kind: `sampling` draws each class equally often (`order`), `weights` multiplies the loss of
@@ -41,7 +41,7 @@ UNBALANCED = Balance()
 
 
 def counts_of(labels: np.ndarray, classes: int = 0) -> tuple[int, ...]:
-    """How many examples there are of each class; of at least so many classes."""
+    """Number of examples of each class; of at least so many classes."""
     return tuple(np.bincount(labels, minlength=classes).tolist())
 
 
@@ -72,7 +72,7 @@ def order(
 
 
 def is_skewed(labels: np.ndarray) -> bool:
-    """Whether the largest class has twice as many examples as the smallest, or more."""
+    """True where the largest class has twice as many examples as the smallest, or more."""
     _, counts = np.unique(labels, return_counts=True)
     return bool(counts.max() >= SKEWED_RATIO * counts.min())
 

@@ -89,7 +89,7 @@ def cached_rows(
     epoch: int | Array,
     views: int,
 ) -> Int32[Array, " examples"]:
-    """Where each position of an epoch finds its features among those of several views.
+    """Rows at which the positions of an epoch find their features among those of several views.
 
     They lie view after view, views * examples rows: an example's row is its number, plus the number
     of examples for every view before the one that is drawn for this position. Of one: `order`.
@@ -135,7 +135,7 @@ def _on_host(compute: Callable[..., Array], *arguments: Any) -> np.ndarray:
 
 
 def crop_shares(seed: int, phase: int, epoch: int, examples: int) -> np.ndarray:
-    """Where each position's canvas lies along its longer side, float64 [examples] in [0, 1)."""
+    """Places of the canvases along their images' longer sides, float64 [examples] in [0, 1)."""
     bits = np.random.Philox(np.random.SeedSequence([seed, phase, epoch, CROP_STREAM]))
     # Raw words: NumPy promises that these stay the same from release to release.
     return (bits.random_raw(examples) >> np.uint64(11)) * 2.0**-53

@@ -43,7 +43,7 @@ KNOWN_CLASSES = {
 
 
 class Examples(NamedTuple):
-    """What two files hold: uint8 pixels [N,H,W] or [N,H,W,3], and labels uint8 [N]."""
+    """Contents of two files: uint8 pixels [N,H,W] or [N,H,W,3], and labels uint8 [N]."""
 
     pixels: UInt8[np.ndarray, "examples height width *channels"]
     labels: UInt8[np.ndarray, " examples"]

@@ -16,7 +16,7 @@ from jaxft.data.augment import Augmentation, Stream
 
 
 class Mixture(NamedTuple):
-    """What was drawn for each example of a batch.
+    """Draws for each example of a batch.
 
     `share` 0..1 of the example itself; `cut`: whether by a rectangle; `x`, `y`: the rectangle's
     centre as a share of the image.

@@ -48,7 +48,7 @@ def mix(words: Words) -> Words:
 def keep_mask(
     keys: Key[Array, " batch"], layer: int, features: int, rate: float
 ) -> Bool[Array, "batch features"]:
-    """Which features survive dropout, a function of the example's key and the layer alone.
+    """Mask of what survives dropout, a function of the example's key and the layer alone.
 
     `mix` makes of the key's two words, the layer and the feature's number one word for each
     feature. (Threefry for every feature takes a third of a training step of the head on a CPU.)
