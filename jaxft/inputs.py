@@ -285,7 +285,7 @@ class FedRunner:
         return state, done, ready.waited_seconds - waited
 
     def _ready(self, first: int, steps: int) -> Feed[TrainBatch]:
-        """The open feed if it stands at `first` (a range test leaves it elsewhere), or a new one."""
+        """The open feed if it stands at `first`, or a new one; a range test leaves it elsewhere."""
         if self._open is None or self._next_step != first:
             self.close()
             self._open = self._feed(first, max(steps, self._phase_steps - first))
