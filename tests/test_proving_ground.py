@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
 import proving_ground
 from ground import cells, paired, picture, tasks
 from ground.cells import Cell, Place
-from ground.settings import FASTAI, SETTINGS, flags_of
+from ground.settings import FASTAI, PARTS, SETTINGS, flags_of, part_of
 
 # Stands in for `jaxft train`: a run's files, or a failure where the task is called so.
 STAND_IN = """
@@ -99,11 +99,14 @@ def test_unknown_task_and_setting_are_named():
         flags_of("nonsense")
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("name", [*SETTINGS, *PARTS])
 def test_settings_are_configs_that_jaxft_takes(name):
-    flags = flags_of(name)
-    config = main.load_config("folder", [f for f in flags if f.startswith("--config.")])
-    recipe.read(config)
+    card, *flags = flags_of(name)
+    keys = [f for f in flags if f.startswith("--config.")]
+    settings = recipe.read(main.load_config(card.removeprefix("--config="), keys))
+    whole = ["head_cached", "head_augmented", "full"]
+    names = {"head": whole[:2], "body": whole[2:], "": whole}[part_of(name)]
+    assert [phase.name for phase in settings.phases] == names
 
 
 @pytest.mark.parametrize("task", tasks.TASKS, ids=lambda task: task.name)
@@ -162,6 +165,18 @@ def test_settings_of_a_task_share_the_cache_and_not_the_workdir(place):
     )
     assert one["--config.cache_dir"] == other["--config.cache_dir"]
     assert one["--workdir"] != other["--workdir"]
+
+
+def test_a_body_alone_begins_with_the_head_of_its_task_and_seed(place):
+    grid = [Cell("scenes", 3, f"body_{rate}") for rate in ("1e-3", "2e-3")]
+    assert cells.run_all(place, grid, jobs=2) == 0
+    head = Cell("scenes", 3, "head")
+    assert {r["setting"] for r in cells.load(place)} == {"head", "body_1e-3", "body_2e-3"}
+    for cell in grid:
+        assert f"--config.init_from={place.workdir(head)}" in cells.command(place, cell)
+        assert not place.workdir(cell).exists()
+    assert place.workdir(head).is_dir()
+    assert not any("init_from" in word for word in cells.command(place, head))
 
 
 def test_a_cell_of_fastai_is_read_from_what_it_prints_last(place, tmp_path):

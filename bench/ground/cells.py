@@ -14,10 +14,11 @@ from pathlib import Path
 from queue import Queue
 from typing import Any, NamedTuple
 
-from ground.settings import FASTAI, flags_of
+from ground.settings import FASTAI, flags_of, part_of
 
 ROOT = Path(__file__).parents[2]
 DISTRIBUTIONS = ("jax", "jaxlib", "flax", "optax", "numpy", "pillow")
+HEAD, BODY = "head", "body"  # parts of the card; `head` is also a setting
 TAIL = 2000  # characters of what a failing run said last
 
 Result = dict[str, Any]
@@ -69,7 +70,7 @@ class Place(NamedTuple):
         return self.cells / f"{cell.name}.error"
 
     def workdir(self, cell: Cell) -> Path:
-        """A cell's run, removed when its result is there."""
+        """A cell's run, removed when its result is there; that of the setting `head` stays."""
         return self.out / f"runs{self.variant}" / cell.name
 
 
@@ -119,7 +120,14 @@ def run_all(place: Place, cells: Iterable[Cell], jobs: int) -> int:
             cores.put(core)
 
     with ThreadPoolExecutor(jobs) as pool:
-        return sum(not fine for fine in pool.map(one, missing(place, cells)))
+        done = list(pool.map(one, missing(place, heads(cells))))
+        return sum(not fine for fine in [*done, *pool.map(one, missing(place, cells))])
+
+
+def heads(cells: Iterable[Cell]) -> list[Cell]:
+    """The cells whose weights some cells of the body alone begin with, each once."""
+    wanted = (cell._replace(setting=HEAD) for cell in cells if part_of(cell.setting) == BODY)
+    return list(dict.fromkeys(wanted))
 
 
 def pin_to(core: int) -> list[str]:
@@ -137,7 +145,7 @@ def run(place: Place, cell: Cell, before: Sequence[str] = ()) -> bool:
     workdir.parent.mkdir(parents=True, exist_ok=True)
     place.cells.mkdir(parents=True, exist_ok=True)
     words = [*before, *command(place, cell)]
-    log, started = workdir.with_suffix(".log"), time.perf_counter()
+    log, started = workdir.with_name(f"{cell.name}.log"), time.perf_counter()
     with log.open("w") as file:
         process = subprocess.Popen(words, stdout=file, stderr=subprocess.STDOUT, cwd=ROOT)
         usage = os.wait4(process.pid, 0)
@@ -154,7 +162,8 @@ def run(place: Place, cell: Cell, before: Sequence[str] = ()) -> bool:
         return False
     write_json(place.file(cell), result)
     place.error(cell).unlink(missing_ok=True)
-    shutil.rmtree(workdir, ignore_errors=cell.setting == FASTAI)  # which has none
+    if cell.setting != HEAD:  # whose weights those of the body alone begin with
+        shutil.rmtree(workdir, ignore_errors=cell.setting == FASTAI)  # which has none
     log.unlink()
     print(f"{cell.name}: {result['accuracy']:.4f} in {seconds:.0f} s", flush=True)
     return True
@@ -168,9 +177,11 @@ def command(place: Place, cell: Cell) -> list[str]:
             place.peer, str(ROOT / "bench" / "folder.py"), *flags_now(place, cell),
             f"--data={data}", f"--seeds={cell.seed}",
         ]  # fmt: skip
+    body = part_of(cell.setting) == BODY
     return [
         *place.command,
         *flags_now(place, cell),
+        *([f"--config.init_from={place.workdir(cell._replace(setting=HEAD))}"] if body else []),
         f"--config.data.source=folder:{data}",
         f"--config.seed={cell.seed}", f"--config.cache_dir={place.out / 'cache'}",
         f"--workdir={place.workdir(cell)}",
@@ -222,10 +233,16 @@ def read(workdir: Path) -> Result:
         "full_first_trn_loss": full[0]["first_trn_loss"] if full else None,
         "rates": {phase["name"]: phase["lr"] for phase in summary["phases"]},
         "rules": {phase["name"]: phase["lr_rule"] for phase in summary["phases"]},
+        "by_rule": {file.stem: by_rule(file) for file in sorted(workdir.glob("lr_find/*.json"))},
         "epochs": {phase["name"]: phase["epochs"] for phase in summary["phases"]},
         "seconds_by_phase": {p["name"]: p["seconds"]["total"] for p in summary["phases"]},
         "rows": list(trimmed(rows)),
     }
+
+
+def by_rule(file: Path) -> dict[str, float | None]:
+    """The rate that each rule finds on a range test's curve."""
+    return {rule: found["lr"] for rule, found in json.loads(file.read_text())["rules"].items()}
 
 
 def read_fastai(log: Path) -> Result:

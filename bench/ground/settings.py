@@ -1,10 +1,29 @@
-"""Settings: flags of `jaxft train` by name. A new one is a line here."""
+"""Settings: flags of `jaxft train` by name. A new one is a line here.
+
+Those of PARTS train one part of the card: `head` the phases before the body's, `body` the body's
+with the weights of the setting `head`; `head_RATE` and `body_RATE` do so at a rate, `head_rules`
+and `body_rules` at that of `valley`, whose sweep goes on until the loss diverges, so that every
+rule can be read on it.
+"""
+
+from pathlib import Path
 
 Flags = tuple[str, ...]
 
 FULL = "--config.phases[2]"
-RATES = ("2.5e-4", "5e-4", "1e-3", "2e-3", "4e-3", "8e-3")
-RULES = ("still_improving", "fall", "valley", "minimum", "steep", "slide")
+RATES = {
+    "head": ("2.5e-4", "5e-4", "1e-3", "2e-3", "4e-3", "8e-3", "1.6e-2"),
+    "body": ("2.5e-4", "5e-4", "1e-3", "2e-3", "4e-3", "8e-3"),
+}
+PARTS: dict[str, tuple[str, Flags]] = {
+    part: (part, ()) for part in RATES
+} | {
+    f"{part}_rules": (part, ("--config.finder.rule=valley",)) for part in RATES
+} | {
+    f"{part}_{rate}": (part, (f"--config.phases[0].lr={rate}",))
+    for part, rates in RATES.items()
+    for rate in rates
+}  # fmt: skip
 SETTINGS: dict[str, Flags] = {
     "default": (),
     "batch_statistics": (f"{FULL}.bn=train",),
@@ -20,12 +39,14 @@ SETTINGS: dict[str, Flags] = {
         f"{FULL}.epochs=7",
         f"{FULL}.cycles=1",
     ),
-    **{f"lr_{rate}": (f"{FULL}.lr={rate}",) for rate in RATES},
-    **{f"head_lr_{rate}": (f"--config.phases[0].lr={rate}",) for rate in RATES},
-    **{rule: (f"--config.finder.rule={rule}",) for rule in RULES},
 }
 FASTAI = "fastai"  # not jaxft's: fine_tune(5) by bench/folder.py, in an interpreter that has fastai
-COMMON: Flags = ("--config=folder", "--distributed=off")
+COMMON: Flags = ("--distributed=off",)
+
+
+def part_of(name: str) -> str:
+    """The part of the card that a setting trains alone: head, body, or "" for all of it."""
+    return PARTS[name][0] if name in PARTS else ""
 
 
 def flags_of(name: str) -> Flags:
@@ -36,6 +57,10 @@ def flags_of(name: str) -> Flags:
     """
     if name == FASTAI:
         return ("--worker", "--batch-size=32")
-    if name not in SETTINGS:
-        raise SystemExit(f"no such setting: {name}; there are {', '.join([*SETTINGS, FASTAI])}")
-    return (*COMMON, *SETTINGS[name])
+    if name in SETTINGS:
+        return ("--config=folder", *COMMON, *SETTINGS[name])
+    if name not in PARTS:
+        known = ", ".join([*SETTINGS, *PARTS, FASTAI])
+        raise SystemExit(f"no such setting: {name}; there are {known}")
+    part, flags = PARTS[name]
+    return (f"--config={Path(__file__).with_name('parts.py')}:{part}", *COMMON, *flags)
