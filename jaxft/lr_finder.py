@@ -25,8 +25,10 @@ AUTO = "auto"
 TRIAL = "trial"
 TRIED = 1e-3  # times powers of 2: the rates of trials
 MOST_TRIALS = 10
-RISEN = 1 / 3  # of the unmoved weights' loss: a rise that `rise` goes by
+RISEN = 0.5  # nats above the least loss before: the rise that `rise` goes by
 OF_RISEN = 2 / 3  # of the rate at that rise
+SAFE = 0.1  # of the highest rate of the sweep: `rise` looks no further
+TREND_WIDTH = 1 / 16  # of the sweep's steps
 SETTLED = 2.5  # widths of the trend's mean after a rise: what comes later moves it little
 LOOKS = 40  # in a sweep, to see if it has found its rate
 FEWEST = 15  # losses that a rate can be found from
@@ -179,21 +181,22 @@ def ended(losses: Curve, unmoved: Curve, settings: FinderSettings) -> bool:
     looked_at = len(losses) % max(1, settings.steps // LOOKS) == 0
     if settings.rule != "rise" or len(losses) < FEWEST or not looked_at:
         return False
-    unmoved = unmoved[: len(losses)]
-    mean, error = trend(losses - unmoved, settings.steps)
-    step = _risen(mean, error, float(unmoved.mean()), settings)
-    return step is not None and step + SETTLED * _width(settings.steps) < len(losses)
+    mean, error = trend(losses - unmoved[: len(losses)], settings.steps)
+    risen = _risen(mean, error, settings)
+    last = int(np.searchsorted(sweep(settings), SAFE * settings.hi))
+    step = last if risen is None else min(risen, last)
+    return step + SETTLED * _width(settings.steps) < len(losses)
 
 
 def _width(steps: int) -> float:
     """Standard deviation of the trend's Gaussian weights, in steps."""
-    return max(1.5, steps / 25)
+    return max(1.5, TREND_WIDTH * steps)
 
 
 def trend(paired: Curve, steps: int, ahead: float = 1.0) -> tuple[Curve, Curve]:
     """Local mean of paired losses, and its standard error.
 
-    The mean has Gaussian weights around every step, whose standard deviation is a 25th of the
+    The mean has Gaussian weights around every step, whose standard deviation is TREND_WIDTH of the
     `steps` of the whole sweep, 1.5 at least; the variance about it is averaged over windows four
     times as wide, which end so many standard deviations `ahead` of the step: what diverges later is
     no noise here.
@@ -245,9 +248,7 @@ def choose(rates: Curve, losses: Curve, unmoved: Curve, settings: FinderSettings
     if np.ptp(paired) <= MOVED * np.abs(losses).max():
         raise ValueError("no rule finds a learning rate: the loss never moved in the range test")
     smoothed = smooth(paired, settings.beta)
-    found = Paired(
-        rates, paired, smoothed, *trend(paired, settings.steps), float(unmoved.mean()), diverging
-    )
+    found = Paired(rates, paired, smoothed, *trend(paired, settings.steps), diverging)
     few: Found = (None, f"fewer than {FEWEST} losses")
     rules = {
         name: rule(found, settings) if count >= FEWEST or name == "rise" else few
@@ -269,8 +270,7 @@ class Paired(NamedTuple):
     """Paired losses of a range test, as the rules read them.
 
     `smoothed` is their exponential average, `trend` their local mean, `error` its standard error;
-    `at_rest` is the mean loss of the unmoved weights, `diverging` the rate at which the loss ended
-    the test, None where it did not.
+    `diverging` is the rate at which the loss ended the test, None where it did not.
     """
 
     rates: Curve
@@ -278,7 +278,6 @@ class Paired(NamedTuple):
     smoothed: Curve
     trend: Curve
     error: Curve
-    at_rest: float
     diverging: float | None = None
 
 
@@ -312,25 +311,30 @@ def fall(found: Paired, settings: FinderSettings) -> Found:
 
 
 def rise(found: Paired, settings: FinderSettings) -> Found:
-    """Two thirds of the rate at which the trend has risen by a third of the loss at rest.
+    """Two thirds of the rate at which the trend has risen by half a nat above its minimum before.
 
     There the curve is steep, and noise moves the rate little; where it falls, if it does, is noise
     for weights that have learned already. Where the loss diverges so abruptly that the trend does
-    not show it, two thirds of the rate where it does.
+    not show it, the rate where it does; a tenth of the sweep's highest rate where neither happens
+    until there: such weights have little to lose.
     """
-    step = _risen(found.trend, found.error, found.at_rest, settings)
-    if step is None and found.diverging is not None:
-        where = f"{found.diverging:.1e}, where the loss diverged"
-        return OF_RISEN * found.diverging, f"two thirds of {where}"
-    if step is None:
-        return None, "the loss never rises clearly and by a third"
-    risen = float(found.rates[step])
-    return OF_RISEN * risen, f"two thirds of {risen:.1e}, where the loss has risen by a third"
+    step = _risen(found.trend, found.error, settings)
+    if step is not None:
+        at, where = float(found.rates[step]), f"where the loss has risen by {RISEN}"
+    elif found.diverging is not None:
+        at, where = found.diverging, "where the loss diverged"
+    elif settings.rule == "rise":
+        at, where = math.inf, ""
+    else:  # it stands in for a rule that found none
+        return None, f"the loss never rises clearly by {RISEN}"
+    if at > SAFE * settings.hi:
+        at, where = SAFE * settings.hi, f"before which the loss never rises by {RISEN}"
+    return OF_RISEN * at, f"two thirds of {at:.1e}, {where}"
 
 
-def _risen(mean: Curve, error: Curve, at_rest: float, settings: FinderSettings) -> int | None:
-    """The first step at which the trend has risen clearly, and by a third of the loss at rest."""
-    return _first_rise(mean, np.maximum((settings.k + 1) * error, RISEN * at_rest))
+def _risen(mean: Curve, error: Curve, settings: FinderSettings) -> int | None:
+    """The first step at which the trend has risen clearly, and by RISEN."""
+    return _first_rise(mean, np.maximum((settings.k + 1) * error, RISEN))
 
 
 def _first_rise(mean: Curve, least: Curve) -> int | None:

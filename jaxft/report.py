@@ -203,7 +203,7 @@ def plot_curve(curve: LRCurve, title: str, path: AnyPath) -> None:
     lowest = int(curve.trend.argmin())
     low, high = float(band[0][lowest]), float(band[1][: lowest + 1].max())
     if curve.rule == "rise":
-        high = max(high, RISEN * float(curve.unmoved.mean()))
+        high = max(high, RISEN)
     room = max(high - low, 1e-3)
     figure.axes[-1].set(xlabel="learning rate")
     axes.set(
