@@ -26,8 +26,10 @@ TRIAL = "trial"
 TRIED = 1e-3  # times powers of 2: the rates of trials
 MOST_TRIALS = 10
 RISEN = 0.5  # nats above the least loss before: the rise that `rise` goes by
+CLIP = 4  # times that rise: what is above it counts as so much
+OF_CHANCE = 0.4  # of the loss of guessing: a smaller rise, of two classes or three
 OF_RISEN = 2 / 3  # of the rate at that rise
-SAFE = 0.1  # of the highest rate of the sweep: `rise` looks no further
+SAFE = 0.1  # of the sweep's highest rate: `rise` looks no further
 TREND_WIDTH = 1 / 16  # of the sweep's steps
 SETTLED = 2.5  # widths of the trend's mean after a rise: what comes later moves it little
 LOOKS = 40  # in a sweep, to see if it has found its rate
@@ -166,26 +168,41 @@ def stop_at(losses: Curve, settings: FinderSettings) -> int | None:
     return len(finite) if len(bad) else None
 
 
-def ended(losses: Curve, unmoved: Curve, settings: FinderSettings) -> bool:
+def ended(losses: Curve, unmoved: Curve, settings: FinderSettings, risen: float = RISEN) -> bool:
     """True where no further rate is to be tried.
 
-    The losses diverge (`stop_at`), or the rule is `rise` and has found its rate: higher ones would
-    but cost time.
+    The losses diverge (`stop_at`), or the rule is `rise` and has found its rate, or looks no
+    further: higher ones would but cost time.
 
     Args:
       losses: of the steps so far.
       unmoved: of the weights before the test on the same batches; may be longer.
+      settings: of the sweep.
+      risen: as of `choose`.
     """
     if stop_at(losses, settings) is not None:
         return True
     looked_at = len(losses) % max(1, settings.steps // LOOKS) == 0
     if settings.rule != "rise" or len(losses) < FEWEST or not looked_at:
         return False
-    mean, error = trend(losses - unmoved[: len(losses)], settings.steps)
-    risen = _risen(mean, error, settings)
-    last = int(np.searchsorted(sweep(settings), SAFE * settings.hi))
-    step = last if risen is None else min(risen, last)
+    step = _risen(losses - unmoved[: len(losses)], settings, risen)
+    last = int(np.searchsorted(sweep(settings), _safe(settings)))
+    step = last if step is None else min(step, last)
     return step + SETTLED * _width(settings.steps) < len(losses)
+
+
+def risen_by(classes: int) -> float:
+    """Rise of the loss, in nats, at which a network of so many classes has lost what it knew.
+
+    That is RISEN, less where guessing costs little more: a network of two classes that comes to
+    answer the same for every image loses no more than ln 2.
+    """
+    return min(RISEN, OF_CHANCE * math.log(classes))
+
+
+def _safe(settings: FinderSettings) -> float:
+    """The highest rate that `rise` looks at: SAFE of the sweep's, of a narrow one its middle."""
+    return max(SAFE * settings.hi, math.sqrt(settings.lo * settings.hi))
 
 
 def _width(steps: int) -> float:
@@ -221,7 +238,9 @@ def _normalised(
     return weights / weights.sum(axis=1, keepdims=True)
 
 
-def choose(rates: Curve, losses: Curve, unmoved: Curve, settings: FinderSettings) -> LRCurve:
+def choose(
+    rates: Curve, losses: Curve, unmoved: Curve, settings: FinderSettings, risen: float = RISEN
+) -> LRCurve:
     """Apply every rule and choose the rate of `settings.rule`.
 
     Where that rule finds none, the first of RULES that finds one is taken, and the reason says so.
@@ -231,6 +250,7 @@ def choose(rates: Curve, losses: Curve, unmoved: Curve, settings: FinderSettings
       losses: of those steps; may be shorter, and may end in numbers not finite.
       unmoved: of the weights before the test on the same batches.
       settings: `steps` is the length of the whole sweep.
+      risen: the rise that `rise` goes by, nats; `risen_by` the number of classes.
 
     Raises:
       ValueError: fewer than 15 finite losses (4 for `rise`, where they diverge after), or no rule
@@ -248,7 +268,7 @@ def choose(rates: Curve, losses: Curve, unmoved: Curve, settings: FinderSettings
     if np.ptp(paired) <= MOVED * np.abs(losses).max():
         raise ValueError("no rule finds a learning rate: the loss never moved in the range test")
     smoothed = smooth(paired, settings.beta)
-    found = Paired(rates, paired, smoothed, *trend(paired, settings.steps), diverging)
+    found = Paired(rates, paired, smoothed, *trend(paired, settings.steps), diverging, risen)
     few: Found = (None, f"fewer than {FEWEST} losses")
     rules = {
         name: rule(found, settings) if count >= FEWEST or name == "rise" else few
@@ -270,7 +290,8 @@ class Paired(NamedTuple):
     """Paired losses of a range test, as the rules read them.
 
     `smoothed` is their exponential average, `trend` their local mean, `error` its standard error;
-    `diverging` is the rate at which the loss ended the test, None where it did not.
+    `diverging` is the rate at which the loss ended the test, None where it did not; `risen` the
+    rise that `rise` goes by.
     """
 
     rates: Curve
@@ -279,6 +300,7 @@ class Paired(NamedTuple):
     trend: Curve
     error: Curve
     diverging: float | None = None
+    risen: float = RISEN
 
 
 Found = tuple[float | None, str]
@@ -311,30 +333,37 @@ def fall(found: Paired, settings: FinderSettings) -> Found:
 
 
 def rise(found: Paired, settings: FinderSettings) -> Found:
-    """Two thirds of the rate at which the trend has risen by half a nat above its minimum before.
+    """Two thirds of the rate at which the loss has risen by half a nat above its least before.
 
     There the curve is steep, and noise moves the rate little; where it falls, if it does, is noise
-    for weights that have learned already. Where the loss diverges so abruptly that the trend does
-    not show it, the rate where it does; a tenth of the sweep's highest rate where neither happens
-    until there: such weights have little to lose.
+    for weights that have learned already. If the loss diverges before its local mean shows that,
+    two thirds of the rate where it does; if neither happens up to a tenth of the sweep's highest
+    rate, two thirds of that: such weights have little to lose.
     """
-    step = _risen(found.trend, found.error, settings)
+    step = _risen(found.losses, settings, found.risen)
+    highest = _safe(settings)
     if step is not None:
-        at, where = float(found.rates[step]), f"where the loss has risen by {RISEN}"
+        at, where = float(found.rates[step]), f"where the loss has risen by {found.risen:.2g}"
     elif found.diverging is not None:
         at, where = found.diverging, "where the loss diverged"
-    elif settings.rule == "rise":
+    else:
         at, where = math.inf, ""
-    else:  # it stands in for a rule that found none
-        return None, f"the loss never rises clearly by {RISEN}"
-    if at > SAFE * settings.hi:
-        at, where = SAFE * settings.hi, f"before which the loss never rises by {RISEN}"
+        highest = min(highest, float(found.rates[-1]))
+    if at > highest:
+        if settings.rule != "rise":  # it stands in for a rule that found none
+            return None, f"the loss never rises by {found.risen:.2g} in time"
+        at, where = highest, f"up to which the loss never rises by {found.risen:.2g}"
     return OF_RISEN * at, f"two thirds of {at:.1e}, {where}"
 
 
-def _risen(mean: Curve, error: Curve, settings: FinderSettings) -> int | None:
-    """The first step at which the trend has risen clearly, and by RISEN."""
-    return _first_rise(mean, np.maximum((settings.k + 1) * error, RISEN))
+def _risen(paired: Curve, settings: FinderSettings, least: float) -> int | None:
+    """The first step at which the trend has risen clearly, and by so many nats.
+
+    What is above CLIP times that counts as so much: through the trend's mean, a loss that explodes
+    would reach back to steps before it.
+    """
+    mean, error = trend(np.minimum(paired, CLIP * least), settings.steps)
+    return _first_rise(mean, np.maximum((settings.k + 1) * error, least))
 
 
 def _first_rise(mean: Curve, least: Curve) -> int | None:

@@ -292,6 +292,31 @@ def test_rise_of_a_loss_that_does_not_rise_in_time_is_two_thirds_of_a_tenth_of_t
     assert lr == pytest.approx(RISING.hi / 15) and "never rises by 0.5" in reason
 
 
+def test_rise_of_a_loss_that_explodes_is_not_read_into_the_steps_before():
+    explosion = 0.1 * 3.0 ** np.maximum(np.arange(100) - 72, 0) - 0.1  # 0.5 is passed at step 74
+    lr, _ = _rule("rise", explosion, settings=RISING)
+    assert RATES[68] < 1.5 * lr < RATES[75]
+
+
+def test_two_classes_lose_what_they_know_by_less_than_half_a_nat():
+    assert lr_finder.risen_by(10) == 0.5
+    collapse = np.interp(np.arange(100), [0, 60, 70, 99], [0, 0, 0.4, 0.4])  # from 0.35 to ln 2
+    losses, unmoved = 0.35 + collapse, np.full(100, 0.35)
+    two, ten = (
+        lr_finder.choose(RATES, losses, unmoved, RISING, lr_finder.risen_by(n)) for n in (2, 10)
+    )
+    assert RATES[64] < 1.5 * two.lr < RATES[72]
+    assert ten.lr == pytest.approx(RISING.hi / 15)
+
+
+def test_rise_in_a_narrow_sweep_takes_a_rate_of_it():
+    narrow = replace(RISING, lo=1e-3, hi=5e-3)
+    rates = lr_finder.sweep(narrow)
+    losses = 3 + np.where(np.arange(100) < 90, 0, 1.0) + 0.02 * np.sin(np.arange(100.0))
+    curve = lr_finder.choose(rates, losses, AT_REST, narrow)
+    assert narrow.lo < curve.lr < narrow.hi
+
+
 def test_rise_does_not_stand_in_where_the_loss_never_rises():
     assert _rule("rise", np.linspace(0, 0.4, 100))[0] is None
 
@@ -316,6 +341,14 @@ def test_a_sweep_by_rise_ends_soon_after_its_rate_is_found_and_finds_the_same():
     lr = lr_finder.choose(RATES[:count], losses[:count], AT_REST[:count], RISING).lr
     assert lr == pytest.approx(lr_finder.choose(RATES, losses, AT_REST, RISING).lr, rel=0.21)
     assert not lr_finder.ended(losses, AT_REST, SETTINGS)
+
+
+def test_a_sweep_by_rise_goes_no_further_than_a_rise_is_looked_for():
+    short = replace(RISING, lo=1e-4, hi=0.1, steps=40)
+    losses = 3 + 0.02 * np.random.default_rng(12).normal(size=40)
+    ends = [n for n in range(41) if lr_finder.ended(losses[:n], np.full(40, 3.0), short)]
+    assert ends[0] == 34  # 0.01 is step 27, and the trend's mean 2.5 steps wide
+    assert lr_finder.sweep(short)[27] == pytest.approx(0.0119, rel=0.01)
 
 
 def test_a_short_rise_early_in_a_long_sweep_is_noise():

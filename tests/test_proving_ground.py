@@ -23,6 +23,8 @@ import json, pathlib, sys
 flags = dict(word[2:].split("=", 1) for word in sys.argv[1:])
 if flags["config.data.source"].endswith("broken"):
     sys.exit("no such folder")
+if not pathlib.Path(flags.get("config.init_from", ".")).is_dir():
+    sys.exit("no such run")
 workdir = pathlib.Path(flags["workdir"])
 workdir.mkdir(parents=True)
 groups = {"early": 0.0, "late": 0.0, "head": 1.0}
@@ -177,6 +179,10 @@ def test_a_body_alone_begins_with_the_head_of_its_task_and_seed(place):
         assert not place.workdir(cell).exists()
     assert place.workdir(head).is_dir()
     assert not any("init_from" in word for word in cells.command(place, head))
+    place.file(head).unlink()
+    assert cells.run_all(place, grid, jobs=1) == 0  # anew, though its workdir is there
+    with pytest.raises(SystemExit, match=r"other flags.*scenes\.3\.head"):
+        cells.run_all(place._replace(flags=("--config.data.image_size=112",)), grid[:1], jobs=1)
 
 
 def test_a_cell_of_fastai_is_read_from_what_it_prints_last(place, tmp_path):

@@ -75,8 +75,13 @@ class Place(NamedTuple):
 
 
 def missing(place: Place, cells: Iterable[Cell]) -> list[Cell]:
-    """Those without a result; failed ones are among them."""
-    return [cell for cell in cells if not place.file(cell).is_file()]
+    """Those without a result, or weights that others begin with; failed ones are among them."""
+    return [
+        cell
+        for cell in cells
+        if not place.file(cell).is_file()
+        or (cell.setting == HEAD and not place.workdir(cell).is_dir())
+    ]
 
 
 def stale(place: Place, cells: Iterable[Cell]) -> list[Cell]:
@@ -104,7 +109,8 @@ def run_all(place: Place, cells: Iterable[Cell], jobs: int) -> int:
       SystemExit: lists the cells that are stale.
     """
     cells = list(cells)
-    if old := stale(place, cells):
+    begun_with = heads(cells)
+    if old := stale(place, dict.fromkeys([*begun_with, *cells])):
         names = ", ".join(cell.name for cell in old)
         raise SystemExit(f"computed with other flags; remove them from {place.cells}: {names}")
     cores: Queue[int] = Queue()
@@ -120,8 +126,9 @@ def run_all(place: Place, cells: Iterable[Cell], jobs: int) -> int:
             cores.put(core)
 
     with ThreadPoolExecutor(jobs) as pool:
-        done = list(pool.map(one, missing(place, heads(cells))))
-        return sum(not fine for fine in [*done, *pool.map(one, missing(place, cells))])
+        failed = sum(not fine for fine in pool.map(one, missing(place, begun_with)))
+        others = [cell for cell in cells if cell not in begun_with]
+        return failed + sum(not fine for fine in pool.map(one, missing(place, others)))
 
 
 def heads(cells: Iterable[Cell]) -> list[Cell]:
@@ -139,9 +146,12 @@ def pin_to(core: int) -> list[str]:
 def run(place: Place, cell: Cell, before: Sequence[str] = ()) -> bool:
     """Runs a cell; tells in a line how it went, and returns if it came to its end.
 
-    A run that was killed goes on from its checkpoint, as the command does.
+    A run that was killed goes on from its checkpoint, as the command does; one that came to its end
+    begins anew.
     """
     workdir = place.workdir(cell)
+    if (workdir / "summary.json").is_file():
+        shutil.rmtree(workdir)
     workdir.parent.mkdir(parents=True, exist_ok=True)
     place.cells.mkdir(parents=True, exist_ok=True)
     words = [*before, *command(place, cell)]

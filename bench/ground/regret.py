@@ -2,9 +2,11 @@
 
 A grid holds what one part of the card ends with (its last epoch's validation loss, mean over
 seeds) at rates set by hand. The loss at a found rate is read off it, linear in the rate's
-logarithm, and at the nearest end beyond it: so the noise of one more run is not in it.
+logarithm, and at the nearest end beyond it: so the noise of one more run is not in it. The body's
+grid begins with the head's best epoch, a whole run's with its last.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -46,7 +48,9 @@ def grid_of(results: Results, task: str, part: str) -> Grid | None:
     for result in results:
         rate = result["setting"].removeprefix(f"{part}_")
         if result["task"] == task and result["setting"] != rate and rate in RATES[part]:
-            losses.setdefault(float(rate), {})[result["seed"]] = result["rows"][-1]["val_loss"]
+            loss = result["rows"][-1]["val_loss"]
+            loss = math.inf if loss is None or math.isnan(loss) else loss
+            losses.setdefault(float(rate), {})[result["seed"]] = loss
     seeds = set.intersection(*map(set, losses.values())) if losses else set()
     if not seeds:
         return None
