@@ -27,7 +27,6 @@ TRIED = 1e-3  # times powers of 2: the rates of trials
 MOST_TRIALS = 10
 RISEN = 0.5  # nats above the least loss before: the rise that `rise` goes by
 CLIP = 4  # times that rise: what is above it counts as so much
-OF_CHANCE = 0.4  # of the loss of guessing: a smaller rise, of two classes or three
 OF_RISEN = 2 / 3  # of the rate at that rise
 SAFE = 0.1  # of the sweep's highest rate: `rise` looks no further
 TREND_WIDTH = 1 / 16  # of the sweep's steps
@@ -168,7 +167,7 @@ def stop_at(losses: Curve, settings: FinderSettings) -> int | None:
     return len(finite) if len(bad) else None
 
 
-def ended(losses: Curve, unmoved: Curve, settings: FinderSettings, risen: float = RISEN) -> bool:
+def ended(losses: Curve, unmoved: Curve, settings: FinderSettings) -> bool:
     """True where no further rate is to be tried.
 
     The losses diverge (`stop_at`), or the rule is `rise` and has found its rate, or looks no
@@ -177,27 +176,25 @@ def ended(losses: Curve, unmoved: Curve, settings: FinderSettings, risen: float 
     Args:
       losses: of the steps so far.
       unmoved: of the weights before the test on the same batches; may be longer.
-      settings: of the sweep.
-      risen: as of `choose`.
     """
     if stop_at(losses, settings) is not None:
         return True
     looked_at = len(losses) % max(1, settings.steps // LOOKS) == 0
     if settings.rule != "rise" or len(losses) < FEWEST or not looked_at:
         return False
-    step = _risen(losses - unmoved[: len(losses)], settings, risen)
+    unmoved = unmoved[: len(losses)]
+    step = _risen(losses - unmoved, settings, rise_of(unmoved))
     last = int(np.searchsorted(sweep(settings), _safe(settings)))
     step = last if step is None else min(step, last)
     return step + SETTLED * _width(settings.steps) < len(losses)
 
 
-def risen_by(classes: int) -> float:
-    """Rise of the loss, in nats, at which a network of so many classes has lost what it knew.
+def rise_of(unmoved: Curve) -> float:
+    """Rise of the loss, in nats, by which weights have clearly been harmed.
 
-    That is RISEN, less where guessing costs little more: a network of two classes that comes to
-    answer the same for every image loses no more than ln 2.
+    Half a nat; less of weights that have less to lose: they are harmed when their loss has doubled.
     """
-    return min(RISEN, OF_CHANCE * math.log(classes))
+    return min(RISEN, float(unmoved.mean()))
 
 
 def _safe(settings: FinderSettings) -> float:
@@ -238,9 +235,7 @@ def _normalised(
     return weights / weights.sum(axis=1, keepdims=True)
 
 
-def choose(
-    rates: Curve, losses: Curve, unmoved: Curve, settings: FinderSettings, risen: float = RISEN
-) -> LRCurve:
+def choose(rates: Curve, losses: Curve, unmoved: Curve, settings: FinderSettings) -> LRCurve:
     """Apply every rule and choose the rate of `settings.rule`.
 
     Where that rule finds none, the first of RULES that finds one is taken, and the reason says so.
@@ -250,7 +245,6 @@ def choose(
       losses: of those steps; may be shorter, and may end in numbers not finite.
       unmoved: of the weights before the test on the same batches.
       settings: `steps` is the length of the whole sweep.
-      risen: the rise that `rise` goes by, nats; `risen_by` the number of classes.
 
     Raises:
       ValueError: fewer than 15 finite losses (4 for `rise`, where they diverge after), or no rule
@@ -268,7 +262,8 @@ def choose(
     if np.ptp(paired) <= MOVED * np.abs(losses).max():
         raise ValueError("no rule finds a learning rate: the loss never moved in the range test")
     smoothed = smooth(paired, settings.beta)
-    found = Paired(rates, paired, smoothed, *trend(paired, settings.steps), diverging, risen)
+    mean, error = trend(paired, settings.steps)
+    found = Paired(rates, paired, smoothed, mean, error, rise_of(unmoved), diverging)
     few: Found = (None, f"fewer than {FEWEST} losses")
     rules = {
         name: rule(found, settings) if count >= FEWEST or name == "rise" else few
@@ -290,8 +285,8 @@ class Paired(NamedTuple):
     """Paired losses of a range test, as the rules read them.
 
     `smoothed` is their exponential average, `trend` their local mean, `error` its standard error;
-    `diverging` is the rate at which the loss ended the test, None where it did not; `risen` the
-    rise that `rise` goes by.
+    `risen` is the rise that `rise` goes by (`rise_of`), `diverging` the rate at which the loss
+    ended the test, None where it did not.
     """
 
     rates: Curve
@@ -299,8 +294,8 @@ class Paired(NamedTuple):
     smoothed: Curve
     trend: Curve
     error: Curve
+    risen: float
     diverging: float | None = None
-    risen: float = RISEN
 
 
 Found = tuple[float | None, str]
@@ -333,12 +328,12 @@ def fall(found: Paired, settings: FinderSettings) -> Found:
 
 
 def rise(found: Paired, settings: FinderSettings) -> Found:
-    """Two thirds of the rate at which the loss has risen by half a nat above its least before.
+    """Two thirds of the rate at which the loss has risen by half a nat, or doubled (`rise_of`).
 
-    There the curve is steep, and noise moves the rate little; where it falls, if it does, is noise
-    for weights that have learned already. If the loss diverges before its local mean shows that,
-    two thirds of the rate where it does; if neither happens up to a tenth of the sweep's highest
-    rate, two thirds of that: such weights have little to lose.
+    It counts from its least before. There the curve is steep, and noise moves the rate little;
+    where it falls, if it does, is noise for weights that have learned already. If the loss diverges
+    before its local mean shows that, two thirds of the rate where it does; if neither happens up to
+    a tenth of the sweep's highest rate, two thirds of that: such weights have little to lose.
     """
     step = _risen(found.losses, settings, found.risen)
     highest = _safe(settings)

@@ -49,16 +49,15 @@ def sweep_curve(
     settings = lr_finder.settled(materials.settings.finder, spec.phase.trains_body)
     sweep = lr_finder.sweep(settings)
     unmoved = losses_at_rest(spec, materials, runner, weights, len(sweep))
-    risen = lr_finder.risen_by(len(materials.dataset.classes))
 
     def going_on(losses: list[float]) -> bool:
         # The first process's answer: where processors differ, the last bit might.
-        return not hosts.gather(lr_finder.ended(np.asarray(losses), unmoved, settings, risen))[0]
+        return not hosts.gather(lr_finder.ended(np.asarray(losses), unmoved, settings))[0]
 
     losses, _ = try_rates(spec, materials, runner, weights, sweep, going_on)
     count = len(losses)
     try:
-        return lr_finder.choose(sweep[:count], losses, unmoved[:count], settings, risen)
+        return lr_finder.choose(sweep[:count], losses, unmoved[:count], settings)
     except ValueError as error:
         raise UserError(f"No learning rate found for phase {spec.phase.name!r}: {error}") from None
 

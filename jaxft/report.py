@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from tqdm import tqdm
 
 from jaxft import baselines, best, bottleneck, hosts, paths
-from jaxft.lr_finder import RISEN, LRCurve, Trials
+from jaxft.lr_finder import LRCurve, Trials, rise_of
 from jaxft.paths import AnyPath
 from jaxft.recipe import Phase, Settings
 
@@ -203,7 +203,7 @@ def plot_curve(curve: LRCurve, title: str, path: AnyPath) -> None:
     lowest = int(curve.trend.argmin())
     low, high = float(band[0][lowest]), float(band[1][: lowest + 1].max())
     if curve.rule == "rise":
-        high = max(high, RISEN)
+        high = max(high, rise_of(curve.unmoved))
     room = max(high - low, 1e-3)
     figure.axes[-1].set(xlabel="learning rate")
     axes.set(
