@@ -85,6 +85,8 @@ def table(results: Results, tasks: Iterable[Task], part: str) -> str:
     """Markdown: a row a task, then each rule's median and worst by half."""
     names = (FOUND, *RULES)
     regrets = [found for task in tasks if (found := regret_of(results, task, part))]
+    if not regrets:
+        return f"no task has both a grid ({part}_RATE) and a rate found ({FOUND})."
     lines = [
         f"| task | half | best of the grid | rates found | {' | '.join(names)} |",
         "|---|---|---|---|" + "---|" * len(names),
