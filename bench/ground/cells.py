@@ -14,11 +14,10 @@ from pathlib import Path
 from queue import Queue
 from typing import Any, NamedTuple
 
-from ground.settings import FASTAI, flags_of, part_of
+from ground.settings import BODY, FASTAI, HEAD, flags_of, part_of
 
 ROOT = Path(__file__).parents[2]
 DISTRIBUTIONS = ("jax", "jaxlib", "flax", "optax", "numpy", "pillow")
-HEAD, BODY = "head", "body"  # parts of the card; `head` is also a setting
 TAIL = 2000  # characters of what a failing run said last
 
 Result = dict[str, Any]

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ground.paired import spread
-from ground.settings import RATES
+from ground.settings import HEAD, RATES
 from ground.tasks import HALVES, Task
 
 FOUND = "default"  # the setting whose rates are judged
@@ -64,7 +64,7 @@ def regret_of(results: Results, task: Task, part: str) -> Regret | None:
     ours = [r for r in results if (r["task"], r["setting"]) == (task.name, FOUND)]
     if grid is None or not ours:
         return None
-    found = [list(r["rates"].values())[0 if part == "head" else -1] for r in ours]
+    found = [list(r["rates"].values())[0 if part == HEAD else -1] for r in ours]
     curves = [
         next(iter(r["by_rule"].values()))
         for r in results

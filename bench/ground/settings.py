@@ -10,10 +10,11 @@ from pathlib import Path
 
 Flags = tuple[str, ...]
 
+HEAD, BODY = "head", "body"  # parts of the card, and settings that train one of them
 FULL = "--config.phases[2]"
 RATES = {
-    "head": ("2.5e-4", "5e-4", "1e-3", "2e-3", "4e-3", "8e-3", "1.6e-2"),
-    "body": ("2.5e-4", "5e-4", "1e-3", "2e-3", "4e-3", "8e-3"),
+    HEAD: ("2.5e-4", "5e-4", "1e-3", "2e-3", "4e-3", "8e-3", "1.6e-2"),
+    BODY: ("2.5e-4", "5e-4", "1e-3", "2e-3", "4e-3", "8e-3"),
 }
 PARTS: dict[str, tuple[str, Flags]] = {
     part: (part, ()) for part in RATES
@@ -45,7 +46,7 @@ COMMON: Flags = ("--distributed=off",)
 
 
 def part_of(name: str) -> str:
-    """The part of the card that a setting trains alone: head, body, or "" for all of it."""
+    """The part of the card that a setting trains alone: HEAD, BODY, or "" for all of it."""
     return PARTS[name][0] if name in PARTS else ""
 
 
