@@ -41,13 +41,13 @@ def main() -> None:
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--settings", default="default", help="comma-separated")
     parser.add_argument("--tasks", default="", help="comma-separated; all, if not given")
-    parser.add_argument("--seeds", default="0,1,2", help="comma-separated")
+    parser.add_argument("--seeds", type=seeds, default="0,1,2", help="comma-separated")
     parser.add_argument("--half", default="all", choices=[*tasks.HALVES, "all"])
     parser.add_argument("--image-size", type=int, default=IMAGE_SIZE, help="pixels")
     parser.add_argument("--model", default=MODEL)
     parser.add_argument("--weights", help="config.model.weights, where not the model's usual ones")
     parser.add_argument("--peer-python", default="", help="has fastai, for the setting `fastai`")
-    parser.add_argument("--jobs", type=int, default=1, help="cells at once")
+    parser.add_argument("--jobs", type=jobs, default=1, help="cells at once")
     parser.add_argument("--data-only", action="store_true", help="writes the tasks and ends")
     parser.add_argument("--table", metavar="[BASE,]SETTING", help="compares, and runs nothing")
     parser.add_argument("--summary", metavar="SETTING", help="tells of one, and runs nothing")
@@ -67,6 +67,18 @@ def main() -> None:
         tell(options, place)
     elif run(options, place):
         raise SystemExit(1)
+
+
+def seeds(text: str) -> list[int]:
+    """Numbers with commas between; argparse tells of another text."""
+    return [int(word) for word in text.split(",")]
+
+
+def jobs(text: str) -> int:
+    """A number of 1 or more; argparse tells of another text."""
+    if int(text) < 1:
+        raise ValueError(text)
+    return int(text)
 
 
 def place_of(options: argparse.Namespace) -> Place:
@@ -102,7 +114,7 @@ def run(options: argparse.Namespace, place: Place) -> int:
         tasks.write(task, place.out / "data" / task.name)
     if options.data_only:
         return 0
-    keys = product(map(int, options.seeds.split(",")), chosen, names)
+    keys = product(options.seeds, chosen, names)
     wanted = [Cell(task.name, seed, name) for seed, task, name in keys]
     return cells.run_all(place, wanted, options.jobs)
 

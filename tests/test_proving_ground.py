@@ -213,6 +213,15 @@ def test_fastai_asks_for_an_interpreter(tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("flag", ["--seeds=a", "--jobs=0"])
+def test_senseless_numbers_are_told_before_anything_is_written(flag, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["proving_ground.py", f"--out={tmp_path / 'out'}", flag])
+    with pytest.raises(SystemExit):
+        proving_ground.main()
+    assert "invalid" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_fastai_has_one_model(tmp_path, monkeypatch):
     words = ["--settings=fastai", "--peer-python=python3", "--model=resnet50"]
     monkeypatch.setattr(sys, "argv", ["proving_ground.py", f"--out={tmp_path / 'out'}", *words])
