@@ -102,7 +102,10 @@ def get_config() -> ConfigDict:
     config.optimizer.beta2 = 0.999  # adamw only
     config.optimizer.eps = 1e-8  # adamw only
     config.optimizer.weight_decay = 0.0  # sgd: L2; adamw: decoupled
+    config.optimizer.decay_towards = "zero"  # zero | start (what a phase begins with: L2-SP)
     config.optimizer.decay_norm_and_bias = False  # decay vectors too
+    config.optimizer.clip_norm = 0.0  # longest gradient of a layer group (0 = any)
+    config.optimizer.ema_decay = 0.0  # of an average of the weights, which validates and is kept
 
     config.finder = ConfigDict()  # the learning-rate range test, where a phase says lr="find"
     # auto | still_improving | fall | rise | minimum | valley | steep | slide

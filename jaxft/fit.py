@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -149,6 +149,7 @@ def spec_of(settings: Settings, model: Model, index: int, examples: int) -> Step
         examples=examples,
         deterministic=settings.deterministic,
         overlap_gradients=settings.overlap_gradients,
+        ema_decay=settings.optimizer.ema_decay,
     )
 
 
@@ -292,13 +293,17 @@ def make_runner(spec: StepSpec, materials: Materials, weights: Weights) -> Runne
 
 def _restore_state(restored: Checkpoint, fresh: TrainState, mesh: Mesh) -> TrainState:
     """The saved optimizer state, step and trained groups, in the shape of a fresh state."""
-    tree = {
-        "step": restored.state["step"],
-        "params": {g: restored.state["params"][g] for g in fresh.params},
-        "batch_stats": {g: restored.state["batch_stats"].get(g, {}) for g in fresh.batch_stats},
-    }
+    weights = _of_groups(restored.state, fresh.params)
     opt_state = checkpoint.fill(fresh.opt_state, restored.state.get("opt_state", {}))
-    return sharding.replicate(TrainState(opt_state=opt_state, **tree), mesh)
+    average = _of_groups(restored.state["average"], fresh.params) if fresh.average else None
+    state = TrainState(restored.state["step"], *weights, opt_state, average)
+    return sharding.replicate(state, mesh)
+
+
+def _of_groups(tree: Mapping[str, Any], groups: Iterable[str]) -> Weights:
+    """Some groups' parameters and statistics as a checkpoint holds them, without empty ones."""
+    params, stats = tree["params"], tree.get("batch_stats", {})
+    return Weights({g: params[g] for g in groups}, {g: stats.get(g, {}) for g in groups})
 
 
 @dataclass
@@ -350,18 +355,17 @@ class Loop:
             ended_by = _ended_by(phase, cursor, self.materials.settings.overfit)
             if ended_by is None:
                 self.save(state, kept)
-        handed_on = kept.weights if phase.until_overfit else self.on_host(state)
+        handed_on = kept.weights if phase.until_overfit else self.on_host(state.weights)
         self._tick()
         cursor.next_phase(self.summary(ended_by))
         # No optimizer state, and the cursor's clock is the next phase's, which has not begun.
         self.checkpoint(dict(handed_on._asdict()), kept)
         return Progress(sharding.replicate(handed_on, self.materials.mesh), kept)
 
-    def on_host(self, state: TrainState) -> Weights:
+    def on_host(self, trained: Weights) -> Weights:
         """The weights of all groups, of which the trained ones alone are fetched."""
-        trained = Weights(*sharding.fetch((state.params, state.batch_stats)))
-        frozen = self.frozen_on_host
-        return Weights(*(groups.join(*both) for both in zip(frozen, trained, strict=True)))
+        both = zip(self.frozen_on_host, sharding.fetch(trained), strict=True)
+        return Weights(*(groups.join(*parts) for parts in both))
 
     def epoch(self, state: TrainState, kept: Best) -> TrainState:
         """The rest of the epoch under way, with a checkpoint now and then."""
@@ -466,7 +470,7 @@ class Loop:
         if not row["best"]:
             return kept
         cursor.best = found
-        return Best(self.on_host(state), evaluation.losses)
+        return Best(self.on_host(state.weights), evaluation.losses)
 
     def summary(self, ended_by: str) -> dict[str, Any]:
         """The phase as `summary.json` tells it."""
@@ -494,10 +498,12 @@ class Loop:
         """Checkpoint in the middle of the phase."""
         self._tick()
         tree = {
-            **self.on_host(state)._asdict(),
+            **self.on_host(Weights(state.params, state.batch_stats))._asdict(),
             "opt_state": checkpoint.flat(sharding.fetch(state.opt_state)),
             "step": np.asarray(self.cursor.step, np.int32),
         }
+        if state.average is not None:
+            tree["average"] = sharding.fetch(state.average)._asdict()
         self.checkpoint(tree, kept)
 
     def checkpoint(self, tree: dict[str, Any], kept: Best) -> None:

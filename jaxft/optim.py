@@ -8,9 +8,10 @@ transformation gives the direction for a rate of 1, scaled by the group's multip
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from jaxft.schedules import Schedule
@@ -26,7 +27,10 @@ class OptimizerSettings:
     beta2: float = 0.999
     eps: float = 1e-8
     weight_decay: float = 0.0
+    decay_towards: Literal["zero", "start"] = "zero"
     decay_norm_and_bias: bool = False
+    clip_norm: float = 0.0
+    ema_decay: float = 0.0
 
 
 def transformation(
@@ -57,7 +61,10 @@ def apply(params: Any, directions: Any, lr: jax.Array) -> Any:
 
 
 def _chain(settings: OptimizerSettings, momentum: Schedule | None) -> optax.GradientTransformation:
-    return {"sgd": _sgd, "adamw": _adamw}[settings.name](settings, momentum)
+    chain = {"sgd": _sgd, "adamw": _adamw}[settings.name](settings, momentum)
+    if settings.clip_norm:
+        return optax.chain(optax.clip_by_global_norm(settings.clip_norm), chain)
+    return chain
 
 
 def _sgd(settings: OptimizerSettings, momentum: Schedule | None) -> optax.GradientTransformation:
@@ -86,8 +93,30 @@ def _adamw(settings: OptimizerSettings, momentum: Schedule | None) -> optax.Grad
 def _weight_decay(settings: OptimizerSettings) -> optax.GradientTransformation:
     if not settings.weight_decay:
         return optax.identity()
-    mask = None if settings.decay_norm_and_bias else _is_kernel
-    return optax.add_decayed_weights(settings.weight_decay, mask)
+    if settings.decay_towards == "start":
+        decay = decay_to_start(settings.weight_decay)
+    else:
+        decay = optax.add_decayed_weights(settings.weight_decay)
+    return decay if settings.decay_norm_and_bias else optax.masked(decay, _is_kernel)
+
+
+class StartState(NamedTuple):
+    """Parameters that a phase began with."""
+
+    start: Any
+
+
+def decay_to_start(rate: float) -> optax.GradientTransformation:
+    """Add `rate` times what the parameters have moved since `init`: L2-SP (Li et al. 2018)."""
+
+    def init(params: Any) -> StartState:
+        return StartState(jax.tree.map(jnp.copy, params))
+
+    def update(updates: Any, state: StartState, params: Any = None) -> tuple[Any, StartState]:
+        pulled = jax.tree.map(lambda u, p, s: u + rate * (p - s), updates, params, state.start)
+        return pulled, state
+
+    return optax.GradientTransformation(init, update)
 
 
 def _is_kernel(params: Any) -> Any:

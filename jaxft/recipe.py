@@ -446,7 +446,14 @@ def _value_errors(plain: Mapping[str, Any]) -> list[str]:
         (0 <= plain["optimizer"]["momentum"] < 1, "config.optimizer.momentum: 0 or more, below 1"),
         (0 <= plain["optimizer"]["beta2"] < 1, "config.optimizer.beta2: 0 or more, below 1"),
         (plain["optimizer"]["eps"] > 0, "config.optimizer.eps should be more than 0"),
-        (not plain["optimizer"]["weight_decay"] < 0, "config.optimizer.weight_decay: 0 or more"),
+        *(
+            (not plain["optimizer"][key] < 0, f"config.optimizer.{key} should be 0 or more")
+            for key in ("weight_decay", "clip_norm")
+        ),
+        (
+            0 <= plain["optimizer"]["ema_decay"] < 1,
+            "config.optimizer.ema_decay should be at least 0 and less than 1",
+        ),
         (len(plain["phases"]) > 0, "config.phases should have a phase"),
     ]
     errors = [message for fine, message in checks if not fine]

@@ -24,18 +24,6 @@ from jaxft.recipe import Phase
 from jaxft.sharding import AXIS
 
 
-class TrainState(NamedTuple):
-    """Arrays that a step changes: the trained groups, their optimizer state, and the step's number.
-
-    `step` counts from 0 within the phase.
-    """
-
-    step: Int[Array, ""]
-    params: groups.Tree
-    batch_stats: groups.Tree
-    opt_state: Any
-
-
 class Weights(NamedTuple):
     """Parameters and BatchNorm statistics by layer group.
 
@@ -44,6 +32,25 @@ class Weights(NamedTuple):
 
     params: groups.Tree
     batch_stats: groups.Tree
+
+
+class TrainState(NamedTuple):
+    """Arrays that a step changes: the trained groups, their optimizer state, and the step's number.
+
+    `step` counts from 0 within the phase; `average` is the trained groups' moving average, None
+    where none is kept.
+    """
+
+    step: Int[Array, ""]
+    params: groups.Tree
+    batch_stats: groups.Tree
+    opt_state: Any
+    average: Weights | None = None
+
+    @property
+    def weights(self) -> Weights:
+        """What of the trained groups validates and is kept: their average, where there is one."""
+        return self.average or Weights(self.params, self.batch_stats)
 
 
 class TrainBatch(NamedTuple):
@@ -75,6 +82,7 @@ class StepSpec:
     balance: Balance = UNBALANCED
     deterministic: bool = False
     overlap_gradients: bool = False
+    ema_decay: float = 0.0
 
     @property
     def steps_per_epoch(self) -> int:
@@ -105,16 +113,15 @@ def start(spec: StepSpec, weights: Weights) -> tuple[TrainState, Weights]:
     """The state for the phase's first step, with fresh optimizer state, and the frozen groups."""
     trained, fixed = groups.split(weights.params, spec.phase.groups)
     stats, fixed_stats = groups.split(weights.batch_stats, spec.phase.groups)
-    state = TrainState(jnp.zeros((), jnp.int32), trained, stats, spec.optimizer.init(trained))
+    average = jax.tree.map(jnp.copy, Weights(trained, stats)) if spec.ema_decay else None
+    opt_state = spec.optimizer.init(trained)
+    state = TrainState(jnp.zeros((), jnp.int32), trained, stats, opt_state, average)
     return state, Weights(fixed, fixed_stats)
 
 
 def finish(state: TrainState, frozen: Weights) -> Weights:
-    """Parameters and statistics of all groups again."""
-    return Weights(
-        groups.join(frozen.params, state.params),
-        groups.join(frozen.batch_stats, state.batch_stats),
-    )
+    """Parameters and statistics of all groups again, as they validate."""
+    return Weights(*(groups.join(*both) for both in zip(frozen, state.weights, strict=True)))
 
 
 @jax.custom_vjp
@@ -332,7 +339,20 @@ def local_step(
         stats = sharding.mean(stats)
     directions, opt_state = spec.optimizer.update(grads, state.opt_state, state.params)
     params = optim.apply(state.params, directions, rates[state.step])
-    return TrainState(state.step + 1, params, stats, opt_state), losses
+    average = moved_average(spec.ema_decay, state, Weights(params, stats))
+    return TrainState(state.step + 1, params, stats, opt_state, average), losses
+
+
+def moved_average(decay: float, state: TrainState, weights: Weights) -> Weights | None:
+    """The moving average after a step to these weights; None where none is kept.
+
+    Its decay is less in the first steps: (1 + t) / (10 + t) at most, as TensorFlow's
+    ExponentialMovingAverage has it. So a phase's start does not linger.
+    """
+    if state.average is None:
+        return None
+    share = 1 - jnp.minimum(decay, (1 + state.step) / (10 + state.step))
+    return jax.tree.map(lambda a, w: a + share.astype(a.dtype) * (w - a), state.average, weights)
 
 
 def make_step(spec: StepSpec, mesh: Mesh) -> Step:

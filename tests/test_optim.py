@@ -46,11 +46,11 @@ def _assert_equal(found, expected):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10), found, expected)
 
 
-def _sgd(momenta, decay, decay_all=False, nesterov=False):
+def _sgd(momenta, decay, decay_all=False, nesterov=False, towards_start=False):
     def rule(parameter, gradients, rate, is_kernel):
-        trace = np.zeros_like(parameter)
+        trace, target = np.zeros_like(parameter), towards_start * parameter
         for gradient, momentum in zip(gradients, momenta, strict=True):
-            gradient = gradient + decay * (is_kernel or decay_all) * parameter
+            gradient = gradient + decay * (is_kernel or decay_all) * (parameter - target)
             trace = momentum * trace + gradient
             parameter = parameter - rate * (gradient + momentum * trace if nesterov else trace)
         return parameter
@@ -58,14 +58,15 @@ def _sgd(momenta, decay, decay_all=False, nesterov=False):
     return rule
 
 
-def _adamw(beta1s, beta2, eps, decay):
+def _adamw(beta1s, beta2, eps, decay, towards_start=False):
     def rule(parameter, gradients, rate, is_kernel):
+        target = towards_start * parameter
         mean, square = np.zeros_like(parameter), np.zeros_like(parameter)
         for n, (gradient, beta1) in enumerate(zip(gradients, beta1s, strict=True), 1):
             mean = beta1 * mean + (1 - beta1) * gradient
             square = beta2 * square + (1 - beta2) * gradient**2
             direction = mean / (1 - beta1**n) / (np.sqrt(square / (1 - beta2**n)) + eps)
-            parameter = parameter - rate * (direction + decay * is_kernel * parameter)
+            parameter = parameter - rate * (direction + decay * is_kernel * (parameter - target))
         return parameter
 
     return rule
@@ -89,6 +90,34 @@ def test_nesterov():
 def test_adamw_decouples_weight_decay():
     settings = OptimizerSettings("adamw", 0.8, beta2=0.99, eps=1e-6, weight_decay=0.3)
     _assert_equal(_after(settings), _by_hand(_adamw([0.8] * 4, 0.99, 1e-6, 0.3)))
+
+
+def test_adamw_decays_towards_what_a_phase_begins_with():
+    settings = OptimizerSettings("adamw", 0.8, weight_decay=0.3, decay_towards="start")
+    _assert_equal(_after(settings), _by_hand(_adamw([0.8] * 4, 0.999, 1e-8, 0.3, True)))
+
+
+def test_sgd_decays_towards_what_a_phase_begins_with():
+    settings = OptimizerSettings(weight_decay=0.3, decay_towards="start")
+    _assert_equal(_after(settings), _by_hand(_sgd([0.9] * 4, 0.3, towards_start=True)))
+
+
+def test_each_groups_gradient_is_clipped_by_its_own_norm():
+    gradients, params = jax.tree.map(np.float32, (GRADIENTS[0], PARAMS))
+    gradients["late"] = jax.tree.map(lambda a: a / 100, gradients["late"])
+    chain = optim.transformation(GROUPS, OptimizerSettings(momentum=0.0, clip_norm=0.5))
+    found, _ = chain.update(gradients, chain.init(params), params)
+    squares = jax.tree.map(lambda a: np.square(a).sum(), gradients)
+    norms = {group: np.sqrt(sum(jax.tree.leaves(squares[group]))) for group in GROUPS}
+    assert norms["late"] < 0.5 < norms["head"]
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5),
+        found,
+        {
+            "late": jax.tree.map(lambda g: -0.1 * g, gradients["late"]),
+            "head": jax.tree.map(lambda g: -0.5 / norms["head"] * g, gradients["head"]),
+        },
+    )
 
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])

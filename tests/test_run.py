@@ -270,6 +270,30 @@ def test_an_interrupted_run_goes_on_to_the_same_end(
     assert final_digest(tmp_path / "run") == final_digest(finished)
 
 
+def test_an_interrupted_run_goes_on_with_the_average_and_the_start_of_its_weights(
+    drawn, tiny, tmp_path, monkeypatch
+):
+    config = head_only(drawn, lr=0.1)
+    config.optimizer.update(ema_decay=0.9, weight_decay=0.1, decay_towards="start")
+    jaxft.train(config, tmp_path / "whole")
+    stop, fetched = hosts.Stop(), fit.step.demand_finite
+
+    def stopping(number, loss):
+        fetched(number, loss)
+        if number == 4:
+            stop.set()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fit.step, "demand_finite", stopping)
+        patch.setattr(run, "_told_to_stop", lambda: _holding(stop))
+        with pytest.raises(Interrupted):
+            jaxft.train(config, tmp_path / "run")
+    jaxft.train(config, tmp_path / "run")
+    ends = [checkpoint.read_newest(tmp_path / name) for name in ("run", "whole")]
+    assert checkpoint.digest(ends[0].best) == checkpoint.digest(ends[1].best)
+    assert checkpoint.digest(ends[0].state) == checkpoint.digest(ends[1].state)
+
+
 class _holding:
     """A context that gives what it holds."""
 

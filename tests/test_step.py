@@ -273,6 +273,26 @@ def test_head_training_on_cached_features_equals_training_through_the_body(devic
     assert _close(expected.batch_stats["head"], after.batch_stats["head"], 1e-4)
 
 
+def test_the_moving_average_of_the_weights_is_what_validates():
+    plain = tiny.spec(NET, tiny.phase())
+    once, twice = (tiny.train(plain, WEIGHTS, DATA, steps=n)[0] for n in (1, 2))
+    found, _ = tiny.train(dataclasses.replace(plain, ema_decay=0.9), WEIGHTS, DATA, steps=2)
+
+    def by_hand(start, after_one, after_two):
+        mean = 0.1 * start + 0.9 * after_one  # the first decays are 1/10 and 2/11
+        return 2 / 11 * mean + 9 / 11 * after_two
+
+    wanted = jax.tree.map(by_hand, WEIGHTS, once, twice)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), found, wanted)
+    assert any(_differs(found, twice))
+
+
+def test_the_moving_averages_decay_is_at_most_what_is_asked_for():
+    state = step.TrainState(jnp.asarray(1000), {}, {}, (), step.Weights({"a": jnp.zeros(2)}, {}))
+    found = step.moved_average(0.75, state, step.Weights({"a": jnp.ones(2)}, {}))
+    np.testing.assert_allclose(found.params["a"], 0.25)
+
+
 def test_the_remainder_of_an_epoch_is_dropped():
     assert tiny.spec(NET, FULL, batch_size=8, examples=23).steps_per_epoch == 2
     assert tiny.spec(NET, FULL, batch_size=8, examples=24).steps_per_epoch == 3

@@ -3,7 +3,7 @@
 Those of PARTS train one part of the card: `head` the phases before the body's, `body` the body's
 with the weights of the setting `head`; `head_RATE` and `body_RATE` do so at a rate, `head_rules`
 and `body_rules` at that of `valley`, whose sweep goes on until the loss diverges, so that every
-rule can be read on it.
+rule can be read on it. `A+B` has the flags of both: `body_4e-3+smooth`, `default+smooth+clip`.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ HEAD, BODY = "head", "body"  # parts of the card, and settings that train one of
 FULL = "--config.phases[2]"
 RATES = {
     HEAD: ("2.5e-4", "5e-4", "1e-3", "2e-3", "4e-3", "8e-3", "1.6e-2"),
-    BODY: ("2.5e-4", "5e-4", "1e-3", "2e-3", "4e-3", "8e-3"),
+    BODY: ("2.5e-4", "5e-4", "1e-3", "2e-3", "4e-3", "8e-3", "1.6e-2"),
 }
 PARTS: dict[str, tuple[str, Flags]] = {
     part: (part, ()) for part in RATES
@@ -34,6 +34,17 @@ SETTINGS: dict[str, Flags] = {
     "no_warmup": (f"{FULL}.warmup_epochs=0",),
     "twice": (f"{FULL}.cycle_epochs=2", f"{FULL}.warmup_epochs=2"),
     "decay": ("--config.optimizer.weight_decay=0.01",),
+    "to_start": (
+        "--config.optimizer.weight_decay=1.0",
+        "--config.optimizer.decay_towards=start",
+    ),
+    "clip": ("--config.optimizer.clip_norm=1.0",),
+    "average": ("--config.optimizer.ema_decay=0.99",),
+    "smooth": ("--config.augment.label_smoothing=0.1",),
+    "beta2": ("--config.optimizer.beta2=0.99",),
+    "eps_1e-5": ("--config.optimizer.eps=1e-5",),
+    "eps_1e-4": ("--config.optimizer.eps=1e-4",),
+    "eps_1e-3": ("--config.optimizer.eps=1e-3",),
     "one_cycle": (
         f"{FULL}.schedule=one_cycle",
         f"{FULL}.warmup_epochs=0",
@@ -47,7 +58,8 @@ COMMON: Flags = ("--distributed=off",)
 
 def part_of(name: str) -> str:
     """The part of the card that a setting trains alone: HEAD, BODY, or "" for all of it."""
-    return PARTS[name][0] if name in PARTS else ""
+    first = name.partition("+")[0]
+    return PARTS[first][0] if first in PARTS else ""
 
 
 def flags_of(name: str) -> Flags:
@@ -58,10 +70,16 @@ def flags_of(name: str) -> Flags:
     """
     if name == FASTAI:
         return ("--worker", "--batch-size=32")
-    if name in SETTINGS:
-        return ("--config=folder", *COMMON, *SETTINGS[name])
-    if name not in PARTS:
+    first, *others = name.split("+")
+    unknown = [word for word in others if word not in SETTINGS]
+    if first not in SETTINGS and first not in PARTS:
+        unknown.insert(0, first)
+    if unknown:
         known = ", ".join([*SETTINGS, *PARTS, FASTAI])
-        raise SystemExit(f"no such setting: {name}; there are {known}")
-    part, flags = PARTS[name]
-    return (f"--config={Path(__file__).with_name('parts.py')}:{part}", *COMMON, *flags)
+        raise SystemExit(f"no such setting: {', '.join(unknown)}; there are {known}")
+    part, own = PARTS.get(first, ("", SETTINGS.get(first, ())))
+    card = f"{Path(__file__).with_name('parts.py')}:{part}" if part else "folder"
+    added = (flag for name in others for flag in SETTINGS[name])
+    if part:  # the last phase is its only one
+        added = (flag.replace(FULL, "--config.phases[0]") for flag in added)
+    return (f"--config={card}", *COMMON, *own, *added)
