@@ -99,10 +99,21 @@ def test_unknown_task_and_setting_are_named():
         tasks.chosen("scenes,nonsense", "all")
     with pytest.raises(SystemExit, match="no such setting: nonsense"):
         flags_of("nonsense")
+    with pytest.raises(SystemExit, match="no such setting: body_1e-3, nonsense;"):
+        flags_of("default+body_1e-3+nonsense")
+
+
+def test_settings_add_up_and_mean_the_last_phase_of_a_part():
+    whole, part = flags_of("smooth+no_warmup"), flags_of("body_1e-3+smooth+no_warmup")
+    smooth, warmup = "--config.augment.label_smoothing=0.1", "warmup_epochs=0"
+    assert whole[-2:] == (smooth, f"--config.phases[2].{warmup}")
+    assert part[-3:] == ("--config.phases[0].lr=1e-3", smooth, f"--config.phases[0].{warmup}")
+    assert part_of("body_1e-3+smooth") == part_of("body_1e-3") == "body"
 
 
 @pytest.mark.parametrize("name", [*SETTINGS, *PARTS])
-def test_settings_are_configs_that_jaxft_takes(name):
+def test_settings_are_configs_that_jaxft_takes(name, monkeypatch):
+    monkeypatch.chdir(Path(__file__).parents[1])
     card, *flags = flags_of(name)
     keys = [f for f in flags if f.startswith("--config.")]
     settings = recipe.read(main.load_config(card.removeprefix("--config="), keys))

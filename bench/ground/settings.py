@@ -6,10 +6,9 @@ and `body_rules` at that of `valley`, whose sweep goes on until the loss diverge
 rule can be read on it. `A+B` has the flags of both: `body_4e-3+smooth`, `default+smooth+clip`.
 """
 
-from pathlib import Path
-
 Flags = tuple[str, ...]
 
+PARTS_FILE = "bench/ground/parts.py"  # in the checkout's root, where cells run
 HEAD, BODY = "head", "body"  # parts of the card, and settings that train one of them
 FULL = "--config.phases[2]"
 RATES = {
@@ -78,7 +77,7 @@ def flags_of(name: str) -> Flags:
         known = ", ".join([*SETTINGS, *PARTS, FASTAI])
         raise SystemExit(f"no such setting: {', '.join(unknown)}; there are {known}")
     part, own = PARTS.get(first, ("", SETTINGS.get(first, ())))
-    card = f"{Path(__file__).with_name('parts.py')}:{part}" if part else "folder"
+    card = f"{PARTS_FILE}:{part}" if part else "folder"
     added = (flag for name in others for flag in SETTINGS[name])
     if part:  # the last phase is its only one
         added = (flag.replace(FULL, "--config.phases[0]") for flag in added)
