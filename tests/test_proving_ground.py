@@ -437,6 +437,9 @@ def test_regret_reads_the_loss_at_a_found_rate_off_the_grid(tmp_path, monkeypatc
         "minimum": pytest.approx(0.5), "steep": pytest.approx(0.3),
     }  # fmt: skip
     assert regret.regret_of(results, tasks.TASKS[0], "head") is None
+    added = [{**result, "setting": result["setting"] + "+smooth"} for result in results]
+    assert regret.regret_of(added, tasks.TASKS[0], "body+smooth") == told
+    assert regret.regret_of(results, tasks.TASKS[0], "body+smooth") is None
     assert regret.table(results, tasks.TASKS, "head").startswith("no task has both a grid")
     place = tmp_path / "cells"
     place.mkdir()

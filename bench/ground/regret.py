@@ -3,7 +3,8 @@
 A grid holds what one part of the card ends with (its last epoch's validation loss, mean over
 seeds) at rates set by hand. The loss at a found rate is read off it, linear in the rate's
 logarithm, and at the nearest end beyond it: so the noise of one more run is not in it. The body's
-grid begins with the head's best epoch, a whole run's with its last.
+grid begins with the head's best epoch, a whole run's with its last. `body+smooth` is the part
+`body` of runs with the setting `smooth` added.
 """
 
 import math
@@ -45,9 +46,10 @@ class Regret(NamedTuple):
 def grid_of(results: Results, task: str, part: str) -> Grid | None:
     """The grid of a task, over the seeds that have every rate that any has; None without cells."""
     losses: dict[float, dict[int, float]] = {}
+    rate_of = {setting(part, rate): rate for rate in RATES[first(part)]}
     for result in results:
-        rate = result["setting"].removeprefix(f"{part}_")
-        if result["task"] == task and result["setting"] != rate and rate in RATES[part]:
+        rate = rate_of.get(result["setting"])
+        if result["task"] == task and rate is not None:
             loss = result["rows"][-1]["val_loss"]
             loss = math.inf if loss is None or math.isnan(loss) else loss
             losses.setdefault(float(rate), {})[result["seed"]] = loss
@@ -58,17 +60,29 @@ def grid_of(results: Results, task: str, part: str) -> Grid | None:
     return Grid(rates, tuple(float(np.mean([losses[r][s] for s in seeds])) for r in rates))
 
 
+def first(part: str) -> str:
+    """The part of the card, without the settings added to it."""
+    return part.partition("+")[0]
+
+
+def setting(part: str, what: str) -> str:
+    """The part's setting at a rate, or by `rules`: body_RATE+smooth of body+smooth."""
+    name, plus, added = part.partition("+")
+    return f"{name}_{what}{plus}{added}"
+
+
 def regret_of(results: Results, task: Task, part: str) -> Regret | None:
     """Regret on a task, mean over seeds; None where no grid or no rate was computed."""
     grid = grid_of(results, task.name, part)
-    ours = [r for r in results if (r["task"], r["setting"]) == (task.name, FOUND)]
+    whole = FOUND + part.removeprefix(first(part))
+    ours = [r for r in results if (r["task"], r["setting"]) == (task.name, whole)]
     if grid is None or not ours:
         return None
-    found = [list(r["rates"].values())[0 if part == HEAD else -1] for r in ours]
+    found = [list(r["rates"].values())[0 if first(part) == HEAD else -1] for r in ours]
     curves = [
         next(iter(r["by_rule"].values()))
         for r in results
-        if (r["task"], r["setting"]) == (task.name, f"{part}_rules")
+        if (r["task"], r["setting"]) == (task.name, setting(part, "rules"))
     ]
     rules = {name: mean(grid, [curve[name] for curve in curves]) for name in RULES}
     best = grid.rates[int(np.argmin(grid.losses))]
@@ -86,7 +100,7 @@ def table(results: Results, tasks: Iterable[Task], part: str) -> str:
     names = (FOUND, *RULES)
     regrets = [found for task in tasks if (found := regret_of(results, task, part))]
     if not regrets:
-        return f"no task has both a grid ({part}_RATE) and a rate found ({FOUND})."
+        return f"no task has both a grid ({setting(part, 'RATE')}) and a rate found ({FOUND})."
     lines = [
         f"| task | half | best of the grid | rates found | {' | '.join(names)} |",
         "|---|---|---|---|" + "---|" * len(names),
