@@ -39,6 +39,8 @@ SETTINGS: dict[str, Flags] = {
     ),
     "clip": ("--config.optimizer.clip_norm=1.0",),
     "average": ("--config.optimizer.ema_decay=0.99",),
+    "steep": (f"{FULL}.groups.early=0.1", f"{FULL}.groups.late=0.3"),
+    "even": (f"{FULL}.groups.early=1.0", f"{FULL}.groups.late=1.0"),
     "smooth": ("--config.augment.label_smoothing=0.1",),
     "beta2": ("--config.optimizer.beta2=0.99",),
     "eps_1e-5": ("--config.optimizer.eps=1e-5",),
