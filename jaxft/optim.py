@@ -24,7 +24,7 @@ class OptimizerSettings:
     name: str = "sgd"
     momentum: float = 0.9
     nesterov: bool = False
-    beta2: float = 0.999
+    beta2: float = 0.99
     eps: float = 1e-8
     weight_decay: float = 0.0
     decay_towards: Literal["zero", "start"] = "zero"

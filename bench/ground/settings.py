@@ -42,7 +42,7 @@ SETTINGS: dict[str, Flags] = {
     "steep": (f"{FULL}.groups.early=0.1", f"{FULL}.groups.late=0.3"),
     "even": (f"{FULL}.groups.early=1.0", f"{FULL}.groups.late=1.0"),
     "smooth": ("--config.augment.label_smoothing=0.1",),
-    "beta2": ("--config.optimizer.beta2=0.99",),
+    "beta2_0.999": ("--config.optimizer.beta2=0.999",),
     "eps_1e-5": ("--config.optimizer.eps=1e-5",),
     "eps_1e-4": ("--config.optimizer.eps=1e-4",),
     "eps_1e-3": ("--config.optimizer.eps=1e-3",),
