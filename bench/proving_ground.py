@@ -30,7 +30,7 @@ from pathlib import Path
 
 from ground import cells, paired, picture, regret, tasks
 from ground.cells import Cell, Place
-from ground.settings import FASTAI, RATES, flags_of
+from ground.settings import BODY, FASTAI, HEAD, flags_of
 
 IMAGE_SIZE = 96
 MODEL = "efficientnet_lite0"
@@ -84,7 +84,7 @@ def jobs(text: str) -> int:
 
 def part(text: str) -> str:
     """A part of the card, with or without settings added; argparse tells of another text."""
-    if text.partition("+")[0] not in RATES:
+    if text.partition("+")[0] not in (HEAD, BODY):
         raise ValueError(text)
     return text
 

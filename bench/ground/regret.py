@@ -46,7 +46,7 @@ class Regret(NamedTuple):
 def grid_of(results: Results, task: str, part: str) -> Grid | None:
     """The grid of a task, over the seeds that have every rate that any has; None without cells."""
     losses: dict[float, dict[int, float]] = {}
-    rate_of = {setting(part, rate): rate for rate in RATES[first(part)]}
+    rate_of = {setting(part, rate): rate for rate in RATES}
     for result in results:
         rate = rate_of.get(result["setting"])
         if result["task"] == task and rate is not None:

@@ -1,9 +1,9 @@
 """Settings: flags of `jaxft train` by name. A new one is a line here.
 
 Those of PARTS train one part of the card: `head` the phases before the body's, `body` the body's
-with the weights of the setting `head`; `head_RATE` and `body_RATE` do so at a rate, `head_rules`
-and `body_rules` at that of `valley`, whose sweep goes on until the loss diverges, so that every
-rule can be read on it. `A+B` has the flags of both: `body_4e-3+smooth`, `default+smooth+clip`.
+with the weights of the setting `head`, `gradual` the same after an epoch of its later half.
+`head_RATE` and `body_RATE` do so at a rate, `head_rules` and `body_rules` at that of `valley`,
+whose sweep goes on until the loss diverges, so that every rule can be read on it. `A+B` has the flags of both: `body_4e-3+smooth`, `default+smooth+clip`.
 """
 
 Flags = tuple[str, ...]
@@ -11,18 +11,16 @@ Flags = tuple[str, ...]
 PARTS_FILE = "bench/ground/parts.py"  # in the checkout's root, where cells run
 HEAD, BODY = "head", "body"  # parts of the card, and settings that train one of them
 FULL = "--config.phases[2]"
-RATES = {
-    HEAD: ("2.5e-4", "5e-4", "1e-3", "2e-3", "4e-3", "8e-3", "1.6e-2"),
-    BODY: ("2.5e-4", "5e-4", "1e-3", "2e-3", "4e-3", "8e-3", "1.6e-2"),
-}
+GRADUAL = "gradual"
+RATES = ("2.5e-4", "5e-4", "1e-3", "2e-3", "4e-3", "8e-3", "1.6e-2")
 PARTS: dict[str, tuple[str, Flags]] = {
-    part: (part, ()) for part in RATES
+    part: (part, ()) for part in (HEAD, BODY, GRADUAL)
 } | {
-    f"{part}_rules": (part, ("--config.finder.rule=valley",)) for part in RATES
+    f"{part}_rules": (part, ("--config.finder.rule=valley",)) for part in (HEAD, BODY)
 } | {
     f"{part}_{rate}": (part, (f"--config.phases[0].lr={rate}",))
-    for part, rates in RATES.items()
-    for rate in rates
+    for part in (HEAD, BODY)
+    for rate in RATES
 }  # fmt: skip
 SETTINGS: dict[str, Flags] = {
     "default": (),
@@ -60,7 +58,9 @@ COMMON: Flags = ("--distributed=off",)
 def part_of(name: str) -> str:
     """The part of the card that a setting trains alone: HEAD, BODY, or "" for all of it."""
     first = name.partition("+")[0]
-    return PARTS[first][0] if first in PARTS else ""
+    if first not in PARTS:
+        return ""
+    return HEAD if PARTS[first][0] == HEAD else BODY
 
 
 def flags_of(name: str) -> Flags:
@@ -81,6 +81,6 @@ def flags_of(name: str) -> Flags:
     part, own = PARTS.get(first, ("", SETTINGS.get(first, ())))
     card = f"{PARTS_FILE}:{part}" if part else "folder"
     added = (flag for name in others for flag in SETTINGS[name])
-    if part:  # the last phase is its only one
-        added = (flag.replace(FULL, "--config.phases[0]") for flag in added)
+    if part:  # of which fewer phases come before the last
+        added = (flag.replace("phases[2]", f"phases[{int(part == GRADUAL)}]") for flag in added)
     return (f"--config={card}", *COMMON, *own, *added)
