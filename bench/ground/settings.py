@@ -3,7 +3,8 @@
 Those of PARTS train one part of the card: `head` the phases before the body's, `body` the body's
 with the weights of the setting `head`, `gradual` the same after an epoch of its later half.
 `head_RATE` and `body_RATE` do so at a rate, `head_rules` and `body_rules` at that of `valley`,
-whose sweep goes on until the loss diverges, so that every rule can be read on it. `A+B` has the flags of both: `body_4e-3+smooth`, `default+smooth+clip`.
+whose sweep goes on until the loss diverges, so that every rule can be read on it. `A+B` has the
+flags of both: `body_4e-3+smooth`, `default+smooth+clip`.
 """
 
 Flags = tuple[str, ...]
