@@ -30,6 +30,13 @@ SETTINGS: dict[str, Flags] = {
     "sgd": ("--config.optimizer.name=sgd",),
     "sgd_batch_statistics": ("--config.optimizer.name=sgd", f"{FULL}.bn=train"),
     "no_warmup": (f"{FULL}.warmup_epochs=0",),
+    "long_head": ("--config.phases[0].epochs=8",),
+    "long_head_cycle": ("--config.phases[0].epochs=8", "--config.phases[0].schedule=one_cycle"),
+    "long_head_views": (
+        "--config.phases[0].epochs=8",
+        "--config.phases[0].schedule=one_cycle",
+        "--config.phases[0].views=4",
+    ),
     "twice": (f"{FULL}.cycle_epochs=2", f"{FULL}.warmup_epochs=2"),
     "decay": ("--config.optimizer.weight_decay=0.01",),
     "to_start": (
