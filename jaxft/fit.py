@@ -300,10 +300,10 @@ def _restore_state(restored: Checkpoint, fresh: TrainState, mesh: Mesh) -> Train
     return sharding.replicate(state, mesh)
 
 
-def _of_groups(tree: Mapping[str, Any], groups: Iterable[str]) -> Weights:
-    """Some groups' parameters and statistics as a checkpoint holds them, without empty ones."""
+def _of_groups(tree: Mapping[str, Any], names: Iterable[str]) -> Weights:
+    """Parameters and statistics of these groups, from a checkpoint, which leaves out empty ones."""
     params, stats = tree["params"], tree.get("batch_stats", {})
-    return Weights({g: params[g] for g in groups}, {g: stats.get(g, {}) for g in groups})
+    return Weights({n: params[n] for n in names}, {n: stats.get(n, {}) for n in names})
 
 
 @dataclass
