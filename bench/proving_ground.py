@@ -83,9 +83,14 @@ def jobs(text: str) -> int:
 
 
 def part(text: str) -> str:
-    """A part of the card, with or without settings added; argparse tells of another text."""
+    """A part of the card, with or without settings added; argparse tells of another text.
+
+    Raises:
+      SystemExit: names a setting that there is not.
+    """
     if text.partition("+")[0] not in (HEAD, BODY):
         raise ValueError(text)
+    flags_of(text)
     return text
 
 

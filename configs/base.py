@@ -99,7 +99,7 @@ def get_config() -> ConfigDict:
     config.optimizer.name = "sgd"  # sgd | adamw
     config.optimizer.momentum = 0.9  # AdamW's beta1; one_cycle varies it by itself
     config.optimizer.nesterov = False  # sgd only
-    config.optimizer.beta2 = 0.99  # adamw only; 0.999 remembers longer than most phases last
+    config.optimizer.beta2 = 0.99  # adamw only; 0.999 remembers a thousand steps
     config.optimizer.eps = 1e-8  # adamw only
     config.optimizer.weight_decay = 0.0  # sgd: L2; adamw: decoupled
     config.optimizer.decay_towards = "zero"  # zero | start (what a phase begins with: L2-SP)

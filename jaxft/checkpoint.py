@@ -1,10 +1,11 @@
 """Orbax behind few functions: save, restore the newest sound checkpoint, lock the workdir.
 
 A checkpoint is a directory `checkpoints/STEP` with three items: `state` (all parameters and
-statistics, the optimizer state, the step), `best` (parameters, statistics and per-example
-validation losses of the run's best epoch) and `cursor` (JSON: where the run is). Plain Orbax opens
-each. Array files carry no checksum of their own, so `cursor` holds a digest of every item, and a
-checkpoint whose digest does not match is passed over for the one before.
+statistics, the optimizer state, the weights' average where there is one, the step), `best`
+(parameters, statistics and per-example validation losses of the run's best epoch) and `cursor`
+(JSON: where the run is). Plain Orbax opens each. Array files carry no checksum of their own, so
+`cursor` holds a digest of every item, and a checkpoint whose digest does not match is passed over
+for the one before.
 """
 
 import fcntl

@@ -35,7 +35,7 @@ from jaxft.data.balance import Balance
 from jaxft.errors import Interrupted
 from jaxft.hosts import Ballot
 from jaxft.inputs import Materials, Runner
-from jaxft.models import Model
+from jaxft.models import GROUPS, Model
 from jaxft.paths import AnyPath
 from jaxft.recipe import Phase, Settings
 from jaxft.step import StepSpec, TrainState, Weights
@@ -293,17 +293,26 @@ def make_runner(spec: StepSpec, materials: Materials, weights: Weights) -> Runne
 
 def _restore_state(restored: Checkpoint, fresh: TrainState, mesh: Mesh) -> TrainState:
     """The saved optimizer state, step and trained groups, in the shape of a fresh state."""
-    weights = _of_groups(restored.state, fresh.params)
+    weights = weights_of(restored.state, fresh.params)
     opt_state = checkpoint.fill(fresh.opt_state, restored.state.get("opt_state", {}))
-    average = _of_groups(restored.state["average"], fresh.params) if fresh.average else None
+    average = weights_of(restored.state["average"], fresh.params) if fresh.average else None
     state = TrainState(restored.state["step"], *weights, opt_state, average)
     return sharding.replicate(state, mesh)
 
 
-def _of_groups(tree: Mapping[str, Any], names: Iterable[str]) -> Weights:
-    """Parameters and statistics of these groups, from a checkpoint, which leaves out empty ones."""
+def weights_of(tree: Mapping[str, Any], names: Iterable[str] = GROUPS) -> Weights:
+    """Some groups' weights from a checkpoint's item, which leaves out what is empty."""
     params, stats = tree["params"], tree.get("batch_stats", {})
     return Weights({n: params[n] for n in names}, {n: stats.get(n, {}) for n in names})
+
+
+def last_weights(state: Mapping[str, Any]) -> Weights:
+    """Weights that validate, from a checkpoint's state: the average, where one is kept."""
+    weights = weights_of(state)
+    if "average" not in state:
+        return weights
+    average = weights_of(state["average"], state["average"]["params"])
+    return Weights(*({**raw, **mean} for raw, mean in zip(weights, average, strict=True)))
 
 
 @dataclass

@@ -107,7 +107,11 @@ class StartState(NamedTuple):
 
 
 def decay_to_start(rate: float) -> optax.GradientTransformation:
-    """Add `rate` times what the parameters have moved since `init`: L2-SP (Li et al. 2018)."""
+    """Add `rate` times what the parameters have moved since `init`.
+
+    L2-SP (Li et al. 2018) for the body; there a new head decays towards 0, and here towards what it
+    was when the phase began.
+    """
 
     def init(params: Any) -> StartState:
         return StartState(jax.tree.map(jnp.copy, params))

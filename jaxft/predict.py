@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
-from jaxft import checkpoint, evaluate, hosts, inputs, paths, recipe, run, sharding, shortage
+from jaxft import checkpoint, evaluate, fit, hosts, inputs, paths, recipe, run, sharding, shortage
 from jaxft.data import Dataset, Split, batches, sources
 from jaxft.errors import UserError
 from jaxft.inputs import Materials
@@ -89,7 +89,7 @@ def read_weights(workdir: str | AnyPath, which: str) -> Weights:
     if which not in ("best", "last"):
         raise UserError(f"No weights are called {which!r}", hint="They are: best, last.")
     saved = checkpoint.read_newest(workdir)
-    return run.weights_of(saved.best if which == "best" else saved.state)
+    return fit.weights_of(saved.best) if which == "best" else fit.last_weights(saved.state)
 
 
 def read_workdir(

@@ -454,6 +454,10 @@ def _value_errors(plain: Mapping[str, Any]) -> list[str]:
             0 <= plain["optimizer"]["ema_decay"] < 1,
             "config.optimizer.ema_decay should be at least 0 and less than 1",
         ),
+        (
+            plain["optimizer"]["decay_towards"] != "start" or plain["optimizer"]["weight_decay"],
+            "config.optimizer.weight_decay is 0; nothing would decay towards the start",
+        ),
         (len(plain["phases"]) > 0, "config.phases should have a phase"),
     ]
     errors = [message for fine, message in checks if not fine]

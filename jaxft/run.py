@@ -215,15 +215,9 @@ def _begin(
     if restored is None:
         start = sharding.replicate(initial, materials.mesh)
         return fit.Cursor(), fit.Progress(start, Best(sharding.fetch(initial), np.zeros(0)))
-    kept = Best(weights_of(restored.best), restored.best.get("losses", np.zeros(0)))
-    current = sharding.replicate(weights_of(restored.state), materials.mesh)
+    kept = Best(fit.weights_of(restored.best), restored.best.get("losses", np.zeros(0)))
+    current = sharding.replicate(fit.weights_of(restored.state), materials.mesh)
     return fit.Cursor(**restored.cursor), fit.Progress(current, kept)
-
-
-def weights_of(tree: Mapping[str, Any]) -> Weights:
-    """Weights of a checkpoint's item; groups without statistics come back empty."""
-    stats = {group: tree["batch_stats"].get(group, {}) for group in models.GROUPS}
-    return Weights({group: tree["params"][group] for group in models.GROUPS}, stats)
 
 
 def prepare(
@@ -358,7 +352,7 @@ def create_model(settings: Settings, classes: int, expected: Preprocessing | Non
 def _init_from(settings: Settings, model: Model, classes: tuple[str, ...], key: Any) -> Weights:
     """The best weights of another run; a head for other classes is new."""
     source = paths.of(settings.init_from)
-    saved = weights_of(checkpoint.read_newest(source).best)
+    saved = fit.weights_of(checkpoint.read_newest(source).best)
     same_classes = same_config.read_json(source / "classes.json") == list(classes)
     result, problems = [], []
     shapes = Weights(*jax.eval_shape(model.init, key))
@@ -495,7 +489,7 @@ def find_rate(
     begun = False
     if checkpoint.steps(workdir):
         newest = checkpoint.read_newest(workdir)
-        current = weights_of(newest.state)
+        current = fit.weights_of(newest.state)
         begun = newest.cursor["phase"] == index and newest.cursor["lr"] is not None
     paths.make_folder(workdir)
     with ExitStack() as held:

@@ -49,7 +49,7 @@ class TrainState(NamedTuple):
 
     @property
     def weights(self) -> Weights:
-        """What of the trained groups validates and is kept: their average, where there is one."""
+        """The trained groups' weights that validate and are kept: the average, if there is one."""
         return self.average or Weights(self.params, self.batch_stats)
 
 

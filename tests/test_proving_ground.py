@@ -109,6 +109,10 @@ def test_settings_add_up_and_mean_the_last_phase_of_a_part():
     assert whole[-2:] == (smooth, f"--config.phases[2].{warmup}")
     assert part[-3:] == ("--config.phases[0].lr=1e-3", smooth, f"--config.phases[0].{warmup}")
     assert part_of("body_1e-3+smooth") == part_of("body_1e-3") == "body"
+    assert flags_of("gradual+steep")[-1].startswith("--config.phases[1].")
+    for name in ("body_1e-3+long_head", "gradual+long_head", "head+no_warmup"):
+        with pytest.raises(SystemExit, match="has no such phase"):
+            flags_of(name)
 
 
 @pytest.mark.parametrize("name", [*SETTINGS, *PARTS])
@@ -439,7 +443,9 @@ def test_regret_reads_the_loss_at_a_found_rate_off_the_grid(tmp_path, monkeypatc
     }  # fmt: skip
     assert regret.regret_of(results, tasks.TASKS[0], "head") is None
     added = [{**result, "setting": result["setting"] + "+smooth"} for result in results]
-    assert regret.regret_of(added, tasks.TASKS[0], "body+smooth") == told
+    smooth = regret.regret_of(added, tasks.TASKS[0], "body+smooth")
+    assert list(smooth.rules) == ["default+smooth", *regret.RULES]
+    assert list(smooth.rules.values()) == list(told.rules.values())
     assert regret.regret_of(results, tasks.TASKS[0], "body+smooth") is None
     assert regret.table(results, tasks.TASKS, "head").startswith("no task has both a grid")
     place = tmp_path / "cells"

@@ -178,6 +178,15 @@ def test_numbers_are_finite(bad):
     _assert_listed(_offenders(plain), *starts)
 
 
+def test_offenders_of_the_optimizer_are_listed():
+    plain = _plain()
+    plain["optimizer"].update(clip_norm=-1.0, ema_decay=1.0, decay_towards="start")
+    wanted = ("clip_norm should be 0 or more", "ema_decay should be", "weight_decay is 0")
+    _assert_listed(_offenders(plain), *(f"config.optimizer.{text}" for text in wanted))
+    plain["optimizer"].update(clip_norm=1.0, ema_decay=0.9, decay_towards="middle")
+    _assert_listed(_offenders(plain), "config.optimizer.decay_towards is 'middle'")
+
+
 def test_a_recipe_without_phases_is_a_mistake():
     _assert_listed(_offenders({**_plain(), "phases": []}), "config.phases should have a phase")
 

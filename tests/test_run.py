@@ -5,6 +5,7 @@ import json
 import shutil
 from dataclasses import replace
 
+import jax
 import numpy as np
 import pytest
 import tiny_config
@@ -289,6 +290,15 @@ def test_an_interrupted_run_goes_on_with_the_average_and_the_start_of_its_weight
         with pytest.raises(Interrupted):
             jaxft.train(config, tmp_path / "run")
     jaxft.train(config, tmp_path / "run")
+    midway, end = (checkpoint.read(tmp_path / "whole" / "checkpoints" / step) for step in "12")
+    assert checkpoint.digest(midway.best) != checkpoint.digest(end.best), "both should be the best"
+    for tree, average in ((midway.best, midway.state["average"]), (end.state, end.best)):
+        found, wanted = (fit.weights_of(item, ["head"]) for item in (tree, average))
+        jax.tree.map(np.testing.assert_array_equal, found, wanted)
+    raw = midway.state["params"]["head"]
+    assert checkpoint.digest(raw) != checkpoint.digest(midway.state["average"]["params"]["head"])
+    last = fit.last_weights(midway.state)
+    np.testing.assert_equal(last.params["head"], midway.best["params"]["head"])
     ends = [checkpoint.read_newest(tmp_path / name) for name in ("run", "whole")]
     assert checkpoint.digest(ends[0].best) == checkpoint.digest(ends[1].best)
     assert checkpoint.digest(ends[0].state) == checkpoint.digest(ends[1].state)

@@ -21,8 +21,7 @@ def get_config(part: str) -> ConfigDict:
         name="late",
         groups={"late": body.groups.late, "head": body.groups.head},
         lr="find",
-        schedule="sgdr",
-        warmup_epochs=1,
+        schedule="one_cycle",
     )
     config.phases = {"head": tuple(head), "body": (body,), "gradual": (late, body)}[part]
     return config

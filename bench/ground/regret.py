@@ -65,6 +65,11 @@ def first(part: str) -> str:
     return part.partition("+")[0]
 
 
+def whole(part: str) -> str:
+    """The setting whose rates are judged: FOUND, and what is added to the part."""
+    return FOUND + part.removeprefix(first(part))
+
+
 def setting(part: str, what: str) -> str:
     """The part's setting at a rate, or by `rules`: body_RATE+smooth of body+smooth."""
     name, plus, added = part.partition("+")
@@ -74,8 +79,7 @@ def setting(part: str, what: str) -> str:
 def regret_of(results: Results, task: Task, part: str) -> Regret | None:
     """Regret on a task, mean over seeds; None where no grid or no rate was computed."""
     grid = grid_of(results, task.name, part)
-    whole = FOUND + part.removeprefix(first(part))
-    ours = [r for r in results if (r["task"], r["setting"]) == (task.name, whole)]
+    ours = [r for r in results if (r["task"], r["setting"]) == (task.name, whole(part))]
     if grid is None or not ours:
         return None
     found = [list(r["rates"].values())[0 if first(part) == HEAD else -1] for r in ours]
@@ -86,7 +90,7 @@ def regret_of(results: Results, task: Task, part: str) -> Regret | None:
     ]
     rules = {name: mean(grid, [curve[name] for curve in curves]) for name in RULES}
     best = grid.rates[int(np.argmin(grid.losses))]
-    return Regret(task, best, found, {FOUND: mean(grid, found), **rules})
+    return Regret(task, best, found, {whole(part): mean(grid, found), **rules})
 
 
 def mean(grid: Grid, rates: Iterable[float | None]) -> float | None:
@@ -97,10 +101,12 @@ def mean(grid: Grid, rates: Iterable[float | None]) -> float | None:
 
 def table(results: Results, tasks: Iterable[Task], part: str) -> str:
     """Markdown: a row a task, then each rule's median and worst by half."""
-    names = (FOUND, *RULES)
     regrets = [found for task in tasks if (found := regret_of(results, task, part))]
     if not regrets:
-        return f"no task has both a grid ({setting(part, 'RATE')}) and a rate found ({FOUND})."
+        return (
+            f"no task has both a grid ({setting(part, 'RATE')}) and a rate found ({whole(part)})."
+        )
+    names = tuple(regrets[0].rules)
     lines = [
         f"| task | half | best of the grid | rates found | {' | '.join(names)} |",
         "|---|---|---|---|" + "---|" * len(names),
@@ -109,14 +115,15 @@ def table(results: Results, tasks: Iterable[Task], part: str) -> str:
         cells = (f"{found.best:.1e}", spread(found.found), *(map(percent, found.rules.values())))
         lines.append(f"| {found.task.name} | {found.task.half} | {' | '.join(cells)} |")
     for half in HALVES:
-        lines += ["", *sentences(half, [found for found in regrets if found.task.half == half])]
+        of_half = [found for found in regrets if found.task.half == half]
+        lines += ["", *sentences(half, of_half, names)]
     return "\n".join(lines)
 
 
-def sentences(half: str, regrets: Sequence[Regret]) -> list[str]:
+def sentences(half: str, regrets: Sequence[Regret], names: Iterable[str]) -> list[str]:
     """A half's result, a line a rule."""
     lines = []
-    for name in (FOUND, *RULES):
+    for name in names:
         known = [value for r in regrets if (value := r.rules[name]) is not None]
         if known:
             median, none = float(np.median(known)), len(regrets) - len(known)

@@ -4,7 +4,8 @@ Those of PARTS train one part of the card: `head` the phases before the body's, 
 with the weights of the setting `head`, `gradual` the same after an epoch of its later half.
 `head_RATE` and `body_RATE` do so at a rate, `head_rules` and `body_rules` at that of `valley`,
 whose sweep goes on until the loss diverges, so that every rule can be read on it. `A+B` has the
-flags of both: `body_4e-3+smooth`, `default+smooth+clip`.
+flags of both: `body_4e-3+smooth`, `default+smooth+clip`; such a body, too, begins with the weights
+of the setting `head` as it is.
 """
 
 Flags = tuple[str, ...]
@@ -88,7 +89,18 @@ def flags_of(name: str) -> Flags:
         raise SystemExit(f"no such setting: {', '.join(unknown)}; there are {known}")
     part, own = PARTS.get(first, ("", SETTINGS.get(first, ())))
     card = f"{PARTS_FILE}:{part}" if part else "folder"
-    added = (flag for name in others for flag in SETTINGS[name])
-    if part:  # of which fewer phases come before the last
-        added = (flag.replace("phases[2]", f"phases[{int(part == GRADUAL)}]") for flag in added)
+    added = [flag for name in others for flag in SETTINGS[name]]
+    if part:
+        added = [of_part(part, flag) for flag in added]
     return (f"--config={card}", *COMMON, *own, *added)
+
+
+def of_part(part: str, flag: str) -> str:
+    """A flag of the card for one part of it, whose last phase has another number.
+
+    Raises:
+      SystemExit: the flag is of a phase that the part has not.
+    """
+    if ("phases[0]" if part != HEAD else "phases[2]") in flag:
+        raise SystemExit(f"{flag}: {part} has no such phase of the card")
+    return flag.replace("phases[2]", f"phases[{int(part == GRADUAL)}]")
