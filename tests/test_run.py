@@ -332,7 +332,7 @@ def test_init_from_a_run_of_the_same_classes_takes_the_head_too(finished, drawn,
     config.init_from = str(finished)
     settings = run.recipe.read(config)
     weights = run.open_model(settings, ("blue", "green", "red")).weights
-    best = run.weights_of(checkpoint.read_newest(finished).best)
+    best = fit.weights_of(checkpoint.read_newest(finished).best)
     assert checkpoint.digest(weights._asdict()) == checkpoint.digest(best._asdict())
 
 
@@ -410,7 +410,7 @@ def test_init_from_a_run_of_other_classes_takes_the_body(finished, drawn, tiny, 
     config = head_only(drawn, lr=0.1, epochs=1)
     config.init_from = str(finished)
     weights = run.open_model(run.recipe.read(config), ("a", "b")).weights
-    best = run.weights_of(checkpoint.read_newest(finished).best)
+    best = fit.weights_of(checkpoint.read_newest(finished).best)
     for kind in ("params", "batch_stats"):
         new, old = getattr(weights, kind), getattr(best, kind)
         assert checkpoint.digest(new["early"]) == checkpoint.digest(old["early"])
