@@ -19,7 +19,7 @@ from jaxft.schedules import Schedule
 
 @dataclass(frozen=True)
 class OptimizerSettings:
-    """What `config.optimizer` says; see configs/base.py for each key."""
+    """Settings of `config.optimizer`; see configs/base.py for each key."""
 
     name: str = "sgd"
     momentum: float = 0.9

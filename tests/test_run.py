@@ -1,4 +1,4 @@
-"""What a run leaves, how it goes on, and what changes nothing."""
+"""Runs: the files they leave, how they go on, and what changes nothing."""
 
 import io
 import json
@@ -338,7 +338,7 @@ def test_init_from_a_run_of_the_same_classes_takes_the_head_too(finished, drawn,
 
 @pytest.fixture
 def warning(finished, drawn, tiny, tmp_path):
-    """What is said of a run on a changed copy of the data that begins with finished weights."""
+    """Lines that a run tells on a changed copy of the data that begins with finished weights."""
 
     def tell(change, about=None):
         workdir = shutil.copytree(finished, tmp_path / "before")
