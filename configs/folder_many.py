@@ -1,7 +1,7 @@
 """A folder of ten thousand photos or more, classes in sub-folders, with EfficientNet-Lite0.
 
 Data: as for the card `folder`.
-Expected: what the card fashion_mnist, which has these phases, reaches on its 54,000 images.
+Expected: see bench/README.md, "Fashion-MNIST"; that card has these phases, for 54,000 images.
 Command: jaxft train --config=folder_many --config.data.source=folder:PATH --workdir=DIR
 """
 
