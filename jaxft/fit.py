@@ -16,7 +16,6 @@ from jaxft import (
     best,
     checkpoint,
     evaluate,
-    groups,
     inputs,
     optim,
     overfit,
@@ -373,8 +372,7 @@ class Loop:
 
     def on_host(self, trained: Weights) -> Weights:
         """The weights of all groups, of which the trained ones alone are fetched."""
-        both = zip(self.frozen_on_host, sharding.fetch(trained), strict=True)
-        return Weights(*(groups.join(*parts) for parts in both))
+        return step.joined(self.frozen_on_host, sharding.fetch(trained))
 
     def epoch(self, state: TrainState, kept: Best) -> TrainState:
         """The rest of the epoch under way, with a checkpoint now and then."""

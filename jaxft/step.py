@@ -121,7 +121,12 @@ def start(spec: StepSpec, weights: Weights) -> tuple[TrainState, Weights]:
 
 def finish(state: TrainState, frozen: Weights) -> Weights:
     """Parameters and statistics of all groups again, as they validate."""
-    return Weights(*(groups.join(*both) for both in zip(frozen, state.weights, strict=True)))
+    return joined(frozen, state.weights)
+
+
+def joined(frozen: Weights, trained: Weights) -> Weights:
+    """Weights of all groups, in their order."""
+    return Weights(*(groups.join(*both) for both in zip(frozen, trained, strict=True)))
 
 
 @jax.custom_vjp

@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+from contextlib import contextmanager
 from dataclasses import replace
 
 import jax
@@ -237,22 +238,12 @@ def test_an_interrupted_run_goes_on_to_the_same_end(
     phase, step, finished, drawn, tiny, tmp_path, monkeypatch
 ):
     """Told to stop at a step, in the cached, the augmented and the full phase."""
-    stop = hosts.Stop()
-    fetched = fit.step.demand_finite
-
-    def stopping(number, loss):
-        fetched(number, loss)
-        if number == step and len(rows_of(tmp_path)) >= 2 * phase:
-            stop.set()
 
     def rows_of(folder):
         return rows(folder / "run" / "metrics.jsonl")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(fit.step, "demand_finite", stopping)
-        patch.setattr(run, "_told_to_stop", lambda: _holding(stop))
-        with pytest.raises(Interrupted):
-            jaxft.train(tiny_config.get_config(drawn), tmp_path / "run")
+    with told_to_stop(monkeypatch, step, lambda: len(rows_of(tmp_path)) >= 2 * phase):
+        jaxft.train(tiny_config.get_config(drawn), tmp_path / "run")
     told = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert told["ended_by"] == "interrupted" and len(told["phases"]) == phase
     finder = tmp_path / "run" / "lr_find" / "head_cached.json"
@@ -277,18 +268,8 @@ def test_an_interrupted_run_goes_on_with_the_average_and_the_start_of_its_weight
     config = head_only(drawn, lr=0.1)
     config.optimizer.update(ema_decay=0.9, weight_decay=0.1, decay_towards="start")
     jaxft.train(config, tmp_path / "whole")
-    stop, fetched = hosts.Stop(), fit.step.demand_finite
-
-    def stopping(number, loss):
-        fetched(number, loss)
-        if number == 4:
-            stop.set()
-
-    with monkeypatch.context() as patch:
-        patch.setattr(fit.step, "demand_finite", stopping)
-        patch.setattr(run, "_told_to_stop", lambda: _holding(stop))
-        with pytest.raises(Interrupted):
-            jaxft.train(config, tmp_path / "run")
+    with told_to_stop(monkeypatch, 4):
+        jaxft.train(config, tmp_path / "run")
     jaxft.train(config, tmp_path / "run")
     midway, end = (checkpoint.read(tmp_path / "whole" / "checkpoints" / step) for step in "12")
     assert checkpoint.digest(midway.best) != checkpoint.digest(end.best), "both should be the best"
@@ -302,6 +283,23 @@ def test_an_interrupted_run_goes_on_with_the_average_and_the_start_of_its_weight
     ends = [checkpoint.read_newest(tmp_path / name) for name in ("run", "whole")]
     assert checkpoint.digest(ends[0].best) == checkpoint.digest(ends[1].best)
     assert checkpoint.digest(ends[0].state) == checkpoint.digest(ends[1].state)
+
+
+@contextmanager
+def told_to_stop(monkeypatch, at, when=lambda: True):
+    """A block in which a run is told to stop at that step, once `when` holds, and stops."""
+    stop, fetched = hosts.Stop(), fit.step.demand_finite
+
+    def stopping(number, loss):
+        fetched(number, loss)
+        if number == at and when():
+            stop.set()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fit.step, "demand_finite", stopping)
+        patch.setattr(run, "_told_to_stop", lambda: _holding(stop))
+        with pytest.raises(Interrupted):
+            yield
 
 
 class _holding:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ground.paired import spread
-from ground.settings import HEAD, RATES
+from ground.settings import HEAD, RATES, part_of
 from ground.tasks import HALVES, Task
 
 FOUND = "default"  # the setting whose rates are judged
@@ -60,14 +60,10 @@ def grid_of(results: Results, task: str, part: str) -> Grid | None:
     return Grid(rates, tuple(float(np.mean([losses[r][s] for s in seeds])) for r in rates))
 
 
-def first(part: str) -> str:
-    """The part of the card, without the settings added to it."""
-    return part.partition("+")[0]
-
-
 def whole(part: str) -> str:
     """The setting whose rates are judged: FOUND, and what is added to the part."""
-    return FOUND + part.removeprefix(first(part))
+    _, plus, added = part.partition("+")
+    return f"{FOUND}{plus}{added}"
 
 
 def setting(part: str, what: str) -> str:
@@ -82,7 +78,7 @@ def regret_of(results: Results, task: Task, part: str) -> Regret | None:
     ours = [r for r in results if (r["task"], r["setting"]) == (task.name, whole(part))]
     if grid is None or not ours:
         return None
-    found = [list(r["rates"].values())[0 if first(part) == HEAD else -1] for r in ours]
+    found = [list(r["rates"].values())[0 if part_of(part) == HEAD else -1] for r in ours]
     curves = [
         next(iter(r["by_rule"].values()))
         for r in results
