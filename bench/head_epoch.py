@@ -105,15 +105,21 @@ def jaxft_sides(threads: int) -> tuple[dict, Passes]:
     import jax
     import numpy as np
 
-    from jaxft import evaluate, models, optim, recipe, run, sharding, step
+    from jaxft import models, run
+    from jaxft.augment import augment
+    from jaxft.config import load
     from jaxft.configs import base
-    from jaxft.data import Batch, augment
-    from jaxft.step import Weights
+    from jaxft.data import Batch
+    from jaxft.devices import sharding
+    from jaxft.evaluation import metrics
+    from jaxft.recipe import optim
+    from jaxft.training import step
+    from jaxft.training.step import Weights
 
     config = base.get_config()
     config.cache_dir = tempfile.mkdtemp()
     config.phases = (base.phase(inputs="cached", lr=0.01, epochs=EPOCHS),)
-    settings = recipe.read(config)
+    settings = load.read(config)
     run.set_up(settings)  # as every jaxft command does
     phase = settings.phases[0]
     mesh = sharding.data_mesh(1)
@@ -149,13 +155,13 @@ def jaxft_sides(threads: int) -> tuple[dict, Passes]:
 
     def cached_epochs():
         jax.clear_caches()  # compilation counts
-        forward = evaluate.make_forward(model, augment.PRESETS["none"], PHOTO_SIZE, mesh)
+        forward = metrics.make_forward(model, augment.PRESETS["none"], PHOTO_SIZE, mesh)
         index = np.arange(BATCH, dtype=np.int32)
         batches = (
             Batch(photos[i : i + BATCH], photo_labels[i : i + BATCH], index, index >= 0)
             for i in range(0, PHOTOS, BATCH)
         )
-        found = sharding.replicate(evaluate.extract(forward, weights, batches, mesh), mesh)
+        found = sharding.replicate(metrics.extract(forward, weights, batches, mesh), mesh)
         held = sharding.replicate(photo_labels, mesh)
         spec, epoch = epoch_runner(PHOTOS)
         state, frozen = step.start(spec, weights)

@@ -153,16 +153,18 @@ def jaxft_sides(options: argparse.Namespace) -> tuple[dict, Passes]:
     import numpy as np
     import simplejpeg
 
-    from jaxft import recipe, run
+    from jaxft import run
+    from jaxft.augment import augment
+    from jaxft.config import load
     from jaxft.configs import base
-    from jaxft.data import augment, batches
-    from jaxft.data.decode import decode_bytes
-    from jaxft.data.images import Images, Memory
-    from jaxft.data.sources import open_dataset
+    from jaxft.data import batches
+    from jaxft.data.images.decode import decode_bytes
+    from jaxft.data.images.memory import Images, Memory
+    from jaxft.data.sources.registry import open_dataset
 
     config = base.get_config()
     config.cache_dir = tempfile.mkdtemp()
-    settings = recipe.read(config)
+    settings = load.read(config)
     run.set_up(settings)  # as every jaxft command does
     files = contents(options.data)
     square = np.empty((CANVAS, CANVAS, 3), np.uint8)

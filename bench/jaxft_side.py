@@ -60,9 +60,14 @@ def programs(
     """
     import jax
 
-    from jaxft import evaluate, models, optim, recipe, run, sharding, step
+    from jaxft import models, run
+    from jaxft.augment import augment
+    from jaxft.config import load
     from jaxft.configs import base
-    from jaxft.data import augment
+    from jaxft.devices import sharding
+    from jaxft.evaluation import metrics
+    from jaxft.recipe import optim
+    from jaxft.training import step
 
     config = base.get_config()
     config.cache_dir = cache_dir or tempfile.mkdtemp()
@@ -70,14 +75,14 @@ def programs(
         base.phase(name=key, groups=dict(trained), lr=LEARNING_RATE, epochs=1)
         for key, trained in groups.items()
     )
-    settings = recipe.read(config)
+    settings = load.read(config)
     run.set_up(settings)  # as every jaxft command does
     mesh = sharding.data_mesh(1)
     net = models.create(**model, hidden=(), pooling="avg")
     weights = sharding.replicate(step.Weights(*jax.jit(net.init)(jax.random.key(0))), mesh)
     views = augment.PRESETS[preset]
     batch = sharding.split_batch(_batch(batch_size, image_size, net.classes), mesh)
-    forward_pass = evaluate.make_forward(net, views, image_size, mesh)
+    forward_pass = metrics.make_forward(net, views, image_size, mesh)
 
     folded = forward_pass.fold(weights)
 
@@ -98,8 +103,8 @@ def _batch(batch_size: int, image_size: int, classes: int) -> Any:
     """Random canvases and labels."""
     import numpy as np
 
-    from jaxft import step
     from jaxft.data import batches
+    from jaxft.training import step
 
     rng = np.random.default_rng(0)
     side = batches.canvas_size(image_size)
@@ -114,12 +119,14 @@ class Training:
     def __init__(self, spec: Any, weights: Any, batch: Any, mesh: Any) -> None:
         import numpy as np
 
-        from jaxft import evaluate, sharding, step
+        from jaxft.devices import sharding
+        from jaxft.evaluation import metrics
+        from jaxft.training import step
 
         rates = sharding.replicate(np.full(100_000, LEARNING_RATE, np.float32), mesh)
         state, frozen = step.start(spec, weights)
         self._state = sharding.replicate(state, mesh)
-        self._others = (evaluate.make_fold(spec.model, mesh)(frozen), batch, rates)
+        self._others = (metrics.make_fold(spec.model, mesh)(frozen), batch, rates)
         self._seed = sharding.replicate(np.int32(0), mesh)
         self._step = step.make_step(spec, mesh)
 

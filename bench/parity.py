@@ -129,12 +129,14 @@ def jaxft_side(
     import jax
     import jax.numpy as jnp
 
-    from jaxft import models, step
-    from jaxft.models import fold, weights
+    from jaxft import models
+    from jaxft.models import fold
+    from jaxft.models.weights import pretrained
+    from jaxft.training import step
 
     model = models.create(name, CLASSES, hidden=(), pooling="avg")
-    loaded = weights.body_from_torch(
-        name, weights.read_weights(folder / "weights.pth"), with_head=True
+    loaded = pretrained.body_from_torch(
+        name, pretrained.read_weights(folder / "weights.pth"), with_head=True
     )
     params, stats = jax.tree.map(lambda a: jnp.asarray(a, options.dtype), loaded)
     stats["head"] = {}
@@ -164,7 +166,7 @@ def jaxft_side(
     yield "training outputs", outputs
     yield "training logits", {"fc": logits}
     yield "loss", {"loss": value}
-    named = weights.to_torch(name, gradients, new)
+    named = pretrained.to_torch(name, gradients, new)
     yield "statistics", {key: array for key, array in named.items() if "running" in key}
     yield "gradients", {key: array for key, array in named.items() if "running" not in key}
 
@@ -244,7 +246,7 @@ def compare(found: Mapping[str, Any], wanted: Mapping[str, Any], bound: float | 
 
 def differences(options: argparse.Namespace, name: str, folder: Path) -> Iterator[Difference]:
     """One model under each lowering, beside what torchvision's side left in `folder`."""
-    from jaxft.models import platform
+    from jaxft.devices import platform
 
     for lowering in options.lowerings.split(","):
         with platform.targeting(*TARGETS[lowering]):

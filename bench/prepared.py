@@ -23,9 +23,13 @@ import time
 from pathlib import Path
 
 import input_pipeline
-from jaxft import bench, plan, provenance, recipe, report, run, topology
+from jaxft import run
+from jaxft.config import load
+from jaxft.config.load import Settings
 from jaxft.configs import base
-from jaxft.recipe import Settings
+from jaxft.costs import bench, plan, provenance
+from jaxft.devices import topology
+from jaxft.report import tables
 
 SIDE, SIZE = 71, 64  # the canvas of 64 pixels, so that nothing is left to resize
 KINDS = {"made up": None, "in memory": -1.0, "read each time": 0.0}  # data.memory_gb
@@ -39,7 +43,7 @@ def settings_of(data: str, memory_gb: float, cache: str) -> Settings:
     config.model.weights = "none"
     groups = {"early": 0.1, "late": 0.3, "head": 1.0}
     config.phases = (base.phase(name="full", groups=groups, lr=0.01, epochs=10),)
-    return recipe.from_dict(recipe.resolved(config))
+    return load.from_dict(load.resolved(config))
 
 
 def opening(data: str) -> float:
@@ -54,7 +58,7 @@ def opening(data: str) -> float:
 
 def rates(folder: Path, rounds: int, repeats: int) -> dict[str, list[float]]:
     """Images/s by kind, a figure for each round."""
-    console, target = report.Console(sys.stderr), topology.here()
+    console, target = tables.Console(sys.stderr), topology.here()
     found: dict[str, list[float]] = {kind: [] for kind in KINDS}
     for _ in range(rounds):
         for kind, memory_gb in KINDS.items():

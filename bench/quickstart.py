@@ -46,9 +46,11 @@ def baselines() -> dict:
     from sklearn.preprocessing import StandardScaler
     from sklearn.svm import SVC
 
-    from jaxft import inputs, run, sharding
+    from jaxft import run
     from jaxft.configs import quickstart
-    from jaxft.report import Console
+    from jaxft.devices import sharding
+    from jaxft.materials import reading
+    from jaxft.report.tables import Console
 
     config = quickstart.get_config()
     config.model.pooling = "avg"
@@ -59,7 +61,7 @@ def baselines() -> dict:
     for which in ("train", "valid"):
         split = getattr(materials.dataset, which)
         images = materials.train_images if which == "train" else materials.valid_images
-        features = inputs.extract(materials, weights, split, images, which)
+        features = reading.extract(materials, weights, split, images, which)
         pixels = np.stack([split.read(i, None)[..., 0].ravel() for i in range(len(split))])
         sides[which] = features, pixels / 255, split.labels
     scaler = StandardScaler().fit(sides["train"][0])

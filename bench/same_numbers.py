@@ -67,8 +67,10 @@ def train(place: Path, commit: str, workdir: Path, config: str) -> None:
         (source / "jaxft" / "configs").symlink_to("../configs")
         with open(place / f"{config}.log", "wb") as log:
             subprocess.run(
-                [sys.executable, "-m", "jaxft", "train", f"--config={config}"]
-                + [f"--workdir={workdir}", "--distributed=off"],
+                [
+                    *(sys.executable, "-m", "jaxft", "train"),
+                    *(f"--config={config}", f"--workdir={workdir}", "--distributed=off"),
+                ],
                 cwd=source,
                 env={
                     **os.environ,

@@ -124,7 +124,7 @@ def torch_steps(batch_size: int, image_size: int, threads: int) -> tuple[dict, P
 
 def tuned_torch_steps(batch_size: int, image_size: int, threads: int) -> tuple[dict, Passes]:
     """PyTorch with freed memory kept, as jaxft keeps it."""
-    from jaxft import allocator  # imports neither JAX nor anything else
+    from jaxft.runtime import allocator  # imports neither JAX nor anything else
 
     allocator.keep_freed_memory()
     return torch_steps(batch_size, image_size, threads)

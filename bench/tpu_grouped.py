@@ -14,7 +14,7 @@ gradients' all-reduces run beside the rest (`config.overlap_gradients`).
 Seconds are the sum of the compiler's own estimates (`estimated_cycles` of the scheduled program at
 the chip's clock) over all operations; those without an estimate are charged the bytes that they
 touch over the memory's bandwidth, and are listed by kind with what they were charged: see
-jaxft/costs.py. A compilation takes five to seven minutes of CPU time.
+jaxft/costs/costs.py. A compilation takes five to seven minutes of CPU time.
 """
 
 import argparse
@@ -30,11 +30,15 @@ from jax import Array, lax
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxft import costs, fit, main, plan, recipe, run, sharding, topology
-from jaxft.costs import Costs
+from jaxft import run
+from jaxft.cli import main
+from jaxft.config import load
+from jaxft.costs import costs, plan
+from jaxft.costs.costs import Costs
+from jaxft.devices import platform, sharding, topology
 from jaxft.models import conv as lowerings
-from jaxft.models import platform
-from jaxft.step import Weights
+from jaxft.training import fit
+from jaxft.training.step import Weights
 
 IMAGES_A_CHIP = 64
 GIB = 2**30
@@ -43,7 +47,7 @@ GIB = 2**30
 def measure(slice_name: str, conv: str, images: int, overlap: bool) -> dict[str, object]:
     """The step of the furniture card's last phase, compiled for so many images a chip."""
     target = topology.slice_of(slice_name)
-    card = recipe.read(main.load_config("furniture_resnext101"))
+    card = load.read(main.load_config("furniture_resnext101"))
     settings = replace(
         card,
         overlap_gradients=overlap,

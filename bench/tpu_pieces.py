@@ -10,10 +10,10 @@ backward, in training, with the channels before the grouped convolution in parts
 conv.parts says and not); `--blocks=4` makes it four. `stem`: 7x7 convolution, BatchNorm and pooling
 of 64 images on one device, forward and backward, as the step does on TPU; or pooled last, or by the
 places of the maxima, as on other platforms. `--options=NAME=VALUE,...` are the compiler's;
-`--options=step` those of the step (jaxft/compiler.py).
+`--options=step` those of the step (jaxft/devices/compiler.py).
 
-It prints one JSON line, in the terms of jaxft/costs.py, and with `--top=N` the N operations that
-take the most.
+It prints one JSON line, in the terms of jaxft/costs/costs.py, and with `--top=N` the N operations
+that take the most.
 """
 
 import argparse
@@ -27,11 +27,14 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.sharding import NamedSharding, PartitionSpec, SingleDeviceSharding
 
-from jaxft import compiler, costs, sharding, topology
-from jaxft.compiler import Options
-from jaxft.data import augment, batches, warp
-from jaxft.models import max_pool, platform, resnet
-from jaxft.topology import Target
+from jaxft.augment import augment, warp
+from jaxft.costs import costs
+from jaxft.data import batches
+from jaxft.devices import compiler, platform, sharding, topology
+from jaxft.devices.compiler import Options
+from jaxft.devices.topology import Target
+from jaxft.models import max_pool
+from jaxft.models.bodies import resnet
 
 IMAGES = 64
 

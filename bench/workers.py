@@ -17,10 +17,10 @@ import time
 from pathlib import Path
 
 from input_pipeline import draw
-from jaxft import provenance
+from jaxft.costs import provenance
 from jaxft.data import batches
-from jaxft.data.images import Images, cores
-from jaxft.data.sources import open_dataset
+from jaxft.data.images.memory import Images, cores
+from jaxft.data.sources.registry import open_dataset
 
 FIRST = 6  # batches before the clock starts: more than are read ahead
 

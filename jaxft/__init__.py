@@ -1,7 +1,7 @@
 """Fine-tune pretrained image classifiers in JAX by the classic eight-step recipe.
 
 `jaxft.train(config, workdir)` runs a recipe, `jaxft.restore(workdir)` gives its weights and an
-`apply`. The pieces (`jaxft.models`, `jaxft.schedules`, `jaxft.lr_finder`, ...) stand alone.
+`apply`. The pieces (`jaxft.models`, `jaxft.recipe`, ...) stand alone.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ def __getattr__(name: str) -> Any:
 
         return train
     if name == "restore":
-        from jaxft.predict import restore
+        from jaxft.evaluation.predict import restore
 
         return restore
     raise AttributeError(f"module 'jaxft' has no attribute {name!r}")

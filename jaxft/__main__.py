@@ -1,5 +1,5 @@
 """`python -m jaxft` is `jaxft`."""
 
-from jaxft.main import entry
+from jaxft.cli.main import entry
 
 entry()

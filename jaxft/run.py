@@ -12,39 +12,33 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxft import (
-    allocator,
-    best,
-    bottleneck,
-    checkpoint,
-    evaluate,
-    fit,
-    hosts,
-    inputs,
-    models,
-    paths,
-    range_test,
-    rebase,
-    recipe,
-    report,
-    same_config,
-    sharding,
-    shortage,
-)
-from jaxft.best import Best
-from jaxft.checkpoint import Checkpoint, Checkpoints
-from jaxft.data import Dataset, augment, balance, images, overlap, sources
+from jaxft import models
+from jaxft.augment import augment
+from jaxft.config import load
+from jaxft.config.load import Settings
+from jaxft.data import Dataset, balance, overlap
+from jaxft.data.images import memory
+from jaxft.data.sources import registry
+from jaxft.devices import sharding
 from jaxft.errors import Interrupted, NonFiniteError, UserError
-from jaxft.features import default_directory
-from jaxft.hosts import Stop
-from jaxft.inputs import NEVER, Materials
-from jaxft.models import Model, weights
+from jaxft.evaluation import metrics
+from jaxft.features.cache import default_directory
+from jaxft.materials import reading, shortage
+from jaxft.materials.reading import NEVER, Materials
+from jaxft.models import Model
 from jaxft.models.body import Preprocessing
-from jaxft.models.preprocessing import RUN_FILE
-from jaxft.paths import AnyPath
-from jaxft.recipe import Settings
-from jaxft.report import Console
-from jaxft.step import Weights
+from jaxft.models.weights import pretrained
+from jaxft.models.weights.preprocessing import RUN_FILE
+from jaxft.report import bottleneck, tables
+from jaxft.report.tables import Console
+from jaxft.runtime import allocator, hosts, paths
+from jaxft.runtime.hosts import Stop
+from jaxft.runtime.paths import AnyPath
+from jaxft.training import best, fit, range_test, rebase
+from jaxft.training.best import Best
+from jaxft.training.step import Weights
+from jaxft.workdir import checkpoint, same_config
+from jaxft.workdir.checkpoint import Checkpoint, Checkpoints
 
 # Of the images that a run was trained on; fewer have the same name and class by chance.
 SHARE_WORTH_TELLING = 0.05
@@ -71,7 +65,7 @@ def train(config: Any, workdir: str | AnyPath, console: Console | None = None) -
     finished = hosts.gather(_finished(workdir))[0]
     if finished is not None:
         console.say(f"{workdir} holds this run already, finished")
-        console.say(report.summary_text(finished, workdir))
+        console.say(tables.summary_text(finished, workdir))
         return finished
     timer, started = fit.Timer(), time.perf_counter()
     with ExitStack() as held:
@@ -89,7 +83,7 @@ def train(config: Any, workdir: str | AnyPath, console: Console | None = None) -
             same_config.check(workdir, config)
         describe(workdir, config, materials)
         checkpoints = Checkpoints(workdir, still_held)
-        console.say(report.phases_table(settings, materials.steps_per_epoch))
+        console.say(tables.phases_table(settings, materials.steps_per_epoch))
         console.say(augment.in_words(settings.augment))
         setup_seconds = time.perf_counter() - started
         return run_phases(materials, initial, checkpoints, workdir, timer, setup_seconds)
@@ -117,17 +111,17 @@ def run_phases(
     cursor, progress = _begin(materials, initial, restored)
     cursor.setup_seconds += setup_seconds
     checkpoints.remove_after(cursor.saves)
-    report.rewind_rows(workdir / "metrics.jsonl", cursor.rows)
+    tables.rewind_rows(workdir / "metrics.jsonl", cursor.rows)
     if restored is not None:
         console.say(f"going on after {cursor.global_step} steps")
     starts = _starts_before(workdir, cursor.global_step)
     start = {"time": time.time(), "from_step": cursor.global_step, "to_step": None}
-    report.write_rows(workdir / "starts.jsonl", [*starts, {**start, "ended_by": "interrupted"}])
+    tables.write_rows(workdir / "starts.jsonl", [*starts, {**start, "ended_by": "interrupted"}])
     ended_by = "failed"
     try:
         while cursor.phase < len(phases):
             started = time.perf_counter()
-            materials = inputs.at_size(materials, phases[cursor.phase].image_size)
+            materials = reading.at_size(materials, phases[cursor.phase].image_size)
             cursor.setup_seconds += time.perf_counter() - started
             middle = restored if cursor.lr is not None else None
             phase = phases[cursor.phase]
@@ -146,14 +140,14 @@ def run_phases(
         raise
     finally:
         row = {**start, "to_step": cursor.global_step, "ended_by": ended_by}
-        report.write_rows(workdir / "starts.jsonl", [*starts, row])
+        tables.write_rows(workdir / "starts.jsonl", [*starts, row])
         if ended_by in ("interrupted", "nonfinite"):
             _summarise(workdir, cursor, ended_by, materials)
         checkpoints.close()
     summary = _summarise(workdir, cursor, ended_by, materials)
-    rows = report.read_rows(workdir / "metrics.jsonl")
-    report.plot_losses(rows, summary["best"], workdir / "losses.png")
-    console.say(report.summary_text(summary, workdir))
+    rows = tables.read_rows(workdir / "metrics.jsonl")
+    tables.plot_losses(rows, summary["best"], workdir / "losses.png")
+    console.say(tables.summary_text(summary, workdir))
     return summary
 
 
@@ -178,7 +172,7 @@ def _phase_reached(workdir: AnyPath, settings: Settings) -> int:
 
 def _starts_before(workdir: AnyPath, reached: int) -> list[dict[str, Any]]:
     """The rows of earlier starts; one that was killed got as far as its last checkpoint."""
-    rows = report.read_rows(workdir / "starts.jsonl")
+    rows = tables.read_rows(workdir / "starts.jsonl")
     return [{**row, "to_step": reached} if row["to_step"] is None else row for row in rows]
 
 
@@ -200,11 +194,11 @@ def _summarise(
             cursor.phases,
             materials.settings.data,
             materials.train_images.in_memory,
-            images.cores(),
+            memory.cores(),
         ),
         "phases": cursor.phases,
     }
-    report.write_json(workdir / "summary.json", summary)
+    tables.write_json(workdir / "summary.json", summary)
     return summary
 
 
@@ -245,7 +239,7 @@ def prepare(
         console.say(told)
     check_batch_size(settings, len(dataset.train), mesh.size)
     cache = cache_directory(settings)
-    dataset, train, valid = inputs.read_images(settings, dataset, console, cache, stop)
+    dataset, train, valid = reading.read_images(settings, dataset, console, cache, stop)
     check_batch_size(settings, len(dataset.train), mesh.size)
     console.say(
         f"{len(dataset.train)} training and {len(dataset.valid)} validation images in "
@@ -257,10 +251,10 @@ def prepare(
     if balance.is_skewed(dataset.train.labels):
         labels, classes = dataset.train.labels, dataset.classes
         console.say(balance.in_words(labels, classes, settings.data.balance))
-    for told in (sources.left_out_in_words(dataset), weights.in_words(origin)):
+    for told in (registry.left_out_in_words(dataset), pretrained.in_words(origin)):
         if told:
             console.say(told)
-    forward = evaluate.make_forward(
+    forward = metrics.make_forward(
         model, settings.augment, data.image_size, mesh, settings.deterministic
     )
     materials = Materials(
@@ -317,10 +311,10 @@ def open_model(settings: Settings, classes: tuple[str, ...]) -> Opened:
     """
     key = jax.random.key(settings.seed)
     if settings.init_from:
-        model = create_model(settings, len(classes), recipe.expected(settings))
+        model = create_model(settings, len(classes), load.expected(settings))
         initial = _init_from(settings, model, classes, key)
         return Opened(model, initial, {"init_from": settings.init_from})
-    loaded = weights.load(settings.model.name, settings.model.weights)
+    loaded = pretrained.load(settings.model.name, settings.model.weights)
     if loaded is None:
         model = create_model(settings, len(classes))
         return Opened(model, Weights(*jax.jit(model.init)(key)), {"source": "none"})
@@ -407,12 +401,12 @@ def describe(workdir: AnyPath, config: Any, materials: Materials) -> None:
     if checkpoint.steps(workdir):
         check_data(workdir, data)
     about = {"listed": dict(materials.listed), "train_sample": overlap.sample(materials.dataset)}
-    report.write_json(workdir / "data.json", {**data, **about})
-    report.write_json(workdir / "config.json", recipe.as_dict(config))
-    report.write_json(workdir / "classes.json", list(materials.dataset.classes))
+    tables.write_json(workdir / "data.json", {**data, **about})
+    tables.write_json(workdir / "config.json", load.as_dict(config))
+    tables.write_json(workdir / "classes.json", list(materials.dataset.classes))
     used = preprocessing_of(materials.settings, materials.model)
-    report.write_json(workdir / RUN_FILE, used._asdict())
-    report.write_json(workdir / "weights.json", materials.origin)
+    tables.write_json(workdir / RUN_FILE, used._asdict())
+    tables.write_json(workdir / "weights.json", materials.origin)
 
 
 def preprocessing_of(settings: Settings, model: Model) -> Preprocessing:
@@ -502,10 +496,10 @@ def find_rate(
             if not begun:
                 current = rebase.rebase(spec, materials, current)
             runner = fit.make_runner(spec, materials, current)
-            with inputs.closing(runner):
+            with reading.closing(runner):
                 curve = range_test.find_rate(spec, materials, runner, current, workdir)
     console.say(f"{settings.phases[index].name}: learning rate {curve.lr:.2e} ({curve.rule})")
-    return report.curve_json(curve)
+    return tables.curve_json(curve)
 
 
 def _phase_index(settings: Settings, name: str) -> int:
@@ -521,7 +515,7 @@ def _phase_index(settings: Settings, name: str) -> int:
 def open_data(settings: Settings) -> Dataset:
     """The data set of a config, labels only."""
     data = settings.data
-    return sources.open_dataset(
+    return registry.open_dataset(
         data.source,
         valid_fraction=data.valid_fraction,
         split_seed=data.split_seed,
@@ -551,13 +545,13 @@ def start_up(config: Any, workdir: str | AnyPath = "") -> tuple[Settings, dict[s
     Raises:
       UserError: a bad config, or buckets in it that cannot be reached.
     """
-    settings = recipe.read(config)
+    settings = load.read(config)
     named = (settings.model.weights, settings.data.source)  # file:PATH, folder:PATH, csv:PATH
     files = [name.partition(":")[2] for name in named]
     paths.demand(settings.cache_dir, settings.init_from, *files, workdir=workdir)
     set_up(settings)
-    plain = hosts.together(lambda: recipe.resolved(config))
-    return recipe.from_dict(plain), plain
+    plain = hosts.together(lambda: load.resolved(config))
+    return load.from_dict(plain), plain
 
 
 def set_up(settings: Settings) -> None:

@@ -85,7 +85,7 @@ def cache_home(tmp_path_factory):
 @pytest.fixture(scope="session", autouse=True)
 def no_baselines():
     """A run's simple classifiers take as long as a tiny run; those of `finished` are looked at."""
-    from jaxft import baselines
+    from jaxft.evaluation import baselines
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(baselines, "LARGEST", 0)
@@ -119,7 +119,7 @@ def finished(tmp_path_factory, cache_home, no_baselines, drawn):
     import tiny_config
 
     import jaxft
-    from jaxft import baselines
+    from jaxft.evaluation import baselines
     from jaxft.models import BODIES
 
     workdir = tmp_path_factory.mktemp("finished") / "run"

@@ -7,7 +7,7 @@ from collections import Counter
 import jax
 import tiny_body
 
-from jaxft import main
+from jaxft.cli import main
 
 EVENTS = {
     "requests": "/jax/compilation_cache/compile_requests_use_cache",

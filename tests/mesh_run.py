@@ -13,8 +13,12 @@ import tiny
 import tiny_body
 import tiny_config
 
-from jaxft import fit, hosts, predict, report, run
+from jaxft import run
 from jaxft.configs import base
+from jaxft.evaluation import predict
+from jaxft.report import tables
+from jaxft.runtime import hosts
+from jaxft.training import fit
 
 
 def get_config(folder):
@@ -56,7 +60,7 @@ def _story(folder, workdir):
     materials = _materials(workdir)
     placed = run.sharding.replicate(predict.read_weights(workdir, "best"), materials.mesh)
     probabilities = predict.probabilities_of(materials, placed, 0, "fastai07")
-    rows = report.read_rows(Path(workdir) / "metrics.jsonl")
+    rows = tables.read_rows(Path(workdir) / "metrics.jsonl")
     kept = ("phase", "epoch", "trn_loss", "val_loss", "accuracy", "lr")
     return {
         "losses": losses,
@@ -67,7 +71,7 @@ def _story(folder, workdir):
 
 def _materials(workdir):
     settings, _, expected = predict.read_workdir(workdir)
-    return predict._materials(settings, run.open_data(settings), expected, report.Console(None))
+    return predict._materials(settings, run.open_data(settings), expected, tables.Console(None))
 
 
 def first_steps(devices=None):

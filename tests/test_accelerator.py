@@ -337,7 +337,7 @@ def test_what_the_compiler_tried_is_taken_again_unless_the_part_failed(tmp_path)
 
 
 def test_a_trace_is_told_by_kinds_of_kernels_with_bytes_and_gaps():
-    from jaxft import costs
+    from jaxft.costs import costs
     from pieces import trace
 
     program = costs.computations(
@@ -381,16 +381,20 @@ def test_all_ways_of_a_heads_epoch_train_alike():
 def test_every_idea_changes_the_program_that_a_gpu_would_run(tmp_path, monkeypatch):
     from jax.sharding import Mesh
 
-    from jaxft import models, optim, programs, recipe, sharding, step
+    from jaxft import models
+    from jaxft.augment import augment
+    from jaxft.config import load
     from jaxft.configs import base
-    from jaxft.data import augment
-    from jaxft.models import platform
+    from jaxft.costs import programs
+    from jaxft.devices import platform, sharding
+    from jaxft.recipe import optim
+    from jaxft.training import step
     from pieces import ideas, network
 
     monkeypatch.setitem(models.BODIES, CUT, network.cut)
     config = base.get_config()
     config.phases = (base.phase(groups=ideas.ALL_GROUPS, lr=0.01),)
-    settings = recipe.read(config)
+    settings = load.read(config)
     (phase,) = settings.phases
     mesh = Mesh(np.asarray(jax.local_devices()[:1]), (sharding.AXIS,))
 

@@ -11,8 +11,8 @@ from jax.sharding import AxisType, PartitionSpec
 from PIL import Image
 from scipy import ndimage
 
-from jaxft.data import augment as aug
-from jaxft.data.warp import by_gathers, positions
+from jaxft.augment import augment as aug
+from jaxft.augment.warp import by_gathers, positions
 
 SIZE, CANVAS = 40, 44
 # What three keys drew when rotation, zoom, flip, dihedral and lighting were all that there was.

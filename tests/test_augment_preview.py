@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxft import augment_preview, main
+from jaxft.cli import main
+from jaxft.report import augment_preview
 
 
 def test_the_classes_take_turns():

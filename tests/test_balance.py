@@ -11,9 +11,13 @@ import tiny
 import tiny_config
 
 import jaxft
-from jaxft import checkpoint, evaluate, report, sharding, step
 from jaxft.data import balance, batches
 from jaxft.data.balance import Balance
+from jaxft.devices import sharding
+from jaxft.evaluation import metrics
+from jaxft.report import tables
+from jaxft.training import step
+from jaxft.workdir import checkpoint
 
 LABELS = np.random.default_rng(0).permutation([0] * 60 + [1] * 7 + [2] * 30 + [4] * 6)  # no 3
 COUNTS = balance.counts_of(LABELS, 6)  # nor 5
@@ -115,10 +119,10 @@ class TestWeights:
 def _cached(spec: step.StepSpec, start: step.Weights, data: step.TrainBatch, devices: int):
     """An epoch of the head on features of the evaluation view."""
     mesh = sharding.data_mesh(devices)
-    forward = evaluate.make_forward(spec.model, spec.augmentation, 16, mesh)
+    forward = metrics.make_forward(spec.model, spec.augmentation, 16, mesh)
     split = tiny.split(data, "train")
     source = batches.eval_batches(tiny.images(split), split.labels, batch_size=8, canvas=18)
-    features = evaluate.extract(forward, sharding.replicate(start, mesh), source, mesh)
+    features = metrics.extract(forward, sharding.replicate(start, mesh), source, mesh)
     state, frozen = sharding.replicate(step.start(spec, start), mesh)
     rates, seed = sharding.replicate((np.full(2, 0.3, np.float32), np.int32(0)), mesh)
     held = sharding.replicate((features, data.label), mesh)
@@ -174,9 +178,9 @@ def test_a_run_on_skewed_classes(tmp_path, tiny, cache_home):
         config.phases = config.phases[:1]
         config.phases[0].lr, config.phases[0].epochs = 0.1, 1
         out = io.StringIO()
-        jaxft.train(config, tmp_path / kind, report.Console(out))
+        jaxft.train(config, tmp_path / kind, tables.Console(out))
         assert "skewed classes: 3 training images of red, 10 of blue" in out.getvalue()
-        (row,) = report.read_rows(tmp_path / kind / "metrics.jsonl")
+        (row,) = tables.read_rows(tmp_path / kind / "metrics.jsonl")
         assert f"(balanced {row['balanced_accuracy']:.4f})" in out.getvalue()
         finals.add(checkpoint.digest(checkpoint.read_newest(tmp_path / kind).best))
     assert len(finals) == 3

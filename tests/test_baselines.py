@@ -5,7 +5,7 @@ import importlib.util
 import numpy as np
 import pytest
 
-from jaxft import baselines
+from jaxft.evaluation import baselines
 
 pytest.importorskip("sklearn")
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from jaxft.data import Split, batches
-from jaxft.data.decode import UnreadableImage
-from jaxft.data.images import Images, Memory
-from jaxft.data.resize import crop
+from jaxft.data.images.decode import UnreadableImage
+from jaxft.data.images.memory import Images, Memory
+from jaxft.data.images.resize import crop
 
 SIDE = 12
 GOLDEN_ORDER = [2, 1, 4, 6, 0, 7, 3, 5]

@@ -17,26 +17,16 @@ import tiny_config
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from jaxft import (
-    bench,
-    bench_text,
-    chips,
-    costs,
-    fit,
-    flops,
-    main,
-    plan,
-    programs,
-    recipe,
-    run,
-    timed,
-    topology,
-)
-from jaxft import figures as figures_of
-from jaxft.costs import Costs, Memory
+from jaxft import run
+from jaxft.cli import main
+from jaxft.config import load
+from jaxft.costs import bench, bench_text, costs, flops, plan, programs, timed
+from jaxft.costs import figures as figures_of
+from jaxft.costs.costs import Costs, Memory
+from jaxft.devices import chips, platform, topology
 from jaxft.errors import UserError
-from jaxft.models import platform
-from jaxft.report import Console
+from jaxft.report.tables import Console
+from jaxft.training import fit
 
 CHIP = chips.TPUS["v5e"]
 TINY = str(Path(__file__).parent / "tiny_config.py")
@@ -63,7 +53,7 @@ def benched(drawn):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(BODIES, "tiny", tiny_body.body)
-        settings = recipe.read(tiny_config.get_config(drawn))
+        settings = load.read(tiny_config.get_config(drawn))
         sizes = plan.Sizes(24, 8, 3, "made up")
         target = one_device()._replace(device=CHIP)
         job = bench.synthetic(settings, sizes, target, 3, Console(None))

@@ -4,8 +4,9 @@ import dataclasses
 
 import pytest
 
-from jaxft import best, recipe
+from jaxft.config import load
 from jaxft.configs import base
+from jaxft.training import best
 
 
 @pytest.mark.parametrize(
@@ -27,7 +28,7 @@ def test_an_epoch_is_better_by_the_measure_asked_for(best_by, val_loss, accuracy
     assert best.better(row, None, best_by)
 
 
-SETTINGS = recipe.read(base.get_config())
+SETTINGS = load.read(base.get_config())
 FULL = {
     "name": "full",
     "best_epoch": 3,

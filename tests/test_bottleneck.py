@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from jaxft import bottleneck, recipe
+from jaxft.config import load
 from jaxft.configs import base
+from jaxft.report import bottleneck
 
-DATA = recipe.read(base.get_config()).data
+DATA = load.read(base.get_config()).data
 
 
 def phase(name: str, wait: float, total: float = 100.0, compiling: float = 0.0) -> dict:

@@ -17,11 +17,18 @@ from random_weights import normal
 from safetensors.numpy import save
 
 import jaxft
-from jaxft import checkpoint, features, lease, main, paths, predict, report, run
-from jaxft.data import images, sources
-from jaxft.data.decode import UnreadableImage, decode
+from jaxft import run
+from jaxft.cli import main
+from jaxft.data.images import memory
+from jaxft.data.images.decode import UnreadableImage, decode
+from jaxft.data.sources import registry
 from jaxft.errors import UserError
-from jaxft.models import torch_names, weights
+from jaxft.evaluation import predict
+from jaxft.features import cache as features
+from jaxft.models.weights import pretrained, torch_names
+from jaxft.report import tables as report
+from jaxft.runtime import paths
+from jaxft.workdir import checkpoint, lease
 
 HERE = Path(__file__).parent
 KEYS = ("phase", "cycle", "epoch", "step", "global_step", "trn_loss", "val_loss", "accuracy", "lr")
@@ -124,7 +131,7 @@ class TestTheDoor:
     def test_data_that_may_not_be_read(self, store, new_bucket):
         store.next_statuses += [403] * 3
         with pytest.raises(UserError, match="cannot be reached") as error:
-            sources.open_dataset(f"folder:gs://{new_bucket}/photos")
+            registry.open_dataset(f"folder:gs://{new_bucket}/photos")
         assert "Forbidden" in error.value.offenders[0]
         store.next_statuses.clear()
 
@@ -154,7 +161,7 @@ class TestData:
         return tmp_path / "photos", f"gs://{new_bucket}/photos"
 
     def test_a_folder_is_what_it_would_be_on_a_disk(self, photos):
-        here, there = (sources.open_dataset(f"folder:{root}") for root in photos)
+        here, there = (registry.open_dataset(f"folder:{root}") for root in photos)
         assert here.classes == there.classes == ("cat", "dog")
         assert here.left_out == there.left_out == {".txt": 1}
         for mine, other in ((here.train, there.train), (here.valid, there.valid)):
@@ -168,18 +175,18 @@ class TestData:
         for side in ("train", "valid"):
             for label in ("cat", "dog"):
                 store.put(new_bucket, f"photos/{side}/{label}/1.png", png(), {})
-        dataset = sources.open_dataset(f"folder:gs://{new_bucket}/photos/")
+        dataset = registry.open_dataset(f"folder:gs://{new_bucket}/photos/")
         assert dataset.valid.names[0] == f"gs://{new_bucket}/photos/valid/cat/1.png"
         assert (len(dataset.train), len(dataset.valid)) == (2, 2)
 
     def test_listing_costs_no_request_for_each_file(self, photos, store, new_bucket):
         store.log.clear()
-        sources.open_dataset(f"folder:{photos[1]}")
+        registry.open_dataset(f"folder:{photos[1]}")
         before = len(store.log)
         for number in range(40):
             store.put(new_bucket, f"photos/cat/more/{number}.png", png(), {})
         store.log.clear()
-        assert len(sources.open_dataset(f"folder:{photos[1]}").train) > 25
+        assert len(registry.open_dataset(f"folder:{photos[1]}").train) > 25
         assert len(store.log) == before
 
     def test_long_listings_come_in_pages(self, store, new_bucket, monkeypatch):
@@ -188,12 +195,12 @@ class TestData:
         monkeypatch.setattr(bucket, "PAGE", 3)
         for number in range(10):
             store.put(new_bucket, f"photos/{number % 2}/{number}.png", png(), {})
-        dataset = sources.open_dataset(f"folder:gs://{new_bucket}/photos")
+        dataset = registry.open_dataset(f"folder:gs://{new_bucket}/photos")
         assert len(dataset.train) + len(dataset.valid) == 10
 
     def test_an_image_written_anew_is_another(self, photos, store, new_bucket):
         def identities():
-            dataset = sources.open_dataset(f"folder:{photos[1]}")
+            dataset = registry.open_dataset(f"folder:{photos[1]}")
             return {*dataset.train.identity, *dataset.valid.identity}
 
         before = identities()
@@ -205,37 +212,39 @@ class TestData:
         store.put(new_bucket, "photos/1.png", png(), {})
         store.put(new_bucket, "photos/__MACOSX/2.png", png(), {})
         with pytest.raises(UserError) as error:
-            sources.open_dataset(f"folder:gs://{new_bucket}/photos")
+            registry.open_dataset(f"folder:gs://{new_bucket}/photos")
         assert error.value.offenders == (
             f"no class folder in gs://{new_bucket}/photos, "
             "but 1 images outside of any class folder",
         )
         with pytest.raises(UserError, match=r"no such folder: gs://.*/pictures"):
-            sources.open_dataset(f"folder:gs://{new_bucket}/pictures")
+            registry.open_dataset(f"folder:gs://{new_bucket}/pictures")
 
     def test_a_table_names_files_beside_it_and_anywhere(self, photos, store, new_bucket):
         lines = ["file,label", "photos/cat/1.png,cat", f"{photos[1]}/cat/3.PNG,cat"]
         lines += [f"{photos[0]}/dog/1.png,dog", "photos/dog/2.png,dog"]
         store.put(new_bucket, "table.csv", "\n".join(lines).encode(), {})
-        dataset = sources.open_dataset(f"csv:gs://{new_bucket}/table.csv")
+        dataset = registry.open_dataset(f"csv:gs://{new_bucket}/table.csv")
         names = {*dataset.train.names, *dataset.valid.names}
         assert f"{photos[1]}/cat/1.png" in names and f"{photos[0]}/dog/1.png" in names
         store.put(new_bucket, "table.csv", b"file,label\na.png,cat\nb/c.png,dog\n", {})
         with pytest.raises(UserError) as error:
-            sources.open_dataset(f"csv:gs://{new_bucket}/table.csv")
+            registry.open_dataset(f"csv:gs://{new_bucket}/table.csv")
         assert error.value.offenders[:2] == (
             f"line 2: no such file: gs://{new_bucket}/a.png",
             f"line 3: no such file: gs://{new_bucket}/b/c.png",
         )
 
     def test_files_to_predict(self, photos):
-        files = sources.image_files([photos[1], f"{photos[1]}/dog/1.png"])
-        inner = [os.path.relpath(file, photos[0]) for file in sources.image_files([str(photos[0])])]
+        files = registry.image_files([photos[1], f"{photos[1]}/dog/1.png"])
+        inner = [
+            os.path.relpath(file, photos[0]) for file in registry.image_files([str(photos[0])])
+        ]
         assert [file.removeprefix(f"{photos[1]}/") for file in files] == [*inner, "dog/1.png"]
-        split = sources.files_split(files)
+        split = registry.files_split(files)
         assert len(set(split.identity)) == len(inner) and "missing" not in str(split.identity)
         with pytest.raises(UserError) as error:
-            sources.image_files([f"{photos[1]}/bird.png"])
+            registry.image_files([f"{photos[1]}/bird.png"])
         assert error.value.offenders == (f"{photos[1]}/bird.png: not found",)
 
     def test_unreadable_is_the_image_and_not_the_store(self, store, new_bucket):
@@ -254,11 +263,11 @@ class TestData:
         assert not isinstance(error.value, UnreadableImage)
 
     def test_what_was_seen_whole_is_remembered(self, photos, store, new_bucket):
-        dataset = sources.open_dataset(f"folder:{photos[1]}")
+        dataset = registry.open_dataset(f"folder:{photos[1]}")
         cache = f"gs://{new_bucket}/cache"
         for fetched in (5, 0):
             store.log.clear()
-            images.load_images(dataset, 8, memory_bytes=0, cache_dir=cache)
+            memory.load_images(dataset, 8, memory_bytes=0, cache_dir=cache)
             assert sum("photos" in address for _, address in store.log) == fetched
 
 
@@ -293,13 +302,13 @@ def test_weights_are_read(store, new_bucket):
         for entry in torch_names.entries("resnet18")
     }
     store.put(new_bucket, "weights.safetensors", save(arrays), {})
-    loaded = weights.load("resnet18", f"file:gs://{new_bucket}/weights.safetensors")
+    loaded = pretrained.load("resnet18", f"file:gs://{new_bucket}/weights.safetensors")
     np.testing.assert_array_equal(
         loaded.params["early"]["conv1"]["kernel"], arrays["conv1.weight"].transpose(2, 3, 1, 0)
     )
     assert loaded.origin["file"] == "weights.safetensors" and len(loaded.origin["sha256"]) == 64
     with pytest.raises(UserError, match=r"gs://.*/none.pth: cannot be read"):
-        weights.load("resnet18", f"file:gs://{new_bucket}/none.pth")
+        pretrained.load("resnet18", f"file:gs://{new_bucket}/none.pth")
 
 
 def start(store, root, place, data, workdir, *overrides):

@@ -10,9 +10,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from jaxft import checkpoint
-from jaxft.checkpoint import Checkpoint, Checkpoints
 from jaxft.errors import UserError
+from jaxft.workdir import checkpoint
+from jaxft.workdir.checkpoint import Checkpoint, Checkpoints
 
 
 def example(number: int) -> Checkpoint:

@@ -17,8 +17,11 @@ from jax import lax
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxft import evaluate, optim, sharding, step
-from jaxft.data.augment import PRESETS
+from jaxft.augment.augment import PRESETS
+from jaxft.devices import sharding
+from jaxft.evaluation import metrics
+from jaxft.recipe import optim
+from jaxft.training import step
 
 BATCH, SIDE, EXAMPLES = 64, 32, 128
 NET = tiny.model((8, 16), stride=1, groups=4)
@@ -58,7 +61,7 @@ def compiled_step(name, devices=8):
 @cache
 def compiled_forward(name, devices=8):
     mesh = sharding.data_mesh(devices)
-    forward = evaluate.make_forward(NET, PRESETS["side_on"], SIDE, mesh)
+    forward = metrics.make_forward(NET, PRESETS["side_on"], SIDE, mesh)
     weights = sharding.replicate(tiny.weights(NET), mesh)
     canvas, index = tiny.canvases(BATCH, SIDE).inputs, np.arange(BATCH, dtype=np.int32)
     arguments = {

@@ -9,9 +9,12 @@ import pytest
 import tiny
 from jax.sharding import NamedSharding, PartitionSpec
 
-from jaxft import compiler, evaluate, fit, programs, recipe, sharding, step, topology
+from jaxft.config import load
 from jaxft.configs import base
-from jaxft.models import platform
+from jaxft.costs import programs
+from jaxft.devices import compiler, platform, sharding, topology
+from jaxft.evaluation import metrics
+from jaxft.training import fit, step
 
 pytestmark = pytest.mark.one_device
 
@@ -42,7 +45,7 @@ def asked_by(monkeypatch, deterministic):
 
     config = base.get_config()
     config.deterministic = deterministic
-    settings = recipe.read(config)
+    settings = load.read(config)
     net, mesh = tiny.model(), sharding.data_mesh(1)
     with monkeypatch.context() as patch, platform.targeting(*GPU):
         patch.setattr(jax, "jit", jit)
@@ -52,7 +55,7 @@ def asked_by(monkeypatch, deterministic):
                 step.make_epoch(spec, mesh, 2)
             else:
                 step.make_step(spec, mesh)
-        patch.setattr(evaluate, "make_fold", lambda *_: lambda weights: weights)
+        patch.setattr(metrics, "make_fold", lambda *_: lambda weights: weights)
         patch.setattr(programs, "Call", lambda function, _: function)
         programs.of_forward(settings, net, programs.weight_shapes(net), mesh, 64)
     assert len(asked) == len(settings.phases) + 3  # features, views, logits
@@ -91,7 +94,7 @@ def test_the_options_avoid_atomics_and_products_that_are_tuned(tmp_path):
 
 @pytest.mark.slow
 def test_a_deterministic_step_has_neither(tmp_path):
-    target, settings = topology.slice_of("h100"), recipe.read(base.get_config())
+    target, settings = topology.slice_of("h100"), load.read(base.get_config())
     with platform.targeting(*target.platform):
         spec = tiny.spec(tiny.model(), tiny.phase(groups=tiny.ALL_GROUPS))
         spec = replace(spec, deterministic=True)

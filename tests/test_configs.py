@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from ml_collections import ConfigDict
 
-from jaxft import main, recipe
+from jaxft.cli import main
+from jaxft.config import load
 from jaxft.configs import base
 
 FOLDER = Path(base.__file__).parent
@@ -30,7 +31,7 @@ def test_there_are_cards():
 
 @pytest.mark.parametrize("card", [*CARDS, "base"])
 def test_a_card_is_a_right_config(card):
-    settings = recipe.read(main.load_config(str(FOLDER / f"{card}.py")))
+    settings = load.read(main.load_config(str(FOLDER / f"{card}.py")))
     assert settings.phases[0].inputs == "cached"
     assert settings.phases[-1].trains_body
 
@@ -66,7 +67,7 @@ def test_changing_one_config_changes_no_other(card):
     first, second = main.load_config(card), main.load_config(card)
     first.phases[0].lr = 0.5
     first.data.image_size = 100
-    assert recipe.as_dict(second) == recipe.as_dict(main.load_config(card))
+    assert load.as_dict(second) == load.as_dict(main.load_config(card))
 
 
 def test_a_phase_freezes_what_its_groups_leave_out():

@@ -7,7 +7,8 @@ import pytest
 from jax import lax
 from jax.sharding import AxisType, PartitionSpec
 
-from jaxft.models import platform, resnet
+from jaxft.devices import platform
+from jaxft.models.bodies import resnet
 from jaxft.models.conv import LOWERINGS, choose, conv, is_lowering, without_idle_places
 
 pytestmark = pytest.mark.one_device

@@ -6,8 +6,9 @@ import pytest
 from jax import lax
 from jax.sharding import AxisType, PartitionSpec
 
-from jaxft import chips, costs
-from jaxft.models.platform import Platform
+from jaxft.costs import costs
+from jaxft.devices import chips
+from jaxft.devices.platform import Platform
 
 HLO = """HloModule step
 %inside (p: f32[8]) -> f32[8] {

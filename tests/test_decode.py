@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxft.data.decode import ORIENTATION_TAG, UnreadableImage, decode, is_image_name
-from jaxft.data.resize import MAX_ASPECT, crop, resize
+from jaxft.data.images.decode import ORIENTATION_TAG, UnreadableImage, decode, is_image_name
+from jaxft.data.images.resize import MAX_ASPECT, crop, resize
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxft.models.efficientnet_lite import body
+from jaxft.models.bodies.efficientnet_lite import body
 
 pytestmark = pytest.mark.one_device
 

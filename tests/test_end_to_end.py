@@ -7,9 +7,12 @@ import pytest
 from PIL import Image
 
 import jaxft
-from jaxft import checkpoint, features, main, run
-from jaxft.data import sources
-from jaxft.models import weights
+from jaxft import run
+from jaxft.cli import main
+from jaxft.data.sources import registry
+from jaxft.features import cache
+from jaxft.models.weights import pretrained
+from jaxft.workdir import checkpoint
 
 PER_CLASS = 12
 
@@ -23,7 +26,7 @@ def few_digits(tmp_path_factory):
     """PER_CLASS of scikit-learn's digits in each of the first three classes, as PNG files."""
     pytest.importorskip("sklearn")
     folder = tmp_path_factory.mktemp("digits")
-    split = sources.open_dataset("digits").train
+    split = registry.open_dataset("digits").train
     for label in range(3):
         for index in np.flatnonzero(split.labels == label)[:PER_CLASS]:
             path = folder / str(label) / f"{index}.png"
@@ -67,7 +70,7 @@ def quickstart(tmp_path_factory, few_digits, cache_home):
 
 
 def body_digest(params, batch_stats):
-    return features.weights_digest(params, batch_stats)
+    return cache.weights_digest(params, batch_stats)
 
 
 @pytest.mark.slow
@@ -104,7 +107,7 @@ def test_the_eight_steps(quickstart):
     assert all(row["lr"] == pytest.approx({"head": cached["lr"]}) for row in of["head_augmented"])
 
     # 5: the body has not moved until now, in no parameter and no statistic, and then does.
-    loaded = weights.load("efficientnet_lite0", "imagenet")
+    loaded = pretrained.load("efficientnet_lite0", "imagenet")
     assert loaded is not None
     imagenet = body_digest(loaded.params, loaded.stats)
     moved = [body_digest(s.state["params"], s.state["batch_stats"]) != imagenet for s in saved]

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import tiny
 
-from jaxft import evaluate, sharding
+from jaxft.augment.augment import PRESETS
 from jaxft.data import batches
-from jaxft.data.augment import PRESETS
-from jaxft.evaluate import View
+from jaxft.devices import sharding
+from jaxft.evaluation import metrics
+from jaxft.evaluation.metrics import View
 
 NET = tiny.model()
 WEIGHTS = tiny.weights(NET)
@@ -18,14 +19,14 @@ IMAGES = tiny.images(SPLIT)
 
 def _forward(devices):
     mesh = sharding.data_mesh(devices)
-    forward = evaluate.make_forward(NET, PRESETS["side_on"], 16, mesh)
+    forward = metrics.make_forward(NET, PRESETS["side_on"], 16, mesh)
     return forward, sharding.replicate(WEIGHTS, mesh), mesh
 
 
 def _extract(devices, batch_size=8, view=None):
     forward, weights, mesh = _forward(devices)
     source = batches.eval_batches(IMAGES, SPLIT.labels, batch_size=batch_size, canvas=18)
-    return evaluate.extract(forward, weights, source, mesh, view)
+    return metrics.extract(forward, weights, source, mesh, view)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def test_every_example_counts_once_whatever_the_mesh(devices, features):
     forward, weights, mesh = _forward(devices)
     losses, accuracy, probabilities = _by_hand(features)
     for batch_size in (8, 16):
-        found = evaluate.score(forward, weights, extracted, SPLIT.labels, batch_size, mesh)
+        found = metrics.score(forward, weights, extracted, SPLIT.labels, batch_size, mesh)
         assert found.losses.shape == (13,)
         np.testing.assert_allclose(found.losses, losses, rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(found.probabilities, probabilities, rtol=1e-4, atol=1e-6)
@@ -61,14 +62,14 @@ def test_every_example_counts_once_whatever_the_mesh(devices, features):
 def test_metrics_by_hand():
     probabilities = np.array([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7], [0.3, 0.4, 0.3], [0.9, 0.1, 0.0]])
     losses = np.array([1.0, 2.0, 3.0, 6.0], np.float32)
-    evaluation = evaluate.Evaluation(losses, probabilities, np.array([0, 1, 1, 2]))
+    evaluation = metrics.Evaluation(losses, probabilities, np.array([0, 1, 1, 2]))
     assert (evaluation.val_loss, evaluation.accuracy) == (3.0, 0.5)
     assert evaluation.balanced_accuracy == (1 + 0.5 + 0) / 3
 
 
 def test_softmax_takes_large_logits():
     logits = np.array([[1000.0, 0.0], [-1000.0, -1000.0]], np.float32)
-    np.testing.assert_allclose(evaluate.softmax(logits), [[1, 0], [0.5, 0.5]], atol=1e-12)
+    np.testing.assert_allclose(metrics.softmax(logits), [[1, 0], [0.5, 0.5]], atol=1e-12)
 
 
 # Test-time augmentation.
@@ -93,11 +94,11 @@ def _random_probabilities(count):
 def test_fastai_07_repeats_the_plain_view(views, repeats):
     plain, *others = _random_probabilities(views + 1)
     expected = (sum(others) + repeats * plain) / (views + repeats)
-    np.testing.assert_allclose(evaluate.combine(plain, others, "fastai07"), expected)
+    np.testing.assert_allclose(metrics.combine(plain, others, "fastai07"), expected)
 
 
 def test_with_four_views_the_plain_one_weighs_a_fifth():
-    found = evaluate.combine(np.array([[1.0, 0.0]]), [np.array([[0.0, 1.0]])] * 4, "fastai07")
+    found = metrics.combine(np.array([[1.0, 0.0]]), [np.array([[0.0, 1.0]])] * 4, "fastai07")
     np.testing.assert_allclose(found, [[0.2, 0.8]])
 
 
@@ -105,9 +106,9 @@ def test_fastai_2_averages_log_probabilities():
     plain, *others = _random_probabilities(4)
     geometric = plain**0.25 * (others[0] * others[1] * others[2]) ** 0.25
     expected = geometric / geometric.sum(1, keepdims=True)
-    np.testing.assert_allclose(evaluate.combine(plain, others, "fastai2"), expected)
+    np.testing.assert_allclose(metrics.combine(plain, others, "fastai2"), expected)
 
 
 def test_a_probability_of_zero_is_no_trouble():
-    found = evaluate.combine(np.array([[1.0, 0.0]]), [np.array([[1.0, 0.0]])], "fastai2")
+    found = metrics.combine(np.array([[1.0, 0.0]]), [np.array([[1.0, 0.0]])], "fastai2")
     np.testing.assert_allclose(found, [[1, 0]], atol=1e-12)

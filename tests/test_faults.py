@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxft import checkpoint
+from jaxft.workdir import checkpoint
 
 pytestmark = [pytest.mark.one_device, pytest.mark.second_process]
 

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 import tiny
 
-from jaxft import features
+from jaxft.features import cache
 
 pytestmark = pytest.mark.one_device
 
 SPLIT = tiny.split(tiny.canvases(6), "train")
 NET = tiny.model()
 WEIGHTS = tiny.weights(NET)
-DIGEST = features.weights_digest(*WEIGHTS)
+DIGEST = cache.weights_digest(*WEIGHTS)
 ABOUT = {"model": "tiny", "dtype": "float32", "image_size": 16}
-KEY = features.key(SPLIT, DIGEST, ABOUT)
+KEY = cache.key(SPLIT, DIGEST, ABOUT)
 ARRAY = np.random.default_rng(0).random((7, 5), np.float32)
 
 
@@ -28,7 +28,7 @@ def _no_call():
 
 def test_the_same_things_have_the_same_key():
     again = replace(SPLIT, labels=SPLIT.labels.copy(), names=tuple("abcdef"))
-    assert features.key(again, DIGEST, dict(reversed(ABOUT.items()))) == KEY
+    assert cache.key(again, DIGEST, dict(reversed(ABOUT.items()))) == KEY
 
 
 def test_labels_order_identity_and_number_of_examples_change_the_key():
@@ -40,14 +40,14 @@ def test_labels_order_identity_and_number_of_examples_change_the_key():
         SPLIT.select(range(5)),
         replace(SPLIT, identity=(*SPLIT.identity[:5], "touched")),
     ]
-    assert len({KEY, *(features.key(split, DIGEST, ABOUT) for split in others)}) == 5
+    assert len({KEY, *(cache.key(split, DIGEST, ABOUT) for split in others)}) == 5
 
 
 @pytest.mark.parametrize(
     "change", [{"image_size": 24}, {"dtype": "bfloat16"}, {"model": "other"}, {"views": 2}]
 )
 def test_whatever_else_is_described_changes_the_key(change):
-    assert features.key(SPLIT, DIGEST, {**ABOUT, **change}) != KEY
+    assert cache.key(SPLIT, DIGEST, {**ABOUT, **change}) != KEY
 
 
 @pytest.mark.parametrize("kind", ["params", "batch_stats"])
@@ -56,7 +56,7 @@ def test_every_number_of_the_body_counts_and_none_of_the_head(group, kind):
     changed = tiny.weights(NET)
     leaf = next(iter(next(iter(getattr(changed, kind)[group].values())).values()))
     leaf.flat[-1] = np.nextafter(leaf.flat[-1], np.float32(9))
-    digest = features.weights_digest(*changed)
+    digest = cache.weights_digest(*changed)
     assert (digest == DIGEST) == (group == "head")
 
 
@@ -74,8 +74,8 @@ def _parts(of=ARRAY, size=3):
 
 
 def _cached(directory, compute, mapped=False):
-    parts, found = features.cached(directory, "entry", len(ARRAY), compute, mapped)
-    return features.whole(parts), found
+    parts, found = cache.cached(directory, "entry", len(ARRAY), compute, mapped)
+    return cache.whole(parts), found
 
 
 @pytest.fixture
@@ -140,7 +140,7 @@ def test_a_part_cut_short_is_computed_again_and_mended(entry, length):
 
 
 def test_a_part_of_another_entry_or_place_is_not_believed(entry):
-    features.cached(entry, "other", 3, _parts(ARRAY[:3] * 2))
+    cache.cached(entry, "other", 3, _parts(ARRAY[:3] * 2))
     (entry / "other.000000000.npy").replace(_file(entry, 0))
     _recomputes(entry, 0)
     _file(entry, 3).replace(_file(entry, 6))
@@ -148,12 +148,12 @@ def test_a_part_of_another_entry_or_place_is_not_believed(entry):
 
 
 def test_rows_that_nobody_asked_for_are_not_believed(entry):
-    parts, found = features.cached(entry, "entry", 5, _parts(ARRAY[:5] + 1))
-    assert found == 3 and len(features.whole(parts)) == 5
+    parts, found = cache.cached(entry, "entry", 5, _parts(ARRAY[:5] + 1))
+    assert found == 3 and len(cache.whole(parts)) == 5
 
 
 def test_an_empty_part_is_not_believed(entry):
-    features._store(_file(entry, 3), ARRAY[:0])
+    cache._store(_file(entry, 3), ARRAY[:0])
     _recomputes(entry, 3)
 
 
@@ -196,9 +196,9 @@ def test_an_interrupted_extraction_leaves_its_whole_parts(tmp_path):
 
 
 def test_parts_are_whole_batches_and_not_too_many(monkeypatch):
-    monkeypatch.setattr(features, "PART_EXAMPLES", 100)
-    assert features.part_examples(50, 32) == 128
-    assert features.part_examples(10**6, 32) == 15648  # a 64th, and a whole number of 32
+    monkeypatch.setattr(cache, "PART_EXAMPLES", 100)
+    assert cache.part_examples(50, 32) == 128
+    assert cache.part_examples(10**6, 32) == 15648  # a 64th, and a whole number of 32
     assert 15648 % 32 == 0 and 15648 * 64 >= 10**6
 
 
@@ -206,16 +206,16 @@ def test_parts_are_whole_batches_and_not_too_many(monkeypatch):
 
 
 def test_rows_are_taken_in_any_order_across_parts(entry):
-    parts, _ = features.cached(entry, "entry", 7, _no_call, mapped=True)
+    parts, _ = cache.cached(entry, "entry", 7, _no_call, mapped=True)
     assert all(isinstance(part, np.memmap) for part in parts)
-    rows = features.Rows([*parts, ARRAY[:2]])
+    rows = cache.Rows([*parts, ARRAY[:2]])
     chosen = np.array([8, 0, 6, 3, 3, 5, 7, 2])
     assert len(rows) == 9
     np.testing.assert_array_equal(rows.take(chosen), np.concatenate([ARRAY, ARRAY])[chosen])
 
 
 def test_mapped_rows_outlive_the_files(entry):
-    parts, _ = features.cached(entry, "entry", 7, _no_call, mapped=True)
+    parts, _ = cache.cached(entry, "entry", 7, _no_call, mapped=True)
     for file in entry.iterdir():
         file.unlink()
-    np.testing.assert_array_equal(features.whole(parts), ARRAY)
+    np.testing.assert_array_equal(cache.whole(parts), ARRAY)

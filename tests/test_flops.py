@@ -9,8 +9,11 @@ import pytest
 from jax import lax
 from jax.sharding import AxisType, Mesh, PartitionSpec
 
-from jaxft import flops, main, programs, recipe, run
-from jaxft.models import platform
+from jaxft import run
+from jaxft.cli import main
+from jaxft.config import load
+from jaxft.costs import flops, programs
+from jaxft.devices import platform
 
 PADS = ("SAME", "VALID", ((2, 1), (0, 3)))
 
@@ -143,7 +146,7 @@ def test_of_a_model_only_elementwise_operations_are_missing(name, least):
         f"model.name={name}",
     )
     config = main.load_config("furniture_resnext101", [f"--config.{item}" for item in overrides])
-    settings = recipe.read(config)
+    settings = load.read(config)
     mesh = Mesh(np.asarray(jax.devices()[:1]), ("data",))
     with platform.targeting("none", ""):
         model = run.create_model(settings, 10)

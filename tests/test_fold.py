@@ -9,7 +9,7 @@ import pytest
 from random_weights import images, normal
 
 from jaxft import models
-from jaxft.models import platform
+from jaxft.devices import platform
 from jaxft.models.fold import fold, norm_after
 
 pytestmark = pytest.mark.one_device

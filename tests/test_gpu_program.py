@@ -13,9 +13,15 @@ import pytest
 import tiny
 from jax.sharding import Mesh
 
-from jaxft import costs, fit, main, plan, programs, recipe, run, sharding, step, topology
-from jaxft.models import BODIES, conv, platform, resnet
-from jaxft.models.resnet import Architecture
+from jaxft import run
+from jaxft.cli import main
+from jaxft.config import load
+from jaxft.costs import costs, plan, programs
+from jaxft.devices import platform, sharding, topology
+from jaxft.models import BODIES, conv
+from jaxft.models.bodies import resnet
+from jaxft.models.bodies.resnet import Architecture
+from jaxft.training import fit, step
 
 BATCH = 32
 
@@ -33,7 +39,7 @@ def shallow():
 def compiled(name, phase, where="h100", batch=BATCH, image_size=64):
     """The forward pass (phase None) or a phase's step of the furniture card, as HLO text."""
     target = topology.slice_of(where)
-    card = recipe.read(main.load_config("furniture_resnext101"))
+    card = load.read(main.load_config("furniture_resnext101"))
     chosen = card.phases[phase or 0]
     settings = replace(
         card,
@@ -205,10 +211,10 @@ def test_plan_says_what_a_card_would_do(tiny, drawn):
     """The whole of `jaxft plan --topology=h100` on a small model."""
     import tiny_config
 
-    from jaxft import plan_text
-    from jaxft.report import Console
+    from jaxft.costs import plan_text
+    from jaxft.report.tables import Console
 
-    settings = recipe.read(tiny_config.get_config(drawn))
+    settings = load.read(tiny_config.get_config(drawn))
     target = topology.slice_of("h100")
     found = plan.make(settings, plan.Sizes(96, 32, 3, "made up"), target, Console(None))
     assert isinstance(target.mesh, Mesh) and target.mesh.size == 1

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jaxft import groups
+from jaxft.recipe import groups
 
 TREE = {"early": {"kernel": 1}, "late": {"kernel": 2}, "head": {"kernel": 3, "bias": 4}}
 

@@ -5,9 +5,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from jaxft.data.arrays import array_split
-from jaxft.data.holdout import Holdout, stratified_folds, stratified_split
-from jaxft.data.sources import open_dataset
+from jaxft.data.sources.arrays import array_split
+from jaxft.data.sources.holdout import Holdout, stratified_folds, stratified_split
+from jaxft.data.sources.registry import open_dataset
 from jaxft.errors import UserError
 
 

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 import tiny_body
 
-from jaxft import hosts, sharding
+from jaxft.devices import sharding
 from jaxft.errors import UserError
 from jaxft.models import BODIES
+from jaxft.runtime import hosts
 
 HERE = Path(__file__).parent
 WAIT = 240

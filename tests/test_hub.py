@@ -13,11 +13,11 @@ import tiny_config
 from random_weights import normal
 from safetensors.numpy import save
 
-from jaxft import recipe
+from jaxft.config import load
 from jaxft.configs import base
 from jaxft.errors import UserError
-from jaxft.models import hub, preprocessing, torch_names, weights
 from jaxft.models.body import TORCHVISION, Preprocessing
+from jaxft.models.weights import hub, preprocessing, pretrained, torch_names
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 FOLDER = "/timm/resnet18.tv_in1k/resolve/main/"
@@ -118,7 +118,7 @@ def _server(arrays, tmp_path, monkeypatch):
 
 
 def test_weights_by_name_are_fetched_once_and_what_they_are_is_told(server, arrays):
-    loaded = weights.load("resnet18", "tv_in1k")
+    loaded = pretrained.load("resnet18", "tv_in1k")
     np.testing.assert_array_equal(
         loaded.params["early"]["conv1"]["kernel"], arrays["conv1.weight"].transpose(2, 3, 1, 0)
     )
@@ -132,18 +132,18 @@ def test_weights_by_name_are_fetched_once_and_what_they_are_is_told(server, arra
     }
     assert {key: loaded.origin[key] for key in expected} == expected
     assert loaded.preprocessing == EXPECTED
-    words = weights.in_words(loaded.origin)
+    words = pretrained.in_words(loaded.origin)
     assert "timm/resnet18.tv_in1k (bsd-3-clause, sha256 " in words
     assert "192 px, bicubic, the middle 0.95 of the shorter side" in words
-    weights.load("resnet18", "imagenet")
+    pretrained.load("resnet18", "imagenet")
     assert server.downloads == 1
 
 
 def test_without_a_connection_what_is_cached_works(server):
-    weights.load("resnet18", "tv_in1k")
+    pretrained.load("resnet18", "tv_in1k")
     server.shutdown()
     server.server_close()
-    assert weights.load("resnet18", "tv_in1k").origin["sha256"] == server.stated
+    assert pretrained.load("resnet18", "tv_in1k").origin["sha256"] == server.stated
 
 
 @pytest.mark.slow
@@ -151,14 +151,14 @@ def test_without_a_connection_and_a_cache_the_error_says_how_to_bring_the_file(s
     server.shutdown()
     server.server_close()
     with pytest.raises(UserError, match="cannot be fetched") as refusal:
-        weights.load("resnet18", "tv_in1k")
+        pretrained.load("resnet18", "tv_in1k")
     assert "file:PATH" in refusal.value.hint and "HF_HOME" in refusal.value.hint
     assert "timm/resnet18.tv_in1k/resolve/main/model.safetensors" in refusal.value.hint
 
 
 def test_a_repository_that_is_not_there_says_so(server):
     with pytest.raises(UserError, match=r"timm/resnet18.a1_in1k/.* cannot be") as refusal:
-        weights.load("resnet18", "a1_in1k")
+        pretrained.load("resnet18", "a1_in1k")
     assert any("404" in line for line in refusal.value.offenders)
 
 
@@ -166,19 +166,19 @@ def test_a_wrong_digest_is_told_and_the_file_fetched_again_once(server):
     right = server.stated
     server.stated = "0" * 64
     with pytest.raises(UserError, match="digest is wrong") as refusal:
-        weights.load("resnet18", "tv_in1k")
+        pretrained.load("resnet18", "tv_in1k")
     assert f"the hub states SHA-256 {'0' * 64}" in refusal.value.offenders
     assert right in refusal.value.offenders[1] and server.downloads == 2
 
 
 def test_a_file_damaged_in_the_cache_is_fetched_again(server):
-    weights.load("resnet18", "tv_in1k")
+    pretrained.load("resnet18", "tv_in1k")
     path, _ = hub.fetch("resnet18", "tv_in1k")
     blob = Path(path).resolve()
     content = bytearray(blob.read_bytes())
     content[-1] ^= 1
     blob.write_bytes(content)
-    assert weights.load("resnet18", "tv_in1k").origin["sha256"] == server.stated
+    assert pretrained.load("resnet18", "tv_in1k").origin["sha256"] == server.stated
     assert server.downloads == 2
 
 
@@ -186,15 +186,15 @@ def test_a_file_damaged_in_the_cache_is_fetched_again(server):
 def test_a_connection_that_breaks_leaves_nothing_that_passes_for_the_file(server):
     server.breaks = True
     with pytest.raises(UserError, match="cannot be fetched"):
-        weights.load("resnet18", "tv_in1k")
+        pretrained.load("resnet18", "tv_in1k")
     server.breaks = False
-    assert weights.load("resnet18", "tv_in1k").origin["sha256"] == server.stated
+    assert pretrained.load("resnet18", "tv_in1k").origin["sha256"] == server.stated
 
 
 def test_without_the_library_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(UserError, match="not installed") as refusal:
-        weights.load("resnet18", "tv_in1k")
+        pretrained.load("resnet18", "tv_in1k")
     assert "pip install 'jaxft[hub]'" in refusal.value.hint
 
 
@@ -202,10 +202,10 @@ def test_a_config_knows_the_names_of_its_model():
     config = base.get_config()
     config.phases = tiny_config.get_config("nowhere").phases
     config.model.name, config.model.weights = "resnext101_64x4d", "c1_in1k"
-    assert recipe.read(config).model.weights == "c1_in1k"
+    assert load.read(config).model.weights == "c1_in1k"
     config.model.weights = "tv2_in1k"
     with pytest.raises(UserError, match="tv_in1k, c1_in1k, gluon_in1k, none"):
-        recipe.read(config)
+        load.read(config)
 
 
 # --- what the weights expect of images --------------------------------------------------------
@@ -214,22 +214,22 @@ def test_a_config_knows_the_names_of_its_model():
 def test_where_the_user_says_nothing_a_run_does_as_its_weights_expect(server):
     config = base.get_config()
     config.model.name, config.model.weights, config.data.image_size = "resnet18", "tv_in1k", 0
-    data = recipe.resolved(config)["data"]
+    data = load.resolved(config)["data"]
     assert (data["image_size"], data["interpolation"]) == (192, "bicubic")
     config.data.image_size = 96
-    data = recipe.resolved(config)["data"]
+    data = load.resolved(config)["data"]
     assert (data["image_size"], data["interpolation"]) == (96, "bicubic")
     config.data.interpolation = "bilinear"
     server.shutdown()
     server.server_close()
-    data = recipe.resolved(config)["data"]
+    data = load.resolved(config)["data"]
     assert (data["image_size"], data["interpolation"]) == (96, "bilinear"), "the user's word counts"
 
 
 def test_without_a_test_size_the_size_of_training_counts(server):
     plain = {k: v for k, v in CONFIG["pretrained_cfg"].items() if not k.startswith("test")}
     server.config = json.dumps({"pretrained_cfg": plain}).encode()
-    found = weights.preprocessing("resnet18", "tv_in1k")
+    found = pretrained.preprocessing("resnet18", "tv_in1k")
     assert (found.image_size, found.crop_fraction) == (160, 0.875)
 
 
@@ -245,7 +245,7 @@ def test_without_a_test_size_the_size_of_training_counts(server):
 def test_words_of_the_hub_that_are_not_understood_are_told(server, change, told):
     server.config = json.dumps({"pretrained_cfg": CONFIG["pretrained_cfg"] | change}).encode()
     with pytest.raises(UserError, match="does not say what the weights expect") as refusal:
-        weights.preprocessing("resnet18", "tv_in1k")
+        pretrained.preprocessing("resnet18", "tv_in1k")
     assert refusal.value.offenders[0].startswith(told)
 
 
@@ -254,41 +254,41 @@ def test_a_config_that_is_not_timms_is_refused_of_the_hub_and_passed_over_beside
 ):
     server.config = b'{"model_type": "resnet"}'
     with pytest.raises(UserError, match=r"config.json is not timm's"):
-        weights.preprocessing("resnet18", "tv_in1k")
+        pretrained.preprocessing("resnet18", "tv_in1k")
     (tmp_path / "config.json").write_bytes(server.config)
-    assert weights.preprocessing("resnet18", f"file:{tmp_path}/model.safetensors") == TORCHVISION
+    assert pretrained.preprocessing("resnet18", f"file:{tmp_path}/model.safetensors") == TORCHVISION
     (tmp_path / "config.json").write_bytes(b"{")
     with pytest.raises(UserError, match=r"config.json cannot be read"):
-        weights.preprocessing("resnet18", f"file:{tmp_path}/model.safetensors")
+        pretrained.preprocessing("resnet18", f"file:{tmp_path}/model.safetensors")
 
 
 def test_a_file_brings_the_preprocessing_that_is_written_beside_it(tmp_path, arrays):
     (tmp_path / "model.safetensors").write_bytes(save(arrays))
     (tmp_path / "config.json").write_text(json.dumps(CONFIG))
-    loaded = weights.load("resnet18", f"file:{tmp_path}/model.safetensors")
+    loaded = pretrained.load("resnet18", f"file:{tmp_path}/model.safetensors")
     assert loaded.preprocessing == EXPECTED
     assert loaded.origin["preprocessing"] == EXPECTED._asdict()
-    assert "weights model.safetensors (sha256 " in weights.in_words(loaded.origin)
+    assert "weights model.safetensors (sha256 " in pretrained.in_words(loaded.origin)
 
 
 def test_torchvisions_own_files_are_known_by_name():
     name = "resnext101_64x4d"
-    newest = weights.preprocessing(name, f"file:~/{name}-173b62eb.pth")
+    newest = pretrained.preprocessing(name, f"file:~/{name}-173b62eb.pth")
     assert newest == TORCHVISION._replace(crop_fraction=224 / 232)
-    assert weights.preprocessing("resnet18", "file:~/resnet18-f37072fd.pth") == TORCHVISION
+    assert pretrained.preprocessing("resnet18", "file:~/resnet18-f37072fd.pth") == TORCHVISION
 
 
 def test_the_quickstarts_weights_have_their_bodys_own_preprocessing():
-    assert weights.preprocessing("efficientnet_lite0", "imagenet").mean == (127, 127, 127)
+    assert pretrained.preprocessing("efficientnet_lite0", "imagenet").mean == (127, 127, 127)
 
 
 def test_weights_of_a_run_expect_what_that_run_did(tmp_path):
     (tmp_path / preprocessing.RUN_FILE).write_text(json.dumps(EXPECTED._asdict()))
     config = base.get_config()
     config.init_from, config.data.image_size = str(tmp_path), 0
-    assert recipe.expected(recipe.read(config)) == EXPECTED
-    data = recipe.resolved(config)["data"]
+    assert load.expected(load.read(config)) == EXPECTED
+    data = load.resolved(config)["data"]
     assert (data["image_size"], data["interpolation"]) == (192, "bicubic")
     (tmp_path / preprocessing.RUN_FILE).write_text('{"mean": [1, 2, 3]}')
     with pytest.raises(UserError, match=r"preprocessing.json cannot be read"):
-        recipe.resolved(config)
+        load.resolved(config)

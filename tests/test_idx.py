@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxft.data import idx
-from jaxft.data.sources import open_dataset
+from jaxft.data.sources import idx
+from jaxft.data.sources.registry import open_dataset
 from jaxft.errors import UserError
 
 

@@ -8,26 +8,19 @@ from typing import NamedTuple
 import pytest
 import tiny_config
 
-from jaxft import (
-    bench,
-    bench_text,
-    checkpoint,
-    fit,
-    inputs,
-    plan,
-    plan_text,
-    predict,
-    programs,
-    recipe,
-    report,
-    run,
-    sharding,
-    topology,
-)
-from jaxft.data.decode import UnreadableImage
+from jaxft import run
+from jaxft.config import load
+from jaxft.costs import bench, bench_text, plan, plan_text, programs
+from jaxft.data.images.decode import UnreadableImage
+from jaxft.devices import sharding, topology
 from jaxft.errors import Interrupted, UserError
-from jaxft.evaluate import Evaluation
-from jaxft.report import Console
+from jaxft.evaluation import predict
+from jaxft.evaluation.metrics import Evaluation
+from jaxft.materials import reading
+from jaxft.report import tables
+from jaxft.report.tables import Console
+from jaxft.training import fit
+from jaxft.workdir import checkpoint
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
@@ -76,7 +69,7 @@ def grown(drawn, tmp_path_factory):
     def measured(materials, cursor, progress, *rest):
         if cursor.phase == 1:
             best = sharding.replicate(progress.best.weights, materials.mesh)
-            entries.append(inputs.evaluate_weights(materials, best))
+            entries.append(reading.evaluate_weights(materials, best))
         return run_phase(materials, cursor, progress, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -87,7 +80,7 @@ def grown(drawn, tmp_path_factory):
 
 
 def test_each_phase_has_its_size(drawn):
-    settings = recipe.read(growing(drawn))
+    settings = load.read(growing(drawn))
     assert [phase.image_size for phase in settings.phases] == [SMALL, LARGE]
     later = settings.at_size(LARGE)
     assert later.data.image_size == LARGE
@@ -98,7 +91,7 @@ def test_sizes_that_no_body_takes_are_refused(drawn):
     config = growing(drawn)
     config.phases[0].image_size, config.phases[1].image_size = 31, -1
     with pytest.raises(UserError) as found:
-        recipe.read(config)
+        load.read(config)
     assert [line.split(" ")[0] for line in found.value.offenders] == [
         "config.phases[0].image_size",
         "config.phases[1].image_size",
@@ -116,12 +109,12 @@ def test_the_best_of_smaller_images_is_measured_again_at_the_phases_own_size(gro
     (line,) = [line for line in grown.told.splitlines() if line.startswith("the best so far")]
     assert f"a validation loss of {grown.entry.val_loss:.4f}" in line
     assert f"an accuracy of {grown.entry.accuracy:.4f} at {LARGE} px" in line
-    small = report.read_rows(grown.workdir / "metrics.jsonl")[:2]
+    small = tables.read_rows(grown.workdir / "metrics.jsonl")[:2]
     assert all(abs(row["val_loss"] - grown.entry.val_loss) > 1e-4 for row in small)
 
 
 def test_no_number_of_smaller_images_keeps_an_epoch_the_best(grown):
-    _, _, first, second = report.read_rows(grown.workdir / "metrics.jsonl")
+    _, _, first, second = tables.read_rows(grown.workdir / "metrics.jsonl")
     ends = [grown.entry.val_loss, first["val_loss"], second["val_loss"]]
     summary = json.loads((grown.workdir / "summary.json").read_text())
     assert summary["val_loss"] == pytest.approx(min(ends), rel=1e-6)
@@ -143,7 +136,7 @@ def test_evaluate_finds_what_the_run_found(grown):
 
 @pytest.mark.slow
 def test_going_on_reads_images_of_the_size_reached_alone(grown, drawn, tmp_path, monkeypatch):
-    save, read, sizes = fit.Loop.save, inputs.read_images, []
+    save, read, sizes = fit.Loop.save, reading.read_images, []
 
     def save_and_ask(loop, *args):
         save(loop, *args)
@@ -154,7 +147,7 @@ def test_going_on_reads_images_of_the_size_reached_alone(grown, drawn, tmp_path,
         patch.setattr(fit.Loop, "save", save_and_ask)
         run.train(growing(drawn), tmp_path / "run")
     monkeypatch.setattr(
-        inputs, "read_images", lambda s, *rest: sizes.append(s.data.image_size) or read(s, *rest)
+        reading, "read_images", lambda s, *rest: sizes.append(s.data.image_size) or read(s, *rest)
     )
     run.train(growing(drawn), tmp_path / "run")
     assert sizes == [LARGE]
@@ -173,21 +166,21 @@ def test_an_image_that_has_gone_bad_ends_the_run_even_where_bad_ones_are_skipped
     broken = replace(materials.dataset.train, read=fail)
     changed = materials.dataset.with_splits(broken, materials.dataset.valid)
     with pytest.raises(UserError, match=r"unreadable images:(.|\n)*the same command goes on"):
-        inputs.at_size(materials._replace(dataset=changed), LARGE)
+        reading.at_size(materials._replace(dataset=changed), LARGE)
 
 
 def test_images_of_another_size_leave_the_memory(drawn):
     materials, _ = run.prepare(run.start_up(growing(drawn))[0], Console(None))
     assert materials.train_images.in_memory
-    larger = inputs.at_size(materials, LARGE)
+    larger = reading.at_size(materials, LARGE)
     assert larger.train_images.in_memory and larger.valid_images.in_memory
     assert not materials.train_images.in_memory and not materials.valid_images.in_memory
     assert min(larger.train_images[0].shape[:2]) == 53
-    assert inputs.at_size(larger, LARGE) is larger
+    assert reading.at_size(larger, LARGE) is larger
 
 
 def test_steps_on_images_of_two_sizes_are_two_programs(drawn):
-    small, large = recipe.read(growing(drawn)).phases
+    small, large = load.read(growing(drawn)).phases
     both = [replace(large, image_size=size) for size in (SMALL, LARGE)]
     assert programs.distinct(both[0]) != programs.distinct(both[1])
     assert programs.distinct(small) == programs.distinct(replace(small, image_size=LARGE))
@@ -195,7 +188,7 @@ def test_steps_on_images_of_two_sizes_are_two_programs(drawn):
 
 @pytest.mark.slow
 def test_a_plan_has_a_program_for_every_size(drawn):
-    settings = recipe.read(cached_twice(drawn))
+    settings = load.read(cached_twice(drawn))
     found = plan.make(settings, plan.Sizes(24, 8, 3, "made up"), topology.here(), Console(None))
     forwards = [f"features {size} px" for size in (SMALL, LARGE)]
     assert [program.name for program in found.programs] == [*forwards, "head_cached"]

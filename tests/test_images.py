@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from jaxft.data import Dataset, Split
-from jaxft.data.decode import UnreadableImage, decode
-from jaxft.data.images import Images, Memory, load_images
-from jaxft.data.resize import crop
-from jaxft.data.sources import open_dataset
+from jaxft.data.images.decode import UnreadableImage, decode
+from jaxft.data.images.memory import Images, Memory, load_images
+from jaxft.data.images.resize import crop
+from jaxft.data.sources.registry import open_dataset
 from jaxft.errors import UserError
 
 SIDE = 16

@@ -6,9 +6,10 @@ import time
 import numpy as np
 import pytest
 
-from jaxft import checkpoint, lease, paths
-from jaxft.checkpoint import Checkpoint, Checkpoints
 from jaxft.errors import UserError
+from jaxft.runtime import paths
+from jaxft.workdir import checkpoint, lease
+from jaxft.workdir.checkpoint import Checkpoint, Checkpoints
 
 NAME = f"run/{lease.NAME}"
 

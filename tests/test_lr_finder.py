@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 import tiny
 
-from jaxft import fit, inputs, lr_finder, range_test, sharding, step
+from jaxft.devices import sharding
 from jaxft.errors import UserError
-from jaxft.lr_finder import RULES, FinderSettings
+from jaxft.materials import reading
+from jaxft.recipe import lr_finder
+from jaxft.recipe.lr_finder import RULES, FinderSettings
+from jaxft.training import fit, range_test, step
 
 GOLDEN = json.loads((Path(__file__).parent / "data" / "schedules.json").read_text())
 SETTINGS = FinderSettings()
@@ -479,8 +482,8 @@ def test_a_fit_is_bit_identical_with_and_without_a_range_test_before_it(tmp_path
         losses = []
         state, frozen = step.start(spec, start)
         state = sharding.replicate(state, materials.mesh)
-        table = inputs.rates_table(spec, materials, np.full(5, 0.1))
-        seed = inputs.seed_of(materials)
+        table = reading.rates_table(spec, materials, np.full(5, 0.1))
+        seed = reading.seed_of(materials)
         sink = lambda _, loss: losses.append(loss) or True  # noqa: E731
         state, done, _ = runner(state, frozen, table, seed, 0, 5, sink)
         assert done == 5

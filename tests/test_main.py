@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from jaxft import main, models, recipe, run
-from jaxft.data.augment import PRESETS
+from jaxft import models, run
+from jaxft.augment.augment import PRESETS
+from jaxft.cli import main
+from jaxft.config import load
 from jaxft.errors import Interrupted, NonFiniteError, UserError
-from jaxft.models import weights
+from jaxft.models.weights import pretrained
 
 TINY = str(Path(__file__).parent / "tiny_config.py")
 
@@ -192,7 +194,7 @@ def test_overrides(tiny):
             "--config.finder.lo=1e-6",
         ],
     )
-    settings = recipe.read(config)
+    settings = load.read(config)
     assert settings.phases[2].lr == 0.01
     assert settings.phases[1].lr == "find"
     assert settings.phases[2].cycles == 3
@@ -216,7 +218,7 @@ def test_find_goes_over_a_number(tmp_path):
         "def get_config():\n    c = base.get_config()\n    c.phases[0].lr = 0.1\n    return c\n"
     )
     config = main.load_config(str(file), ["--config.phases[0].lr=find"])
-    assert recipe.read(config).phases[0].lr == "find"
+    assert load.read(config).phases[0].lr == "find"
 
 
 def test_several_bad_overrides_in_one_message(refused):
@@ -359,7 +361,7 @@ def test_misshapen_weights(refused, drawn, tiny, tmp_path):
     model = models.create("resnet18", 3, hidden=())  # whose classifier is 1024 wide, not 512
     shapes = jax.eval_shape(model.init, jax.random.key(0))
     params, stats = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
-    arrays = weights.to_torch("resnet18", params, stats)
+    arrays = pretrained.to_torch("resnet18", params, stats)
     name = "layer1.0.conv1.weight"
     arrays[name] = arrays[name][:, :, :1, :1].copy()
     safetensors.numpy.save_file(arrays, tmp_path / "odd.safetensors")

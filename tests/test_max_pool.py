@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxft.models import platform
+from jaxft.devices import platform
 from jaxft.models.max_pool import max_pool
 
 

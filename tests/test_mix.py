@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jaxft.data import mix
-from jaxft.data.augment import PRESETS
+from jaxft.augment import mix
+from jaxft.augment.augment import PRESETS
 
 NONE = PRESETS["none"]
 MIXUP = dataclasses.replace(NONE, mixup_alpha=0.4)

@@ -9,7 +9,7 @@ import pytest
 from jax import lax
 from jax.sharding import AxisType, PartitionSpec
 
-from jaxft.models import platform
+from jaxft.devices import platform
 from jaxft.models.max_pool import max_pool
 from jaxft.models.norm import BatchNorm, activate
 

@@ -7,10 +7,12 @@ import jax
 import pytest
 import tiny_config
 
-from jaxft import bench, main, plan, recipe
-from jaxft.costs import Costs, Memory
+from jaxft.cli import main
+from jaxft.config import load
+from jaxft.costs import bench, plan
+from jaxft.costs.costs import Costs, Memory
 from jaxft.errors import UserError
-from jaxft.models import hub
+from jaxft.models.weights import hub
 
 NOTHING = Costs(1.0, 1.0, Memory(1, 1, 1, 1, 1), {}, None, None)
 
@@ -87,10 +89,10 @@ def test_weights_on_this_machine_are_looked_at(tiny, drawn, finished, tmp_path):
     """And where they are not there, which plan does not mind, the usual size is taken."""
     config = tiny_config.get_config(drawn)
     config.data.image_size = 0
-    assert recipe.expected_size(recipe.read(config)) == (224, True)  # random ones
+    assert load.expected_size(load.read(config)) == (224, True)  # random ones
     config.init_from = str(finished)
-    assert recipe.expected_size(recipe.read(config)) == (32, True)
+    assert load.expected_size(load.read(config)) == (32, True)
     config.init_from = str(tmp_path)
     with pytest.raises(UserError):
-        recipe.expected(recipe.read(config))
-    assert recipe.expected_size(recipe.read(config)) == (224, False)
+        load.expected(load.read(config))
+    assert load.expected_size(load.read(config)) == (224, False)

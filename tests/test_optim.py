@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import tiny
 
-from jaxft import optim, schedules, step
-from jaxft.optim import OptimizerSettings
+from jaxft.recipe import optim, schedules
+from jaxft.recipe.optim import OptimizerSettings
+from jaxft.training import step
 
 GROUPS = {"late": 0.1, "head": 1.0}
 RANDOM = np.random.default_rng(0)

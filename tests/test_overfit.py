@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from jaxft import overfit
-from jaxft.overfit import CycleEnd, OverfitSettings
+from jaxft.recipe import overfit
+from jaxft.recipe.overfit import CycleEnd, OverfitSettings
 
 RANDOM = np.random.default_rng(0)
 BEST = RANDOM.gamma(1.0, 0.5, 200)

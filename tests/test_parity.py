@@ -15,7 +15,7 @@ from photos import PHOTOS, photo
 from random_weights import images, project, weight
 
 from jaxft import models
-from jaxft.models import torch_names, weights
+from jaxft.models.weights import pretrained, torch_names
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
 import parity
@@ -32,8 +32,10 @@ def _model(name: str) -> models.Model:
 
 def _imagenet_logits(pixels: np.ndarray) -> np.ndarray:
     model = _model("efficientnet_lite0")
-    path = weights.imagenet_path()
-    params, stats = weights.body_from_torch(model.name, weights.read_weights(path), with_head=True)
+    path = pretrained.imagenet_path()
+    params, stats = pretrained.body_from_torch(
+        model.name, pretrained.read_weights(path), with_head=True
+    )
 
     @jax.jit
     def logits(params, stats, pixels):
@@ -73,7 +75,7 @@ def _loss(model: models.Model, params, stats, x):
 
 
 def _float64_arguments(name: str):
-    params, stats = weights.body_from_torch(name, _random_torch_arrays(name), with_head=True)
+    params, stats = pretrained.body_from_torch(name, _random_torch_arrays(name), with_head=True)
     return jax.tree.map(lambda a: jnp.asarray(a, "float64"), (params, stats, images(3, 64)))
 
 
@@ -112,7 +114,7 @@ def test_a_training_step_of_resnet_gives_torchvisions_gradients_and_running_stat
     with jax.enable_x64(True):
         step = jax.jit(jax.grad(partial(_loss, _model(name)), has_aux=True))
         gradients, (logits, outputs, stats) = jax.device_get(step(*_float64_arguments(name)))
-    found = weights.to_torch(name, gradients, stats)
+    found = pretrained.to_torch(name, gradients, stats)
     _assert_projections(outputs, golden["output_names"], golden["train_outputs"])
     _assert_close(logits, golden["train_logits"])
     _assert_projections(found, golden["gradient_names"], golden["gradients"])

@@ -12,18 +12,21 @@ import pytest
 import tiny_config
 from jax.sharding import Mesh
 
-from jaxft import chips, main, plan, plan_json, plan_text, pool, recipe, topology
-from jaxft.costs import Costs, Memory
+from jaxft.cli import main
+from jaxft.config import load
+from jaxft.costs import plan, plan_json, plan_text
+from jaxft.costs.costs import Costs, Memory
+from jaxft.devices import chips, pool, topology
+from jaxft.devices.platform import Platform
 from jaxft.errors import UserError
 from jaxft.models.body import TORCHVISION
-from jaxft.models.platform import Platform
-from jaxft.report import Console
+from jaxft.report.tables import Console
 
 GIB = 2**30
 
 
 def settings_for(folder):
-    return recipe.read(tiny_config.get_config(folder))
+    return load.read(tiny_config.get_config(folder))
 
 
 def one_device():
@@ -62,7 +65,7 @@ def test_a_step_that_trains_more_costs_more(planned):
 def test_the_weights_own_image_size(drawn, tiny):
     config = tiny_config.get_config(drawn)
     config.data.image_size, config.phases = 0, config.phases[:1]
-    settings = recipe.read(config)
+    settings = load.read(config)
     sizes = plan.sizes_of(settings, None, None)
     told = io.StringIO()
     found = plan.make(settings, sizes, one_device(), Console(told))
@@ -146,7 +149,7 @@ def test_without_the_compilers_count_there_is_a_roofline(drawn, tiny, monkeypatc
     config = tiny_config.get_config(drawn)
     config.phases = config.phases[:1]
     target = one_device()._replace(device=chips.of_platform(Platform("gpu", "H100")))
-    found = plan.make(recipe.read(config), plan.Sizes(24, 8, 3, "x"), target, Console(None))
+    found = plan.make(load.read(config), plan.Sizes(24, 8, 3, "x"), target, Console(None))
     for program in found.programs:
         assert program.costs.flops > 0 and program.costs.bytes > 0
         assert program.costs.roofline_seconds > 0
@@ -154,7 +157,7 @@ def test_without_the_compilers_count_there_is_a_roofline(drawn, tiny, monkeypatc
 
 
 def test_without_the_data_the_sizes_are_the_cards_or_the_users(tiny, tmp_path):
-    settings = recipe.read(main.load_config("furniture_resnext101"))
+    settings = load.read(main.load_config("furniture_resnext101"))
     assert plan.sizes_of(settings, None, None)[:3] == (180_000, 6_400, 128)
     assert plan.sizes_of(settings, 1000, 5)[:3] == (1000, 6_400, 5)
     with pytest.raises(UserError, match="--examples=N"):

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxft.models import platform
+from jaxft.devices import platform
 from jaxft.models.conv import conv
 
 

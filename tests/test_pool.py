@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh
 
-from jaxft import chips, pool, topology
+from jaxft.devices import chips, pool, topology
+from jaxft.devices.platform import Platform
+from jaxft.devices.topology import Target
 from jaxft.errors import UserError
-from jaxft.models.platform import Platform
-from jaxft.topology import Target
 
 GIB = 2**30
 H100 = next(chip for chip in chips.GPUS if chip.name == "H100")

@@ -9,10 +9,12 @@ import pytest
 from PIL import Image
 
 import jaxft
-from jaxft import checkpoint, main, predict
-from jaxft.data import decode
-from jaxft.data.resize import resize
+from jaxft.cli import main
+from jaxft.data.images import decode
+from jaxft.data.images.resize import resize
 from jaxft.errors import UserError
+from jaxft.evaluation import predict
+from jaxft.workdir import checkpoint
 
 
 def table(path):

@@ -14,14 +14,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxft import allocator, main
-from jaxft.data import child, copies, description, prepare, shard
-from jaxft.data.decode import decode
-from jaxft.data.resize import crop, resize
-from jaxft.data.shard import Form
-from jaxft.data.sources import open_dataset
+from jaxft.cli import main
+from jaxft.data.images.decode import decode
+from jaxft.data.images.resize import crop, resize
+from jaxft.data.prepare import copies, description, prepare, shard
+from jaxft.data.prepare.shard import Form
+from jaxft.data.sources.registry import open_dataset
 from jaxft.errors import Interrupted, UserError
-from jaxft.report import Console
+from jaxft.report.tables import Console
+from jaxft.runtime import allocator, child
 
 library = pytest.importorskip("tensorflow_datasets")
 RAW, JPEG = Form(24, "raw", 90), Form(24, "jpeg", 90)
@@ -95,7 +96,7 @@ def test_plain_tfds_opens_it(prepared, photos):
 
 
 def test_jaxft_opens_it_without_reading_a_record(prepared, photos, monkeypatch):
-    from jaxft.data import tfds
+    from jaxft.data.sources import tfds
 
     monkeypatch.setattr(tfds, "_features", None)
     data = open_dataset(f"tfds_dir:{prepared}")
@@ -329,7 +330,7 @@ def test_interrupted_and_killed_it_goes_on(photos, prepared, tmp_path):
         prepare.prepare(f"folder:{photos}", str(output), RAW, 1, Watching(interrupt))
     assert not output.exists()
     first = {path: path.stat().st_mtime_ns for path in notes.glob("*.json")}
-    script = "import sys; from jaxft.main import entry; entry()"
+    script = "import sys; from jaxft.cli.main import entry; entry()"
     command = [sys.executable, "-c", script, "prepare", f"--source=folder:{photos}"]
     command += [f"--output={output}", "--shorter-side=24", "--format=raw", "--workers=1"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

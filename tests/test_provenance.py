@@ -9,7 +9,7 @@ import jax
 import pytest
 
 import jaxft
-from jaxft import provenance
+from jaxft.costs import provenance
 
 
 @pytest.fixture

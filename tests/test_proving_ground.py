@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxft import main, recipe
+from jaxft.cli import main
+from jaxft.config import load
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
 import proving_ground
@@ -120,7 +121,7 @@ def test_settings_are_configs_that_jaxft_takes(name, monkeypatch):
     monkeypatch.chdir(Path(__file__).parents[1])
     card, *flags = flags_of(name)
     keys = [f for f in flags if f.startswith("--config.")]
-    settings = recipe.read(main.load_config(card.removeprefix("--config="), keys))
+    settings = load.read(main.load_config(card.removeprefix("--config="), keys))
     whole = ["head_cached", "head_augmented", "full"]
     names = {"head": whole[:2], "body": whole[2:], "": whole}[part_of(name)]
     names = ["late", "full"] if name == "gradual" else names

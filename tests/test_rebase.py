@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import tiny
 
-from jaxft import fit, rebase, sharding
+from jaxft.devices import sharding
 from jaxft.errors import Interrupted
-from jaxft.hosts import Stop
-from jaxft.step import TrainBatch, Weights
+from jaxft.runtime.hosts import Stop
+from jaxft.training import fit, rebase
+from jaxft.training.step import TrainBatch, Weights
 
 NET = tiny.model()
 WEIGHTS = tiny.weights(NET, np.float64)

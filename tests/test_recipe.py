@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import tiny
 
-from jaxft import recipe
+from jaxft.augment.augment import PRESETS
+from jaxft.config import load
 from jaxft.configs import base
-from jaxft.data.augment import PRESETS
 from jaxft.errors import UserError
 
 CARDS = sorted(
@@ -19,12 +19,12 @@ CARDS = sorted(
 
 
 def _plain():
-    return recipe.as_dict(base.get_config())
+    return load.as_dict(base.get_config())
 
 
 def _offenders(plain):
     with pytest.raises(UserError) as caught:
-        recipe.from_dict(plain)
+        load.from_dict(plain)
     for offender in caught.value.offenders:
         assert offender in str(caught.value)
     return caught.value.offenders
@@ -40,15 +40,15 @@ def _assert_listed(offenders, *starts):
 @pytest.mark.parametrize("card", CARDS)
 def test_every_shipped_card_reads(card):
     config = importlib.import_module(f"jaxft.configs.{card}").get_config()
-    settings = recipe.read(config)
+    settings = load.read(config)
     assert settings.phases
-    assert settings == recipe.from_dict(recipe.as_dict(config))
+    assert settings == load.from_dict(load.as_dict(config))
 
 
 def test_the_quickstart_is_the_eight_steps():
     from jaxft.configs import quickstart
 
-    cached, augmented, full = recipe.read(quickstart.get_config()).phases
+    cached, augmented, full = load.read(quickstart.get_config()).phases
     assert (cached.inputs, cached.lr, dict(cached.groups)) == ("cached", "find", {"head": 1.0})
     assert (augmented.inputs, augmented.lr, augmented.trains_body) == (
         "augmented",
@@ -194,7 +194,7 @@ def test_a_recipe_without_phases_is_a_mistake():
 def test_frozen_groups_are_left_out_and_the_others_come_in_order():
     plain = _plain()
     plain["phases"][2]["groups"] = {"head": 1, "late": 0, "early": 0.5}
-    groups = recipe.from_dict(plain).phases[2].groups
+    groups = load.from_dict(plain).phases[2].groups
     assert list(groups.items()) == [("early", 0.5), ("head", 1.0)]
 
 
@@ -278,23 +278,23 @@ def test_a_warm_up_fits_into_the_first_cycle(changes, said):
 def test_the_range_test_goes_through_the_rates_of_its_optimizer(optimizer, ends):
     config = base.get_config()
     config.optimizer.name = optimizer
-    assert (recipe.read(config).finder.lo, recipe.read(config).finder.hi) == ends
-    found = recipe.resolved(config)["finder"]
+    assert (load.read(config).finder.lo, load.read(config).finder.hi) == ends
+    found = load.resolved(config)["finder"]
     assert (found["lo"], found["hi"]) == ends
     config.finder.hi = 0.5
-    assert (recipe.read(config).finder.lo, recipe.read(config).finder.hi) == (ends[0], 0.5)
+    assert (load.read(config).finder.lo, load.read(config).finder.hi) == (ends[0], 0.5)
 
 
 @pytest.mark.parametrize("preset", sorted(PRESETS))
 def test_a_preset_fills_what_the_config_leaves_open(preset):
     config = base.get_config()
     config.augment.preset = preset
-    assert recipe.read(config).augment == PRESETS[preset]
+    assert load.read(config).augment == PRESETS[preset]
     config.augment.flip = False
     config.augment.brightness = 0.3
     changed = dataclasses.replace(PRESETS[preset], flip=False, brightness=0.3)
-    assert recipe.read(config).augment == changed
-    assert recipe.resolved(config)["augment"] == dataclasses.asdict(changed)
+    assert load.read(config).augment == changed
+    assert load.resolved(config)["augment"] == dataclasses.asdict(changed)
 
 
 def test_senseless_augmentations_are_listed():

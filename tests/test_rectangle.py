@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from jaxft.data import rectangle
+from jaxft.augment import rectangle
 
 
 def test_the_first_of_ten_that_fits():

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxft.data.decode import decode
-from jaxft.data.resize import MAX_ASPECT, crop, resize
+from jaxft.data.images.decode import decode
+from jaxft.data.images.resize import MAX_ASPECT, crop, resize
 
 PILLOW = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 

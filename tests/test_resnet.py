@@ -8,7 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxft.models import conv, platform, resnet, torch_names
+from jaxft.devices import platform
+from jaxft.models import conv
+from jaxft.models.bodies import resnet
+from jaxft.models.weights import torch_names
 
 pytestmark = pytest.mark.one_device
 

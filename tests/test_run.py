@@ -14,8 +14,16 @@ from matplotlib import image
 from tiny import PREPROCESSING
 
 import jaxft
-from jaxft import checkpoint, fit, hosts, inputs, main, predict, recipe, run, sharding
+from jaxft import run
+from jaxft.cli import main
+from jaxft.config import load
+from jaxft.devices import sharding
 from jaxft.errors import Interrupted, NonFiniteError, UserError
+from jaxft.evaluation import predict
+from jaxft.materials import reading
+from jaxft.runtime import hosts
+from jaxft.training import fit
+from jaxft.workdir import checkpoint
 
 METRICS = [
     "phase",
@@ -126,7 +134,7 @@ def test_the_summary_is_of_the_runs_best_epoch(finished):
 
 def test_the_best_may_lie_in_the_middle_of_an_earlier_phase(drawn, tiny, tmp_path, monkeypatch):
     """The first epoch is made the best: its weights are kept, the phases go on from their last."""
-    evaluate, seen = inputs.evaluate_weights, []
+    evaluate, seen = reading.evaluate_weights, []
 
     def losing(materials, weights, features=None):
         found = evaluate(materials, weights, features)
@@ -139,7 +147,7 @@ def test_the_best_may_lie_in_the_middle_of_an_earlier_phase(drawn, tiny, tmp_pat
         phase.lr = 0.01
     told = io.StringIO()
     with monkeypatch.context() as patch:
-        patch.setattr(inputs, "evaluate_weights", losing)
+        patch.setattr(reading, "evaluate_weights", losing)
         summary = jaxft.train(config, tmp_path / "run", run.Console(told))
     assert (summary["best"]["phase"], summary["best"]["epoch"]) == ("head_cached", 0)
     assert "(head_cached, epoch 0, the best by val_loss)" in told.getvalue()
@@ -345,7 +353,7 @@ def warning(finished, drawn, tiny, tmp_path):
         change(shutil.copytree(drawn, tmp_path / "somewhere" / "else"))
         config = tiny_config.get_config(tmp_path / "somewhere" / "else")
         config.init_from = str(workdir)
-        settings = recipe.read(config)
+        settings = load.read(config)
         return run.validated_before(settings, run.open_data(settings))
 
     return tell
@@ -417,7 +425,7 @@ def test_init_from_a_run_of_other_classes_takes_the_body(finished, drawn, tiny, 
 
 
 def test_the_config_says_how_convolutions_are_lowered():
-    config = recipe.read(main.load_config("quickstart"))
+    config = load.read(main.load_config("quickstart"))
     config = replace(config, model=replace(config.model, conv="native"))
     assert run.create_model(config, 3).body.conv == "native"
 
@@ -501,9 +509,9 @@ def test_a_validation_loss_that_is_no_number_ends_the_run(drawn, tiny, tmp_path,
 
 
 def test_mixing_wants_pairs_on_every_device(drawn, tiny):
-    plain = recipe.as_dict(tiny_config.get_config(drawn))
+    plain = load.as_dict(tiny_config.get_config(drawn))
     plain["augment"]["mixup_alpha"] = 0.4
-    settings = recipe.from_dict(plain)
+    settings = load.from_dict(plain)
     run.check_batch_size(settings, 29, 4)
     with pytest.raises(UserError) as caught:
         run.check_batch_size(settings, 29, 8)  # one of the batch's eight images on each
@@ -511,4 +519,4 @@ def test_mixing_wants_pairs_on_every_device(drawn, tiny):
     assert len(caught.value.offenders) == 2
     assert "head_augmented" in caught.value.offenders[0] and "full" in caught.value.offenders[1]
     plain["augment"]["mix_probability"] = 0.0
-    run.check_batch_size(recipe.from_dict(plain), 29, 8)
+    run.check_batch_size(load.from_dict(plain), 29, 8)

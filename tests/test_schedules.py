@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxft import schedules
+from jaxft.recipe import schedules
 
 GOLDEN = json.loads((Path(__file__).parent / "data" / "schedules.json").read_text())
 

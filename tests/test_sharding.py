@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
-from jaxft import sharding
-from jaxft.models import platform
+from jaxft.devices import platform, sharding
 
 
 @pytest.mark.parametrize("devices", [1, 4, 8])

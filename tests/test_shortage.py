@@ -7,10 +7,15 @@ import pytest
 import tiny_config
 
 import jaxft
-from jaxft import fit, main, predict, recipe, same_config, shortage
+from jaxft.cli import main
+from jaxft.config import load
+from jaxft.devices import platform
 from jaxft.errors import UserError
-from jaxft.models import platform
-from jaxft.shortage import Shortage
+from jaxft.evaluation import predict
+from jaxft.materials import shortage
+from jaxft.materials.shortage import Shortage
+from jaxft.training import fit
+from jaxft.workdir import same_config
 
 GIB = 2**30
 MIB = 2**20
@@ -80,7 +85,7 @@ def settings_for(folder, **phase):
     config = tiny_config.get_config(folder)
     for key, value in phase.items():
         config.phases[2][key] = value
-    return recipe.read(config)
+    return load.read(config)
 
 
 def told_on(settings, chip, index=2):

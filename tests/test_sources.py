@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from jaxft.data import Dataset
-from jaxft.data.sources import files_split, image_files, left_out_in_words, open_dataset
+from jaxft.data.sources.registry import files_split, image_files, left_out_in_words, open_dataset
 from jaxft.errors import UserError
 
 

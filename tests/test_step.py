@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import tiny
 
-from jaxft import evaluate, sharding, step
+from jaxft.augment.augment import PRESETS, augment
 from jaxft.data import batches
-from jaxft.data.augment import PRESETS, augment
+from jaxft.devices import sharding
 from jaxft.errors import NonFiniteError
-from jaxft.step import TrainBatch
+from jaxft.evaluation import metrics
+from jaxft.training import step
+from jaxft.training.step import TrainBatch
 
 pytestmark = pytest.mark.one_device
 
@@ -183,7 +185,7 @@ def test_label_smoothing_spreads_a_share_over_all_classes():
     random = np.random.default_rng(0)
     logits, label = random.normal(size=(6, 5)), random.integers(5, size=6)
     target = 0.9 * np.eye(5)[label] + 0.1 / 5
-    expected = -(target * np.log(evaluate.softmax(logits))).sum(1)
+    expected = -(target * np.log(metrics.softmax(logits))).sum(1)
     smooth = dataclasses.replace(PRESETS["none"], label_smoothing=0.1)
     spec = dataclasses.replace(tiny.spec(NET, FULL), augmentation=smooth)
     np.testing.assert_allclose(step.label_losses(spec, logits, label), expected, rtol=1e-5)
@@ -242,11 +244,11 @@ def test_seed_and_epoch_each_change_augmentation_and_dropout(preset, dropout):
 def _cached(spec, devices, steps):
     """Head training on features that the frozen body gives the evaluation view."""
     mesh = sharding.data_mesh(devices)
-    forward = evaluate.make_forward(NET, PRESETS["none"], 16, mesh)
+    forward = metrics.make_forward(NET, PRESETS["none"], 16, mesh)
     placed = sharding.replicate(WEIGHTS, mesh)
     split = tiny.split(DATA, "train")
     source = batches.eval_batches(tiny.images(split), split.labels, batch_size=8, canvas=18)
-    features = evaluate.extract(forward, placed, source, mesh)
+    features = metrics.extract(forward, placed, source, mesh)
     state, frozen = sharding.replicate(step.start(spec, WEIGHTS), mesh)
     rates, seed = sharding.replicate((np.full(steps, 0.3, np.float32), np.int32(0)), mesh)
     held, labels = sharding.replicate((features, DATA.label), mesh)

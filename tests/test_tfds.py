@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxft.data import Dataset, tfds
-from jaxft.data.decode import UnreadableImage
-from jaxft.data.resize import crop
-from jaxft.data.sources import open_dataset
+from jaxft.data import Dataset
+from jaxft.data.images.decode import UnreadableImage
+from jaxft.data.images.resize import crop
+from jaxft.data.sources import tfds
+from jaxft.data.sources.registry import open_dataset
 from jaxft.errors import UserError
 
 library = pytest.importorskip("tensorflow_datasets")

@@ -14,8 +14,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from jaxft.models import torch_file
-from jaxft.models.torch_file import MalformedFile, read
+from jaxft.models.weights import torch_file
+from jaxft.models.weights.torch_file import MalformedFile, read
 
 DATA = Path(__file__).parent / "data"
 LAYOUTS = ("zip", "legacy")

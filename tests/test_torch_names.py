@@ -10,8 +10,8 @@ import pytest
 from random_weights import normal
 
 from jaxft.errors import UserError
-from jaxft.models import torch_names
-from jaxft.models.torch_names import body_from_torch, entries, to_torch
+from jaxft.models.weights import torch_names
+from jaxft.models.weights.torch_names import body_from_torch, entries, to_torch
 
 DIGESTS = json.loads((Path(__file__).parent / "data" / "names.json").read_text())
 

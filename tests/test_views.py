@@ -7,10 +7,14 @@ import numpy as np
 import pytest
 import tiny
 
-from jaxft import evaluate, features, fit, inputs, sharding, step, views
+from jaxft.augment.augment import PRESETS
 from jaxft.data import batches
-from jaxft.data.augment import PRESETS
 from jaxft.data.feed import read_ahead
+from jaxft.devices import sharding
+from jaxft.evaluation import metrics
+from jaxft.features import cache
+from jaxft.materials import reading, views
+from jaxft.training import fit, step
 
 PHASE = tiny.phase(inputs="cached", views=3)
 
@@ -41,7 +45,7 @@ def _keys(materials, weights, monkeypatch, number=0, which="train"):
         names.append(name)
         return [np.zeros((1, 1))], 0
 
-    monkeypatch.setattr(features, "cached", cached)
+    monkeypatch.setattr(cache, "cached", cached)
     views.view_features(materials, weights, which, number)
     return names[0]
 
@@ -96,20 +100,20 @@ def test_a_random_view_is_named_by_its_number_its_seed_and_the_augmentation(tmp_
 def _extractions(monkeypatch):
     """-> the list to which every extraction will add its view."""
     seen = []
-    extract = inputs.extract_parts
+    extract = reading.extract_parts
 
     def watched(materials, weights, split, images, what, view=None, **rest):
         seen.append((what, view))
         return extract(materials, weights, split, images, what, view, **rest)
 
-    monkeypatch.setattr(inputs, "extract_parts", watched)
+    monkeypatch.setattr(reading, "extract_parts", watched)
     return seen
 
 
 def _of_phase(materials, count):
     weights = _weights(materials)
     return [
-        features.whole(views.view_features(materials, weights, "train", number, count))
+        cache.whole(views.view_features(materials, weights, "train", number, count))
         for number in range(count)
     ]
 
@@ -140,7 +144,7 @@ def test_without_strength_a_random_view_is_the_evaluation_view(tmp_path):
 
 def _without_augmentation(directory):
     materials = _changed(tiny.materials(directory), augment=PRESETS["none"])
-    forward = evaluate.make_forward(
+    forward = metrics.make_forward(
         materials.model, PRESETS["none"], materials.settings.data.image_size, materials.mesh
     )
     return materials._replace(forward=forward)
@@ -148,13 +152,13 @@ def _without_augmentation(directory):
 
 @pytest.mark.parametrize("number", [0, 1])
 def test_an_interrupted_extraction_goes_on_and_gives_the_same_bits(tmp_path, monkeypatch, number):
-    monkeypatch.setattr(features, "PART_EXAMPLES", 16)
+    monkeypatch.setattr(cache, "PART_EXAMPLES", 16)
     materials = tiny.materials(tmp_path / "whole")
     weights = _weights(materials)
     expected = views.view_features(materials, weights, "train", number)
     assert [len(part) for part in expected] == [16, 16, 8]
     broken = tiny.materials(tmp_path / "broken")
-    store, stored = features._store, []
+    store, stored = cache._store, []
 
     def stopped(file, part):
         store(file, part)
@@ -162,12 +166,12 @@ def test_an_interrupted_extraction_goes_on_and_gives_the_same_bits(tmp_path, mon
         if sum(stored) == 32:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(features, "_store", stopped)
+    monkeypatch.setattr(cache, "_store", stopped)
     with pytest.raises(KeyboardInterrupt):
         views.view_features(broken, weights, "train", number)
     got = views.view_features(broken, weights, "train", number)
     assert stored == [16, 16, 8]
-    np.testing.assert_array_equal(features.whole(got), features.whole(expected))
+    np.testing.assert_array_equal(cache.whole(got), cache.whole(expected))
 
 
 def test_the_long_side_of_a_random_view_is_cropped_at_random(tmp_path, monkeypatch):
@@ -178,7 +182,7 @@ def test_the_long_side_of_a_random_view_is_cropped_at_random(tmp_path, monkeypat
         given.append(shares)
         yield np.zeros((40, 4), np.float32)
 
-    monkeypatch.setattr(inputs, "extract_parts", extract)
+    monkeypatch.setattr(reading, "extract_parts", extract)
     for number in range(3):
         views.view_features(materials, _weights(materials), "train", number)
     assert given[0] is None and len(given[1]) == 40
@@ -227,7 +231,7 @@ def _train(materials, runner, epochs=2):
         losses.append(loss)
         return True
 
-    seed = inputs.seed_of(materials)
+    seed = reading.seed_of(materials)
     state, done, _ = runner(state, frozen, rates, seed, 0, steps, sink)
     assert done == steps == len(losses)
     return sharding.fetch(state.params["head"]), losses
@@ -252,13 +256,13 @@ def test_the_device_takes_the_rows_that_the_host_names(tmp_path):
         batch = step.TrainBatch(found[rows], labels[rows % 40])
         return sharding.split_batch(batch, materials.mesh)
 
-    fed = inputs.FedRunner(
+    fed = reading.FedRunner(
         step.make_step(spec, materials.mesh),
         spec,
         materials,
         lambda first, steps: read_ahead(by_hand, range(first, first + steps)),
     )
-    with inputs.closing(fed):
+    with reading.closing(fed):
         again, losses_again = _train(materials, fed)
     np.testing.assert_allclose(losses, losses_again, rtol=1e-5)
     for mine, other in zip(_leaves(head), _leaves(again), strict=True):
@@ -284,14 +288,14 @@ def test_streaming_gives_the_head_that_features_on_the_device_give(tmp_path, cou
 
 def test_what_is_too_large_for_the_device_stays_in_mapped_files(tmp_path, monkeypatch):
     seen = []
-    cached = features.cached
+    cached = cache.cached
 
     def watched(*arguments):
         parts, found = cached(*arguments)
         seen.extend(parts)
         return parts, found
 
-    monkeypatch.setattr(features, "cached", watched)
+    monkeypatch.setattr(cache, "cached", watched)
     materials = tiny.materials(tmp_path, phases=(PHASE,))
     size = 3 * 40 * materials.model.feature_size * 4 / 2**30
     for limit, kind in ((size, np.ndarray), (size * 0.99, np.memmap)):

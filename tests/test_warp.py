@@ -10,10 +10,10 @@ import numpy as np
 import photos
 import pytest
 
-from jaxft import costs, topology
-from jaxft.data import augment as aug
-from jaxft.data import shears, warp
-from jaxft.models import platform
+from jaxft.augment import augment as aug
+from jaxft.augment import shears, warp
+from jaxft.costs import costs
+from jaxft.devices import platform, topology
 
 pytestmark = pytest.mark.one_device
 

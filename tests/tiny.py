@@ -8,20 +8,26 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from jaxft import evaluate, inputs, optim, recipe, report, sharding, step
+from jaxft.augment.augment import PRESETS
+from jaxft.config import load
+from jaxft.config.load import Phase
 from jaxft.configs import base
 from jaxft.data import Dataset, Split, batches
-from jaxft.data.augment import PRESETS
 from jaxft.data.balance import UNBALANCED, Balance
-from jaxft.data.images import Images, Memory
+from jaxft.data.images.memory import Images, Memory
+from jaxft.devices import sharding
+from jaxft.evaluation import metrics
+from jaxft.materials import reading
 from jaxft.models import Model
 from jaxft.models.body import Body, Preprocessing
 from jaxft.models.conv import Conv
 from jaxft.models.head import Head
 from jaxft.models.norm import BatchNorm
-from jaxft.optim import OptimizerSettings
-from jaxft.recipe import Phase
-from jaxft.step import StepSpec, TrainBatch, Weights
+from jaxft.recipe import optim
+from jaxft.recipe.optim import OptimizerSettings
+from jaxft.report import tables
+from jaxft.training import step
+from jaxft.training.step import StepSpec, TrainBatch, Weights
 
 ALL_GROUPS = {"early": 0.25, "late": 0.5, "head": 1.0}
 PREPROCESSING = Preprocessing((127.0, 120.0, 110.0), (128.0, 60.0, 64.0))
@@ -71,7 +77,7 @@ def weights(net: Model, dtype: Any = np.float32) -> Weights:
 
 def phase(**changes: Any) -> Phase:
     """A phase that trains the head on augmented images at a constant rate."""
-    plain = recipe.as_dict(base.phase(lr=0.1))
+    plain = load.as_dict(base.phase(lr=0.1))
     plain["groups"] = {"head": 1.0}
     return Phase(**{**plain, **changes})
 
@@ -172,7 +178,7 @@ def images(a_split: Split, image_size: int = 16) -> Images:
 
 def materials(cache_dir: Any, *, phases: tuple[Phase, ...] = (), devices: int = 1, **data: Any):
     """All that phases share, over 40 training and 13 validation images."""
-    plain = recipe.read(base.get_config())
+    plain = load.read(base.get_config())
     size = {"image_size": 16, "batch_size": 8, "threads": 1, **data}
     settings = replace(
         plain, data=replace(plain.data, **size), phases=phases or (phase(lr="find"),)
@@ -181,14 +187,14 @@ def materials(cache_dir: Any, *, phases: tuple[Phase, ...] = (), devices: int = 
     pixels = canvases(53, settings.data.image_size)
     train_split = split(TrainBatch(pixels.inputs[:40], pixels.label[:40]), "train")
     valid_split = split(TrainBatch(pixels.inputs[40:], pixels.label[40:]), "valid")
-    return inputs.Materials(
+    return reading.Materials(
         settings=settings,
         mesh=mesh,
         model=net,
-        forward=evaluate.make_forward(net, settings.augment, settings.data.image_size, mesh),
+        forward=metrics.make_forward(net, settings.augment, settings.data.image_size, mesh),
         dataset=Dataset(("a", "b", "c"), train_split, valid_split),
         train_images=images(train_split, settings.data.image_size),
         valid_images=images(valid_split, settings.data.image_size),
         cache_dir=cache_dir,
-        console=report.Console(None),
+        console=tables.Console(None),
     )

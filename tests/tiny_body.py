@@ -2,9 +2,9 @@
 
 from tiny import PREPROCESSING, Block
 
+from jaxft.config.load import Settings
 from jaxft.models import BODIES
 from jaxft.models.body import Body
-from jaxft.recipe import Settings
 
 
 def body(dtype: str, conv: str = "auto") -> Body:

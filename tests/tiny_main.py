@@ -19,7 +19,13 @@ import sys
 
 import tiny_body
 
-from jaxft import baselines, checkpoint, features, fit, lease, lr_finder, main, report
+from jaxft.cli import main
+from jaxft.evaluation import baselines
+from jaxft.features import cache
+from jaxft.recipe import lr_finder
+from jaxft.report import tables
+from jaxft.training import fit
+from jaxft.workdir import checkpoint, lease
 
 
 def arm(place: str) -> None:
@@ -33,11 +39,11 @@ def arm(place: str) -> None:
     if kind == "step":
         at_step(where[0], int(where[1]), end)
     elif kind == "part":
-        after(features, "_store", int(where[0]), end)
+        after(cache, "_store", int(where[0]), end)
     elif kind == "find":
         before(lr_finder, "stop_at", int(where[0]), end)
     elif kind == "row":
-        after(report, "append_row", int(where[0]), end)
+        after(tables, "append_row", int(where[0]), end)
     elif kind == "save":
         after(checkpoint.Checkpoints, "save", int(where[0]), end)
     elif kind == "committing":
@@ -118,7 +124,7 @@ def at_wait(count, end):
 if __name__ == "__main__":
     tiny_body.register()
     baselines.LARGEST = 0  # no simple classifiers
-    features.PART_EXAMPLES = 8
+    cache.PART_EXAMPLES = 8
     lease.SECONDS = float(os.environ.get("TINY_LEASE_SECONDS", lease.SECONDS))
     if "TINY_PRETRAINED" in os.environ:
         tiny_body.as_if_pretrained()

@@ -12,8 +12,11 @@ EXAMPLES = 16_384
 
 def bench(setting: Setting, report: Report) -> None:
     """Every program of the card on random images and weights; compiled ones are kept."""
-    from jaxft import bench, main, plan, run, topology
-    from jaxft.report import Console
+    from jaxft import run
+    from jaxft.cli import main
+    from jaxft.costs import bench, plan
+    from jaxft.devices import topology
+    from jaxft.report.tables import Console
 
     network.start(report)
     words = overrides(setting)

@@ -9,10 +9,14 @@ import jax
 import numpy as np
 from jax import lax
 
-from jaxft import models, optim, recipe, sharding, step
+from jaxft import models
+from jaxft.augment import augment
+from jaxft.config import load
 from jaxft.configs import base
-from jaxft.data import augment
-from jaxft.step import Weights
+from jaxft.devices import sharding
+from jaxft.recipe import optim
+from jaxft.training import step
+from jaxft.training.step import Weights
 from pieces import clock, network
 from pieces.clock import Call
 from pieces.heads import Head, heads
@@ -96,7 +100,7 @@ def prepared(head: Head) -> tuple[Any, Any, tuple[Any, ...]]:
     """The epoch's program, its first state, and its other arguments but for the seed."""
     config = base.get_config()
     config.phases = (base.phase(inputs="cached", lr=LEARNING_RATE, epochs=1),)
-    settings = recipe.read(config)
+    settings = load.read(config)
     phase, mesh = settings.phases[0], sharding.data_mesh(1)
     model = models.create(head.model, head.classes, hidden=(head.hidden,))
     params, stats = model.init_head(jax.random.key(0))

@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxft import sharding
-from jaxft.models import conv, resnet
+from jaxft.devices import sharding
+from jaxft.models import conv
+from jaxft.models.bodies import resnet
 from pieces import clock, layers, network
 from pieces.clock import Call, Timing
 from pieces.report import Report, seconds_of

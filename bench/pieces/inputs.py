@@ -6,8 +6,8 @@ from typing import Any
 import jax
 
 from jaxft.data import batches
-from jaxft.data.images import Images, Memory, cores
-from jaxft.data.sources import open_dataset
+from jaxft.data.images.memory import Images, Memory, cores
+from jaxft.data.sources.registry import open_dataset
 from pieces import network, photos
 from pieces.clock import Timing
 from pieces.report import Report

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxft import models
-from jaxft.models import platform
+from jaxft.devices import platform
 from jaxft.models.fold import fold
 from pieces import network
 from pieces.inference import ratio

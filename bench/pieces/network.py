@@ -11,11 +11,11 @@ import numpy as np
 from jax import Array
 
 from jaxft import models
-from jaxft.models import resnet
+from jaxft.models.bodies import resnet
 from jaxft.models.body import TORCHVISION, Body
 from jaxft.models.conv import Conv
 from jaxft.models.norm import BatchNorm
-from jaxft.step import Weights
+from jaxft.training.step import Weights
 from pieces.layers import Counted, Layer
 from pieces.report import Report
 from pieces.setting import CUT, CUT_GROUPS, CUT_INPUTS, Setting

@@ -84,7 +84,7 @@ def compare(one: Path, other: Path) -> tuple[bool, dict[str, str]]:
     import jax
     import jaxlib
 
-    from jaxft import checkpoint
+    from jaxft.workdir import checkpoint
 
     digests = [checkpoint.digest(checkpoint.read_newest(workdir).best) for workdir in (one, other)]
     return digests[0] == digests[1], {"jax": jax.__version__, "jaxlib": jaxlib.__version__}

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jaxft import costs
+from jaxft.costs import costs
 from pieces import ideas, kernels, network
 from pieces.clock import Timing
 from pieces.report import Report

@@ -15,8 +15,8 @@ import grain
 import jax
 from absl import flags
 
-from jaxft.data import child
 from jaxft.errors import UserError
+from jaxft.runtime import child
 
 T = TypeVar("T")
 # Placed on the devices before they are asked for, so that no step waits for a transfer.

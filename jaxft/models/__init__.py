@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax.traverse_util import unflatten_dict
 from jaxtyping import Array, Float, Key
 
-from jaxft.models import efficientnet_lite, resnet
+from jaxft.models.bodies import efficientnet_lite, resnet
 from jaxft.models.body import Body, Preprocessing
 from jaxft.models.head import Head, pool
 from jaxft.models.norm import blending, observing

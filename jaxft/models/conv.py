@@ -18,7 +18,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxft.models import platform
+from jaxft.devices import platform
 from jaxft.models.reduce import sum_together
 
 Pads = tuple[tuple[int, int], ...]

@@ -9,7 +9,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Key
 
-from jaxft.models import platform
+from jaxft.devices import platform
 from jaxft.models.conv import alike_varying
 from jaxft.models.norm import BatchNorm
 

@@ -9,7 +9,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, UInt8
 
-from jaxft.models import platform
+from jaxft.devices import platform
 
 SIZE, STRIDE, PAD = 3, 2, 1
 PLACES = [(row, column) for row in range(SIZE) for column in range(SIZE)]

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxft.models import platform
+from jaxft.devices import platform
 from jaxft.models.conv import alike_varying, in_parts
 from jaxft.models.reduce import channel_sums
 

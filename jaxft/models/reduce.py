@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxft.models import platform
+from jaxft.devices import platform
 
 # Few enough rows for the lines that 16 neighbouring channels share to stay in the L1 cache.
 ROWS = 32

@@ -1,0 +1,216 @@
+"""How fast a config's programs are on the devices that are there: compiled, warmed up, timed.
+
+The programs are those of the run (programs.py), and they are driven as its loop drives them: an
+execution is dispatched before the result of the one before is waited for. A repeat is the time
+from one result to the next.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from tqdm import tqdm
+
+from jaxft import run
+from jaxft.config.load import Settings
+from jaxft.costs import costs, flops, plan, programs, provenance, timed
+from jaxft.costs.costs import Costs
+from jaxft.costs.figures import Figures
+from jaxft.costs.plan import Sizes
+from jaxft.costs.programs import Call
+from jaxft.costs.timed import WARM_UP, Job, Program
+from jaxft.devices import platform, pool, sharding
+from jaxft.devices.topology import Target
+from jaxft.materials import shortage
+from jaxft.report.tables import Console
+from jaxft.runtime import hosts
+from jaxft.training.step import Weights
+
+
+class Times(NamedTuple):
+    """Seconds of every repeat, and the share of them that went by in waiting for input."""
+
+    seconds: tuple[float, ...]
+    waited: float
+
+
+def synthetic(
+    settings: Settings, sizes: Sizes, target: Target, repeats: int, console: Console
+) -> Job:
+    """A job on random images and weights, of which there are as many as `sizes` says.
+
+    Raises:
+      UserError: the batch cannot be divided over the devices, or is larger than the data set.
+    """
+    settings = plan.without_weights(settings, console)
+    run.check_batch_size(settings, sizes.train, target.mesh.size)
+    model = run.create_model(settings, sizes.classes)
+    with shortage.told(settings, "before the first step"):
+        weights = Weights(*jax.jit(model.init)(jax.random.key(settings.seed)))
+        weights = sharding.replicate(weights, target.mesh)
+    return Job(settings, sizes, target, model, weights, repeats, console)
+
+
+def real(settings: Settings, target: Target, repeats: int, console: Console) -> Job:
+    """A job on the images and weights of a config.
+
+    Raises:
+      UserError: as `run.prepare`.
+    """
+    with shortage.told(settings, "before the first step"):
+        materials, initial = run.prepare(settings, console)
+        weights = sharding.replicate(initial, target.mesh)
+    data = materials.dataset
+    sizes = Sizes(len(data.train), len(data.valid), len(data.classes), settings.data.source)
+    return Job(settings, sizes, target, materials.model, weights, repeats, console, materials)
+
+
+def make(job: Job) -> Iterator[Figures]:
+    """The extraction of features, then every distinct program of the phases.
+
+    Raises:
+      UserError: a program needs more memory than there is.
+    """
+    phases: dict[Any, list[int]] = {}
+    for index, phase in enumerate(job.settings.phases):
+        phases.setdefault(programs.distinct(phase), []).append(index)
+    for size in programs.image_sizes(job.settings):
+        job = job.at_size(size)
+        here = [i for i in phases.values() if job.settings.phases[i[0]].image_size == size]
+        for program in (timed.forward(job), *(timed.of_phases(job, indices) for indices in here)):
+            with shortage.told(job.settings, f"in the step of {program.name}", program.phase):
+                figures = measure(job, program)
+            yield figures
+
+
+def measure(job: Job, program: Program) -> Figures:
+    """Compile a program, and time it."""
+    job.console.say(f"compiling the step of {program.name} for {job.target.name} ...")
+    started = time.perf_counter()
+    traced = program.call(program.steps).trace()
+    compiled = traced.lower().compile()
+    compile_seconds = time.perf_counter() - started
+    with (
+        program.feed() as feed,
+        job.console.bar(WARM_UP + job.repeats, program.name, "repeat") as bar,
+    ):
+        times = repeat(program.start(compiled), feed, job.repeats, bar)
+    batch_size, devices = job.settings.data.batch_size, jax.local_devices()
+    return Figures(
+        program=program.name,
+        phases=program.phases,
+        images=batch_size,
+        image_size=job.settings.data.image_size,
+        devices=job.mesh.size,
+        steps=program.steps,
+        seconds=times.seconds,
+        input_wait=times.waited if program.reads and job.materials is not None else None,
+        compile_seconds=compile_seconds,
+        costs=_costs(job, program, compiled, flops.of_traced(traced)),
+        model_flops=model_flops(program.neutral, batch_size // job.mesh.size),
+        peak_bytes=pool.peak(devices),
+        pool_bytes=pool.limit(devices),
+        chip=job.target.device,
+    )
+
+
+def _costs(job: Job, program: Program, compiled: Any, counted: float) -> Costs:
+    """The costs of one step, by the program that was timed."""
+    if program.steps > 1:
+        return costs.of_epoch(compiled, job.target.device, program.steps, counted)
+    return costs.of_compiled(compiled, job.target.device, program.passes, counted)
+
+
+def repeat(
+    execute: Callable[[Any], Any], feed: Iterator[Any], repeats: int, bar: "tqdm[Any]"
+) -> Times:
+    """Times `repeats` executions, after WARM_UP others, each on the next of `feed`.
+
+    The next one is under way already while a result is waited for; where dispatch itself waits,
+    as on CPU, it is the next one's time that counts.
+    """
+    stamps, waits = [], []
+    pending = execute(next(feed))
+    for _ in range(WARM_UP + repeats):
+        asked = time.perf_counter()
+        data = next(feed)
+        waits.append(time.perf_counter() - asked)
+        following = execute(data)
+        jax.block_until_ready(pending)
+        stamps.append(time.perf_counter())
+        pending = following
+        bar.update()
+    jax.block_until_ready(pending)
+    counted = np.diff(stamps)[-repeats:]
+    return Times(tuple(counted.tolist()), sum(waits[-repeats:]) / float(counted.sum()))
+
+
+def model_flops(neutral: Callable[[Mesh, int], Call], share: int) -> float:
+    """Matrix arithmetic of a step on a device's share of a batch, as the model is written.
+
+    Traced for no platform in particular, so that the zeros of packed kernels do not count.
+    """
+    mesh = Mesh(np.asarray(jax.local_devices()[:1]), (sharding.AXIS,))
+    with platform.targeting("none", ""):
+        return flops.of_traced(neutral(mesh, share).trace())
+
+
+def about(job: Job, config: str) -> dict[str, Any]:
+    """What figures mean nothing without: versions, devices, config. JSON data."""
+    return {
+        "config": config,
+        "input": "synthetic" if job.materials is None else "real",
+        "model": job.settings.model.name,
+        "dtype": job.settings.model.compute_dtype,
+        "batch_size": job.settings.data.batch_size,
+        "examples": job.sizes.train,
+        "classes": job.sizes.classes,
+        "device": job.target.platform.chip,
+        "device_kind": jax.local_devices()[0].device_kind,
+        "platform": job.target.platform.name,
+        "devices": job.mesh.size,
+        "processes": hosts.count(),
+        **provenance.versions(),
+        "environment": provenance.environment(),
+        "compilation_cache": bool(jax.config.values["jax_enable_compilation_cache"]),
+        "revision": provenance.revision(),
+    }
+
+
+def as_json(job: Job, figures: Figures, config: str) -> dict[str, Any]:
+    """One program's figures as a flat line of JSON data, with what `about` says."""
+    low, middle, high = figures.step_seconds
+    spent = figures.costs
+    return {
+        "program": figures.program,
+        "phases": figures.phases,
+        "repeats": len(figures.seconds),
+        "steps_in_a_repeat": figures.steps,
+        "step_seconds": {"median": middle, "quartile1": low, "quartile3": high},
+        "images_per_second": figures.images_per_second,
+        "images_per_second_per_device": figures.images_per_second / figures.devices,
+        "input_wait": figures.input_wait,
+        "compile_seconds": figures.compile_seconds,
+        "memory": {**spent.memory._asdict(), "total": spent.memory.total},
+        "peak_bytes_in_use": figures.peak_bytes,
+        "pool_bytes": figures.pool_bytes,
+        "flops": spent.flops,
+        "model_flops": figures.model_flops,
+        "bytes": spent.bytes,
+        "bytes_per_second": figures.bytes_per_second,
+        "mfu": figures.mfu,
+        "roofline_share": figures.roofline_share,
+        "mfu_missing": without_peaks(job),
+        "image_size": figures.image_size,
+        **about(job, config),
+    }
+
+
+def without_peaks(job: Job) -> str | None:
+    """Reason why there is no MFU and no share of the roofline; None where there is one."""
+    if job.target.device is not None:
+        return None
+    return f"the peaks of a {job.target.platform.chip} device are not known"

@@ -1,0 +1,101 @@
+"""Figures of a bench in words: a table, and a block to paste."""
+
+import platform as machine
+from collections.abc import Sequence
+from typing import Any
+
+from jaxft.costs import bench, programs, provenance
+from jaxft.costs.bench import Job
+from jaxft.costs.figures import Figures
+
+GIB = 2**30
+
+
+def table(job: Job, rows: Sequence[Figures]) -> str:
+    """A line a program."""
+    head = (
+        f"{'program':<16} {'images/s':>9} {'a device':>9} {'ms/step':>9} {'quartiles':>17} "
+        f"{'compile':>8} {'GiB':>7} {'GFLOP':>8} {'MFU':>6} {'GB':>8} {'GB/s':>7} {'roofline':>8}"
+    )
+    lines = [head, "-" * len(head), *(_line(row) for row in rows)]
+    waits = [f"{r.program} {r.input_wait:.0%}" for r in rows if r.input_wait is not None]
+    if waits:
+        lines.append(f"waited for images: {', '.join(waits)} of the time")
+    peaks = [row.peak_bytes for row in rows if row.peak_bytes is not None]
+    if peaks:
+        lines.append(f"most memory in use on a device: {max(peaks) / GIB:.2f} GiB{_of_pool(rows)}")
+    missing = bench.without_peaks(job)
+    if missing:
+        lines.append(f"no MFU and no share of the roofline: {missing}")
+    return "\n".join(lines)
+
+
+def _of_pool(rows: Sequence[Figures]) -> str:
+    pools = [row.pool_bytes for row in rows if row.pool_bytes is not None]
+    return f" of {min(pools) / GIB:.2f} that JAX may use" if pools else ""
+
+
+def _line(row: Figures) -> str:
+    low, middle, high = (1e3 * seconds for seconds in row.step_seconds)
+    rate = row.images_per_second
+    return (
+        f"{row.program:<16} {_number(rate):>9} {_number(rate / row.devices):>9} "
+        f"{_number(middle):>9} {f'{_number(low)} - {_number(high)}':>17} "
+        f"{row.compile_seconds:>7.1f}s {row.costs.memory.total / GIB:>7.2f} "
+        f"{row.costs.flops / 1e9:>8.4g} {_share(row.mfu):>6} {row.costs.bytes / 1e9:>8.3g} "
+        f"{_number(row.bytes_per_second / 1e9):>7} {_share(row.roofline_share):>8}"
+    )
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1%}"
+
+
+def _number(value: float) -> str:
+    """Four digits, and none in powers of ten."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
+
+
+def _sizes(job: Job) -> str:
+    return ", ".join(map(str, programs.image_sizes(job.settings)))
+
+
+def explanation(job: Job) -> str:
+    """How to read the table."""
+    return (
+        f"a step is {job.settings.data.batch_size} images over all devices; median and quartiles "
+        f"of {job.repeats} repeats after {bench.WARM_UP}\n(a repeat on cached features is an "
+        "epoch); GiB, GFLOP and GB touched are a step's on one device, as compiled;\nMFU is the "
+        "share of peak arithmetic, roofline that of what arithmetic and memory allow together"
+    )
+
+
+def block(job: Job, rows: Sequence[Figures], config: str) -> str:
+    """What to paste into an issue: versions, devices, figures; fenced, for Markdown."""
+    facts = bench.about(job, config)
+    versions = ", ".join(f"{name} {it}" for name, it in provenance.versions().items())
+    return "\n".join(
+        [
+            "```text",
+            f"jaxft bench --config={config} --input={facts['input']} --repeats={job.repeats}",
+            f"{versions}; {machine.system()} {machine.machine()}",
+            f"revision {facts['revision']}",
+            *_settings(facts),
+            f"{facts['devices']} {facts['platform']} ({facts['device_kind']}), "
+            f"{facts['processes']} process{'' if facts['processes'] == 1 else 'es'}",
+            f"{facts['model']} in {facts['dtype']}, {_sizes(job)} px, "
+            f"{facts['batch_size']} images a step, {facts['classes']} classes, "
+            f"{facts['examples']} examples",
+            table(job, rows),
+            "```",
+        ]
+    )
+
+
+def _settings(facts: dict[str, Any]) -> list[str]:
+    """Lines on the environment, and on compilation where it may have come from the cache."""
+    variables = [f"{name}={value}" for name, value in facts["environment"].items()]
+    lines = [f"with {' '.join(variables)}"] if variables else []
+    if facts["compilation_cache"]:
+        lines.append("compiled programs were kept: compile is not the compiler's time alone")
+    return lines

@@ -1,0 +1,38 @@
+"""Random input of a config's sizes, for programs that are timed without images."""
+
+from typing import Any
+
+import numpy as np
+from jax.sharding import Mesh
+
+from jaxft.config.load import Settings
+from jaxft.data import batches
+from jaxft.devices import sharding
+from jaxft.runtime import hosts
+from jaxft.training.step import StepSpec, TrainBatch
+
+
+def canvases(settings: Settings) -> np.ndarray:
+    """Random pixels, this process's share of a batch."""
+    data, side = settings.data, batches.canvas_size(settings.data.image_size)
+    shape = (data.batch_size // hosts.count(), side, side, 3)
+    return np.random.default_rng(hosts.index()).integers(256, size=shape, dtype=np.uint8)
+
+
+def labels(count: int, classes: int) -> np.ndarray:
+    """Random labels, the same in every process."""
+    return np.random.default_rng(0).integers(classes, size=count).astype(np.int32)
+
+
+def batch(settings: Settings, classes: int, mesh: Mesh) -> TrainBatch:
+    """A batch of canvases and labels, divided over the mesh."""
+    mine = sharding.my_rows(labels(settings.data.batch_size, classes))
+    return sharding.split_batch(TrainBatch(canvases(settings), mine), mesh)
+
+
+def features(spec: StepSpec, classes: int, mesh: Mesh) -> tuple[Any, ...]:
+    """Features and labels of all training examples, whole on every device."""
+    shape = (spec.phase.views * spec.examples, spec.model.feature_size)
+    random = np.random.default_rng(0).standard_normal(shape, np.float32)
+    placed: tuple[Any, ...] = sharding.replicate((random, labels(spec.examples, classes)), mesh)
+    return placed

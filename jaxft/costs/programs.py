@@ -1,0 +1,126 @@
+"""The programs of a run, and the shapes that they take: to plan with, and to bench.
+
+They are those of the run itself (step.make_step, step.make_epoch, evaluate.make_forward); for
+shapes instead of arrays they need neither images nor weights.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jaxft.config.load import Phase, Settings
+from jaxft.data import batches
+from jaxft.devices import sharding
+from jaxft.evaluation import metrics
+from jaxft.models import Model
+from jaxft.training import step
+from jaxft.training.step import StepSpec, TrainBatch, Weights
+
+FORWARD = "features"  # the program that extracts features
+
+
+class Call(NamedTuple):
+    """A jitted function, and what a run calls it with: shapes and their places on a mesh."""
+
+    function: Any
+    arguments: tuple[Any, ...]
+
+    def trace(self) -> Any:
+        """Trace it, to be counted (flops.of_traced) or lowered; nothing is run."""
+        return self.function.trace(*self.arguments)
+
+    def lower(self) -> Any:
+        """Lower it, to be compiled; nothing is run."""
+        return self.trace().lower()
+
+
+def distinct(phase: Phase) -> tuple[Any, ...]:
+    """Key that tells the programs of two phases apart, but for numbers in them."""
+    one_cycle = phase.schedule == "one_cycle"
+    blends = phase.trains_body and phase.warmup_epochs > 0
+    bn = "train" if phase.bn == "rebased" and not blends else phase.bn
+    # Cached features are as many for any size of images.
+    shape = ("views", phase.views) if phase.inputs == "cached" else ("pixels", phase.image_size)
+    return phase.inputs, frozenset(phase.groups), bn, one_cycle, phase.microbatches, *shape
+
+
+def image_sizes(settings: Settings) -> list[int]:
+    """Every size that a phase of the run has its images in, in their order."""
+    return list(dict.fromkeys(phase.image_size for phase in settings.phases))
+
+
+def forward_name(settings: Settings, image_size: int) -> str:
+    """Name of the extraction of features; with its size, where there are several."""
+    several = len(image_sizes(settings)) > 1
+    return f"{FORWARD} {image_size} px" if several else FORWARD
+
+
+def weight_shapes(model: Model) -> Weights:
+    """All groups of a model as shapes."""
+    return Weights(*jax.eval_shape(model.init, jax.random.key(0)))
+
+
+def of_phase(
+    spec: StepSpec, settings: Settings, weights: Weights, mesh: Mesh, epoch_steps: int = 1
+) -> Call:
+    """A phase's step; on cached features an epoch of `epoch_steps`."""
+    everywhere, divided = _everywhere(mesh), _divided(mesh)
+    state, frozen = jax.eval_shape(lambda w: step.start(spec, w), weights)
+    if spec.phase.inputs == "augmented":
+        frozen = jax.eval_shape(metrics.make_fold(spec.model, mesh), frozen)
+    state, frozen = everywhere((state, frozen))
+    rates = everywhere(jax.ShapeDtypeStruct((rates_length(spec, settings),), jnp.float32))
+    seed = everywhere(jax.ShapeDtypeStruct((), jnp.int32))
+    if spec.phase.inputs == "cached":
+        rows = spec.phase.views * spec.examples
+        features = jax.ShapeDtypeStruct((rows, spec.model.feature_size), jnp.float32)
+        labels = jax.ShapeDtypeStruct((spec.examples,), jnp.int32)
+        data = everywhere((features, labels))
+        epoch = step.make_epoch(spec, mesh, epoch_steps)
+        return Call(epoch, (state, frozen, *data, rates, seed))
+    labels = jax.ShapeDtypeStruct((spec.batch_size,), jnp.int32)
+    batch = divided(TrainBatch(_canvases(spec.image_size, spec.batch_size), labels))
+    return Call(step.make_step(spec, mesh), (state, frozen, batch, rates, seed))
+
+
+def of_forward(
+    settings: Settings, model: Model, weights: Weights, mesh: Mesh, image_size: int
+) -> Call:
+    """The extraction of features, a batch."""
+    exact = settings.deterministic
+    forward = metrics.make_forward(model, settings.augment, image_size, mesh, exact)
+    folded = _everywhere(mesh)(jax.eval_shape(forward.fold, weights))
+    canvases = _divided(mesh)(_canvases(image_size, settings.data.batch_size))
+    return Call(forward.features, (folded, canvases))
+
+
+def rates_length(spec: StepSpec, settings: Settings) -> int:
+    """Length of the table of rates, as inputs.rates_table makes it."""
+    steps = sum(spec.phase.cycle_lengths) * spec.steps_per_epoch
+    return max(steps, settings.finder.steps if spec.phase.lr == "find" else 0)
+
+
+def _canvases(image_size: int, count: int) -> jax.ShapeDtypeStruct:
+    side = batches.canvas_size(image_size)
+    return jax.ShapeDtypeStruct((count, side, side, 3), jnp.uint8)
+
+
+def _everywhere(mesh: Mesh) -> Any:
+    """Gives the shapes of a tree their places as a run has them, whole on every device."""
+
+    def place(tree: Any) -> Any:
+        return jax.tree.map(_shape_at, tree, sharding.whole(tree, mesh))
+
+    return place
+
+
+def _divided(mesh: Mesh) -> Any:
+    """Gives the shapes of a tree places that divide their first axis over the mesh."""
+    where = NamedSharding(mesh, PartitionSpec(sharding.AXIS))
+    return lambda tree: jax.tree.map(lambda leaf: _shape_at(leaf, where), tree)
+
+
+def _shape_at(leaf: Any, where: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where)

@@ -1,0 +1,182 @@
+"""Programs of a run as they are timed: made, fed, and driven as the run's loop drives them."""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from jax.sharding import Mesh
+
+from jaxft import run
+from jaxft.config.load import Phase, Settings
+from jaxft.costs import made_up, programs
+from jaxft.costs.plan import Sizes
+from jaxft.costs.programs import Call
+from jaxft.devices import sharding
+from jaxft.devices.topology import Target
+from jaxft.evaluation import metrics
+from jaxft.materials import reading
+from jaxft.materials.reading import Materials
+from jaxft.models import Model
+from jaxft.report.tables import Console
+from jaxft.training import fit, step
+from jaxft.training.step import StepSpec, Weights
+
+# Not counted: more than are read ahead (feed.AHEAD batches, and as many that are yet to be placed)
+# before the input has to keep up.
+WARM_UP = 5
+
+
+@dataclass(frozen=True)
+class Job:
+    """A config to bench.
+
+    `materials` are a run's own, for its real input; without them input is made up. `weights` are
+    all groups, on the mesh.
+    """
+
+    settings: Settings
+    sizes: Sizes
+    target: Target
+    model: Model
+    weights: Weights
+    repeats: int
+    console: Console
+    materials: Materials | None = None
+
+    @property
+    def mesh(self) -> Mesh:
+        """All devices."""
+        return self.target.mesh
+
+    def at_size(self, image_size: int) -> "Job":
+        """On images of so many pixels; what there was of another size is let go of."""
+        materials = self.materials and reading.at_size(self.materials, image_size)
+        settings = self.settings.at_size(image_size)
+        return dataclasses.replace(self, settings=settings, materials=materials)
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program to time: how it is made, fed and driven.
+
+    `phase` is the first of the `phases` that run it, None where none does. `call(steps)` is the
+    program of so many steps. `start(compiled)` gives what executes it on an item of `feed`, and
+    returns something to wait for. `reads`: its input is images. `neutral(mesh, share)` is one step
+    on `share` images, for `model_flops`. `passes` is how often the loop runs that a step may be in,
+    which XLA counts once (costs.of_compiled).
+    """
+
+    name: str
+    phases: tuple[str, ...]
+    phase: Phase | None
+    steps: int
+    reads: bool
+    call: Callable[[int], Call]
+    start: Callable[[Any], Callable[[Any], Any]]
+    feed: Callable[[], AbstractContextManager[Iterator[Any]]]
+    neutral: Callable[[Mesh, int], Call]
+    passes: int = 1
+
+
+def forward(job: Job) -> Program:
+    """The extraction of features; it takes the canvases to the devices, as in a run."""
+    shapes, size = programs.weight_shapes(job.model), job.settings.data.image_size
+
+    def start(compiled: Any) -> Callable[[Any], Any]:
+        folded = metrics.make_fold(job.model, job.mesh)(job.weights)
+        return lambda canvases: compiled(folded, sharding.split_batch(canvases, job.mesh))
+
+    @contextmanager
+    def feed() -> Iterator[Iterator[Any]]:
+        if job.materials is None:
+            yield itertools.repeat(made_up.canvases(job.settings))
+        else:
+            with closing(_passes(job.materials)) as canvases:
+                yield canvases
+
+    def neutral(mesh: Mesh, share: int) -> Call:
+        data = dataclasses.replace(job.settings.data, batch_size=share)
+        settings = dataclasses.replace(job.settings, data=data)
+        return programs.of_forward(settings, plain_model(job), shapes, mesh, size)
+
+    def call(_: int) -> Call:
+        return programs.of_forward(job.settings, job.model, shapes, job.mesh, size)
+
+    name = programs.forward_name(job.settings, size)
+    return Program(name, (), None, 1, True, call, start, feed, neutral)
+
+
+def _passes(materials: Materials) -> Generator[Any]:
+    """The canvases of the training images, batch by batch, over and over."""
+    split, images = materials.dataset.train, materials.train_images
+    while True:
+        with reading.eval_feed(materials, split, images) as ready:
+            for batch in ready:
+                yield batch.image
+
+
+def of_phases(job: Job, indices: list[int]) -> Program:
+    """The step of these phases; on cached features an epoch."""
+    spec = fit.spec_of(job.settings, job.model, indices[0], job.sizes.train)
+    cached = spec.phase.inputs == "cached"
+    shapes = programs.weight_shapes(job.model)
+
+    @contextmanager
+    def feed() -> Iterator[Iterator[Any]]:
+        if cached:
+            yield itertools.repeat(made_up.features(spec, job.sizes.classes, job.mesh))
+        elif job.materials is None:
+            yield itertools.repeat((made_up.batch(job.settings, job.sizes.classes, job.mesh),))
+        else:
+            count = WARM_UP + job.repeats + 1
+            with reading.train_feed(spec, job.materials, 0, count) as ready:
+                yield ((batch,) for batch in ready)
+
+    def neutral(mesh: Mesh, share: int) -> Call:
+        small = dataclasses.replace(spec, batch_size=share, model=plain_model(job))
+        return programs.of_phase(small, job.settings, shapes, mesh)
+
+    names = tuple(job.settings.phases[index].name for index in indices)
+    return Program(
+        names[0],
+        names,
+        spec.phase,
+        spec.steps_per_epoch if cached else 1,
+        not cached,
+        lambda steps: programs.of_phase(spec, job.settings, shapes, job.mesh, steps),
+        partial(_training, job, spec),
+        feed,
+        neutral,
+        spec.phase.microbatches,
+    )
+
+
+def _training(job: Job, spec: StepSpec, compiled: Any) -> Callable[[Any], Any]:
+    """Executes the program on a batch, handing the state on; returns the loss.
+
+    At a rate of 0 the weights stay as they are, and no number becomes infinite.
+    """
+    state, frozen = step.start(spec, job.weights)
+    state = sharding.replicate(state, job.mesh)
+    if spec.phase.inputs == "augmented":
+        frozen = metrics.make_fold(job.model, job.mesh)(frozen)
+    rates = np.zeros(programs.rates_length(spec, job.settings), np.float32)
+    table, seed = sharding.replicate((rates, np.int32(job.settings.seed)), job.mesh)
+
+    def execute(data: tuple[Any, ...]) -> Any:
+        nonlocal state
+        state, loss = compiled(state, frozen, *data, table, seed)
+        return loss
+
+    return execute
+
+
+def plain_model(job: Job) -> Model:
+    """The job's model with every convolution as XLA has it."""
+    native = dataclasses.replace(job.settings.model, conv="native")
+    return run.create_model(dataclasses.replace(job.settings, model=native), job.sizes.classes)

@@ -1,0 +1,184 @@
+"""The feature cache: the frozen body's output for every example, content-addressed on disk.
+
+An entry is one view of all examples. Its key covers everything that its numbers depend on: the
+body's weights, the preprocessing and the view, the ordered examples with their labels, the dtype.
+Change one and the entry is another.
+
+An entry lies in parts of consecutive examples, each written when it has been computed, so that an
+extraction that was killed goes on from its last whole part.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from jaxft.data import Split
+from jaxft.runtime import hosts, paths
+from jaxft.runtime.paths import AnyPath
+from jaxft.workdir import checkpoint
+
+VERSION = 3  # of what the views compute, and of the files; a change here makes all entries stale
+PART_EXAMPLES = 4096
+MOST_PARTS = 64  # of an entry: one that is mapped holds a file open
+
+Part = Float[np.ndarray, "examples features"]
+
+
+def default_directory() -> Path:
+    """The user's cache directory (XDG_CACHE_HOME, or ~/.cache) + `jaxft`."""
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root) / "jaxft"
+
+
+def key(split: Split, weights_digest: str, description: dict[str, Any]) -> str:
+    """The name of a cache entry.
+
+    Args:
+      split: whose identity lines and labels count, in order.
+      weights_digest: of the body's parameters and statistics, as from `weights_digest`.
+      description: whatever else matters (model, preprocessing, image size, view, dtype); JSON data.
+    """
+    total = hashlib.sha256()
+    total.update(json.dumps([VERSION, weights_digest, description], sort_keys=True).encode())
+    for line, label in zip(split.identity, split.labels, strict=True):
+        total.update(f"\n{label} {line}".encode(errors="surrogateescape"))
+    return total.hexdigest()
+
+
+def weights_digest(params: dict[str, Any], batch_stats: dict[str, Any]) -> str:
+    """Digest of the body's groups; the head has no part in the features."""
+    body = {
+        kind: {group: tree[group] for group in tree if group != "head"}
+        for kind, tree in (("params", params), ("batch_stats", batch_stats))
+    }
+    return checkpoint.digest(body)
+
+
+def part_examples(examples: int, batch_size: int) -> int:
+    """Number of examples in a part of an entry: whole batches, so that going on changes none."""
+    wanted = max(PART_EXAMPLES, -(-examples // MOST_PARTS))
+    return -(-wanted // batch_size) * batch_size
+
+
+def cached(
+    directory: AnyPath,
+    name: str,
+    examples: int,
+    compute: Callable[[int], Iterator[Part]],
+    mapped: bool = False,
+) -> tuple[list[Part], int]:
+    """The parts of entry `name`; those that are not there, or not whole, are computed and stored.
+
+    A part is an .npy file with its digest behind; a reader never sees half of one, and runs that
+    compute the same entry at the same time put the same numbers there. With several processes the
+    first one's directory counts, and all get what it holds. A directory that cannot be written
+    costs the cache, not the run.
+
+    Args:
+      directory: where entries lie; made if need be.
+      name: as from `key`.
+      examples: how many there are in all.
+      compute: from a first example on, yields the rows of all that follow, part by part.
+      mapped: leave the rows in files that are mapped into memory.
+
+    Returns:
+      (parts, how many examples of them came from the cache).
+    """
+    parts: list[Part] = []
+    rows = 0
+    while rows < examples:
+        file = _file(directory, name, rows)
+        part = hosts.from_first(_load(file, examples - rows) if hosts.is_first() else None)
+        if part is None:
+            break
+        parts.append(_mapped(part, file) if mapped else part)
+        rows += len(part)
+    found = rows
+    for part in compute(rows) if rows < examples else ():
+        file = _file(directory, name, rows)
+        with suppress(OSError):
+            _store(file, part)
+        parts.append(_mapped(part, file) if mapped else part)
+        rows += len(part)
+    return parts, found
+
+
+def whole(parts: Sequence[Part]) -> Part:
+    """All rows as one array."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+class Rows:
+    """Rows that lie in parts, in memory or in mapped files; to be read in any order."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self._parts = parts
+        self._starts = np.cumsum([0, *map(len, parts)])
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def take(self, numbers: Int[np.ndarray, " rows"]) -> Float[np.ndarray, "rows features"]:
+        """The rows of these numbers, in their order."""
+        taken = np.empty((len(numbers), *self._parts[0].shape[1:]), self._parts[0].dtype)
+        which = np.searchsorted(self._starts, numbers, side="right") - 1
+        for index in np.unique(which):
+            here = which == index
+            taken[here] = self._parts[index][numbers[here] - self._starts[index]]
+        return taken
+
+
+def _file(directory: AnyPath, name: str, first: int) -> AnyPath:
+    """The file of the part that begins with example `first`."""
+    return directory / f"{name}.{first:09}.npy"
+
+
+def _load(file: AnyPath, most: int) -> Part | None:
+    """A part, if it is there and whole, and has no more rows than are asked for."""
+    try:
+        with file.open("rb") as content:
+            part = np.load(content, allow_pickle=False)
+            fits = 0 < len(part) <= most and content.read() == _digest(file, part)
+    except Exception:  # what a damaged header raises is anybody's guess
+        return None
+    return part if fits else None
+
+
+@hosts.first_only
+def _store(file: AnyPath, part: Part) -> None:
+    def fill(content: Any) -> None:
+        np.save(content, part, allow_pickle=False)
+        content.write(_digest(file, part))
+
+    paths.make_folder(file.parent)
+    # Not durable: what a power cut leaves does not fit its digest, and is computed again.
+    paths.write(file, fill, durable=False)
+
+
+def _digest(file: AnyPath, part: Part) -> bytes:
+    """Of the file's name, the dtype, the byte order in it, the shape and the numbers."""
+    total = hashlib.sha256(f"{file.name} {part.dtype.str} {part.shape}\n".encode())
+    total.update(np.ascontiguousarray(part).data)
+    return total.digest()
+
+
+def _mapped(part: Part, file: AnyPath) -> Part:
+    """The part out of its file, so that its memory can be had back at any time.
+
+    Out of one without a name where it has none of its own on a disk of this process.
+    """
+    if hosts.is_first() and isinstance(file, Path):
+        with suppress(OSError, ValueError):
+            return np.load(file, mmap_mode="r")
+    with tempfile.TemporaryFile() as aside:
+        part.tofile(aside)
+        aside.flush()
+        return np.memmap(aside, part.dtype, "r", shape=part.shape)

@@ -1,0 +1,126 @@
+"""Pretrained weights by name, from timm's repositories on the Hugging Face hub.
+
+Each repository holds the weights and a config.json, which says what they expect of images.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jaxft.errors import UserError
+from jaxft.models.body import Preprocessing
+from jaxft.models.weights.preprocessing import TIMM_FILE, read_timm
+from jaxft.runtime.paths import AnyPath
+
+FILE = "model.safetensors"
+
+
+# Model -> its tags, the one that `imagenet` stands for first.
+MODELS = {
+    "resnet18": "tv a1 a2 a3 gluon fb_ssl_yfcc100m_ft fb_swsl_ig1b_ft",
+    "resnet34": "tv a1 a2 a3 bt gluon ra4_e3600_r224",
+    "resnet50": "tv tv2 a1 a1h a2 a3 am b1k b2k bt c1 c2 d gluon ra ram fb_ssl_yfcc100m_ft "
+    "fb_swsl_ig1b_ft",
+    "resnet101": "tv tv2 a1 a1h a2 a3 gluon",
+    "resnet152": "tv tv2 a1 a1h a2 a3 gluon",
+    "resnext50_32x4d": "tv tv2 a1 a1h a2 a3 ra gluon fb_ssl_yfcc100m_ft fb_swsl_ig1b_ft",
+    "resnext101_32x4d": "gluon fb_ssl_yfcc100m_ft fb_swsl_ig1b_ft",
+    "resnext101_32x8d": "tv tv2 fb_ssl_yfcc100m_ft fb_swsl_ig1b_ft fb_wsl_ig1b_ft",
+    "resnext101_64x4d": "tv c1 gluon",
+}
+
+
+def tags(name: str) -> tuple[str, ...]:
+    """The names under which the hub has weights of a model, the usual ones first."""
+    return tuple(f"{tag}_in1k" for tag in MODELS.get(name, "").split())
+
+
+def all_tags() -> tuple[str, ...]:
+    """`tags` of all models together."""
+    return tuple(dict.fromkeys(tag for name in MODELS for tag in tags(name)))
+
+
+def facts(name: str, tag: str) -> tuple[Preprocessing, str]:
+    """What the hub says of a set of weights: their preprocessing, their licence.
+
+    Raises:
+      UserError: as `fetch`; or the hub's words are none that are understood.
+    """
+    repository = f"timm/{name}.{tag}"
+    found = read_timm(_download(repository, TIMM_FILE))
+    if found is None:
+        raise UserError(f"{repository}: {TIMM_FILE} is not timm's", hint=_how_to_bring(repository))
+    return found
+
+
+def fetch(name: str, tag: str) -> tuple[Path, dict[str, Any]]:
+    """The file of weights, out of the hub's cache or the hub, and what tells it apart.
+
+    The file's SHA-256 is the one that the hub states for it; a cached file that has another is
+    fetched again, once.
+
+    Args:
+      name: one of MODELS.
+      tag: one of `tags(name)`.
+
+    Returns:
+      (path in huggingface_hub's cache, {repository, revision, file, sha256}).
+
+    Raises:
+      UserError: huggingface_hub is missing, the hub cannot be reached and nothing is cached, the
+        connection broke, or the digest is wrong twice; says how to bring the file.
+    """
+    repository = f"timm/{name}.{tag}"
+    for again in (False, True):
+        path = _download(repository, FILE, again)
+        # The cache names what it keeps after the digest that the hub states, and a folder after
+        # the revision.
+        stated, found = path.resolve().name, sha256(path)
+        if stated == found:
+            about = {"repository": repository, "revision": path.parent.name, "file": FILE}
+            return path, {**about, "sha256": found}
+    raise UserError(
+        f"{repository}: the file's digest is wrong",
+        [f"the hub states SHA-256 {stated}", f"{path} has {found}"],
+        _how_to_bring(repository),
+    )
+
+
+def _download(repository: str, file: str, again: bool = False) -> Path:
+    try:
+        import huggingface_hub
+    except ImportError as error:
+        raise UserError(
+            f"Weights by name ({repository}) come by huggingface_hub, which is not installed",
+            hint="Install it: pip install 'jaxft[hub]'. Or give a file: model.weights=file:PATH.",
+        ) from error
+    try:
+        return Path(huggingface_hub.hf_hub_download(repository, file, force_download=again))
+    except Exception as error:  # the library that it speaks HTTP by changes with its version
+        lines = [f"{type(error).__name__}: {line}" for line in _first_lines(error)]
+        title = f"{repository}/{file} cannot be fetched from the hub, and is not in its cache"
+        raise UserError(title, lines, _how_to_bring(repository)) from error
+
+
+def _first_lines(error: BaseException) -> Iterator[str]:
+    """One line of each error that led to this one, the last first."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield (str(cause).strip() or "no reason given").splitlines()[0][:200]
+        cause = cause.__cause__
+
+
+def _how_to_bring(repository: str) -> str:
+    return (
+        f"Without a connection: fetch https://huggingface.co/{repository}/resolve/main/{FILE}, and "
+        f"{TIMM_FILE} from there too, elsewhere into one folder, and give "
+        "--config.model.weights=file:PATH; or copy the hub's cache here (HF_HOME says where it "
+        "is). HF_ENDPOINT names a mirror."
+    )
+
+
+def sha256(path: AnyPath) -> str:
+    """A file's SHA-256, as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

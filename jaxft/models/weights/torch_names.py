@@ -1,0 +1,276 @@
+"""PyTorch's names for each model's arrays, both ways and strict: nothing is passed over."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxft.errors import UserError
+from jaxft.models.bodies import efficientnet_lite, resnet
+from jaxft.models.body import Body
+
+BODIES: dict[str, Callable[[str, str], Body]] = {**efficientnet_lite.BODIES, **resnet.BODIES}
+IMAGENET_CLASSES = 1000
+
+Params = dict[str, Any]
+Stats = dict[str, Any]
+
+
+class Entry(NamedTuple):
+    """One array: its place in jaxft's trees and its name and shape in PyTorch's state dict."""
+
+    collection: str
+    path: tuple[str, ...]
+    name: str
+    shape: tuple[int, ...]
+
+
+LEAVES = {
+    "kernel": "weight",
+    "scale": "weight",
+    "bias": "bias",
+    "mean": "running_mean",
+    "var": "running_var",
+}
+EFFICIENTNET_MODULES = {
+    "stem_conv": "_conv_stem",
+    "stem_bn": "_bn0",
+    "head_conv": "_conv_head",
+    "head_bn": "_bn1",
+    "expand_conv": "_expand_conv",
+    "expand_bn": "_bn0",
+    "depthwise_conv": "_depthwise_conv",
+    "depthwise_bn": "_bn1",
+    "project_conv": "_project_conv",
+    "project_bn": "_bn2",
+    "linear0": "_fc",
+}
+
+
+def _efficientnet_module(module: str) -> str:
+    """`block03` -> `_blocks.3`, `project_bn` -> `_bn2`."""
+    if block := re.fullmatch(r"block(\d+)", module):
+        return f"_blocks.{int(block[1])}"
+    return EFFICIENTNET_MODULES[module]
+
+
+def _resnet_module(module: str) -> str:
+    """`layer1_0` -> `layer1.0`, `downsample_0` -> `downsample.0`."""
+    return "fc" if module == "linear0" else module.replace("_", ".")
+
+
+MODULE_NAMES = {
+    **dict.fromkeys(efficientnet_lite.BODIES, _efficientnet_module),
+    **dict.fromkeys(resnet.BODIES, _resnet_module),
+}
+
+
+@cache
+def entries(name: str) -> tuple[Entry, ...]:
+    """Every array of the body `name`, and of a linear head (its shape for ImageNet's classes)."""
+    body = BODIES[name]("float32", "auto")
+    image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    trees: dict[str, dict[str, Any]] = {"params": {}, "batch_stats": {}}
+    x = image
+    for group, module in (("early", body.early), ("late", body.late)):
+        x, variables = jax.eval_shape(
+            lambda key, x, module=module: module.init_with_output(key, x, train=False), key, x
+        )
+        for collection, tree in trees.items():
+            tree[group] = variables[collection]
+    linear = {"kernel": (body.channels, IMAGENET_CLASSES), "bias": (IMAGENET_CLASSES,)}
+    trees["params"]["head"] = {
+        "linear0": {leaf: jax.ShapeDtypeStruct(shape, "float32") for leaf, shape in linear.items()}
+    }
+    return tuple(
+        _entry(name, collection, path, leaf.shape)
+        for collection, tree in trees.items()
+        for path, leaf in _leaves(tree)
+    )
+
+
+def _entry(name: str, collection: str, path: tuple[str, ...], shape: tuple[int, ...]) -> Entry:
+    _, *modules, leaf = path
+    torch_name = ".".join([*map(MODULE_NAMES[name], modules), LEAVES[leaf]])
+    return Entry(collection, path, torch_name, _torch_shape(shape))
+
+
+def _leaves(
+    tree: Mapping[str, Any], path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, (*path, key))
+        else:
+            yield (*path, key), value
+
+
+# A block of the ResNeXt that fastai 0.7 brought along, within which modules have numbers only.
+FASTAI_RESNEXT_MODULES = {
+    "0.0.0.0": "conv1",
+    "0.0.0.1": "bn1",
+    "0.0.0.3": "conv2",
+    "0.0.0.4": "bn2",
+    "0.0.1": "conv3",
+    "0.0.2": "bn3",
+    "0.1.0": "downsample.0",
+    "0.1.1": "downsample.1",
+}
+FASTAI_MODULES = {"0": "conv1", "1": "bn1", **{str(n + 3): f"layer{n}" for n in (1, 2, 3, 4)}}
+
+
+def named_as_torchvision(arrays: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+    """A ResNet's or ResNeXt's arrays under torchvision's names, where fastai numbered the modules.
+
+    fastai 0.7 saves the body's children as 0 to 7 and its head after them; fastai 1 and 2 save
+    them as 0.0 to 0.7 with the head under 1. The head is left out.
+
+    Source: fastai 0.7's models/resnext_101_64x4d.py and conv_learner.py (ConvnetBuilder).
+    """
+    if {"0.0.weight", "0.1.weight"} <= arrays.keys():
+        arrays = {k.removeprefix("0."): v for k, v in arrays.items() if k.startswith("0.")}
+    if not {"0.weight", "1.weight"} <= arrays.keys():
+        return arrays
+    return {
+        _fastai_name(key): value
+        for key, value in arrays.items()
+        if not (key.split(".")[0].isdecimal() and int(key.split(".")[0]) > 7)
+    }
+
+
+def _fastai_name(key: str) -> str:
+    child, _, rest = key.partition(".")
+    name = FASTAI_MODULES.get(child)
+    if name is None:
+        return key
+    if block := re.fullmatch(r"(\d+)\.((?:\d+\.)*\d+)\.(\w+)", rest):
+        number, module, leaf = block.groups()
+        return f"{name}.{number}.{FASTAI_RESNEXT_MODULES.get(module, module)}.{leaf}"
+    return f"{name}.{rest}"
+
+
+def _torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """HWIO -> OIHW, (in, out) -> (out, in)."""
+    return (shape[3], shape[2], *shape[:2]) if len(shape) == 4 else shape[::-1]
+
+
+def _from_torch_layout(array: np.ndarray) -> np.ndarray:
+    moved = array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
+    return np.array(moved, np.float32, order="C")
+
+
+def _to_torch_layout(array: np.ndarray) -> np.ndarray:
+    moved = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T
+    return np.ascontiguousarray(moved)
+
+
+def body_from_torch(
+    name: str, arrays: Mapping[str, np.ndarray], with_head: bool = False
+) -> tuple[Params, Stats]:
+    """PyTorch's arrays as parameters and BatchNorm statistics, keyed by layer group.
+
+    Args:
+      name: one of BODIES.
+      arrays: what `read_weights` returns, under the names of torchvision, timm or fastai. The
+        classifier may be absent and may have any number of classes; BatchNorm's
+        `num_batches_tracked` is passed over.
+      with_head: also the classifier, as the plain linear head (`hidden=()`).
+
+    Returns:
+      Dicts with the keys early and late, and head if asked for; in float32.
+
+    Raises:
+      UserError: lists every missing, unexpected and misshapen name.
+    """
+    arrays = {key: value for key, value in arrays.items() if not _is_counter(key)}
+    if name in resnet.BODIES:
+        arrays = dict(named_as_torchvision(arrays))
+    wanted = {entry.name: entry for entry in entries(name)}
+    classifier = {key for key, entry in wanted.items() if entry.path[0] == "head"}
+    if not with_head and not classifier & arrays.keys():
+        wanted = {key: entry for key, entry in wanted.items() if key not in classifier}
+    _check_names(name, wanted, arrays)
+    used = [entry for entry in wanted.values() if with_head or entry.path[0] != "head"]
+    values = {entry: _from_torch_layout(arrays[entry.name]) for entry in used}
+    return _tree("params", values), _tree("batch_stats", values)
+
+
+def _is_counter(key: str) -> bool:
+    return key.rpartition(".")[2] == "num_batches_tracked"
+
+
+def _check_names(name: str, wanted: Mapping[str, Entry], arrays: Mapping[str, np.ndarray]) -> None:
+    shapes = {key: _expected_shape(entry, arrays) for key, entry in wanted.items()}
+    offenders = [f"missing: {key} {shapes[key]}" for key in wanted if key not in arrays]
+    offenders += [
+        f"unexpected: {key} {array.shape}" for key, array in arrays.items() if key not in wanted
+    ]
+    offenders += [
+        f"wrong shape: {key} is {arrays[key].shape}, {name} has {shape}"
+        for key, shape in shapes.items()
+        if key in arrays and arrays[key].shape != shape
+    ]
+    offenders += [
+        f"not floating-point: {key} is {arrays[key].dtype}"
+        for key in wanted
+        if key in arrays and not _is_real(arrays[key].dtype)
+    ]
+    if offenders:
+        raise UserError(f"These are not the weights of {name}", offenders)
+
+
+def _is_real(dtype: np.dtype) -> bool:
+    return bool(jnp.issubdtype(dtype, jnp.floating))
+
+
+def _expected_shape(entry: Entry, arrays: Mapping[str, np.ndarray]) -> tuple[int, ...]:
+    """The entry's shape; a classifier's first axis is as long as its bias in the file."""
+    if entry.path[0] != "head":
+        return entry.shape
+    bias = arrays.get(entry.name.replace("weight", "bias"), np.zeros(IMAGENET_CLASSES))
+    return (bias.size, *entry.shape[1:])
+
+
+def _tree(collection: str, values: Mapping[Entry, np.ndarray]) -> dict[str, Any]:
+    """Nested dicts; a group without arrays in this collection has {}."""
+    tree: dict[str, Any] = {entry.path[0]: {} for entry in values}
+    for entry, value in values.items():
+        if entry.collection == collection:
+            node = tree
+            for key in entry.path[:-1]:
+                node = node.setdefault(key, {})
+            node[entry.path[-1]] = value
+    return tree
+
+
+def to_torch(
+    name: str, params: Mapping[str, Any], batch_stats: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
+    """The inverse of `body_from_torch`: a state dict in PyTorch's names and layout.
+
+    Args:
+      name: one of BODIES.
+      params, batch_stats: the groups early and late; a head in `params` must be the plain linear
+        one (`hidden=()`), since torchvision and timm have no name for another.
+
+    Raises:
+      UserError: lists every array that is missing or has no name on the other side.
+    """
+    trees = {"params": params, "batch_stats": batch_stats}
+    arrays = {
+        (collection, path): np.asarray(value)
+        for collection, tree in trees.items()
+        for path, value in _leaves(tree)
+    }
+    names = {(entry.collection, entry.path): entry.name for entry in entries(name)}
+    wanted = {place for place in names if place[1][0] != "head" or "head" in params}
+    offenders = [f"missing: {'/'.join(path)}" for _, path in sorted(wanted - arrays.keys())]
+    offenders += [f"unexpected: {'/'.join(path)}" for _, path in sorted(arrays.keys() - wanted)]
+    if offenders:
+        raise UserError(f"These parameters have no counterpart in PyTorch's {name}", offenders)
+    return {names[place]: _to_torch_layout(array) for place, array in arrays.items()}

@@ -1,0 +1,85 @@
+"""A contact sheet of augmented training images, to see what a config's augmentation does."""
+
+import textwrap
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.figure import Figure
+
+from jaxft.augment import mix
+from jaxft.augment.augment import Augmentation, augment, evaluate_view, in_words
+from jaxft.config.load import Settings
+from jaxft.data import Dataset, batches
+from jaxft.data.images.memory import Images
+from jaxft.report import tables
+from jaxft.runtime.paths import AnyPath
+
+NAME_WIDTH = 16  # letters that fit beside a row
+
+
+def make(
+    settings: Settings, dataset: Dataset, output: AnyPath, examples: int = 8, views: int = 6
+) -> None:
+    """Draws training images, the classes in turn, and random views of each, into an image file.
+
+    They have the size of the last phase.
+    The first column is the view that evaluation sees. What mixes with another image mixes with
+    that of the row below or above, as in training.
+
+    Raises:
+      decode.UnreadableImage: naming the file.
+    """
+    split = dataset.train
+    chosen = choose(split.labels, examples)
+    size = settings.phases[-1].image_size
+    canvas = batches.canvas_size(size)
+    how = (settings.data.interpolation, settings.data.max_pixels)
+    images = Images(split, canvas, None, *how)
+    canvases = jnp.asarray(np.stack([images.canvas(i) for i in chosen]))
+    columns = [np.asarray(evaluate_view(canvases, size))]
+    view = jax.jit(partial(_view, settings=settings.augment, image_size=size))
+    for number in range(views):
+        key = batches.epoch_key(settings.seed, 0, number)
+        columns.append(np.asarray(view(canvases, key)))
+    names = [dataset.classes[split.labels[i]] for i in chosen]
+    title = f"{size} px; {in_words(settings.augment)}"
+    tables.save_figure(_sheet(columns, names, title), output)
+
+
+def choose(labels: np.ndarray, examples: int) -> list[int]:
+    """Positions of that many examples, or of all: the first of every class, the second, ..."""
+    turn = np.empty(len(labels), int)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        turn[members] = np.arange(len(members))
+    return np.lexsort((labels, turn))[:examples].tolist()
+
+
+def _view(
+    canvases: jax.Array, key: jax.Array, settings: Augmentation, image_size: int
+) -> jax.Array:
+    """One view of each canvas."""
+    keys = batches.example_keys(key, jnp.arange(len(canvases), dtype=jnp.int32))
+    views = augment(canvases, keys, settings, image_size)
+    paired = len(canvases) // 2 * 2 if settings.mixes else 0
+    mixed, _ = mix.mix(views[:paired], keys[:paired], settings) if paired else (views[:0], None)
+    return jnp.concatenate([mixed, views[paired:]])
+
+
+def _sheet(columns: list[np.ndarray], names: list[str], title: str) -> Figure:
+    rows = len(names)
+    figure = Figure(figsize=(1.2 * len(columns) + 0.8, 1.2 * rows + 0.5), layout="constrained")
+    grid = figure.subplots(rows, len(columns), squeeze=False)
+    for place, axes in np.ndenumerate(grid):
+        row, column = place
+        axes.imshow(columns[column][row])
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+        if row == 0:
+            axes.set_title("evaluation" if column == 0 else f"view {column}", fontsize=8)
+        if column == 0:
+            axes.set_ylabel(textwrap.fill(names[row], NAME_WIDTH), fontsize=8)
+    figure.suptitle(title, fontsize=7, wrap=True)
+    return figure

@@ -1,0 +1,67 @@
+"""Whether a run waited for its images, and what would mend that."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jaxft.config.load import DataSettings
+
+# A share of the time, and seconds, below which waiting is not worth a word.
+WORTH_TELLING = 0.1
+WORTH_SECONDS = 10.0
+
+
+def of_phases(
+    phases: Sequence[Mapping[str, Any]], data: DataSettings, in_memory: bool, cores: int
+) -> dict[str, Any] | None:
+    """The phase that waited for the longest time, as `summary.json` tells it; None: none did.
+
+    Args:
+      phases: as in `summary.json`.
+      data: what the config says of images.
+      in_memory: whether all training images were kept there.
+      cores: how many CPU cores this process has.
+
+    Returns:
+      `phase`, `input_wait` (a share of its time, compilation aside) and `remedy`, in words.
+    """
+    waits = {phase["name"]: _share(phase["seconds"]) for phase in phases}
+    waiting = [
+        phase
+        for phase in phases
+        if waits[phase["name"]] > WORTH_TELLING and phase["seconds"]["input_wait"] > WORTH_SECONDS
+    ]
+    if not waiting:
+        return None
+    worst = max(waiting, key=lambda phase: phase["seconds"]["input_wait"])["name"]
+    remedy = "; ".join(_remedies(data, in_memory, cores))
+    return {"phase": worst, "input_wait": waits[worst], "remedy": remedy}
+
+
+def in_words(found: Mapping[str, Any]) -> str:
+    """The line that ends a run's summary."""
+    return (
+        f"bottleneck: images; {found['phase']} waited for them {found['input_wait']:.0%} of its "
+        f"time. What helps: {found['remedy']}"
+    )
+
+
+def _share(seconds: Mapping[str, float]) -> float:
+    """Of a phase's seconds without compilation, which no faster input would shorten."""
+    return seconds["input_wait"] / max(seconds["total"] - seconds["compile"], 1e-9)
+
+
+def _remedies(data: DataSettings, in_memory: bool, cores: int) -> list[str]:
+    """What makes images come faster, the cheapest first."""
+    if in_memory:  # then it is the first pass, or the copying, that a step waited for
+        return ["a host with faster cores, for all images are in memory already"]
+    found = ["smaller files: `jaxft prepare` shrinks all images once"]
+    if data.memory_gb >= 0:
+        found.append(f"more memory for images than --config.data.memory_gb={data.memory_gb:g}")
+    else:
+        found.append("a host with more memory, to keep resized images in")
+    if 0 < data.threads < cores:
+        found.append(f"as many threads as cores: --config.data.threads=0, not {data.threads}")
+    elif data.workers == 0:
+        found.append(f"processes besides threads: --config.data.workers={max(cores - 1, 1)}")
+    found.append("a host with more cores")
+    return found

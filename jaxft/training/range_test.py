@@ -1,0 +1,161 @@
+"""The range test of a phase: its rates are tried on copies of the state, which changes nothing."""
+
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Float
+
+from jaxft.config.load import Phase
+from jaxft.devices import sharding
+from jaxft.errors import UserError
+from jaxft.materials import reading, views
+from jaxft.materials.reading import Materials, Runner
+from jaxft.recipe import lr_finder
+from jaxft.report import tables
+from jaxft.runtime import hosts, paths
+from jaxft.runtime.hosts import Ballot
+from jaxft.runtime.paths import AnyPath
+from jaxft.training import step
+from jaxft.training.step import StepSpec, Weights
+
+MOST_TRIAL_EPOCHS = 3
+MOST_TRIAL_STEPS = 1000
+
+
+def range_test(
+    spec: StepSpec, materials: Materials, runner: Runner, weights: Weights
+) -> lr_finder.LRCurve:
+    """Find a phase's learning rate on a copy of the state; changes nothing.
+
+    Where the rule is `auto` and training takes cached features, which is cheap, the rates around
+    the one that the sweep finds are tried for some epochs each, and the validation loss decides.
+
+    Raises:
+      UserError: the loss never falls, or diverges at once.
+    """
+    curve = sweep_curve(spec, materials, runner, weights)
+    finder = materials.settings.finder
+    if finder.rule != lr_finder.AUTO or spec.phase.inputs != "cached":
+        return curve
+    quiet = materials._replace(console=tables.Console(None))  # the phase has told of them
+    valid_features = views.body_features(quiet, weights, "valid")
+
+    def loss_of(lr: float) -> float:
+        return trial(spec, materials, runner, weights, valid_features, lr)
+
+    start = hosts.gather(curve.lr)[0]
+    return lr_finder.decided(curve, lr_finder.climb(start, loss_of, finder.lo, finder.hi))
+
+
+def sweep_curve(
+    spec: StepSpec, materials: Materials, runner: Runner, weights: Weights
+) -> lr_finder.LRCurve:
+    """The sweep over all rates, and what the rules make of it; raises as `range_test`."""
+    settings = lr_finder.settled(materials.settings.finder, spec.phase.trains_body)
+    sweep = lr_finder.sweep(settings)
+    unmoved = losses_at_rest(spec, materials, runner, weights, len(sweep))
+
+    def going_on(losses: list[float]) -> bool:
+        # The first process's answer: where processors differ, the last bit might.
+        return not hosts.gather(lr_finder.ended(np.asarray(losses), unmoved, settings))[0]
+
+    losses, _ = try_rates(spec, materials, runner, weights, sweep, going_on)
+    count = len(losses)
+    try:
+        return lr_finder.choose(sweep[:count], losses, unmoved[:count], settings)
+    except ValueError as error:
+        raise UserError(f"No learning rate found for phase {spec.phase.name!r}: {error}") from None
+
+
+def losses_at_rest(
+    spec: StepSpec, materials: Materials, runner: Runner, weights: Weights, steps: int
+) -> Float[np.ndarray, " steps"]:
+    """Losses of these weights on a phase's first batches, views and dropout as in its steps.
+
+    Where the body trains, by forward passes; a step of the head is cheaper than a second program.
+    """
+    rates = np.zeros(steps)
+    if not spec.phase.trains_body:
+        return try_rates(spec, materials, runner, weights, rates)[0]
+    with reading.closing(reading.image_runner(spec, materials, step.make_still)) as still:
+        return try_rates(spec, materials, still, weights, rates)[0]
+
+
+def trial(
+    spec: StepSpec,
+    materials: Materials,
+    runner: Runner,
+    weights: Weights,
+    valid_features: Float[np.ndarray, "examples features"],
+    lr: float,
+) -> float:
+    """Validation loss after a phase's first cycle at a rate.
+
+    A long one is shortened (`trial_rates`). A loss that is not finite ends the trial.
+    """
+    rates = trial_rates(spec.phase, lr, spec.steps_per_epoch)
+    losses, after = try_rates(
+        spec, materials, runner, weights, rates, lambda losses: bool(np.isfinite(losses[-1]))
+    )
+    if not np.isfinite(losses).all():
+        return float("nan")
+    return reading.score(materials, after, valid_features).val_loss
+
+
+def trial_rates(phase: Phase, lr: float, steps_per_epoch: int) -> Float[np.ndarray, " steps"]:
+    """Rates of a phase's first cycle, in fewer steps where it has more than a trial may take.
+
+    Those are MOST_TRIAL_EPOCHS, and MOST_TRIAL_STEPS; the cycle rises and falls all the same.
+    """
+    whole = phase.cycle_lengths[0] * steps_per_epoch
+    count = min(whole, MOST_TRIAL_EPOCHS * steps_per_epoch, MOST_TRIAL_STEPS)
+    return phase.rates(lr, steps_per_epoch)(np.arange(count) * whole // count)
+
+
+def try_rates(
+    spec: StepSpec,
+    materials: Materials,
+    runner: Runner,
+    weights: Weights,
+    rates: Float[np.ndarray, " steps"],
+    going_on: Callable[[list[float]], bool] = lambda _: True,
+) -> tuple[Float[np.ndarray, " steps"], Weights]:
+    """Losses of a phase's first steps at these rates, or of fewer where `going_on` ends it.
+
+    Works on a copy of the state, and returns where that has come to. Rates of 0 give the losses of
+    weights that do not move.
+    """
+    losses: list[float] = []
+    ballot = Ballot(materials.stop)
+    words = "finding the learning rate" if rates.any() else "the same at a rate of 0"
+    with materials.console.bar(len(rates), words, "step") as bar:
+
+        def sink(_: int, loss: float) -> bool:
+            losses.append(loss)
+            bar.update()
+            return not ballot() and going_on(losses)
+
+        state, frozen = step.start(spec, weights)
+        state = sharding.replicate(state, materials.mesh)
+        table, seed = reading.rates_table(spec, materials, rates), reading.seed_of(materials)
+        state, *_ = runner(state, frozen, table, seed, 0, len(rates), sink)
+    materials.demand_going_on()
+    return np.asarray(losses), step.finish(state, frozen)
+
+
+def find_rate(
+    spec: StepSpec,
+    materials: Materials,
+    runner: Runner,
+    weights: Weights,
+    workdir: AnyPath,
+) -> lr_finder.LRCurve:
+    """The range test of a phase, told and drawn: `lr_find/PHASE.json` and `.png`."""
+    curve = range_test(spec, materials, runner, weights)
+    directory = workdir / "lr_find"
+    paths.make_folder(directory)
+    tables.write_json(directory / f"{spec.phase.name}.json", tables.curve_json(curve))
+    title = f"{spec.phase.name}: {curve.rule} takes {curve.lr:.2e}"
+    tables.plot_curve(curve, title, directory / f"{spec.phase.name}.png")
+    materials.console.say(tables.rules_table(curve))
+    return curve

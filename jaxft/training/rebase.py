@@ -1,0 +1,146 @@
+"""BatchNorm's statistics measured on the training images, in a network that stays what it is.
+
+A body comes with the statistics of the images that it was trained on. Other images have others, so
+that a network whose steps normalise by their own batch is another one at once: what the head has
+learned to read is gone. Therefore every BatchNorm of a body that is about to train gets the
+statistics that it meets here, and with them the scale and bias that leave its output as it was:
+
+    scale (x - mean) / sqrt(var + eps) + bias
+
+is the same function of x for the new mean and var where scale becomes scale * ratio, ratio =
+sqrt(new var + eps) / sqrt(var + eps), and bias becomes bias + scale * (new mean - mean) /
+sqrt(var + eps). The first batch then normalises as the network did before, but for the noise of a
+batch, and training has all that BatchNorm is good for.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array
+
+from jaxft.devices import compiler, sharding
+from jaxft.devices.sharding import AXIS
+from jaxft.materials import reading
+from jaxft.materials.reading import Materials
+from jaxft.recipe import groups
+from jaxft.runtime.hosts import Ballot
+from jaxft.training import step
+from jaxft.training.step import StepSpec, TrainBatch, Weights
+
+MOST_BATCHES = 25
+
+
+def rebase(spec: StepSpec, materials: Materials, weights: Weights) -> Weights:
+    """Weights that compute what these do, with the statistics of the phase's first batches.
+
+    Those of an epoch, MOST_BATCHES at most, of views as the phase draws them. Changes the groups
+    `spec.rebased`; nothing where there are none.
+
+    Raises:
+      Interrupted: the run was told to stop.
+    """
+    if not spec.rebased:
+        return weights
+    moments = measure(spec, materials, weights)
+    params, stats = map(dict, sharding.fetch(weights))
+    for group in spec.rebased:
+        found = with_statistics(params[group], stats[group], moments[group], spec.model.body.eps)
+        params[group], stats[group] = found
+    materials.console.say(
+        "BatchNorm now has the training images' statistics; the network's output is unchanged"
+    )
+    return Weights(*sharding.replicate((params, stats), materials.mesh))
+
+
+def batches(spec: StepSpec) -> int:
+    """Number of batches that a phase's statistics are measured on; 0 where none are."""
+    return min(MOST_BATCHES, spec.steps_per_epoch) if spec.rebased else 0
+
+
+def measure(spec: StepSpec, materials: Materials, weights: Weights) -> groups.Tree:
+    """Mean and variance of what every BatchNorm of the body is given, in trees of float64."""
+    moments = make_moments(spec, materials)
+    seed = reading.seed_of(materials)
+    count = batches(spec)
+    ballot, found = Ballot(materials.stop), []
+    with (
+        materials.console.bar(count, "measuring BatchNorm's statistics", "step") as bar,
+        reading.train_feed(spec, materials, 0, count) as feed,
+    ):
+        for index, batch in zip(range(count), feed, strict=True):
+            if ballot():
+                materials.demand_going_on()
+            number = sharding.replicate(np.int32(index), materials.mesh)
+            found.append(sharding.fetch(moments(weights, batch, number, seed)))
+            bar.update()
+    return pooled(found)
+
+
+def make_moments(spec: StepSpec, materials: Materials) -> Any:
+    """The jitted (weights, batch, step, seed) -> moments of `Model.moments` over the batch."""
+
+    def local(weights: Weights, batch: TrainBatch, number: Array, seed: Array) -> groups.Tree:
+        keys = step.example_keys(spec, seed, number, batch.label.shape[0])
+        dtype = step.param_dtype(weights.params)
+        images, _ = step.training_images(spec, batch, keys, dtype)
+        return spec.model.moments(weights.params, weights.batch_stats, images, AXIS)
+
+    mapped = sharding.shard_map(
+        local, materials.mesh, in_specs=(P(), P(AXIS), P(), P()), out_specs=P()
+    )
+    return jax.jit(mapped, compiler_options=compiler.options(spec.deterministic))
+
+
+def pooled(moments: list[groups.Tree]) -> groups.Tree:
+    """Mean and variance over all batches, of those of each, in trees of float64."""
+    stacked = jax.tree.map(lambda *leaves: np.stack(leaves).astype(np.float64), *moments)
+
+    def pool(tree: Any) -> Any:
+        if "var" not in tree:
+            return {name: pool(subtree) for name, subtree in tree.items()}
+        mean, var = tree["mean"], tree["var"]
+        return {"mean": mean.mean(0), "var": var.mean(0) + mean.var(0)}
+
+    return {group: pool(tree) for group, tree in stacked.items()}
+
+
+def with_statistics(
+    params: Mapping[str, Any], stats: Mapping[str, Any], new: Mapping[str, Any], eps: float
+) -> tuple[groups.Tree, groups.Tree]:
+    """Parameters and statistics of the same function with new statistics.
+
+    Args:
+      params: of a module, with those of all below it.
+      stats: of its BatchNorms, in the same places; kept where `new` has none.
+      new: statistics to have instead.
+      eps: BatchNorm's.
+    """
+    if "var" in new:
+        return _renormalised(params, stats, new, eps)
+    params, stats = dict(params), dict(stats)
+    for name in new:
+        params[name], stats[name] = with_statistics(params[name], stats[name], new[name], eps)
+    return params, stats
+
+
+def _renormalised(
+    params: Mapping[str, Any], stats: Mapping[str, Any], new: Mapping[str, Any], eps: float
+) -> tuple[groups.Tree, groups.Tree]:
+    """As `with_statistics`, of one BatchNorm, in float64."""
+    scale, bias, mean, var = (
+        np.asarray(a, np.float64)
+        for a in (params["scale"], params["bias"], stats["mean"], stats["var"])
+    )
+    factor = scale / np.sqrt(var + eps)
+    found = {
+        "scale": factor * np.sqrt(new["var"] + eps),
+        "bias": bias + factor * (new["mean"] - mean),
+    }
+    dtype = params["scale"].dtype
+    return (
+        {name: value.astype(dtype) for name, value in found.items()},
+        {name: np.asarray(new[name]).astype(stats[name].dtype) for name in ("mean", "var")},
+    )

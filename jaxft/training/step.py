@@ -1,0 +1,515 @@
+"""The train step, differentiated for what trains only, and the loops around it."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array, Float, Int, Key
+
+from jaxft.augment import mix
+from jaxft.augment.augment import Augmentation, augment, normalize
+from jaxft.config.load import Phase
+from jaxft.data import batches
+from jaxft.data.balance import UNBALANCED, Balance
+from jaxft.devices import compiler, sharding
+from jaxft.devices.sharding import AXIS
+from jaxft.errors import NonFiniteError
+from jaxft.models import Model
+from jaxft.models.body import Preprocessing
+from jaxft.recipe import groups, optim
+
+
+class Weights(NamedTuple):
+    """Parameters and BatchNorm statistics by layer group.
+
+    As the argument `frozen`: of the groups that do not train in a phase, which no step returns.
+    """
+
+    params: groups.Tree
+    batch_stats: groups.Tree
+
+
+class TrainState(NamedTuple):
+    """Arrays that a step changes: the trained groups, their optimizer state, and the step's number.
+
+    `step` counts from 0 within the phase; `average` is the trained groups' moving average, None
+    where none is kept.
+    """
+
+    step: Int[Array, ""]
+    params: groups.Tree
+    batch_stats: groups.Tree
+    opt_state: Any
+    average: Weights | None = None
+
+    @property
+    def weights(self) -> Weights:
+        """The trained groups' weights that validate and are kept: the average, if there is one."""
+        return self.average or Weights(self.params, self.batch_stats)
+
+
+class TrainBatch(NamedTuple):
+    """`inputs`: canvases uint8 [B,S,S,3], or features [B,F] of the frozen body; `label` [B]."""
+
+    inputs: Any
+    label: Any
+
+
+class ExampleKeys(NamedTuple):
+    """Random keys of each example of a batch: of its view, and of what dropout drops of it."""
+
+    augment: Key[Array, " batch"]
+    dropout: Key[Array, " batch"]
+
+
+@dataclass(frozen=True)
+class StepSpec:
+    """All that a phase's train step depends on besides its arguments."""
+
+    model: Model
+    phase: Phase
+    phase_index: int
+    optimizer: optax.GradientTransformationExtraArgs
+    augmentation: Augmentation
+    image_size: int
+    batch_size: int
+    examples: int
+    balance: Balance = UNBALANCED
+    deterministic: bool = False
+    overlap_gradients: bool = False
+    ema_decay: float = 0.0
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole batches in an epoch; the remainder is dropped."""
+        return self.examples // self.batch_size
+
+    @property
+    def training(self) -> frozenset[str]:
+        """The groups whose BatchNorm follows the batch (bn="frozen" exempts the body)."""
+        names = frozenset(self.phase.groups)
+        return names & {"head"} if self.phase.bn == "frozen" else names
+
+    @property
+    def rebased(self) -> frozenset[str]:
+        """The groups whose BatchNorm gets statistics of these images before the first step."""
+        return self.training - {"head"} if self.phase.bn == "rebased" else frozenset()
+
+    @property
+    def bn_axis(self) -> str | None:
+        """The mesh axis over which BatchNorm shares its statistics."""
+        return None if self.phase.bn == "per_device" else AXIS
+
+
+Step = Callable[..., tuple[TrainState, Float[Array, ""]]]
+
+
+def start(spec: StepSpec, weights: Weights) -> tuple[TrainState, Weights]:
+    """The state for the phase's first step, with fresh optimizer state, and the frozen groups."""
+    trained, fixed = groups.split(weights.params, spec.phase.groups)
+    stats, fixed_stats = groups.split(weights.batch_stats, spec.phase.groups)
+    average = jax.tree.map(jnp.copy, Weights(trained, stats)) if spec.ema_decay else None
+    opt_state = spec.optimizer.init(trained)
+    state = TrainState(jnp.zeros((), jnp.int32), trained, stats, opt_state, average)
+    return state, Weights(fixed, fixed_stats)
+
+
+def finish(state: TrainState, frozen: Weights) -> Weights:
+    """Parameters and statistics of all groups again, as they validate."""
+    return joined(frozen, state.weights)
+
+
+def joined(frozen: Weights, trained: Weights) -> Weights:
+    """Weights of all groups, in their order."""
+    return Weights(*(groups.join(*both) for both in zip(frozen, trained, strict=True)))
+
+
+@jax.custom_vjp
+def cross_entropy(
+    logits: Float[Array, "batch classes"], label: Int[Array, " batch"]
+) -> Float[Array, " batch"]:
+    """Softmax cross-entropy of every example, in nats.
+
+    The label's logit is found by a mask: by its index it would have a scatter for a gradient, which
+    is an atomic operation on a GPU. The gradient is written out so that a GPU takes two kernels
+    for both; for XLA's derivative it takes four.
+    """
+    return _cross_entropy_forward(logits, label)[0]
+
+
+def _cross_entropy_forward(logits: Array, label: Array) -> tuple[Array, tuple[Array, Array]]:
+    # The barrier leaves log_softmax the one kernel that XLA:GPU has for it.
+    log_shares = lax.optimization_barrier(jax.nn.log_softmax(logits))
+    chosen = jnp.where(_is_label(logits, label), log_shares, 0)
+    return -chosen.sum(-1), (log_shares, label)
+
+
+def _cross_entropy_backward(residuals: tuple[Array, Array], dy: Array) -> tuple[Array, None]:
+    log_shares, label = residuals
+    return dy[:, None] * (jnp.exp(log_shares) - _is_label(log_shares, label)), None
+
+
+def _is_label(logits: Array, label: Array) -> Array:
+    return jax.nn.one_hot(label, logits.shape[-1], dtype=bool)
+
+
+cross_entropy.defvjp(_cross_entropy_forward, _cross_entropy_backward)
+
+
+def example_weights(
+    spec: StepSpec, label: Int[Array, " batch"], dtype: Any
+) -> Float[Array, " batch"] | float:
+    """Weight of every example's loss: 1, or by its class where classes are weighted.
+
+    Their mean over all examples is 1, but not over a batch: divided by the batch's own sum they
+    would depend on the company that an example is in.
+    """
+    if spec.balance.kind != "weights":
+        return 1.0
+    return jnp.asarray(spec.balance.class_weights, dtype)[label]
+
+
+def label_losses(
+    spec: StepSpec, logits: Float[Array, "batch classes"], label: Int[Array, " batch"]
+) -> Float[Array, " batch"]:
+    """Training loss of every example: cross-entropy with the smoothed label, in nats.
+
+    Of the label, the share `label_smoothing` is spread evenly over all classes (Szegedy 2016).
+    Weighted by the label's class where classes are.
+    """
+    losses, spread = cross_entropy(logits, label), spec.augmentation.label_smoothing
+    if spread:
+        losses = (1 - spread) * losses - spread * jax.nn.log_softmax(logits).mean(-1)
+    return losses * example_weights(spec, label, logits.dtype)
+
+
+def network_input(
+    view: Float[Array, "batch size size 3"], preprocessing: Preprocessing, dtype: Any
+) -> Float[Array, "batch size size 3"]:
+    """A view in 0..1, normalised as the weights expect, in the parameters' dtype or wider."""
+    mean = tuple(value / 255 for value in preprocessing.mean)
+    std = tuple(value / 255 for value in preprocessing.std)
+    return normalize(view.astype(jnp.promote_types(view.dtype, dtype)), mean, std)
+
+
+def training_images(
+    spec: StepSpec, batch: TrainBatch, keys: ExampleKeys, dtype: Any
+) -> tuple[Float[Array, "batch size size 3"], Float[Array, " batch"] | None]:
+    """Augmented images as the network takes them, and each one's share in its mixture, if mixed."""
+    view, share = augment(batch.inputs, keys.augment, spec.augmentation, spec.image_size), None
+    if spec.augmentation.mixes:
+        view, share = mix.mix(view, keys.augment, spec.augmentation)
+    return network_input(view, spec.model.preprocessing, dtype), share
+
+
+def batch_share(spec: StepSpec, step: Int[Array, ""]) -> Float[Array, ""] | None:
+    """Share of the batch's own statistics in those that the body's BatchNorm trains by.
+
+    None means all. Rebased statistics give way to the batch's as the rate warms up, so that the
+    head can learn to live with the noise of a small batch.
+    """
+    steps = spec.phase.warm_steps(spec.steps_per_epoch)
+    return jnp.minimum(step / steps, 1) if spec.rebased and steps else None
+
+
+def param_dtype(params: groups.Tree) -> Any:
+    """The dtype that the parameters share."""
+    return jax.tree.leaves(params)[0].dtype
+
+
+def _loss(
+    trained: groups.Tree,
+    spec: StepSpec,
+    frozen: Weights,
+    batch_stats: groups.Tree,
+    share: Float[Array, ""] | None,
+    batch: TrainBatch,
+    keys: ExampleKeys,
+) -> tuple[Float[Array, ""], tuple[Float[Array, " batch"], groups.Tree]]:
+    """Mean loss of the local batch, every example's, and new statistics of the trained groups."""
+    model, training = spec.model, spec.training
+    params = {**frozen.params, **trained}
+    stats = {**frozen.batch_stats, **batch_stats}
+    new: groups.Tree = {}
+    features, mixed = batch.inputs, None
+    if spec.phase.inputs == "augmented":
+        images, mixed = training_images(spec, batch, keys, param_dtype(params))
+        features, new = model.features(
+            params,
+            stats,
+            images,
+            training=training - {"head"},
+            axis_name=spec.bn_axis,
+            share=share,
+        )
+    features = features.astype(param_dtype(params))
+    logits, new_head = model.classify(
+        params,
+        stats,
+        features,
+        training=training & {"head"},
+        keys=keys.dropout if "head" in trained else None,
+        axis_name=spec.bn_axis,
+    )
+    losses = label_losses(spec, logits, batch.label)
+    if mixed is not None:
+        mixed = mixed.astype(losses.dtype)
+        other = label_losses(spec, logits, mix.partner(batch.label))
+        losses = mixed * losses + (1 - mixed) * other
+    return losses.mean(), (losses, {**batch_stats, **new, **new_head})
+
+
+def example_keys(
+    spec: StepSpec, seed: Int[Array, ""], step: Int[Array, ""], local: int, steps: int = 1
+) -> ExampleKeys:
+    """Keys [steps * local] of this device's examples in the steps from `step` on, of one epoch."""
+    epoch, in_epoch = jnp.divmod(step, spec.steps_per_epoch)
+    count = spec.phase.microbatches
+    share, part = local // count, spec.batch_size // count
+    firsts = (in_epoch + jnp.arange(steps)) * spec.batch_size + lax.axis_index(AXIS) * share
+    # Each microbatch is divided over the devices, as batches.layout lays out what comes in.
+    within = (jnp.arange(count)[:, None] * part + jnp.arange(share)).reshape(-1)
+    positions = (firsts[:, None] + within).reshape(-1)
+    keys = batches.example_keys(batches.epoch_key(seed, spec.phase_index, epoch), positions)
+    return ExampleKeys(*jax.vmap(jax.random.split, out_axes=1)(keys))
+
+
+Local = tuple[Float[Array, " batch"], groups.Tree, groups.Tree]
+Sums = tuple[groups.Tree, groups.Tree]
+
+
+def local_gradient(
+    spec: StepSpec,
+    state: TrainState,
+    frozen: Weights,
+    batch: TrainBatch,
+    keys: ExampleKeys,
+) -> Local:
+    """Losses, gradients and new statistics of this device's share, none reduced over devices.
+
+    With microbatches one after the other, for the memory of one; BatchNorm sees one at a time.
+    """
+    varying = lax.pcast(state.params, AXIS, to="varying")
+    stats = state.batch_stats
+    if spec.bn_axis is None:
+        stats = lax.pcast(stats, AXIS, to="varying")
+    gradient = jax.grad(_loss, has_aux=True)
+    share = batch_share(spec, state.step)
+    count = spec.phase.microbatches
+    if count == 1:
+        grads, (losses, stats) = gradient(varying, spec, frozen, stats, share, batch, keys)
+        return losses, grads, stats
+
+    def add(sums: Sums, part: tuple[TrainBatch, Any]) -> tuple[Sums, Float[Array, " batch"]]:
+        grads, stats = sums
+        more, (losses, stats) = gradient(varying, spec, frozen, stats, share, *part)
+        return (jax.tree.map(jnp.add, grads, more), stats), losses
+
+    zeros = lax.pcast(jax.tree.map(jnp.zeros_like, state.params), AXIS, to="varying")
+    (grads, stats), losses = lax.scan(add, (zeros, stats), microbatches(count, batch, keys))
+    return losses.reshape(-1), jax.tree.map(lambda a: a / count, grads), stats
+
+
+def microbatches(
+    count: int, batch: TrainBatch, keys: ExampleKeys
+) -> tuple[TrainBatch, ExampleKeys]:
+    """A device's share of a batch in so many parts, along a new first axis."""
+    return jax.tree.map(lambda a: a.reshape(count, -1, *a.shape[1:]), (batch, keys))
+
+
+def local_step(
+    spec: StepSpec,
+    state: TrainState,
+    frozen: Weights,
+    batch: TrainBatch,
+    keys: ExampleKeys,
+    rates: Float[Array, " steps"],
+) -> tuple[TrainState, Float[Array, " batch"]]:
+    """One step on this device's share of the batch; runs inside `shard_map` over `data`.
+
+    Gradients are taken with respect to the trained groups only, of the local loss, and averaged
+    once: the parameters are cast to `varying` first, so that nothing is reduced on the way.
+
+    Returns:
+      The new state, and the loss of each of this device's examples.
+    """
+    losses, grads, stats = local_gradient(spec, state, frozen, batch, keys)
+    grads = sharding.mean(grads)
+    if spec.bn_axis is None:
+        stats = sharding.mean(stats)
+    directions, opt_state = spec.optimizer.update(grads, state.opt_state, state.params)
+    params = optim.apply(state.params, directions, rates[state.step])
+    average = moved_average(spec.ema_decay, state, Weights(params, stats))
+    return TrainState(state.step + 1, params, stats, opt_state, average), losses
+
+
+def moved_average(decay: float, state: TrainState, weights: Weights) -> Weights | None:
+    """The moving average after a step to these weights; None where none is kept.
+
+    Its decay is less in the first steps: (1 + t) / (10 + t) at most, as TensorFlow's
+    ExponentialMovingAverage has it. So a phase's start does not linger.
+    """
+    if state.average is None:
+        return None
+    share = 1 - jnp.minimum(decay, (1 + state.step) / (10 + state.step))
+    return jax.tree.map(lambda a, w: a + share.astype(a.dtype) * (w - a), state.average, weights)
+
+
+def make_step(spec: StepSpec, mesh: Mesh) -> Step:
+    """The jitted step (state, frozen, batch, rates, seed) -> (state, loss); donates the state.
+
+    Args of the step:
+      state, frozen: as from `start`, replicated over the mesh.
+      batch: a TrainBatch, divided over the mesh.
+      rates: the learning rate of every step of the phase.
+      seed: the run's seed.
+    """
+
+    def one_step(
+        state: TrainState, frozen: Weights, batch: TrainBatch, rates: Array, seed: Array
+    ) -> tuple[TrainState, Array]:
+        keys = example_keys(spec, seed, state.step, batch.label.shape[0])
+        state, losses = local_step(spec, state, frozen, batch, keys, rates)
+        return state, sharding.mean(losses.mean())
+
+    return _jitted(one_step, spec, mesh)
+
+
+def make_still(spec: StepSpec, mesh: Mesh) -> Step:
+    """The jitted step of weights that do not move: `make_step`'s loss by a forward pass alone.
+
+    Takes and returns what `make_step` does. The state keeps everything but its step number, so that
+    a body that is warming up sees running statistics that do not move either.
+    """
+
+    def one_step(
+        state: TrainState, frozen: Weights, batch: TrainBatch, rates: Array, seed: Array
+    ) -> tuple[TrainState, Array]:
+        def losses(part: tuple[TrainBatch, ExampleKeys]) -> Float[Array, " batch"]:
+            return _loss(state.params, spec, frozen, state.batch_stats, share, *part)[1][0]
+
+        share = batch_share(spec, state.step)
+        keys = example_keys(spec, seed, state.step, batch.label.shape[0])
+        found = lax.map(losses, microbatches(spec.phase.microbatches, batch, keys))
+        return state._replace(step=state.step + 1), sharding.mean(found.mean())
+
+    return _jitted(one_step, spec, mesh)
+
+
+def _jitted(one_step: Step, spec: StepSpec, mesh: Mesh) -> Step:
+    """A step on each device's share, over the mesh."""
+    mapped = sharding.shard_map(
+        one_step,
+        mesh,
+        in_specs=(P(), P(), P(AXIS), P(), P()),
+        out_specs=(P(), P()),
+    )
+    exchanging = mesh if spec.overlap_gradients else None
+    options = compiler.options(spec.deterministic, exchanging)
+    if not sharding.places_kernels():
+        return jax.jit(mapped, donate_argnums=0, compiler_options=options)
+    # What is donated is written over only where the result is laid out alike.
+    places = (sharding.whole(state_shapes(spec), mesh), None)
+    return jax.jit(mapped, donate_argnums=0, out_shardings=places, compiler_options=options)
+
+
+def state_shapes(spec: StepSpec) -> TrainState:
+    """The state of a phase as shapes."""
+    weights = Weights(*jax.eval_shape(spec.model.init, jax.random.key(0)))
+    return jax.eval_shape(lambda w: start(spec, w)[0], weights)
+
+
+def make_epoch(spec: StepSpec, mesh: Mesh, steps: int) -> Step:
+    """`steps` steps of a phase on cached features as one compiled scan; donates the state.
+
+    (state, frozen, features, labels, rates, seed) -> (state, losses [steps]). Features [views*N,F],
+    view after view, and labels [N] lie whole on every device, so that the shuffle needs no
+    communication. The steps must lie within one epoch.
+    """
+
+    def local_epoch(
+        state: TrainState,
+        frozen: Weights,
+        features: Array,
+        labels: Array,
+        rates: Array,
+        seed: Array,
+    ) -> tuple[TrainState, Array]:
+        epoch = state.step // spec.steps_per_epoch
+        balanced = labels if spec.balance.kind == "sampling" else None
+        order = batches.order(
+            seed, spec.phase_index, epoch, spec.examples, balanced, spec.balance.counts
+        )
+        rows = batches.cached_rows(order, seed, spec.phase_index, epoch, spec.phase.views)
+        local = spec.batch_size // lax.axis_size(AXIS)
+        first = state.step % spec.steps_per_epoch * spec.batch_size
+        rows = lax.dynamic_slice(rows, (first,), (steps * spec.batch_size,))
+        rows = rows.reshape(steps, lax.axis_size(AXIS), local)[:, lax.axis_index(AXIS)]
+        # For the whole epoch at once: one by one, they would take a twentieth of a CPU's step.
+        keys = example_keys(spec, seed, state.step, local, steps)
+        keys = ExampleKeys(*(k.reshape(steps, local) for k in keys))
+
+        def body(
+            state: TrainState, drawn: tuple[Array, Array, ExampleKeys]
+        ) -> tuple[TrainState, Array]:
+            row, label, keys = drawn
+            return local_step(spec, state, frozen, TrainBatch(features[row], label), keys, rates)
+
+        drawn = (rows, labels[rows % spec.examples], keys)
+        state, losses = lax.scan(body, state, drawn)
+        return state, sharding.mean(losses.mean(axis=1))  # here once, and not in every step
+
+    mapped = sharding.shard_map(local_epoch, mesh, in_specs=(P(),) * 6, out_specs=(P(), P()))
+    options = compiler.options(spec.deterministic)
+    return jax.jit(mapped, donate_argnums=0, compiler_options=options)
+
+
+Sink = Callable[[int, float], bool]
+
+
+def run_steps(
+    step: Step,
+    state: TrainState,
+    frozen: Weights,
+    source: Iterator[TrainBatch],
+    rates: Float[Array, " steps"],
+    seed: Int[Array, ""],
+    steps: int,
+    sink: Sink,
+) -> tuple[TrainState, int]:
+    """Run up to `steps` steps, handing each loss to `sink` one step late.
+
+    Step n+1 is dispatched before the loss of step n is fetched, so that the device never waits
+    for the host. `sink(n, loss)` returns False to stop (the step then under way is kept).
+
+    Returns:
+      The state, and how many steps were run.
+    """
+    pending: Array | None = None
+    done = 0
+    with jax.transfer_guard("disallow"):
+        for batch in source:
+            state, loss = step(state, frozen, batch, rates, seed)
+            done += 1
+            if pending is not None and not sink(done - 2, float(jax.device_get(pending))):
+                pending = loss
+                break
+            pending = loss
+            if done == steps:
+                break
+    if pending is not None:
+        sink(done - 1, float(jax.device_get(pending)))
+    return state, done
+
+
+def demand_finite(step: int, loss: float) -> None:
+    """Raises NonFiniteError for a loss that is infinite or no number."""
+    if not np.isfinite(loss):
+        raise NonFiniteError(f"the loss is {loss} at step {step} of the phase")

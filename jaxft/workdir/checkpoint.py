@@ -1,0 +1,262 @@
+"""Orbax behind few functions: save, restore the newest sound checkpoint, lock the workdir.
+
+A checkpoint is a directory `checkpoints/STEP` with three items: `state` (all parameters and
+statistics, the optimizer state, the weights' average where there is one, the step), `best`
+(parameters, statistics and per-example validation losses of the run's best epoch) and `cursor`
+(JSON: where the run is). Plain Orbax opens each. Array files carry no checksum of their own, so
+`cursor` holds a digest of every item, and a checkpoint whose digest does not match is passed over
+for the one before.
+"""
+
+import fcntl
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from jaxft.errors import UserError
+from jaxft.runtime import hosts, paths
+from jaxft.workdir import lease
+
+KEEP = 2
+ARRAYS = ("state", "best")
+REASON_LENGTH = 200  # characters
+
+
+class Checkpoint(NamedTuple):
+    """`state` and `best` are nested dicts of NumPy arrays, `cursor` is JSON data."""
+
+    state: dict[str, Any]
+    best: dict[str, Any]
+    cursor: dict[str, Any]
+
+
+class Checkpoints:
+    """The checkpoints of one workdir; the newest KEEP are kept.
+
+    Args:
+      workdir: of the run.
+      still_held: what `lock` gave; called before every save.
+    """
+
+    def __init__(
+        self, workdir: str | os.PathLike[str], still_held: Callable[[], None] = lambda: None
+    ) -> None:
+        logging.getLogger("absl").setLevel(logging.ERROR)
+        self.directory = paths.absolute(paths.of(workdir)) / "checkpoints"
+        self._still_held = still_held
+        self._manager = ocp.CheckpointManager(
+            self.directory,
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=ocp.checkpoint_managers.LatestN(KEEP),
+                cleanup_tmp_directories=True,
+            ),
+        )
+
+    def save(self, step: int, checkpoint: Checkpoint) -> None:
+        """Write a checkpoint in the background; an earlier one still under way is awaited.
+
+        Args:
+          step: its name; must be larger than any before.
+          checkpoint: arrays on the host, which are not changed afterwards.
+
+        Raises:
+          OSError or ValueError: the checkpoint before this one could not be written.
+          UserError: another process has taken the workdir over.
+        """
+        self.wait()
+        self._still_held()
+        digests = {name: digest(getattr(checkpoint, name)) for name in ARRAYS}
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(_without_empty(checkpoint.state)),
+                best=ocp.args.StandardSave(_without_empty(checkpoint.best)),
+                cursor=ocp.args.JsonSave({**checkpoint.cursor, "digests": digests}),
+            ),
+        )
+
+    def wait(self) -> None:
+        """Wait for the save under way, and raise what it raised."""
+        self._manager.wait_until_finished()
+        self._manager.check_for_errors()
+
+    def newest(self) -> tuple[Checkpoint | None, list[str]]:
+        """The newest checkpoint that is whole, and why newer ones were passed over."""
+        problems: list[str] = []
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            try:
+                return read(self.directory / str(step)), problems
+            except Exception as error:  # whatever a damaged file makes Orbax raise
+                problems.append(f"checkpoint {step} is damaged: {_in_short(error)}")
+        return None, problems
+
+    def remove_after(self, step: int) -> None:
+        """Forget checkpoints newer than `step`, so that their numbers can be used again."""
+        for newer in [s for s in self._manager.all_steps() if s > step]:
+            self._manager.delete(newer)
+
+    def close(self) -> None:
+        """Wait for the save under way and let go of the directory."""
+        self.wait()
+        self._manager.close()
+
+
+def read(directory: paths.AnyPath) -> Checkpoint:
+    """Read one checkpoint and hold it against its digests.
+
+    Raises:
+      ValueError: an item's digest does not match.
+      Other errors of Orbax, where files are missing or cannot be parsed.
+    """
+    cursor = _read_cursor(directory)
+    digests = cursor.pop("digests")
+    items = {}
+    with ocp.StandardCheckpointer() as arrays:
+        for name in ARRAYS:
+            items[name] = jax.tree.map(np.asarray, arrays.restore(directory / name))
+            if digest(items[name]) != digests[name]:
+                raise ValueError(f"the digest of {name} does not match its contents")
+    return Checkpoint(items["state"], items["best"], cursor)
+
+
+def steps(workdir: str | os.PathLike[str]) -> list[int]:
+    """The numbers of a workdir's checkpoints, whole or not, oldest first."""
+    directory = paths.of(workdir) / "checkpoints"
+    names = [p.name for p in directory.iterdir()] if directory.is_dir() else []
+    return sorted(int(name) for name in names if name.isdigit())
+
+
+def read_newest(workdir: str | os.PathLike[str]) -> Checkpoint:
+    """The newest whole checkpoint of a workdir, without opening it for writing.
+
+    Raises:
+      UserError: there is none; lists why each one was passed over.
+    """
+    problems = []
+    for step in reversed(steps(workdir)):
+        try:
+            return read(paths.absolute(paths.of(workdir)) / "checkpoints" / str(step))
+        except Exception as error:  # whatever a damaged file makes Orbax raise
+            problems.append(f"checkpoint {step}: {_in_short(error)}")
+    raise UserError(
+        f"{workdir} holds no checkpoint to restore", problems, "It should be a run's workdir."
+    )
+
+
+def _in_short(error: Exception) -> str:
+    """The first line of an error, or its kind.
+
+    TensorStore's take up to a kilobyte; what was done is at their beginning, why it failed at
+    their end.
+    """
+    lines = str(error).strip().splitlines()
+    line = lines[0] if lines else type(error).__name__
+    half = REASON_LENGTH // 2
+    return line if len(line) <= REASON_LENGTH else f"{line[:half]} ... {line[-half:]}"
+
+
+def newest_cursor(workdir: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """Cursor of the newest checkpoint, whole or not; None where that can't be read."""
+    for step in reversed(steps(workdir)):
+        directory = paths.absolute(paths.of(workdir)) / "checkpoints" / str(step)
+        with suppress(Exception):  # whatever a damaged file makes Orbax raise
+            return _read_cursor(directory)
+    return None
+
+
+def _read_cursor(directory: paths.AnyPath) -> dict[str, Any]:
+    with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
+        cursor: dict[str, Any] = reader.restore(directory / "cursor")
+    return cursor
+
+
+def digest(tree: Any) -> str:
+    """SHA-256 over the paths, shapes, dtypes and bytes of a tree's leaves, in path order."""
+    total = hashlib.sha256()
+    for name, leaf in sorted(flat(tree).items()):
+        array = np.ascontiguousarray(leaf)
+        total.update(f"{name} {array.shape} {array.dtype}\n".encode())
+        total.update(array.tobytes())
+    return total.hexdigest()
+
+
+def flat(tree: Any) -> dict[str, Any]:
+    """Path -> leaf, with paths such as `inner_states.head.0.trace`."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
+
+
+def fill(like: Any, leaves: Mapping[str, Any]) -> Any:
+    """A tree of the structure of `like` with the leaves that `flat` gave.
+
+    Raises:
+      ValueError: lists every missing, unexpected or misshapen leaf.
+    """
+    wanted = flat(like)
+    problems = [f"{name} is missing" for name in wanted if name not in leaves]
+    problems += [f"{name} is unexpected" for name in leaves if name not in wanted]
+    problems += [
+        f"{name} is {np.shape(leaves[name])} {leaves[name].dtype}, not {leaf.shape} {leaf.dtype}"
+        for name, leaf in wanted.items()
+        if name in leaves
+        and (np.shape(leaves[name]) != leaf.shape or leaves[name].dtype != leaf.dtype)
+    ]
+    if problems:
+        raise ValueError("; ".join(problems))
+    return jax.tree.unflatten(jax.tree.structure(like), [leaves[name] for name in wanted])
+
+
+@contextmanager
+def lock(
+    workdir: str | os.PathLike[str], say: Callable[[str], None] = lambda _: None
+) -> Iterator[Callable[[], None]]:
+    """Hold a workdir, so that no second run writes to it; the first of several processes does.
+
+    On a disk that is a lock of the file `.lock`, which ends with the process; in a bucket a lease,
+    for which it may wait: `say` is told so.
+
+    Yields:
+      A function that raises UserError where the workdir is no longer held.
+
+    Raises:
+      UserError: another run holds it.
+    """
+    place = paths.of(workdir)
+    if not hosts.is_first():
+        yield lambda: None
+    elif paths.is_remote(place):
+        with lease.hold(place, say) as held:
+            yield held.demand
+    else:
+        with _file_lock(place):
+            yield lambda: None
+
+
+@contextmanager
+def _file_lock(workdir: paths.AnyPath) -> Iterator[None]:
+    with open(workdir / ".lock", "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(
+                f"Another process is running in {workdir}",
+                hint="Wait for it to end, or choose another --workdir.",
+            ) from None
+        yield
+
+
+def _without_empty(tree: Any) -> Any:
+    """Orbax restores an empty dict as nothing, so none is written."""
+    if not isinstance(tree, dict):
+        return tree
+    kept = {key: _without_empty(value) for key, value in tree.items()}
+    return {
+        key: value for key, value in kept.items() if not (isinstance(value, dict) and not value)
+    }

@@ -1,0 +1,181 @@
+"""Who holds a workdir in a bucket: an object that names the process, renewed while it lives.
+
+A bucket knows no lock that ends with its process. So the holder writes a small object again and
+again, each time on the condition that it still is what this process wrote last (its generation):
+of two that want it at once, one gets it. A lease that was not renewed in time may be taken over,
+and then the process that held it may save no more.
+"""
+
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from typing import NamedTuple
+
+from jaxft.errors import UserError
+from jaxft.runtime import paths
+
+NAME = ".lease.json"
+SECONDS = 60.0  # a lease is good for so long
+RENEWALS = 3  # in that time, so that two may fail
+POLL_SECONDS = 1.0
+REQUEST_SECONDS = 10.0
+
+
+class Note(NamedTuple):
+    """What the object says; `generation` is 0 where there is none."""
+
+    generation: int = 0
+    token: str = ""
+    holder: str = "nobody"
+    seconds: float = 0.0
+    until: float = 0.0
+
+    def __str__(self) -> str:
+        clock = datetime.fromtimestamp(self.until).astimezone().strftime("%H:%M:%S %Z")
+        return f"held by {self.holder} until {clock}"
+
+
+class Lease:
+    """The lease of a workdir, which this process wants or has."""
+
+    def __init__(self, workdir: paths.AnyPath) -> None:
+        from google.cloud import storage
+
+        self._workdir = str(workdir)
+        bucket, _, folder = self._workdir.removeprefix(paths.REMOTE).partition("/")
+        self._bucket, self._name = storage.Client().bucket(bucket), f"{folder}/{NAME}"
+        self._token = uuid.uuid4().hex
+        self._generation = 0
+        self._taken_by = ""
+        self._ended = threading.Event()
+        self._renewing = threading.Thread(target=self._renew, name="lease", daemon=True)
+
+    def look(self) -> Note:
+        """What the object says now."""
+        from google.api_core.exceptions import NotFound
+
+        found = self._bucket.get_blob(self._name, timeout=REQUEST_SECONDS)
+        if found is None:
+            return Note()
+        try:
+            return Note(found.generation, **json.loads(found.download_as_bytes()))
+        except NotFound:  # it was written anew between the two requests
+            return self.look()
+        except (ValueError, TypeError):  # of something else, which holds nothing
+            return Note(found.generation)
+
+    def take(self, generation: int) -> bool:
+        """Have it, where the object is of this generation; whether that worked."""
+        from google.api_core.exceptions import PreconditionFailed
+
+        try:
+            self._write(generation)
+        except PreconditionFailed:
+            return False
+        self._renewing.start()
+        return True
+
+    def demand(self) -> None:
+        """Raises UserError where another process has taken it over."""
+        if self._taken_by:
+            raise UserError(
+                f"{self._workdir} was taken over by {self._taken_by}",
+                hint="This process did not renew its lease in time, and saves no more.",
+            )
+
+    def release(self) -> None:
+        """End it, so that the next one need not wait."""
+        self._ended.set()
+        self._renewing.join()
+        with suppress(Exception):  # it runs out by itself
+            self._bucket.blob(self._name).delete(
+                if_generation_match=self._generation, timeout=REQUEST_SECONDS
+            )
+
+    def _write(self, generation: int) -> None:
+        note = {
+            "token": self._token,
+            "holder": f"process {os.getpid()} on {socket.gethostname()}",
+            "seconds": SECONDS,
+            "until": time.time() + SECONDS,
+        }
+        blob = self._bucket.blob(self._name)  # anew, for a used one asks for its old generation
+        blob.upload_from_string(
+            json.dumps(note, indent=2),
+            content_type="application/json",
+            if_generation_match=generation,
+            timeout=REQUEST_SECONDS,
+            retry=None,
+        )
+        self._generation = blob.generation
+
+    def _renew(self) -> None:
+        while not self._taken_by and not self._ended.wait(SECONDS / RENEWALS):
+            with suppress(Exception):  # of the network; the next renewal may come through
+                self._renew_once()
+
+    def _renew_once(self) -> None:
+        from google.api_core.exceptions import PreconditionFailed
+
+        try:
+            self._write(self._generation)
+        except PreconditionFailed:
+            note = self.look()
+            if note.token == self._token:  # a write of ours, whose answer was lost
+                self._generation = note.generation
+            else:
+                self._taken_by = note.holder
+
+
+@contextmanager
+def hold(workdir: paths.AnyPath, say: Callable[[str], None]) -> Iterator[Lease]:
+    """Hold a workdir in a bucket while this lasts; waits for a lease that a killed process left.
+
+    Raises:
+      UserError: another process holds it, and renewed it while this one looked on; or it may not
+        be read or written.
+    """
+    from google.api_core.exceptions import GoogleAPIError
+
+    lease = Lease(workdir)
+    try:
+        while not lease.take(_free(lease, str(workdir), say)):
+            pass  # another was faster: see who
+    except GoogleAPIError as error:
+        raise UserError(f"{workdir} cannot be held: {error}", hint=paths.CREDENTIALS) from error
+    try:
+        yield lease
+    finally:
+        lease.release()
+
+
+def _free(lease: Lease, workdir: str, say: Callable[[str], None]) -> int:
+    """The generation that may be replaced, once there is such.
+
+    Raises:
+      UserError: its holder is alive.
+    """
+    first = lease.look()
+    # No longer than it is good for, whatever the clock of its holder says.
+    patience = min(first.until - time.time(), first.seconds)
+    if patience <= 0:
+        return first.generation
+    say(f"{workdir} is {first}; waiting to see whether that process lives")
+    end = time.monotonic() + patience
+    while time.monotonic() < end:
+        time.sleep(POLL_SECONDS)
+        note = lease.look()
+        if not note.generation:
+            return 0
+        if note.generation != first.generation:
+            raise UserError(
+                f"Another process is running in {workdir}: it is {note}, and renewed",
+                hint="Wait for it to end, or choose another --workdir.",
+            )
+    return first.generation

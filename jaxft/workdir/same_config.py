@@ -1,0 +1,91 @@
+"""A workdir's run goes on with the config that it began with, but for keys that change nothing."""
+
+import json
+import re
+import sys
+from typing import Any
+
+from jaxft.errors import UserError
+from jaxft.runtime import paths
+from jaxft.runtime.paths import AnyPath
+from jaxft.workdir import checkpoint
+
+# Keys that change neither the numbers of a run nor what its files mean.
+FREE_KEYS = (
+    "cache_dir",
+    "checkpoint_minutes",
+    "data.memory_gb",
+    "data.cache_memory_gb",
+    "data.threads",
+    "data.workers",
+    "plan.examples",
+    "plan.valid_examples",
+    "plan.classes",
+)
+# Nor this one, in a phase whose first step is yet to come.
+FREE_BEFOREHAND = re.compile(r"phases\[(\d+)\]\.microbatches")
+
+
+def check(workdir: AnyPath, plain: dict[str, Any]) -> None:
+    """Raises UserError where the workdir is a file, or holds checkpoints of another config."""
+    if workdir.exists() and not workdir.is_dir():
+        raise UserError(f"{workdir} is a file; --workdir should be a directory")
+    if not checkpoint.steps(workdir):
+        return
+    saved = read_json(workdir / "config.json")
+    before, now = _flat(saved), _flat(json.loads(json.dumps(plain)))
+    changed = [k for k in sorted(before.keys() | now.keys()) if before.get(k) != now.get(k)]
+    begun = _phases_begun(workdir) if any(map(FREE_BEFOREHAND.fullmatch, changed)) else 0
+    differing = [key for key in changed if not _is_free(key, begun)]
+    if not differing:
+        return
+    hint = "Choose another --workdir, or give the same config to go on with that run."
+    if any(key == "data.batch_size" or FREE_BEFOREHAND.fullmatch(key) for key in differing):
+        hint += (
+            " Other batches, or parts of them, give BatchNorm other statistics and the run other "
+            f"numbers; --config.init_from={workdir} begins another run with its weights."
+        )
+    raise UserError(
+        f"{workdir} holds a run of another config:",
+        [
+            f"{k}: {before.get(k, 'absent')!r} there, {now.get(k, 'absent')!r} now"
+            for k in differing
+        ],
+        hint,
+    )
+
+
+def _is_free(key: str, begun: int) -> bool:
+    """Tell whether a key may change without changing what a run, `begun` phases in, gives.
+
+    Such a run is the one that it would be had the key been so from the start.
+    """
+    beforehand = FREE_BEFOREHAND.fullmatch(key)
+    return key in FREE_KEYS or (beforehand is not None and int(beforehand[1]) >= begun)
+
+
+def _phases_begun(workdir: AnyPath) -> int:
+    """Number of phases of a run that have a rate already, or a step; all where none can tell."""
+    cursor = checkpoint.newest_cursor(workdir)
+    if cursor is None:
+        return sys.maxsize
+    return int(cursor["phase"]) + (cursor["lr"] is not None)
+
+
+def read_json(path: AnyPath) -> Any:
+    """Raises UserError where a file of a workdir is missing or damaged."""
+    try:
+        return json.loads(paths.read(path))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+
+
+def _flat(data: Any, path: str = "") -> dict[str, Any]:
+    """Nested JSON data as key path -> value."""
+    if isinstance(data, dict):
+        pairs = [(f"{path}.{key}" if path else key, value) for key, value in data.items()]
+    elif isinstance(data, list):
+        pairs = [(f"{path}[{index}]", value) for index, value in enumerate(data)]
+    else:
+        return {path: data}
+    return {key: leaf for name, value in pairs for key, leaf in _flat(value, name).items()}
