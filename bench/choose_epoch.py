@@ -22,14 +22,14 @@ import numpy as np
 
 import jaxft
 from jaxft.cli import main
-from jaxft.materials import reading
+from jaxft.training import loop
 
 HALVINGS = 400
 
 
 def record(out: Path, data: Path, seed: int, flags: list[str]) -> None:
     """Train once; writes the losses and hits of every epoch, [epochs, examples]."""
-    found, evaluate = [], reading.evaluate_weights
+    found, evaluate = [], loop.evaluate_weights
 
     def keeping(*arguments: Any) -> Any:
         found.append(evaluate(*arguments))
@@ -37,11 +37,11 @@ def record(out: Path, data: Path, seed: int, flags: list[str]) -> None:
 
     fixed = [f"--config.data.source=folder:{data}", "--config.data.image_size=64"]
     fixed += [f"--config.seed={seed}", "--config.overfit.t=1e9"]
-    reading.evaluate_weights = keeping
+    loop.evaluate_weights = keeping
     try:
         jaxft.train(main.load_config("folder", [*fixed, *flags]), out.with_suffix(""))
     finally:
-        reading.evaluate_weights = evaluate
+        loop.evaluate_weights = evaluate
     hits = [one.probabilities.argmax(1) == one.labels for one in found]
     rows = [json.loads(r) for r in (out.with_suffix("") / "metrics.jsonl").read_text().splitlines()]
     places = [(row["phase"], row["cycle"]) for row in rows]

@@ -21,6 +21,11 @@ import tempfile
 
 import side_by_side
 import step_time
+from jaxft.features import inference
+from jaxft.features.inference import make_forward
+from jaxft.materials.start_up import set_up
+from jaxft.training import train_state
+from jaxft.training.spec import StepSpec
 from side_by_side import Passes, Side
 
 CLASSES, FEATURES, HIDDEN, BATCH = 10, 2560, 512, 64
@@ -105,22 +110,21 @@ def jaxft_sides(threads: int) -> tuple[dict, Passes]:
     import jax
     import numpy as np
 
-    from jaxft import models, run
+    from jaxft import models
     from jaxft.augment import augment
     from jaxft.config import load
     from jaxft.configs import base
     from jaxft.data import Batch
     from jaxft.devices import sharding
-    from jaxft.evaluation import metrics
+    from jaxft.models.variables import Weights
     from jaxft.recipe import optim
     from jaxft.training import step
-    from jaxft.training.step import Weights
 
     config = base.get_config()
     config.cache_dir = tempfile.mkdtemp()
     config.phases = (base.phase(inputs="cached", lr=0.01, epochs=EPOCHS),)
     settings = load.read(config)
-    run.set_up(settings)  # as every jaxft command does
+    set_up(settings)  # as every jaxft command does
     phase = settings.phases[0]
     mesh = sharding.data_mesh(1)
     model = models.create("efficientnet_lite0", CLASSES)
@@ -132,15 +136,13 @@ def jaxft_sides(threads: int) -> tuple[dict, Passes]:
 
     def epoch_runner(examples):
         tx = optim.transformation(phase.groups, settings.optimizer)
-        spec = step.StepSpec(
-            model, phase, 0, tx, augment.PRESETS["none"], PHOTO_SIZE, BATCH, examples
-        )
+        spec = StepSpec(model, phase, 0, tx, augment.PRESETS["none"], PHOTO_SIZE, BATCH, examples)
         return spec, step.make_epoch(spec, mesh, spec.steps_per_epoch)
 
     spec, epoch = epoch_runner(EXAMPLES)
     features = sharding.replicate(rng.normal(size=(EXAMPLES, FEATURES)).astype("f4"), mesh)
     labels = sharding.replicate(rng.integers(CLASSES, size=EXAMPLES).astype("i4"), mesh)
-    state, frozen = step.start(spec, weights)
+    state, frozen = train_state.start(spec, weights)
     state = sharding.replicate(state, mesh)
 
     def head():
@@ -155,16 +157,16 @@ def jaxft_sides(threads: int) -> tuple[dict, Passes]:
 
     def cached_epochs():
         jax.clear_caches()  # compilation counts
-        forward = metrics.make_forward(model, augment.PRESETS["none"], PHOTO_SIZE, mesh)
+        forward = make_forward(model, augment.PRESETS["none"], PHOTO_SIZE, mesh)
         index = np.arange(BATCH, dtype=np.int32)
         batches = (
             Batch(photos[i : i + BATCH], photo_labels[i : i + BATCH], index, index >= 0)
             for i in range(0, PHOTOS, BATCH)
         )
-        found = sharding.replicate(metrics.extract(forward, weights, batches, mesh), mesh)
+        found = sharding.replicate(inference.extract(forward, weights, batches, mesh), mesh)
         held = sharding.replicate(photo_labels, mesh)
         spec, epoch = epoch_runner(PHOTOS)
-        state, frozen = step.start(spec, weights)
+        state, frozen = train_state.start(spec, weights)
         state = sharding.replicate(state, mesh)
         for _ in range(EPOCHS):
             state, losses = epoch(state, frozen, found, held, rates, seed)

@@ -35,6 +35,8 @@ from pathlib import Path
 from typing import Any
 
 import side_by_side
+from jaxft.augment.view import normalize
+from jaxft.materials.start_up import set_up
 from side_by_side import Passes, Side
 
 CANVAS, SIZE, BATCH = 247, 224, 64
@@ -153,7 +155,6 @@ def jaxft_sides(options: argparse.Namespace) -> tuple[dict, Passes]:
     import numpy as np
     import simplejpeg
 
-    from jaxft import run
     from jaxft.augment import augment
     from jaxft.config import load
     from jaxft.configs import base
@@ -165,7 +166,7 @@ def jaxft_sides(options: argparse.Namespace) -> tuple[dict, Passes]:
     config = base.get_config()
     config.cache_dir = tempfile.mkdtemp()
     settings = load.read(config)
-    run.set_up(settings)  # as every jaxft command does
+    set_up(settings)  # as every jaxft command does
     files = contents(options.data)
     square = np.empty((CANVAS, CANVAS, 3), np.uint8)
 
@@ -181,7 +182,7 @@ def jaxft_sides(options: argparse.Namespace) -> tuple[dict, Passes]:
     def view(canvases: Any, positions: Any) -> Any:
         keys = batches.example_keys(batches.epoch_key(0, 0, 0), positions)
         seen = augment.augment(canvases, keys, settings.augment, SIZE)
-        return augment.normalize(seen, MEAN, STD)
+        return normalize(seen, MEAN, STD)
 
     ready = jax.numpy.zeros((BATCH, CANVAS, CANVAS, 3), np.uint8)
 

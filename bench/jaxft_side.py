@@ -5,6 +5,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from jaxft.features.inference import make_fold, make_forward
+from jaxft.materials.start_up import set_up
+from jaxft.models.variables import Weights
+from jaxft.training import train_state
+from jaxft.training.spec import StepSpec
+from jaxft.training.train_state import TrainBatch
 from side_by_side import Passes
 
 LEARNING_RATE = 0.01
@@ -60,14 +66,12 @@ def programs(
     """
     import jax
 
-    from jaxft import models, run
+    from jaxft import models
     from jaxft.augment import augment
     from jaxft.config import load
     from jaxft.configs import base
     from jaxft.devices import sharding
-    from jaxft.evaluation import metrics
     from jaxft.recipe import optim
-    from jaxft.training import step
 
     config = base.get_config()
     config.cache_dir = cache_dir or tempfile.mkdtemp()
@@ -76,13 +80,13 @@ def programs(
         for key, trained in groups.items()
     )
     settings = load.read(config)
-    run.set_up(settings)  # as every jaxft command does
+    set_up(settings)  # as every jaxft command does
     mesh = sharding.data_mesh(1)
     net = models.create(**model, hidden=(), pooling="avg")
-    weights = sharding.replicate(step.Weights(*jax.jit(net.init)(jax.random.key(0))), mesh)
+    weights = sharding.replicate(Weights(*jax.jit(net.init)(jax.random.key(0))), mesh)
     views = augment.PRESETS[preset]
     batch = sharding.split_batch(_batch(batch_size, image_size, net.classes), mesh)
-    forward_pass = metrics.make_forward(net, views, image_size, mesh)
+    forward_pass = make_forward(net, views, image_size, mesh)
 
     folded = forward_pass.fold(weights)
 
@@ -92,7 +96,7 @@ def programs(
     found: list[tuple[str, Callable[[], Any]]] = [("forward", forward)]
     for index, phase in enumerate(settings.phases):
         optimizer = optim.transformation(phase.groups, settings.optimizer)
-        spec = step.StepSpec(
+        spec = StepSpec(
             net, phase, index, optimizer, views, image_size, batch_size, 1000 * batch_size
         )
         found.append((phase.name, Training(spec, weights, batch, mesh)))
@@ -104,13 +108,12 @@ def _batch(batch_size: int, image_size: int, classes: int) -> Any:
     import numpy as np
 
     from jaxft.data import batches
-    from jaxft.training import step
 
     rng = np.random.default_rng(0)
     side = batches.canvas_size(image_size)
     canvas = rng.integers(256, size=(batch_size, side, side, 3)).astype(np.uint8)
     labels = rng.integers(classes, size=batch_size).astype(np.int32)
-    return step.TrainBatch(canvas, labels)
+    return TrainBatch(canvas, labels)
 
 
 class Training:
@@ -120,13 +123,12 @@ class Training:
         import numpy as np
 
         from jaxft.devices import sharding
-        from jaxft.evaluation import metrics
         from jaxft.training import step
 
         rates = sharding.replicate(np.full(100_000, LEARNING_RATE, np.float32), mesh)
-        state, frozen = step.start(spec, weights)
+        state, frozen = train_state.start(spec, weights)
         self._state = sharding.replicate(state, mesh)
-        self._others = (metrics.make_fold(spec.model, mesh)(frozen), batch, rates)
+        self._others = (make_fold(spec.model, mesh)(frozen), batch, rates)
         self._seed = sharding.replicate(np.int32(0), mesh)
         self._step = step.make_step(spec, mesh)
 

@@ -33,6 +33,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxft.recipe.cross_entropy import cross_entropy
+
 MODELS = "resnet18,resnet50,resnext50_32x4d,resnext101_32x8d,resnext101_64x4d"
 CLASSES = 1000
 STEM = "bn1"  # and its ReLU
@@ -132,7 +134,6 @@ def jaxft_side(
     from jaxft import models
     from jaxft.models import fold
     from jaxft.models.weights import pretrained
-    from jaxft.training import step
 
     model = models.create(name, CLASSES, hidden=(), pooling="avg")
     loaded = pretrained.body_from_torch(
@@ -159,7 +160,7 @@ def jaxft_side(
     def loss(params, stats, images):
         features, outputs, new = run_body(model, params, stats, images, train=True)
         logits = model.classify(params, stats, features)[0]
-        return step.cross_entropy(logits, labels).mean(), (logits, outputs, new)
+        return cross_entropy(logits, labels).mean(), (logits, outputs, new)
 
     train = jax.jit(jax.value_and_grad(loss, has_aux=True))
     (value, (logits, outputs, new)), gradients = jax.device_get(train(params, stats, images))

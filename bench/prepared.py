@@ -23,13 +23,14 @@ import time
 from pathlib import Path
 
 import input_pipeline
-from jaxft import run
 from jaxft.config import load
-from jaxft.config.load import Settings
+from jaxft.config.settings import Settings
 from jaxft.configs import base
 from jaxft.costs import bench, plan, provenance
 from jaxft.devices import topology
-from jaxft.report import tables
+from jaxft.materials.opening import open_data
+from jaxft.materials.start_up import set_up
+from jaxft.runtime.console import Console
 
 SIDE, SIZE = 71, 64  # the canvas of 64 pixels, so that nothing is left to resize
 KINDS = {"made up": None, "in memory": -1.0, "read each time": 0.0}  # data.memory_gb
@@ -50,7 +51,7 @@ def opening(data: str) -> float:
     """Seconds, in this process."""
     settings = settings_of(data, 0.0, "")
     started = time.perf_counter()
-    dataset = run.open_data(settings)
+    dataset = open_data(settings)
     seconds = time.perf_counter() - started
     print(f"{len(dataset.train)} and {len(dataset.valid)} images", file=sys.stderr)
     return seconds
@@ -58,12 +59,12 @@ def opening(data: str) -> float:
 
 def rates(folder: Path, rounds: int, repeats: int) -> dict[str, list[float]]:
     """Images/s by kind, a figure for each round."""
-    console, target = tables.Console(sys.stderr), topology.here()
+    console, target = Console(sys.stderr), topology.here()
     found: dict[str, list[float]] = {kind: [] for kind in KINDS}
     for _ in range(rounds):
         for kind, memory_gb in KINDS.items():
             settings = settings_of(f"{folder}/set", memory_gb or 0.0, f"{folder}/cache")
-            run.set_up(settings)
+            set_up(settings)
             if memory_gb is None:
                 sizes = plan.sizes_of(settings, None, None)
                 job = bench.synthetic(settings, sizes, target, repeats, console)

@@ -18,6 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxft.materials import extraction, opening
+from jaxft.materials.start_up import start_up
+
 
 def run_seed(seed: int, workdir: Path) -> dict:
     """One run of the quickstart; its summary, and the wall clock of the whole command."""
@@ -46,22 +49,20 @@ def baselines() -> dict:
     from sklearn.preprocessing import StandardScaler
     from sklearn.svm import SVC
 
-    from jaxft import run
     from jaxft.configs import quickstart
     from jaxft.devices import sharding
-    from jaxft.materials import reading
-    from jaxft.report.tables import Console
+    from jaxft.runtime.console import Console
 
     config = quickstart.get_config()
     config.model.pooling = "avg"
-    settings, _ = run.start_up(config)
-    materials, weights = run.prepare(settings, Console(None))
+    settings, _ = start_up(config)
+    materials, weights = opening.prepare(settings, Console(None))
     weights = sharding.replicate(weights, materials.mesh)
     sides = {}
     for which in ("train", "valid"):
         split = getattr(materials.dataset, which)
         images = materials.train_images if which == "train" else materials.valid_images
-        features = reading.extract(materials, weights, split, images, which)
+        features = extraction.extract(materials, weights, split, images, which)
         pixels = np.stack([split.read(i, None)[..., 0].ravel() for i in range(len(split))])
         sides[which] = features, pixels / 255, split.labels
     scaler = StandardScaler().fit(sides["train"][0])

@@ -30,15 +30,15 @@ from jax import Array, lax
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxft import run
 from jaxft.cli import main
 from jaxft.config import load
 from jaxft.costs import costs, plan
 from jaxft.costs.costs import Costs
 from jaxft.devices import platform, sharding, topology
+from jaxft.materials.model import create_model
 from jaxft.models import conv as lowerings
-from jaxft.training import fit
-from jaxft.training.step import Weights
+from jaxft.models.variables import Weights
+from jaxft.training.spec import spec_of
 
 IMAGES_A_CHIP = 64
 GIB = 2**30
@@ -57,9 +57,9 @@ def measure(slice_name: str, conv: str, images: int, overlap: bool) -> dict[str,
     )
     sizes = plan.sizes_of(settings, card.plan.examples, card.plan.classes)
     with platform.targeting(*target.platform):
-        model = run.create_model(settings, sizes.classes)
+        model = create_model(settings, sizes.classes)
         weights = Weights(*jax.eval_shape(model.init, jax.random.key(0)))
-        spec = fit.spec_of(settings, model, 0, sizes.train)
+        spec = spec_of(settings, model, 0, sizes.train)
         job = plan.step_job(spec, settings, weights, target)
         started, computed = time.perf_counter(), time.process_time()
         program = plan.compile_job(job, job.lower(), settings, target)

@@ -19,8 +19,9 @@ from pathlib import Path
 from input_pipeline import draw
 from jaxft.costs import provenance
 from jaxft.data import batches
-from jaxft.data.images.memory import Images, cores
+from jaxft.data.images.memory import Images
 from jaxft.data.sources.registry import open_dataset
+from jaxft.runtime.process import cores
 
 FIRST = 6  # batches before the clock starts: more than are read ahead
 

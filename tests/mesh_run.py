@@ -16,9 +16,11 @@ import tiny_config
 from jaxft import run
 from jaxft.configs import base
 from jaxft.evaluation import predict
-from jaxft.report import tables
+from jaxft.materials.opening import open_data
 from jaxft.runtime import hosts
+from jaxft.runtime.console import Console
 from jaxft.training import fit
+from jaxft.workdir.rows import read_rows
 
 
 def get_config(folder):
@@ -60,7 +62,7 @@ def _story(folder, workdir):
     materials = _materials(workdir)
     placed = run.sharding.replicate(predict.read_weights(workdir, "best"), materials.mesh)
     probabilities = predict.probabilities_of(materials, placed, 0, "fastai07")
-    rows = tables.read_rows(Path(workdir) / "metrics.jsonl")
+    rows = read_rows(Path(workdir) / "metrics.jsonl")
     kept = ("phase", "epoch", "trn_loss", "val_loss", "accuracy", "lr")
     return {
         "losses": losses,
@@ -71,7 +73,7 @@ def _story(folder, workdir):
 
 def _materials(workdir):
     settings, _, expected = predict.read_workdir(workdir)
-    return predict._materials(settings, run.open_data(settings), expected, tables.Console(None))
+    return predict._materials(settings, open_data(settings), expected, Console(None))
 
 
 def first_steps(devices=None):

@@ -15,6 +15,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
 import accelerator
 
+from jaxft.training.spec import StepSpec
 from pieces import child, gauge, kernels, lines, table
 from pieces.catalogue import PIECES, Part
 from pieces.clock import Timing
@@ -388,7 +389,6 @@ def test_every_idea_changes_the_program_that_a_gpu_would_run(tmp_path, monkeypat
     from jaxft.costs import programs
     from jaxft.devices import platform, sharding
     from jaxft.recipe import optim
-    from jaxft.training import step
     from pieces import ideas, network
 
     monkeypatch.setitem(models.BODIES, CUT, network.cut)
@@ -403,7 +403,7 @@ def test_every_idea_changes_the_program_that_a_gpu_would_run(tmp_path, monkeypat
             model = models.create(CUT, 5, hidden=(), pooling="avg", conv=lowering)
             optimizer = optim.transformation(phase.groups, settings.optimizer)
             views = augment.PRESETS["none"]
-            spec = step.StepSpec(model, phase, 0, optimizer, views, 32, 4, 40)
+            spec = StepSpec(model, phase, 0, optimizer, views, 32, 4, 40)
             shapes = programs.weight_shapes(model)
             return programs.of_phase(spec, settings, shapes, mesh).lower().as_text()
 

@@ -13,7 +13,8 @@ from jaxft.config import load
 from jaxft.configs import base
 from jaxft.costs import costs
 from jaxft.devices import compiler, platform, sharding, topology
-from jaxft.training import fit, step
+from jaxft.training import step
+from jaxft.training.spec import spec_of
 
 needs_libtpu = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs libtpu")
 
@@ -29,7 +30,7 @@ def test_a_compiler_that_knows_no_option_is_given_none():
 def test_a_step_asks_for_it_where_the_config_does(wanted, monkeypatch):
     config = base.get_config()
     config.overlap_gradients = wanted
-    spec = fit.spec_of(load.read(config), tiny.model(), 2, examples=200)
+    spec = spec_of(load.read(config), tiny.model(), 2, examples=200)
     asked, mesh = [], sharding.data_mesh()
     monkeypatch.setattr(compiler, "options", lambda _, exchanging: asked.append(exchanging))
     step.make_step(spec, mesh)

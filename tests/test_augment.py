@@ -12,6 +12,7 @@ from PIL import Image
 from scipy import ndimage
 
 from jaxft.augment import augment as aug
+from jaxft.augment.view import evaluate_view, normalize
 from jaxft.augment.warp import by_gathers, positions
 
 SIZE, CANVAS = 40, 44
@@ -63,12 +64,12 @@ def test_zero_strength_is_the_evaluation_view(canvas, keys):
         canvas, keys
     )
     assert none.dtype == jnp.float32
-    evaluation = jax.jit(partial(aug.evaluate_view, image_size=SIZE))(canvas)
+    evaluation = jax.jit(partial(evaluate_view, image_size=SIZE))(canvas)
     np.testing.assert_array_equal(none, evaluation)
 
 
 def test_a_view_as_large_as_its_canvas_is_the_canvas(canvas):
-    np.testing.assert_allclose(aug.evaluate_view(canvas, CANVAS) * 255, canvas, atol=1e-4)
+    np.testing.assert_allclose(evaluate_view(canvas, CANVAS) * 255, canvas, atol=1e-4)
 
 
 @pytest.mark.slow
@@ -76,7 +77,7 @@ def test_evaluation_view_equals_scipy_and_pillow(canvas):
     scale = CANVAS / SIZE
     where = (np.arange(SIZE) + 0.5) * scale - 0.5
     grid = np.meshgrid(where, where, indexing="ij")
-    got = np.asarray(aug.evaluate_view(canvas, SIZE))[2]
+    got = np.asarray(evaluate_view(canvas, SIZE))[2]
     for channel in range(3):
         image = np.asarray(canvas[2, ..., channel], np.float64) / 255
         reference = ndimage.map_coordinates(image, grid, order=1, mode="reflect")
@@ -85,7 +86,7 @@ def test_evaluation_view_equals_scipy_and_pillow(canvas):
     smooth = np.stack([x * 5, y * 5, x + y], -1).astype(np.uint8)
     pillow = np.asarray(Image.fromarray(smooth).resize((SIZE, SIZE), Image.Resampling.BILINEAR))
     inner = (slice(1, -1), slice(1, -1))  # Pillow's antialiasing has one-sided support at borders
-    ours = np.asarray(aug.evaluate_view(jnp.asarray(smooth)[None], SIZE))[0] * 255
+    ours = np.asarray(evaluate_view(jnp.asarray(smooth)[None], SIZE))[0] * 255
     np.testing.assert_allclose(ours[inner], pillow[inner], atol=1.01)
 
 
@@ -372,7 +373,7 @@ def test_normalize():
     image = jnp.asarray(np.random.default_rng(0).random((2, 4, 4, 3)), jnp.float32)
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     expected = (np.asarray(image) - np.asarray(mean)) / np.asarray(std)
-    np.testing.assert_allclose(aug.normalize(image, mean, std), expected, atol=1e-6)
+    np.testing.assert_allclose(normalize(image, mean, std), expected, atol=1e-6)
 
 
 def test_in_words_says_what_is_done_and_nothing_else():

@@ -14,10 +14,16 @@ import jaxft
 from jaxft.data import balance, batches
 from jaxft.data.balance import Balance
 from jaxft.devices import sharding
-from jaxft.evaluation import metrics
-from jaxft.report import tables
-from jaxft.training import step
+from jaxft.features import inference
+from jaxft.features.inference import make_forward
+from jaxft.models.variables import Weights
+from jaxft.runtime import digests
+from jaxft.runtime.console import Console
+from jaxft.training import step, train_state
+from jaxft.training.spec import StepSpec
+from jaxft.training.train_state import TrainBatch
 from jaxft.workdir import checkpoint
+from jaxft.workdir.rows import read_rows
 
 LABELS = np.random.default_rng(0).permutation([0] * 60 + [1] * 7 + [2] * 30 + [4] * 6)  # no 3
 COUNTS = balance.counts_of(LABELS, 6)  # nor 5
@@ -116,18 +122,18 @@ class TestWeights:
             np.testing.assert_allclose(b, 1.5 * a, rtol=1e-3, atol=1e-6)
 
 
-def _cached(spec: step.StepSpec, start: step.Weights, data: step.TrainBatch, devices: int):
+def _cached(spec: StepSpec, start: Weights, data: TrainBatch, devices: int):
     """An epoch of the head on features of the evaluation view."""
     mesh = sharding.data_mesh(devices)
-    forward = metrics.make_forward(spec.model, spec.augmentation, 16, mesh)
+    forward = make_forward(spec.model, spec.augmentation, 16, mesh)
     split = tiny.split(data, "train")
     source = batches.eval_batches(tiny.images(split), split.labels, batch_size=8, canvas=18)
-    features = metrics.extract(forward, sharding.replicate(start, mesh), source, mesh)
-    state, frozen = sharding.replicate(step.start(spec, start), mesh)
+    features = inference.extract(forward, sharding.replicate(start, mesh), source, mesh)
+    state, frozen = sharding.replicate(train_state.start(spec, start), mesh)
     rates, seed = sharding.replicate((np.full(2, 0.3, np.float32), np.int32(0)), mesh)
     held = sharding.replicate((features, data.label), mesh)
     state, losses = step.make_epoch(spec, mesh, 2)(state, frozen, *held, rates, seed)
-    return sharding.fetch(step.finish(state, frozen)), np.asarray(losses)
+    return sharding.fetch(train_state.finish(state, frozen)), np.asarray(losses)
 
 
 @pytest.mark.slow
@@ -178,9 +184,9 @@ def test_a_run_on_skewed_classes(tmp_path, tiny, cache_home):
         config.phases = config.phases[:1]
         config.phases[0].lr, config.phases[0].epochs = 0.1, 1
         out = io.StringIO()
-        jaxft.train(config, tmp_path / kind, tables.Console(out))
+        jaxft.train(config, tmp_path / kind, Console(out))
         assert "skewed classes: 3 training images of red, 10 of blue" in out.getvalue()
-        (row,) = tables.read_rows(tmp_path / kind / "metrics.jsonl")
+        (row,) = read_rows(tmp_path / kind / "metrics.jsonl")
         assert f"(balanced {row['balanced_accuracy']:.4f})" in out.getvalue()
-        finals.add(checkpoint.digest(checkpoint.read_newest(tmp_path / kind).best))
+        finals.add(digests.digest(checkpoint.read_newest(tmp_path / kind).best))
     assert len(finals) == 3

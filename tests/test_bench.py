@@ -17,7 +17,6 @@ import tiny_config
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from jaxft import run
 from jaxft.cli import main
 from jaxft.config import load
 from jaxft.costs import bench, bench_text, costs, flops, plan, programs, timed
@@ -25,8 +24,9 @@ from jaxft.costs import figures as figures_of
 from jaxft.costs.costs import Costs, Memory
 from jaxft.devices import chips, platform, topology
 from jaxft.errors import UserError
-from jaxft.report.tables import Console
-from jaxft.training import fit
+from jaxft.materials import opening
+from jaxft.runtime.console import Console
+from jaxft.training.spec import make_spec
 
 CHIP = chips.TPUS["v5e"]
 TINY = str(Path(__file__).parent / "tiny_config.py")
@@ -313,7 +313,7 @@ def test_a_shortage_of_memory_names_the_program_and_what_takes_less(monkeypatch)
 def test_real_input_is_what_the_run_reads(tmp_path):
     materials = tiny.materials(tmp_path, phases=(tiny.phase(),))
     job = job_on(materials, materials=materials)
-    spec = fit.make_spec(materials, 0)
+    spec = make_spec(materials, 0)
     step_program, forward = timed.of_phases(job, [0]), timed.forward(job)
     with step_program.feed() as feed:
         seen = [batch.label.tolist() for (batch,) in feed]
@@ -397,7 +397,7 @@ def test_the_block_says_that_programs_were_kept(monkeypatch):
 
 
 def test_sizes_are_not_for_real_input(drawn, tiny, capsys, monkeypatch):
-    monkeypatch.setattr(run, "prepare", None)
+    monkeypatch.setattr(opening, "prepare", None)
     flags = ["--input=real", "--examples=8"]
     assert main.main(["bench", f"--config={TINY}:{drawn}", *flags]) == 2
     assert "--input=synthetic" in capsys.readouterr().err

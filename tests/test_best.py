@@ -6,7 +6,8 @@ import pytest
 
 from jaxft.config import load
 from jaxft.configs import base
-from jaxft.training import best
+from jaxft.recipe import best_epoch
+from jaxft.report import advice
 
 
 @pytest.mark.parametrize(
@@ -24,8 +25,8 @@ from jaxft.training import best
 )
 def test_an_epoch_is_better_by_the_measure_asked_for(best_by, val_loss, accuracy, expected):
     row = {"val_loss": val_loss, "accuracy": accuracy}
-    assert best.better(row, {"val_loss": 1.0, "accuracy": 0.8}, best_by) is expected
-    assert best.better(row, None, best_by)
+    assert best_epoch.better(row, {"val_loss": 1.0, "accuracy": 0.8}, best_by) is expected
+    assert best_epoch.better(row, None, best_by)
 
 
 SETTINGS = load.read(base.get_config())
@@ -42,18 +43,18 @@ HEAD = {"phase": "head_cached", "epoch": 1}
 
 
 def test_advice_is_given_where_the_head_stays_the_best_alone():
-    said = best.advice(SETTINGS, HEAD, [FULL])
+    said = advice.advice(SETTINGS, HEAD, [FULL])
     assert said is not None and "did not beat the head" in said and "0.7080" in said
-    assert best.advice(SETTINGS, {"phase": "full", "epoch": 3}, [FULL]) is None
-    assert best.advice(SETTINGS, HEAD, []) is None, "the body is yet to be trained"
-    assert best.advice(SETTINGS, None, []) is None
+    assert advice.advice(SETTINGS, {"phase": "full", "epoch": 3}, [FULL]) is None
+    assert advice.advice(SETTINGS, HEAD, []) is None, "the body is yet to be trained"
+    assert advice.advice(SETTINGS, None, []) is None
 
 
 def test_advice_names_what_has_not_been_tried():
     def said(told=FULL, optimizer="adamw", bn="rebased"):
         phases = (*SETTINGS.phases[:2], dataclasses.replace(SETTINGS.phases[2], bn=bn))
         opt = dataclasses.replace(SETTINGS.optimizer, name=optimizer)
-        return best.advice(
+        return advice.advice(
             dataclasses.replace(SETTINGS, phases=phases, optimizer=opt), HEAD, [told]
         )
 

@@ -26,9 +26,9 @@ from jaxft.errors import UserError
 from jaxft.evaluation import predict
 from jaxft.features import cache as features
 from jaxft.models.weights import pretrained, torch_names
-from jaxft.report import tables as report
-from jaxft.runtime import paths
+from jaxft.runtime import digests, paths
 from jaxft.workdir import checkpoint, lease
+from jaxft.workdir.rows import append_row, read_rows
 
 HERE = Path(__file__).parent
 KEYS = ("phase", "cycle", "epoch", "step", "global_step", "trn_loss", "val_loss", "accuracy", "lr")
@@ -90,10 +90,10 @@ class TestPaths:
 
     def test_a_store_that_is_busy_is_asked_again(self, store, new_bucket):
         table = paths.of(f"gs://{new_bucket}/metrics.jsonl")
-        report.append_row(table, {"epoch": 0})
+        append_row(table, {"epoch": 0})
         store.next_statuses += [429]
-        report.append_row(table, {"epoch": 1})
-        assert report.read_rows(table) == [{"epoch": 0}, {"epoch": 1}]
+        append_row(table, {"epoch": 1})
+        assert read_rows(table) == [{"epoch": 0}, {"epoch": 1}]
 
     def test_what_a_store_refuses_is_an_error_as_of_a_disk(self, store, new_bucket):
         path = paths.of(f"gs://{new_bucket}/file")
@@ -361,7 +361,7 @@ def test_killed_there_a_run_ends_as_on_a_disk(far, store, drawn, tmp_path):
     assert near.returncode == 0, near.stderr
     assert "going on after 12 steps" in told
     there = paths.of(f"gs://{name}/run")
-    tables = [report.read_rows(folder / "metrics.jsonl") for folder in (there, tmp_path / "run")]
+    tables = [read_rows(folder / "metrics.jsonl") for folder in (there, tmp_path / "run")]
     assert len(tables[0]) == 7
     mine, wanted = ([{key: row[key] for key in KEYS} for row in table] for table in tables)
     assert mine == wanted
@@ -375,8 +375,8 @@ def test_killed_there_a_run_ends_as_on_a_disk(far, store, drawn, tmp_path):
     assert summaries[0] == summaries[1]
     saved, expected = (checkpoint.read_newest(folder) for folder in (there, tmp_path / "run"))
     for item in ("state", "best"):
-        assert checkpoint.digest(getattr(saved, item)) == checkpoint.digest(getattr(expected, item))
-    starts = report.read_rows(there / "starts.jsonl")
+        assert digests.digest(getattr(saved, item)) == digests.digest(getattr(expected, item))
+    starts = read_rows(there / "starts.jsonl")
     assert [row["ended_by"] for row in starts] == ["interrupted", "max_cycles"]
     assert paths.read(there / "losses.png") == (tmp_path / "run" / "losses.png").read_bytes()
     assert not (there / lease.NAME).exists()

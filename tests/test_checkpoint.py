@@ -11,6 +11,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from jaxft.errors import UserError
+from jaxft.runtime import digests
 from jaxft.workdir import checkpoint
 from jaxft.workdir.checkpoint import Checkpoint, Checkpoints
 
@@ -51,7 +52,7 @@ def newest(workdir):
 def assert_equal(found: Checkpoint, wanted: Checkpoint) -> None:
     assert found.cursor == wanted.cursor
     for name in checkpoint.ARRAYS:
-        left, right = (checkpoint.flat(getattr(c, name)) for c in (found, wanted))
+        left, right = (digests.flat(getattr(c, name)) for c in (found, wanted))
         assert left.keys() == right.keys()
         for key in left:
             np.testing.assert_array_equal(left[key], right[key], strict=True)
@@ -75,7 +76,7 @@ def test_the_newest_two_are_kept(workdir):
 def test_plain_orbax_restores_the_same_dicts(workdir):
     with ocp.StandardCheckpointer() as reader:
         plain = reader.restore(workdir / "checkpoints" / "5" / "best")
-    assert checkpoint.digest(plain) == checkpoint.digest(example(5).best)
+    assert digests.digest(plain) == digests.digest(example(5).best)
 
 
 def flip_bit(newest):
@@ -189,8 +190,8 @@ def test_fill_lists_every_difference():
 
 def test_fill_gives_back_what_flat_took():
     tree = {"a": (np.arange(3), [np.ones(2)]), "b": {"c": np.zeros(1)}}
-    again = checkpoint.fill(tree, checkpoint.flat(tree))
-    assert checkpoint.digest(again) == checkpoint.digest(tree)
+    again = checkpoint.fill(tree, digests.flat(tree))
+    assert digests.digest(again) == digests.digest(tree)
     assert isinstance(again["a"], tuple)
 
 
@@ -204,7 +205,7 @@ def test_fill_gives_back_what_flat_took():
     ],
 )
 def test_digest_sees_names_shapes_types_and_numbers(other):
-    assert checkpoint.digest({"a": np.zeros(3, np.float32)}) != checkpoint.digest(other)
+    assert digests.digest({"a": np.zeros(3, np.float32)}) != digests.digest(other)
 
 
 @pytest.mark.slow

@@ -13,8 +13,9 @@ from jaxft.config import load
 from jaxft.configs import base
 from jaxft.costs import programs
 from jaxft.devices import compiler, platform, sharding, topology
-from jaxft.evaluation import metrics
-from jaxft.training import fit, step
+from jaxft.features import inference
+from jaxft.training import step
+from jaxft.training.spec import spec_of
 
 pytestmark = pytest.mark.one_device
 
@@ -50,12 +51,12 @@ def asked_by(monkeypatch, deterministic):
     with monkeypatch.context() as patch, platform.targeting(*GPU):
         patch.setattr(jax, "jit", jit)
         for index, phase in enumerate(settings.phases):
-            spec = fit.spec_of(settings, net, index, examples=200)
+            spec = spec_of(settings, net, index, examples=200)
             if phase.inputs == "cached":
                 step.make_epoch(spec, mesh, 2)
             else:
                 step.make_step(spec, mesh)
-        patch.setattr(metrics, "make_fold", lambda *_: lambda weights: weights)
+        patch.setattr(inference, "make_fold", lambda *_: lambda weights: weights)
         patch.setattr(programs, "Call", lambda function, _: function)
         programs.of_forward(settings, net, programs.weight_shapes(net), mesh, 64)
     assert len(asked) == len(settings.phases) + 3  # features, views, logits

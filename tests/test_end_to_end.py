@@ -11,7 +11,9 @@ from jaxft import run
 from jaxft.cli import main
 from jaxft.data.sources import registry
 from jaxft.features import cache
+from jaxft.materials.start_up import cache_directory
 from jaxft.models.weights import pretrained
+from jaxft.runtime import digests
 from jaxft.workdir import checkpoint
 
 PER_CLASS = 12
@@ -91,7 +93,7 @@ def test_the_eight_steps(quickstart):
     # 1: precomputed activations and augmentation are what the phases' inputs are.
     assert [phase["inputs"] for phase in config["phases"]] == ["cached", "augmented", "augmented"]
     settings = run.recipe.from_dict(config)
-    entries = list((run.cache_directory(settings) / "features").glob("*.npy"))
+    entries = list((cache_directory(settings) / "features").glob("*.npy"))
     assert {PER_CLASS * 3} <= {len(np.load(a)) + len(np.load(b)) for a in entries for b in entries}
 
     # 2: the rate is found, and used.
@@ -113,7 +115,7 @@ def test_the_eight_steps(quickstart):
     moved = [body_digest(s.state["params"], s.state["batch_stats"]) != imagenet for s in saved]
     # The last checkpoint holds what the run ends with: its best epoch, of whatever phase.
     assert moved == [False] * 5 + [True] * 6 + [summary["best"]["phase"] == "full"]
-    heads = [checkpoint.digest(item.state["params"]["head"]) for item in saved]
+    heads = [digests.digest(item.state["params"]["head"]) for item in saved]
     assert len(set(heads[:11])) == 11
 
     # 6: earlier groups learn more slowly, by the multipliers of the config.

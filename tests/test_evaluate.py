@@ -7,8 +7,9 @@ import tiny
 from jaxft.augment.augment import PRESETS
 from jaxft.data import batches
 from jaxft.devices import sharding
-from jaxft.evaluation import metrics
-from jaxft.evaluation.metrics import View
+from jaxft.evaluation import metrics, tta
+from jaxft.features import inference
+from jaxft.features.inference import View, make_forward
 
 NET = tiny.model()
 WEIGHTS = tiny.weights(NET)
@@ -19,14 +20,14 @@ IMAGES = tiny.images(SPLIT)
 
 def _forward(devices):
     mesh = sharding.data_mesh(devices)
-    forward = metrics.make_forward(NET, PRESETS["side_on"], 16, mesh)
+    forward = make_forward(NET, PRESETS["side_on"], 16, mesh)
     return forward, sharding.replicate(WEIGHTS, mesh), mesh
 
 
 def _extract(devices, batch_size=8, view=None):
     forward, weights, mesh = _forward(devices)
     source = batches.eval_batches(IMAGES, SPLIT.labels, batch_size=batch_size, canvas=18)
-    return metrics.extract(forward, weights, source, mesh, view)
+    return inference.extract(forward, weights, source, mesh, view)
 
 
 @pytest.fixture(scope="module")
@@ -94,11 +95,11 @@ def _random_probabilities(count):
 def test_fastai_07_repeats_the_plain_view(views, repeats):
     plain, *others = _random_probabilities(views + 1)
     expected = (sum(others) + repeats * plain) / (views + repeats)
-    np.testing.assert_allclose(metrics.combine(plain, others, "fastai07"), expected)
+    np.testing.assert_allclose(tta.combine(plain, others, "fastai07"), expected)
 
 
 def test_with_four_views_the_plain_one_weighs_a_fifth():
-    found = metrics.combine(np.array([[1.0, 0.0]]), [np.array([[0.0, 1.0]])] * 4, "fastai07")
+    found = tta.combine(np.array([[1.0, 0.0]]), [np.array([[0.0, 1.0]])] * 4, "fastai07")
     np.testing.assert_allclose(found, [[0.2, 0.8]])
 
 
@@ -106,9 +107,9 @@ def test_fastai_2_averages_log_probabilities():
     plain, *others = _random_probabilities(4)
     geometric = plain**0.25 * (others[0] * others[1] * others[2]) ** 0.25
     expected = geometric / geometric.sum(1, keepdims=True)
-    np.testing.assert_allclose(metrics.combine(plain, others, "fastai2"), expected)
+    np.testing.assert_allclose(tta.combine(plain, others, "fastai2"), expected)
 
 
 def test_a_probability_of_zero_is_no_trouble():
-    found = metrics.combine(np.array([[1.0, 0.0]]), [np.array([[1.0, 0.0]])], "fastai2")
+    found = tta.combine(np.array([[1.0, 0.0]]), [np.array([[1.0, 0.0]])], "fastai2")
     np.testing.assert_allclose(found, [[1, 0]], atol=1e-12)

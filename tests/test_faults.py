@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from jaxft.runtime import digests
 from jaxft.workdir import checkpoint
 
 pytestmark = [pytest.mark.one_device, pytest.mark.second_process]
@@ -93,8 +94,8 @@ def assert_same_end(workdir, untouched):
         same = phase.keys() - {"seconds"}
         assert {k: phase[k] for k in same} == {k: other[k] for k in same}
     saved, expected = (checkpoint.read_newest(folder) for folder in (workdir, untouched))
-    assert checkpoint.digest(saved.best) == checkpoint.digest(expected.best)
-    assert checkpoint.digest(saved.state) == checkpoint.digest(expected.state)
+    assert digests.digest(saved.best) == digests.digest(expected.best)
+    assert digests.digest(saved.state) == digests.digest(expected.state)
 
 
 # Each start of one run ends here, beginning with the first phase; the run has 7 epochs, and a

@@ -9,11 +9,11 @@ import pytest
 from jax import lax
 from jax.sharding import AxisType, Mesh, PartitionSpec
 
-from jaxft import run
 from jaxft.cli import main
 from jaxft.config import load
 from jaxft.costs import flops, programs
 from jaxft.devices import platform
+from jaxft.materials.model import create_model
 
 PADS = ("SAME", "VALID", ((2, 1), (0, 3)))
 
@@ -149,7 +149,7 @@ def test_of_a_model_only_elementwise_operations_are_missing(name, least):
     settings = load.read(config)
     mesh = Mesh(np.asarray(jax.devices()[:1]), ("data",))
     with platform.targeting("none", ""):
-        model = run.create_model(settings, 10)
+        model = create_model(settings, 10)
         call = programs.of_forward(settings, model, programs.weight_shapes(model), mesh, 224)
         traced = call.trace()
     xla = traced.lower().cost_analysis()["flops"]

@@ -13,15 +13,16 @@ import pytest
 import tiny
 from jax.sharding import Mesh
 
-from jaxft import run
 from jaxft.cli import main
 from jaxft.config import load
 from jaxft.costs import costs, plan, programs
 from jaxft.devices import platform, sharding, topology
+from jaxft.materials.model import create_model
 from jaxft.models import BODIES, conv
 from jaxft.models.bodies import resnet
 from jaxft.models.bodies.resnet import Architecture
-from jaxft.training import fit, step
+from jaxft.training import step, train_state
+from jaxft.training.spec import spec_of
 
 BATCH = 32
 
@@ -48,12 +49,12 @@ def compiled(name, phase, where="h100", batch=BATCH, image_size=64):
         data=replace(card.data, batch_size=batch * target.mesh.size),
     )
     with platform.targeting(*target.platform):
-        model = run.create_model(settings, 128)
+        model = create_model(settings, 128)
         weights = programs.weight_shapes(model)
         if phase is None:
             call = programs.of_forward(settings, model, weights, target.mesh, image_size)
         else:
-            spec = fit.spec_of(settings, model, 0, 10_000)
+            spec = spec_of(settings, model, 0, 10_000)
             call = programs.of_phase(spec, settings, weights, target.mesh, epoch_steps=7)
         return call.lower().compile().as_text()
 
@@ -187,7 +188,9 @@ def test_steps_keep_kernels_where_a_gpu_wants_them_and_change_no_number():
 
     def after_two_steps():
         one_step = step.make_step(spec, mesh)
-        state, frozen = sharding.replicate(step.start(spec, tiny.weights(net, "float64")), mesh)
+        state, frozen = sharding.replicate(
+            train_state.start(spec, tiny.weights(net, "float64")), mesh
+        )
         rates, seed = sharding.replicate((np.full(4, 0.1), np.int32(0)), mesh)
         batch = sharding.split_batch(tiny.canvases(8, 16), mesh)
         for _ in range(2):
@@ -212,7 +215,7 @@ def test_plan_says_what_a_card_would_do(tiny, drawn):
     import tiny_config
 
     from jaxft.costs import plan_text
-    from jaxft.report.tables import Console
+    from jaxft.runtime.console import Console
 
     settings = load.read(tiny_config.get_config(drawn))
     target = topology.slice_of("h100")

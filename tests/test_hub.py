@@ -13,7 +13,7 @@ import tiny_config
 from random_weights import normal
 from safetensors.numpy import save
 
-from jaxft.config import load
+from jaxft.config import load, resolve
 from jaxft.configs import base
 from jaxft.errors import UserError
 from jaxft.models.body import TORCHVISION, Preprocessing
@@ -286,7 +286,7 @@ def test_weights_of_a_run_expect_what_that_run_did(tmp_path):
     (tmp_path / preprocessing.RUN_FILE).write_text(json.dumps(EXPECTED._asdict()))
     config = base.get_config()
     config.init_from, config.data.image_size = str(tmp_path), 0
-    assert load.expected(load.read(config)) == EXPECTED
+    assert resolve.expected(load.read(config)) == EXPECTED
     data = load.resolved(config)["data"]
     assert (data["image_size"], data["interpolation"]) == (192, "bicubic")
     (tmp_path / preprocessing.RUN_FILE).write_text('{"mean": [1, 2, 3]}')

@@ -16,11 +16,15 @@ from jaxft.devices import sharding, topology
 from jaxft.errors import Interrupted, UserError
 from jaxft.evaluation import predict
 from jaxft.evaluation.metrics import Evaluation
-from jaxft.materials import reading
-from jaxft.report import tables
-from jaxft.report.tables import Console
+from jaxft.evaluation.validate import evaluate_weights
+from jaxft.materials import opening, reading
+from jaxft.materials.start_up import start_up
+from jaxft.runtime import digests
+from jaxft.runtime.console import Console
 from jaxft.training import fit
+from jaxft.training.loop import Loop
 from jaxft.workdir import checkpoint
+from jaxft.workdir.rows import read_rows
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
@@ -69,7 +73,7 @@ def grown(drawn, tmp_path_factory):
     def measured(materials, cursor, progress, *rest):
         if cursor.phase == 1:
             best = sharding.replicate(progress.best.weights, materials.mesh)
-            entries.append(reading.evaluate_weights(materials, best))
+            entries.append(evaluate_weights(materials, best))
         return run_phase(materials, cursor, progress, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -109,12 +113,12 @@ def test_the_best_of_smaller_images_is_measured_again_at_the_phases_own_size(gro
     (line,) = [line for line in grown.told.splitlines() if line.startswith("the best so far")]
     assert f"a validation loss of {grown.entry.val_loss:.4f}" in line
     assert f"an accuracy of {grown.entry.accuracy:.4f} at {LARGE} px" in line
-    small = tables.read_rows(grown.workdir / "metrics.jsonl")[:2]
+    small = read_rows(grown.workdir / "metrics.jsonl")[:2]
     assert all(abs(row["val_loss"] - grown.entry.val_loss) > 1e-4 for row in small)
 
 
 def test_no_number_of_smaller_images_keeps_an_epoch_the_best(grown):
-    _, _, first, second = tables.read_rows(grown.workdir / "metrics.jsonl")
+    _, _, first, second = read_rows(grown.workdir / "metrics.jsonl")
     ends = [grown.entry.val_loss, first["val_loss"], second["val_loss"]]
     summary = json.loads((grown.workdir / "summary.json").read_text())
     assert summary["val_loss"] == pytest.approx(min(ends), rel=1e-6)
@@ -136,7 +140,7 @@ def test_evaluate_finds_what_the_run_found(grown):
 
 @pytest.mark.slow
 def test_going_on_reads_images_of_the_size_reached_alone(grown, drawn, tmp_path, monkeypatch):
-    save, read, sizes = fit.Loop.save, reading.read_images, []
+    save, read, sizes = Loop.save, reading.read_images, []
 
     def save_and_ask(loop, *args):
         save(loop, *args)
@@ -144,7 +148,7 @@ def test_going_on_reads_images_of_the_size_reached_alone(grown, drawn, tmp_path,
             loop.materials.stop.ask()
 
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
-        patch.setattr(fit.Loop, "save", save_and_ask)
+        patch.setattr(Loop, "save", save_and_ask)
         run.train(growing(drawn), tmp_path / "run")
     monkeypatch.setattr(
         reading, "read_images", lambda s, *rest: sizes.append(s.data.image_size) or read(s, *rest)
@@ -152,13 +156,13 @@ def test_going_on_reads_images_of_the_size_reached_alone(grown, drawn, tmp_path,
     run.train(growing(drawn), tmp_path / "run")
     assert sizes == [LARGE]
     ends = [checkpoint.read_newest(workdir).best for workdir in (tmp_path / "run", grown.workdir)]
-    assert checkpoint.digest(ends[0]) == checkpoint.digest(ends[1])
+    assert digests.digest(ends[0]) == digests.digest(ends[1])
 
 
 def test_an_image_that_has_gone_bad_ends_the_run_even_where_bad_ones_are_skipped(drawn):
     config = growing(drawn)
     config.data.skip_bad = True
-    materials, _ = run.prepare(run.start_up(config)[0], Console(None))
+    materials, _ = opening.prepare(start_up(config)[0], Console(None))
 
     def fail(index, *_):
         raise UnreadableImage(f"image {index}", "gone")
@@ -170,7 +174,7 @@ def test_an_image_that_has_gone_bad_ends_the_run_even_where_bad_ones_are_skipped
 
 
 def test_images_of_another_size_leave_the_memory(drawn):
-    materials, _ = run.prepare(run.start_up(growing(drawn))[0], Console(None))
+    materials, _ = opening.prepare(start_up(growing(drawn))[0], Console(None))
     assert materials.train_images.in_memory
     larger = reading.at_size(materials, LARGE)
     assert larger.train_images.in_memory and larger.valid_images.in_memory
@@ -200,7 +204,7 @@ def test_a_plan_has_a_program_for_every_size(drawn):
 
 @pytest.mark.slow
 def test_a_bench_goes_through_every_size(drawn):
-    settings = run.start_up(cached_twice(drawn))[0]
+    settings = start_up(cached_twice(drawn))[0]
     job = bench.real(settings, topology.here(), 2, Console(None))
     rows = list(bench.make(job))
     assert [(row.program, row.image_size) for row in rows] == [

@@ -11,10 +11,11 @@ import tiny
 
 from jaxft.devices import sharding
 from jaxft.errors import UserError
-from jaxft.materials import reading
 from jaxft.recipe import lr_finder
 from jaxft.recipe.lr_finder import RULES, FinderSettings
-from jaxft.training import fit, range_test, step
+from jaxft.training import fit, range_test, train_state
+from jaxft.training.runners import rates_table, seed_of
+from jaxft.training.spec import make_spec
 
 GOLDEN = json.loads((Path(__file__).parent / "data" / "schedules.json").read_text())
 SETTINGS = FinderSettings()
@@ -443,7 +444,7 @@ def test_a_loss_that_is_no_number_ends_a_trial(tmp_path):
         told.extend(args[-1](n, loss) for n, loss in enumerate([1.0, np.nan]))
         return state, 2, 0.0
 
-    spec, start = fit.make_spec(materials, 0), tiny.weights(materials.model)
+    spec, start = make_spec(materials, 0), tiny.weights(materials.model)
     assert math.isnan(range_test.trial(spec, materials, runner, start, None, 0.1))
     assert told == [True, False]
 
@@ -474,20 +475,20 @@ def test_a_fit_is_bit_identical_with_and_without_a_range_test_before_it(tmp_path
     materials = tiny.materials(tmp_path, phases=(phase,))
     finder = replace(materials.settings.finder, steps=20, lo=1e-3)
     materials = materials._replace(settings=replace(materials.settings, finder=finder))
-    spec = fit.make_spec(materials, 0)
+    spec = make_spec(materials, 0)
     start = sharding.replicate(tiny.weights(materials.model), materials.mesh)
     runner = fit.make_runner(spec, materials, start)
 
     def trained():
         losses = []
-        state, frozen = step.start(spec, start)
+        state, frozen = train_state.start(spec, start)
         state = sharding.replicate(state, materials.mesh)
-        table = reading.rates_table(spec, materials, np.full(5, 0.1))
-        seed = reading.seed_of(materials)
+        table = rates_table(spec, materials, np.full(5, 0.1))
+        seed = seed_of(materials)
         sink = lambda _, loss: losses.append(loss) or True  # noqa: E731
         state, done, _ = runner(state, frozen, table, seed, 0, 5, sink)
         assert done == 5
-        return losses, sharding.fetch(step.finish(state, frozen))
+        return losses, sharding.fetch(train_state.finish(state, frozen))
 
     losses, weights = trained()
     first = range_test.range_test(spec, materials, runner, start)
@@ -512,4 +513,4 @@ def test_a_range_test_that_fails_names_its_phase(tmp_path):
 
     start = tiny.weights(materials.model)
     with pytest.raises(UserError, match="'heads'"):
-        range_test.range_test(fit.make_spec(materials, 0), materials, runner, start)
+        range_test.range_test(make_spec(materials, 0), materials, runner, start)

@@ -19,6 +19,8 @@ from jaxft.augment.augment import PRESETS
 from jaxft.cli import main
 from jaxft.config import load
 from jaxft.errors import Interrupted, NonFiniteError, UserError
+from jaxft.materials.identity import check_data, check_listed, describe_data
+from jaxft.materials.opening import open_data
 from jaxft.models.weights import pretrained
 
 TINY = str(Path(__file__).parent / "tiny_config.py")
@@ -341,10 +343,10 @@ def test_skip_bad_goes_on_without_them(damaged, tiny, tmp_path, monkeypatch, cap
     assert len(names) == 40
     assert not any(name.endswith(("blue/07.png", "red/03.png")) for name in names)
     assert (damaged / "blue" / "07.png").read_text() == "no image"
-    data = run.describe_data(run.open_data(seen[0].settings))
-    run.check_listed(tmp_path / "run", data)
+    data = describe_data(open_data(seen[0].settings))
+    check_listed(tmp_path / "run", data)
     with pytest.raises(UserError, match="have changed"):
-        run.check_data(tmp_path / "run", data)
+        check_data(tmp_path / "run", data)
 
 
 def test_weights_of_another_architecture(refused, drawn, tiny):

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from jaxft import run
 from jaxft.cli import main
 from jaxft.config import load
 from jaxft.costs import costs, plan, programs
 from jaxft.devices import platform, pool, topology
 from jaxft.devices.cards import CARDS
-from jaxft.training import fit
+from jaxft.materials.model import create_model
+from jaxft.training.spec import spec_of
 
 GIB = 2**30
 PAGE = Path(__file__).parent.parent / "docs" / "gpu.md"
@@ -48,8 +48,8 @@ def test_the_last_phase_takes_what_the_table_says():
     card = load.read(main.load_config("furniture_resnext101"))
     settings = replace(card, data=replace(card.data, batch_size=64))
     with platform.targeting(*target.platform):
-        model = run.create_model(settings, 128)
-        spec = fit.spec_of(settings, model, 2, card.plan.examples)
+        model = create_model(settings, 128)
+        spec = spec_of(settings, model, 2, card.plan.examples)
         job = plan.step_job(spec, settings, programs.weight_shapes(model), target)
         program = plan.compile_job(job, job.lower(), settings, target)
     assert isinstance(program.costs, costs.Costs)

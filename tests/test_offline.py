@@ -9,6 +9,7 @@ import tiny_config
 
 from jaxft.cli import main
 from jaxft.config import load
+from jaxft.config.resolve import expected, expected_size
 from jaxft.costs import bench, plan
 from jaxft.costs.costs import Costs, Memory
 from jaxft.errors import UserError
@@ -89,10 +90,10 @@ def test_weights_on_this_machine_are_looked_at(tiny, drawn, finished, tmp_path):
     """And where they are not there, which plan does not mind, the usual size is taken."""
     config = tiny_config.get_config(drawn)
     config.data.image_size = 0
-    assert load.expected_size(load.read(config)) == (224, True)  # random ones
+    assert expected_size(load.read(config)) == (224, True)  # random ones
     config.init_from = str(finished)
-    assert load.expected_size(load.read(config)) == (32, True)
+    assert expected_size(load.read(config)) == (32, True)
     config.init_from = str(tmp_path)
     with pytest.raises(UserError):
-        load.expected(load.read(config))
-    assert load.expected_size(load.read(config)) == (224, False)
+        expected(load.read(config))
+    assert expected_size(load.read(config)) == (224, False)

@@ -20,7 +20,7 @@ from jaxft.devices import chips, pool, topology
 from jaxft.devices.platform import Platform
 from jaxft.errors import UserError
 from jaxft.models.body import TORCHVISION
-from jaxft.report.tables import Console
+from jaxft.runtime.console import Console
 
 GIB = 2**30
 

@@ -14,6 +14,7 @@ from jaxft.data.images import decode
 from jaxft.data.images.resize import resize
 from jaxft.errors import UserError
 from jaxft.evaluation import predict
+from jaxft.runtime import digests
 from jaxft.workdir import checkpoint
 
 
@@ -26,8 +27,8 @@ def test_restore_best_and_last(finished, tiny):
     saved = checkpoint.read_newest(finished)
     best, last = (jaxft.restore(finished, which) for which in ("best", "last"))
     assert best.classes == last.classes == ("blue", "green", "red")
-    assert checkpoint.digest(best.params) == checkpoint.digest(saved.best["params"])
-    assert checkpoint.digest(last.params) == checkpoint.digest(saved.state["params"])
+    assert digests.digest(best.params) == digests.digest(saved.best["params"])
+    assert digests.digest(last.params) == digests.digest(saved.state["params"])
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
     assert best.apply(images).shape == (2, 3)
     np.testing.assert_allclose(best.apply(images).sum(1), 1, rtol=1e-6)

@@ -21,8 +21,8 @@ from jaxft.data.prepare import copies, description, prepare, shard
 from jaxft.data.prepare.shard import Form
 from jaxft.data.sources.registry import open_dataset
 from jaxft.errors import Interrupted, UserError
-from jaxft.report.tables import Console
 from jaxft.runtime import allocator, child
+from jaxft.runtime.console import Console
 
 library = pytest.importorskip("tensorflow_datasets")
 RAW, JPEG = Form(24, "raw", 90), Form(24, "jpeg", 90)

@@ -10,9 +10,11 @@ import tiny
 
 from jaxft.devices import sharding
 from jaxft.errors import Interrupted
+from jaxft.models.variables import Weights
 from jaxft.runtime.hosts import Stop
-from jaxft.training import fit, rebase
-from jaxft.training.step import TrainBatch, Weights
+from jaxft.training import rebase
+from jaxft.training.spec import spec_of
+from jaxft.training.train_state import TrainBatch
 
 NET = tiny.model()
 WEIGHTS = tiny.weights(NET, np.float64)
@@ -141,7 +143,7 @@ def test_random_weights_are_not_rebased(tmp_path):
     materials = tiny.materials(tmp_path, phases=(spec_with("rebased").phase,))
     model = dataclasses.replace(materials.settings.model, weights="none")
     scratch = dataclasses.replace(materials.settings, model=model)
-    rebased = [fit.spec_of(s, NET, 0, 40).rebased for s in (materials.settings, scratch)]
+    rebased = [spec_of(s, NET, 0, 40).rebased for s in (materials.settings, scratch)]
     assert rebased == [{"early", "late"}, frozenset()]
 
 

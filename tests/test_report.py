@@ -8,6 +8,9 @@ from matplotlib import image
 from jaxft.config import load
 from jaxft.configs import base
 from jaxft.report import tables
+from jaxft.report.losses import plot_losses
+from jaxft.runtime.console import Console
+from jaxft.workdir.rows import append_row, read_rows, rewind_rows, write_json
 
 ROW = {
     "phase": "head",
@@ -23,26 +26,26 @@ ROW = {
 
 def test_rows_come_back_without_a_last_line_cut_off(tmp_path):
     file = tmp_path / "metrics.jsonl"
-    assert tables.read_rows(file) == []
-    tables.append_row(file, {"a": 1})
-    tables.append_row(file, {"a": 2})
+    assert read_rows(file) == []
+    append_row(file, {"a": 1})
+    append_row(file, {"a": 2})
     file.write_text(file.read_text() + '{"a": ')
-    assert tables.read_rows(file) == [{"a": 1}, {"a": 2}]
+    assert read_rows(file) == [{"a": 1}, {"a": 2}]
 
 
 def test_rewinding_keeps_the_first_rows_and_drops_a_cut_one(tmp_path):
     file = tmp_path / "metrics.jsonl"
     file.write_text('{"a": 1}\n{"a": 2}\n{"a"')
-    tables.rewind_rows(file, 1)
-    tables.append_row(file, {"a": 3})
-    assert tables.read_rows(file) == [{"a": 1}, {"a": 3}]
+    rewind_rows(file, 1)
+    append_row(file, {"a": 3})
+    assert read_rows(file) == [{"a": 1}, {"a": 3}]
     assert [p.name for p in tmp_path.iterdir()] == ["metrics.jsonl"]
 
 
 def test_json_is_replaced_whole_and_readable_by_others(tmp_path):
     file = tmp_path / "summary.json"
-    tables.write_json(file, {"a": 1})
-    tables.write_json(file, {"a": [2]})
+    write_json(file, {"a": 1})
+    write_json(file, {"a": [2]})
     assert json.loads(file.read_text()) == {"a": [2]}
     assert file.stat().st_mode & 0o777 == 0o644
     assert [p.name for p in tmp_path.iterdir()] == ["summary.json"]
@@ -50,7 +53,7 @@ def test_json_is_replaced_whole_and_readable_by_others(tmp_path):
 
 def test_no_terminal_gets_lines_and_no_bars():
     stream = io.StringIO()
-    console = tables.Console(stream)
+    console = Console(stream)
     with console.bar(3, "reading") as bar:
         bar.update(3)
         console.say("one line")
@@ -63,13 +66,13 @@ def test_a_terminal_gets_bars():
             return True
 
     stream = Terminal()
-    with tables.Console(stream).bar(3, "reading") as bar:
+    with Console(stream).bar(3, "reading") as bar:
         bar.update(3)
     assert "reading" in stream.getvalue()
 
 
 def test_a_silent_console_says_nothing(capsys):
-    console = tables.Console(None)
+    console = Console(None)
     console.say("nothing")
     with console.bar(3, "reading") as bar:
         bar.update(3)
@@ -128,5 +131,5 @@ def test_the_table_of_phases_names_a_warm_up():
 def test_losses_are_drawn_even_after_one_epoch_or_with_a_loss_of_zero(tmp_path):
     for number, rows in enumerate(([ROW], [ROW, {**ROW, "phase": "full", "trn_loss": 0.0}])):
         path = tmp_path / f"{number}.png"
-        tables.plot_losses(rows, ROW, path)
+        plot_losses(rows, ROW, path)
         assert image.imread(path).shape[2] == 4

@@ -19,11 +19,17 @@ from jaxft.cli import main
 from jaxft.config import load
 from jaxft.devices import sharding
 from jaxft.errors import Interrupted, NonFiniteError, UserError
-from jaxft.evaluation import predict
-from jaxft.materials import reading
-from jaxft.runtime import hosts
-from jaxft.training import fit
+from jaxft.evaluation import metrics, predict
+from jaxft.evaluation.validate import evaluate_weights
+from jaxft.materials import identity, opening
+from jaxft.materials.model import create_model, open_model
+from jaxft.materials.opening import check_batch_size, open_data, validated_before
+from jaxft.materials.start_up import start_up
+from jaxft.runtime import digests, hosts
+from jaxft.runtime.console import Console
+from jaxft.training import loop, step
 from jaxft.workdir import checkpoint
+from jaxft.workdir.snapshot import last_weights, weights_of
 
 METRICS = [
     "phase",
@@ -48,7 +54,7 @@ def rows(path):
 
 
 def final_digest(workdir):
-    return checkpoint.digest(checkpoint.read_newest(workdir).best)
+    return digests.digest(checkpoint.read_newest(workdir).best)
 
 
 def head_only(drawn, **phase):
@@ -78,8 +84,8 @@ def test_metrics_have_a_row_for_every_epoch_and_exactly_these_keys(finished):
 
 def test_first_losses_are_those_of_an_epochs_first_steps(drawn, tiny, tmp_path, monkeypatch):
     losses: list[float] = []  # of three steps and of validation, epoch by epoch
-    monkeypatch.setattr(fit.step, "demand_finite", lambda step, loss: losses.append(loss))
-    monkeypatch.setattr(fit, "FIRST_STEPS", 2)
+    monkeypatch.setattr(step, "demand_finite", lambda step, loss: losses.append(loss))
+    monkeypatch.setattr(loop, "FIRST_STEPS", 2)
     jaxft.train(head_only(drawn, lr=0.01, epochs=2), tmp_path / "run")
     found = [row["first_trn_loss"] for row in rows(tmp_path / "run" / "metrics.jsonl")]
     assert found == [pytest.approx(sum(losses[at : at + 2]) / 2) for at in (0, 4)]
@@ -134,7 +140,7 @@ def test_the_summary_is_of_the_runs_best_epoch(finished):
 
 def test_the_best_may_lie_in_the_middle_of_an_earlier_phase(drawn, tiny, tmp_path, monkeypatch):
     """The first epoch is made the best: its weights are kept, the phases go on from their last."""
-    evaluate, seen = reading.evaluate_weights, []
+    evaluate, seen = evaluate_weights, []
 
     def losing(materials, weights, features=None):
         found = evaluate(materials, weights, features)
@@ -147,13 +153,13 @@ def test_the_best_may_lie_in_the_middle_of_an_earlier_phase(drawn, tiny, tmp_pat
         phase.lr = 0.01
     told = io.StringIO()
     with monkeypatch.context() as patch:
-        patch.setattr(reading, "evaluate_weights", losing)
-        summary = jaxft.train(config, tmp_path / "run", run.Console(told))
+        patch.setattr(loop, "evaluate_weights", losing)
+        summary = jaxft.train(config, tmp_path / "run", Console(told))
     assert (summary["best"]["phase"], summary["best"]["epoch"]) == ("head_cached", 0)
     assert "(head_cached, epoch 0, the best by val_loss)" in told.getvalue()
     saved = checkpoint.read_newest(tmp_path / "run")
-    assert checkpoint.digest(saved.best["params"]) == checkpoint.digest(seen[0].params)
-    assert checkpoint.digest(saved.state["params"]) == checkpoint.digest(seen[-1].params)
+    assert digests.digest(saved.best["params"]) == digests.digest(seen[0].params)
+    assert digests.digest(saved.state["params"]) == digests.digest(seen[-1].params)
     found = predict.score_split(tmp_path / "run")
     assert found["loss"] + 1 == pytest.approx(summary["val_loss"], rel=1e-5)
 
@@ -235,7 +241,7 @@ def test_find_rate_names_the_phases_there_are(drawn, tiny, tmp_path):
 
 
 def test_a_finished_run_is_not_run_again(finished, drawn, tiny, monkeypatch):
-    monkeypatch.setattr(run, "prepare", None)
+    monkeypatch.setattr(opening, "prepare", None)
     summary = jaxft.train(tiny_config.get_config(drawn), finished)
     assert summary == json.loads((finished / "summary.json").read_text())
 
@@ -280,23 +286,23 @@ def test_an_interrupted_run_goes_on_with_the_average_and_the_start_of_its_weight
         jaxft.train(config, tmp_path / "run")
     jaxft.train(config, tmp_path / "run")
     midway, end = (checkpoint.read(tmp_path / "whole" / "checkpoints" / step) for step in "12")
-    assert checkpoint.digest(midway.best) != checkpoint.digest(end.best), "both should be the best"
+    assert digests.digest(midway.best) != digests.digest(end.best), "both should be the best"
     for tree, average in ((midway.best, midway.state["average"]), (end.state, end.best)):
-        found, wanted = (fit.weights_of(item, ["head"]) for item in (tree, average))
+        found, wanted = (weights_of(item, ["head"]) for item in (tree, average))
         jax.tree.map(np.testing.assert_array_equal, found, wanted)
     raw = midway.state["params"]["head"]
-    assert checkpoint.digest(raw) != checkpoint.digest(midway.state["average"]["params"]["head"])
-    last = fit.last_weights(midway.state)
+    assert digests.digest(raw) != digests.digest(midway.state["average"]["params"]["head"])
+    last = last_weights(midway.state)
     np.testing.assert_equal(last.params["head"], midway.best["params"]["head"])
     ends = [checkpoint.read_newest(tmp_path / name) for name in ("run", "whole")]
-    assert checkpoint.digest(ends[0].best) == checkpoint.digest(ends[1].best)
-    assert checkpoint.digest(ends[0].state) == checkpoint.digest(ends[1].state)
+    assert digests.digest(ends[0].best) == digests.digest(ends[1].best)
+    assert digests.digest(ends[0].state) == digests.digest(ends[1].state)
 
 
 @contextmanager
 def told_to_stop(monkeypatch, at, when=lambda: True):
     """A block in which a run is told to stop at that step, once `when` holds, and stops."""
-    stop, fetched = hosts.Stop(), fit.step.demand_finite
+    stop, fetched = hosts.Stop(), step.demand_finite
 
     def stopping(number, loss):
         fetched(number, loss)
@@ -304,8 +310,8 @@ def told_to_stop(monkeypatch, at, when=lambda: True):
             stop.set()
 
     with monkeypatch.context() as patch:
-        patch.setattr(fit.step, "demand_finite", stopping)
-        patch.setattr(run, "_told_to_stop", lambda: _holding(stop))
+        patch.setattr(step, "demand_finite", stopping)
+        patch.setattr(run, "told_to_stop", lambda: _holding(stop))
         with pytest.raises(Interrupted):
             yield
 
@@ -336,10 +342,10 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_a_word(drawn, tiny, tmp_pat
 def test_init_from_a_run_of_the_same_classes_takes_the_head_too(finished, drawn, tiny):
     config = tiny_config.get_config(drawn)
     config.init_from = str(finished)
-    settings = run.recipe.read(config)
-    weights = run.open_model(settings, ("blue", "green", "red")).weights
-    best = fit.weights_of(checkpoint.read_newest(finished).best)
-    assert checkpoint.digest(weights._asdict()) == checkpoint.digest(best._asdict())
+    settings = load.read(config)
+    weights = open_model(settings, ("blue", "green", "red")).weights
+    best = weights_of(checkpoint.read_newest(finished).best)
+    assert digests.digest(weights._asdict()) == digests.digest(best._asdict())
 
 
 @pytest.fixture
@@ -354,7 +360,7 @@ def warning(finished, drawn, tiny, tmp_path):
         config = tiny_config.get_config(tmp_path / "somewhere" / "else")
         config.init_from = str(workdir)
         settings = load.read(config)
-        return run.validated_before(settings, run.open_data(settings))
+        return validated_before(settings, open_data(settings))
 
     return tell
 
@@ -407,7 +413,7 @@ def test_a_run_tells_of_other_files_and_of_validation_images_seen_before(
     config = tiny_config.get_config(grown)
     config.init_from = str(finished)
     told = io.StringIO()
-    run.prepare(run.start_up(config)[0], run.Console(told))
+    opening.prepare(start_up(config)[0], Console(told))
     assert "left out: 1 file without an image's suffix (1 .heic)" in told.getvalue()
     assert f"of the images that {finished} was trained on validate now" in told.getvalue()
 
@@ -415,19 +421,19 @@ def test_a_run_tells_of_other_files_and_of_validation_images_seen_before(
 def test_init_from_a_run_of_other_classes_takes_the_body(finished, drawn, tiny, tmp_path):
     config = head_only(drawn, lr=0.1, epochs=1)
     config.init_from = str(finished)
-    weights = run.open_model(run.recipe.read(config), ("a", "b")).weights
-    best = fit.weights_of(checkpoint.read_newest(finished).best)
+    weights = open_model(load.read(config), ("a", "b")).weights
+    best = weights_of(checkpoint.read_newest(finished).best)
     for kind in ("params", "batch_stats"):
         new, old = getattr(weights, kind), getattr(best, kind)
-        assert checkpoint.digest(new["early"]) == checkpoint.digest(old["early"])
-        assert checkpoint.digest(new["late"]) == checkpoint.digest(old["late"])
+        assert digests.digest(new["early"]) == digests.digest(old["early"])
+        assert digests.digest(new["late"]) == digests.digest(old["late"])
     assert weights.params["head"]["linear1"]["kernel"].shape == (8, 2)
 
 
 def test_the_config_says_how_convolutions_are_lowered():
     config = load.read(main.load_config("quickstart"))
     config = replace(config, model=replace(config.model, conv="native"))
-    assert run.create_model(config, 3).body.conv == "native"
+    assert create_model(config, 3).body.conv == "native"
 
 
 def test_weights_of_another_run_are_fed_as_they_were_there(finished, drawn, tiny, tmp_path):
@@ -437,10 +443,10 @@ def test_weights_of_another_run_are_fed_as_they_were_there(finished, drawn, tiny
     (workdir / "preprocessing.json").write_text(json.dumps(facts))
     config = tiny_config.get_config(drawn)
     config.init_from, config.data.image_size = str(workdir), 0
-    settings, plain = run.start_up(config)
+    settings, plain = start_up(config)
     assert plain["data"]["image_size"] == 40
     told = io.StringIO()
-    materials, _ = run.prepare(settings, run.Console(told))
+    materials, _ = opening.prepare(settings, Console(told))
     assert "in 3 classes, at 40 px, bicubic; tiny on" in told.getvalue()
     assert materials.model.preprocessing.mean == (1.0, 2.0, 3.0)
     assert materials.train_images.interpolation == "bicubic"
@@ -450,18 +456,18 @@ def test_weights_of_another_run_are_fed_as_they_were_there(finished, drawn, tiny
 @pytest.mark.slow
 def test_a_new_head_is_the_one_that_a_whole_new_model_would_have(drawn, tiny):
     config = tiny_config.get_config(drawn)
-    settings = run.recipe.read(config)
-    model, whole, _ = run.open_model(settings, ("a", "b"))
-    alone = model.init_head(run.jax.random.key(settings.seed))
+    settings = load.read(config)
+    model, whole, _ = open_model(settings, ("a", "b"))
+    alone = model.init_head(jax.random.key(settings.seed))
     for new, old in zip(alone, (whole.params, whole.batch_stats), strict=True):
-        assert checkpoint.digest(new) == checkpoint.digest(old["head"])
+        assert digests.digest(new) == digests.digest(old["head"])
 
 
 def test_best_weights_are_whole_before_the_first_cycle_end(drawn, tiny, tmp_path, monkeypatch):
     """A run stopped in its first phase can be restored, with the body as it began."""
     stop = hosts.Stop()
-    monkeypatch.setattr(run, "_told_to_stop", lambda: _holding(stop))
-    monkeypatch.setattr(fit.step, "demand_finite", lambda number, loss: stop.set())
+    monkeypatch.setattr(run, "told_to_stop", lambda: _holding(stop))
+    monkeypatch.setattr(step, "demand_finite", lambda number, loss: stop.set())
     with pytest.raises(Interrupted):
         jaxft.train(head_only(drawn, lr=0.1), tmp_path / "run")
     restored = jaxft.restore(tmp_path / "run", "best")
@@ -472,13 +478,13 @@ def test_changed_data_are_refused_and_nothing_is_written(finished, drawn, tiny, 
     workdir = shutil.copytree(finished, tmp_path / "run")
     photos = shutil.copytree(drawn, tmp_path / "photos")
     config = tiny_config.get_config(drawn)
-    materials, _ = run.prepare(run.start_up(config)[0], run.Console(None))
-    run.describe(workdir, config, materials)
+    materials, _ = opening.prepare(start_up(config)[0], Console(None))
+    identity.describe(workdir, config, materials)
     split = materials.dataset.train
     fewer = materials._replace(dataset=materials.dataset.with_splits(split.select([0, 1]), split))
     before = (workdir / "data.json").read_text()
     with pytest.raises(UserError, match="have changed") as error:
-        run.describe(workdir, config, fewer)
+        identity.describe(workdir, config, fewer)
     assert any(line.startswith("train: 29 then, 2 now") for line in error.value.offenders)
     assert (workdir / "data.json").read_text() == before and photos.is_dir()
 
@@ -496,13 +502,13 @@ def test_a_workdir_whose_checkpoints_are_all_damaged_keeps_them(finished, drawn,
 
 
 def test_a_validation_loss_that_is_no_number_ends_the_run(drawn, tiny, tmp_path, monkeypatch):
-    score = run.evaluate.score
+    score = metrics.score
 
     def no_number(*arguments):
         found = score(*arguments)
-        return run.evaluate.Evaluation(found.losses * np.nan, found.probabilities, found.labels)
+        return metrics.Evaluation(found.losses * np.nan, found.probabilities, found.labels)
 
-    monkeypatch.setattr(run.evaluate, "score", no_number)
+    monkeypatch.setattr(metrics, "score", no_number)
     with pytest.raises(NonFiniteError):
         jaxft.train(head_only(drawn, lr=0.1), tmp_path / "run")
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["ended_by"] == "nonfinite"
@@ -512,11 +518,11 @@ def test_mixing_wants_pairs_on_every_device(drawn, tiny):
     plain = load.as_dict(tiny_config.get_config(drawn))
     plain["augment"]["mixup_alpha"] = 0.4
     settings = load.from_dict(plain)
-    run.check_batch_size(settings, 29, 4)
+    check_batch_size(settings, 29, 4)
     with pytest.raises(UserError) as caught:
-        run.check_batch_size(settings, 29, 8)  # one of the batch's eight images on each
+        check_batch_size(settings, 29, 8)  # one of the batch's eight images on each
     # Of the phases that see images; the cached one mixes nothing.
     assert len(caught.value.offenders) == 2
     assert "head_augmented" in caught.value.offenders[0] and "full" in caught.value.offenders[1]
     plain["augment"]["mix_probability"] = 0.0
-    run.check_batch_size(load.from_dict(plain), 29, 8)
+    check_batch_size(load.from_dict(plain), 29, 8)

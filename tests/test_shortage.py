@@ -11,8 +11,7 @@ from jaxft.cli import main
 from jaxft.config import load
 from jaxft.devices import platform
 from jaxft.errors import UserError
-from jaxft.evaluation import predict
-from jaxft.materials import shortage
+from jaxft.materials import extraction, shortage
 from jaxft.materials.shortage import Shortage
 from jaxft.training import fit
 from jaxft.workdir import same_config
@@ -141,7 +140,7 @@ def test_another_error_stays_what_it_is(tiny, drawn):
 
 
 def test_predict_and_evaluate(finished, drawn, tiny, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(predict.inputs, "extract", short)
+    monkeypatch.setattr(extraction, "extract", short)
     output = f"--output={tmp_path / 'p.csv'}"
     for command in (["predict", output, str(drawn)], ["evaluate", "--batch-size=16"]):
         assert main.main([*command, f"--workdir={finished}"]) == 2

@@ -10,12 +10,18 @@ import pytest
 import tiny
 
 from jaxft.augment.augment import PRESETS, augment
+from jaxft.augment.view import network_input
 from jaxft.data import batches
 from jaxft.devices import sharding
 from jaxft.errors import NonFiniteError
 from jaxft.evaluation import metrics
-from jaxft.training import step
-from jaxft.training.step import TrainBatch
+from jaxft.features import inference
+from jaxft.features.inference import make_forward
+from jaxft.models.variables import Weights
+from jaxft.recipe.cross_entropy import cross_entropy
+from jaxft.training import step, train_state
+from jaxft.training.loss import label_losses
+from jaxft.training.train_state import TrainBatch, TrainState
 
 pytestmark = pytest.mark.one_device
 
@@ -45,7 +51,7 @@ def _step_cost(groups):
     net = tiny.model((32, 64), stride=1)
     spec = tiny.spec(net, tiny.phase(groups=groups), image_size=32, batch_size=32, examples=64)
     mesh = sharding.data_mesh(1)
-    state, frozen = sharding.replicate(step.start(spec, tiny.weights(net)), mesh)
+    state, frozen = sharding.replicate(train_state.start(spec, tiny.weights(net)), mesh)
     batch = sharding.split_batch(tiny.canvases(32, 32), mesh)
     rates, seed = sharding.replicate((np.ones(2, np.float32), np.int32(0)), mesh)
     return _cost(step.make_step(spec, mesh).lower(state, frozen, batch, rates, seed))
@@ -60,7 +66,7 @@ def _forward_cost():
     def forward(weights, canvas):
         keys = batches.example_keys(batches.epoch_key(0, 1, 0), jnp.arange(32))
         view = augment(canvas, keys, PRESETS["side_on"], 32)
-        view = step.network_input(view, net.preprocessing, jnp.float32)
+        view = network_input(view, net.preprocessing, jnp.float32)
         return net.classify(*weights, net.features(*weights, view)[0])[0]
 
     return _cost(forward.lower(tiny.weights(net), tiny.canvases(32, 32).inputs))
@@ -98,7 +104,7 @@ def test_what_does_not_train_stays_bit_identical(groups):
 
 
 def test_the_train_state_holds_nothing_of_frozen_groups():
-    state, frozen = step.start(tiny.spec(NET, tiny.phase()), WEIGHTS)
+    state, frozen = train_state.start(tiny.spec(NET, tiny.phase()), WEIGHTS)
     assert set(state.params) == set(state.batch_stats) == {"head"}
     assert set(frozen.params) == set(frozen.batch_stats) == {"early", "late"}
 
@@ -188,9 +194,9 @@ def test_label_smoothing_spreads_a_share_over_all_classes():
     expected = -(target * np.log(metrics.softmax(logits))).sum(1)
     smooth = dataclasses.replace(PRESETS["none"], label_smoothing=0.1)
     spec = dataclasses.replace(tiny.spec(NET, FULL), augmentation=smooth)
-    np.testing.assert_allclose(step.label_losses(spec, logits, label), expected, rtol=1e-5)
-    plain = step.label_losses(tiny.spec(NET, FULL, preset="none"), logits, label)
-    np.testing.assert_array_equal(plain, step.cross_entropy(logits, label))
+    np.testing.assert_allclose(label_losses(spec, logits, label), expected, rtol=1e-5)
+    plain = label_losses(tiny.spec(NET, FULL, preset="none"), logits, label)
+    np.testing.assert_array_equal(plain, cross_entropy(logits, label))
 
 
 @pytest.mark.slow
@@ -244,12 +250,12 @@ def test_seed_and_epoch_each_change_augmentation_and_dropout(preset, dropout):
 def _cached(spec, devices, steps):
     """Head training on features that the frozen body gives the evaluation view."""
     mesh = sharding.data_mesh(devices)
-    forward = metrics.make_forward(NET, PRESETS["none"], 16, mesh)
+    forward = make_forward(NET, PRESETS["none"], 16, mesh)
     placed = sharding.replicate(WEIGHTS, mesh)
     split = tiny.split(DATA, "train")
     source = batches.eval_batches(tiny.images(split), split.labels, batch_size=8, canvas=18)
-    features = metrics.extract(forward, placed, source, mesh)
-    state, frozen = sharding.replicate(step.start(spec, WEIGHTS), mesh)
+    features = inference.extract(forward, placed, source, mesh)
+    state, frozen = sharding.replicate(train_state.start(spec, WEIGHTS), mesh)
     rates, seed = sharding.replicate((np.full(steps, 0.3, np.float32), np.int32(0)), mesh)
     held, labels = sharding.replicate((features, DATA.label), mesh)
     losses = []
@@ -257,7 +263,7 @@ def _cached(spec, devices, steps):
         epoch = step.make_epoch(spec, mesh, spec.steps_per_epoch)
         state, some = epoch(state, frozen, held, labels, rates, seed)
         losses.extend(np.asarray(some))
-    return sharding.fetch(step.finish(state, frozen)), losses
+    return sharding.fetch(train_state.finish(state, frozen)), losses
 
 
 @pytest.mark.slow
@@ -290,8 +296,8 @@ def test_the_moving_average_of_the_weights_is_what_validates():
 
 
 def test_the_moving_averages_decay_is_at_most_what_is_asked_for():
-    state = step.TrainState(jnp.asarray(1000), {}, {}, (), step.Weights({"a": jnp.zeros(2)}, {}))
-    found = step.moved_average(0.75, state, step.Weights({"a": jnp.ones(2)}, {}))
+    state = TrainState(jnp.asarray(1000), {}, {}, (), Weights({"a": jnp.zeros(2)}, {}))
+    found = step.moved_average(0.75, state, Weights({"a": jnp.ones(2)}, {}))
     np.testing.assert_allclose(found.params["a"], 0.25)
 
 

@@ -11,10 +11,14 @@ from jaxft.augment.augment import PRESETS
 from jaxft.data import batches
 from jaxft.data.feed import read_ahead
 from jaxft.devices import sharding
-from jaxft.evaluation import metrics
 from jaxft.features import cache
-from jaxft.materials import reading, views
-from jaxft.training import fit, step
+from jaxft.features.inference import make_forward
+from jaxft.materials import extraction, views
+from jaxft.training import fit, runners, step, train_state
+from jaxft.training.cached import resident_runner
+from jaxft.training.runners import FedRunner, seed_of
+from jaxft.training.spec import make_spec
+from jaxft.training.train_state import TrainBatch
 
 PHASE = tiny.phase(inputs="cached", views=3)
 
@@ -100,13 +104,13 @@ def test_a_random_view_is_named_by_its_number_its_seed_and_the_augmentation(tmp_
 def _extractions(monkeypatch):
     """-> the list to which every extraction will add its view."""
     seen = []
-    extract = reading.extract_parts
+    extract = extraction.extract_parts
 
     def watched(materials, weights, split, images, what, view=None, **rest):
         seen.append((what, view))
         return extract(materials, weights, split, images, what, view, **rest)
 
-    monkeypatch.setattr(reading, "extract_parts", watched)
+    monkeypatch.setattr(extraction, "extract_parts", watched)
     return seen
 
 
@@ -144,7 +148,7 @@ def test_without_strength_a_random_view_is_the_evaluation_view(tmp_path):
 
 def _without_augmentation(directory):
     materials = _changed(tiny.materials(directory), augment=PRESETS["none"])
-    forward = metrics.make_forward(
+    forward = make_forward(
         materials.model, PRESETS["none"], materials.settings.data.image_size, materials.mesh
     )
     return materials._replace(forward=forward)
@@ -182,7 +186,7 @@ def test_the_long_side_of_a_random_view_is_cropped_at_random(tmp_path, monkeypat
         given.append(shares)
         yield np.zeros((40, 4), np.float32)
 
-    monkeypatch.setattr(reading, "extract_parts", extract)
+    monkeypatch.setattr(extraction, "extract_parts", extract)
     for number in range(3):
         views.view_features(materials, _weights(materials), "train", number)
     assert given[0] is None and len(given[1]) == 40
@@ -220,8 +224,8 @@ def test_views_follow_from_seed_phase_and_epoch():
 
 def _train(materials, runner, epochs=2):
     """The head and the losses after so many epochs of a runner."""
-    spec = fit.make_spec(materials, 0)
-    state, frozen = step.start(spec, _weights(materials))
+    spec = make_spec(materials, 0)
+    state, frozen = train_state.start(spec, _weights(materials))
     state = sharding.replicate(state, materials.mesh)
     steps = epochs * spec.steps_per_epoch
     rates = sharding.replicate(np.full(steps, 0.1, np.float32), materials.mesh)
@@ -231,38 +235,38 @@ def _train(materials, runner, epochs=2):
         losses.append(loss)
         return True
 
-    seed = reading.seed_of(materials)
+    seed = seed_of(materials)
     state, done, _ = runner(state, frozen, rates, seed, 0, steps, sink)
     assert done == steps == len(losses)
     return sharding.fetch(state.params["head"]), losses
 
 
 def _runner(materials):
-    return fit.make_runner(fit.make_spec(materials, 0), materials, _weights(materials))
+    return fit.make_runner(make_spec(materials, 0), materials, _weights(materials))
 
 
 @pytest.mark.slow
 def test_the_device_takes_the_rows_that_the_host_names(tmp_path):
     """Features that tell their row: a head of one step on them is that of the rows by hand."""
     materials = tiny.materials(tmp_path, phases=(PHASE,))
-    spec = fit.make_spec(materials, 0)
+    spec = make_spec(materials, 0)
     found = np.random.default_rng(0).random((120, materials.model.feature_size), np.float32)
-    head, losses = _train(materials, views.resident_runner(spec, materials, found))
+    head, losses = _train(materials, resident_runner(spec, materials, found))
     labels = materials.dataset.train.labels
 
     def by_hand(number):
         epoch, within = divmod(number, 5)
         rows = _rows(0, 0, epoch, 40, 3)[within * 8 : (within + 1) * 8]
-        batch = step.TrainBatch(found[rows], labels[rows % 40])
+        batch = TrainBatch(found[rows], labels[rows % 40])
         return sharding.split_batch(batch, materials.mesh)
 
-    fed = reading.FedRunner(
+    fed = FedRunner(
         step.make_step(spec, materials.mesh),
         spec,
         materials,
         lambda first, steps: read_ahead(by_hand, range(first, first + steps)),
     )
-    with reading.closing(fed):
+    with runners.closing(fed):
         again, losses_again = _train(materials, fed)
     np.testing.assert_allclose(losses, losses_again, rtol=1e-5)
     for mine, other in zip(_leaves(head), _leaves(again), strict=True):

@@ -10,24 +10,26 @@ import numpy as np
 
 from jaxft.augment.augment import PRESETS
 from jaxft.config import load
-from jaxft.config.load import Phase
+from jaxft.config.settings import Phase
 from jaxft.configs import base
 from jaxft.data import Dataset, Split, batches
 from jaxft.data.balance import UNBALANCED, Balance
 from jaxft.data.images.memory import Images, Memory
 from jaxft.devices import sharding
-from jaxft.evaluation import metrics
-from jaxft.materials import reading
+from jaxft.features.inference import make_forward
+from jaxft.materials.materials import Materials
 from jaxft.models import Model
 from jaxft.models.body import Body, Preprocessing
 from jaxft.models.conv import Conv
 from jaxft.models.head import Head
 from jaxft.models.norm import BatchNorm
+from jaxft.models.variables import Weights
 from jaxft.recipe import optim
 from jaxft.recipe.optim import OptimizerSettings
-from jaxft.report import tables
-from jaxft.training import step
-from jaxft.training.step import StepSpec, TrainBatch, Weights
+from jaxft.runtime.console import Console
+from jaxft.training import step, train_state
+from jaxft.training.spec import StepSpec
+from jaxft.training.train_state import TrainBatch
 
 ALL_GROUPS = {"early": 0.25, "late": 0.5, "head": 1.0}
 PREPROCESSING = Preprocessing((127.0, 120.0, 110.0), (128.0, 60.0, 64.0))
@@ -143,7 +145,7 @@ def train(
 ) -> tuple[Weights, np.ndarray]:
     """Weights after the first steps of a phase, and the steps' losses; `lr` one rate or many."""
     mesh = sharding.data_mesh(devices)
-    state, frozen = sharding.replicate(step.start(a_spec, start), mesh)
+    state, frozen = sharding.replicate(train_state.start(a_spec, start), mesh)
     rates, seed_there = sharding.replicate((np.full(steps, lr, float), np.int32(seed)), mesh)
     rates = rates.astype(jax.dtypes.canonicalize_dtype(float))
     losses: list[float] = []
@@ -157,7 +159,7 @@ def train(
         steps,
         lambda _, loss: losses.append(loss) or True,
     )
-    return sharding.fetch(step.finish(state, frozen)), np.asarray(losses)
+    return sharding.fetch(train_state.finish(state, frozen)), np.asarray(losses)
 
 
 def split(data: TrainBatch, name: str) -> Split:
@@ -187,14 +189,14 @@ def materials(cache_dir: Any, *, phases: tuple[Phase, ...] = (), devices: int = 
     pixels = canvases(53, settings.data.image_size)
     train_split = split(TrainBatch(pixels.inputs[:40], pixels.label[:40]), "train")
     valid_split = split(TrainBatch(pixels.inputs[40:], pixels.label[40:]), "valid")
-    return reading.Materials(
+    return Materials(
         settings=settings,
         mesh=mesh,
         model=net,
-        forward=metrics.make_forward(net, settings.augment, settings.data.image_size, mesh),
+        forward=make_forward(net, settings.augment, settings.data.image_size, mesh),
         dataset=Dataset(("a", "b", "c"), train_split, valid_split),
         train_images=images(train_split, settings.data.image_size),
         valid_images=images(valid_split, settings.data.image_size),
         cache_dir=cache_dir,
-        console=tables.Console(None),
+        console=Console(None),
     )

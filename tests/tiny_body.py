@@ -2,7 +2,7 @@
 
 from tiny import PREPROCESSING, Block
 
-from jaxft.config.load import Settings
+from jaxft.config.settings import Settings
 from jaxft.models import BODIES
 from jaxft.models.body import Body
 

@@ -23,8 +23,7 @@ from jaxft.cli import main
 from jaxft.evaluation import baselines
 from jaxft.features import cache
 from jaxft.recipe import lr_finder
-from jaxft.report import tables
-from jaxft.training import fit
+from jaxft.training import fit, loop
 from jaxft.workdir import checkpoint, lease
 
 
@@ -43,7 +42,7 @@ def arm(place: str) -> None:
     elif kind == "find":
         before(lr_finder, "stop_at", int(where[0]), end)
     elif kind == "row":
-        after(tables, "append_row", int(where[0]), end)
+        after(loop, "append_row", int(where[0]), end)
     elif kind == "save":
         after(checkpoint.Checkpoints, "save", int(where[0]), end)
     elif kind == "committing":
@@ -55,7 +54,7 @@ def arm(place: str) -> None:
 def at_step(phase, step, end):
     """After a step's loss has been fetched."""
     names = []
-    run_phase, demand = fit.run_phase, fit.step.demand_finite
+    run_phase, demand = fit.run_phase, step.demand_finite
 
     def entering(materials, cursor, *rest):
         names.append(materials.settings.phases[cursor.phase].name)
@@ -66,7 +65,7 @@ def at_step(phase, step, end):
         if (names[-1], number) == (phase, step):
             end()
 
-    fit.run_phase, fit.step.demand_finite = entering, counting
+    fit.run_phase, step.demand_finite = entering, counting
 
 
 def before(owner, name, count, end):

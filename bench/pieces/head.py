@@ -14,9 +14,10 @@ from jaxft.augment import augment
 from jaxft.config import load
 from jaxft.configs import base
 from jaxft.devices import sharding
+from jaxft.models.variables import Weights
 from jaxft.recipe import optim
-from jaxft.training import step
-from jaxft.training.step import Weights
+from jaxft.training import step, train_state
+from jaxft.training.spec import StepSpec
 from pieces import clock, network
 from pieces.clock import Call
 from pieces.heads import Head, heads
@@ -106,13 +107,13 @@ def prepared(head: Head) -> tuple[Any, Any, tuple[Any, ...]]:
     params, stats = model.init_head(jax.random.key(0))
     optimizer = optim.transformation(phase.groups, settings.optimizer)
     plain = augment.PRESETS["none"]
-    spec = step.StepSpec(model, phase, 0, optimizer, plain, 224, head.batch, head.examples)
+    spec = StepSpec(model, phase, 0, optimizer, plain, 224, head.batch, head.examples)
     shape = (head.examples, head.features)
     features = jax.random.normal(jax.random.key(1), shape)
     labels = np.random.default_rng(0).integers(head.classes, size=head.examples)
     rates = np.full(10_000_000, LEARNING_RATE, np.float32)
     others = sharding.replicate((labels.astype(np.int32), rates), mesh)
-    state, frozen = step.start(spec, Weights({"head": params}, {"head": stats}))
+    state, frozen = train_state.start(spec, Weights({"head": params}, {"head": stats}))
     state = sharding.replicate(state, mesh)
     return step.make_epoch(spec, mesh, head.steps), state, (frozen, features, *others)
 

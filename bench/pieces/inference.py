@@ -9,7 +9,7 @@ from jaxft.augment import augment
 from jaxft.costs import costs
 from jaxft.data import batches
 from jaxft.devices import sharding
-from jaxft.evaluation import metrics
+from jaxft.features.inference import make_forward
 from pieces import clock, layers, network
 from pieces.report import Report, seconds_of
 from pieces.setting import Setting
@@ -30,7 +30,7 @@ def fused(setting: Setting, report: Report) -> None:
     kept, seconds = {}, list[float]()
     for dtype in ("bfloat16", "float32"):
         model = network.create(setting, dtype)
-        forward = metrics.make_forward(model, augment.PRESETS["none"], setting.image_size, mesh)
+        forward = make_forward(model, augment.PRESETS["none"], setting.image_size, mesh)
         precision = "highest" if dtype == "float32" else "default"
         with report.guard("features", lowering=dtype), jax.default_matmul_precision(precision):
             folded = forward.fold(weights)

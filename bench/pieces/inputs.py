@@ -6,8 +6,9 @@ from typing import Any
 import jax
 
 from jaxft.data import batches
-from jaxft.data.images.memory import Images, Memory, cores
+from jaxft.data.images.memory import Images, Memory
 from jaxft.data.sources.registry import open_dataset
+from jaxft.runtime.process import cores
 from pieces import network, photos
 from pieces.clock import Timing
 from pieces.report import Report

@@ -15,7 +15,7 @@ from jaxft.models.bodies import resnet
 from jaxft.models.body import TORCHVISION, Body
 from jaxft.models.conv import Conv
 from jaxft.models.norm import BatchNorm
-from jaxft.training.step import Weights
+from jaxft.models.variables import Weights
 from pieces.layers import Counted, Layer
 from pieces.report import Report
 from pieces.setting import CUT, CUT_GROUPS, CUT_INPUTS, Setting

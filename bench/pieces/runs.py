@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from jaxft.runtime import digests
 from pieces import gauge
 from pieces.report import Report
 from pieces.setting import Setting
@@ -86,5 +87,5 @@ def compare(one: Path, other: Path) -> tuple[bool, dict[str, str]]:
 
     from jaxft.workdir import checkpoint
 
-    digests = [checkpoint.digest(checkpoint.read_newest(workdir).best) for workdir in (one, other)]
+    digests = [digests.digest(checkpoint.read_newest(workdir).best) for workdir in (one, other)]
     return digests[0] == digests[1], {"jax": jax.__version__, "jaxlib": jaxlib.__version__}

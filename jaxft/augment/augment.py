@@ -197,23 +197,6 @@ def _lit(view: Array, parameters: Parameters, lighting: Literal["pixel", "logit"
     )
 
 
-def evaluate_view(
-    canvas: UInt8[Array, "batch side side 3"], image_size: int
-) -> Float[Array, "batch size size 3"]:
-    """The whole canvas (shorter side in full, centre crop) at `image_size`, in 0..1."""
-    scale = canvas.shape[1] / image_size
-    identity = jnp.asarray([[scale, 0.0, 0.0], [0.0, scale, 0.0]], jnp.float32)
-    maps = jnp.broadcast_to(identity, (canvas.shape[0], 2, 3))
-    return warp(canvas, maps, image_size, UPRIGHT)
-
-
-def normalize(
-    image: Float[Array, "*batch 3"], mean: tuple[float, ...], std: tuple[float, ...]
-) -> Float[Array, "*batch 3"]:
-    """(image - mean) / std by channel; mean and std on the 0..1 scale."""
-    return (image - jnp.asarray(mean, image.dtype)) * (1 / jnp.asarray(std, image.dtype))
-
-
 def draw(keys: Key[Array, " batch"], settings: Augmentation) -> Parameters:
     """Draws every example's parameters.
 

@@ -19,6 +19,10 @@ from ml_collections import ConfigDict
 from ml_collections.config_flags import config_path
 
 from jaxft.errors import Interrupted, NonFiniteError, UserError
+from jaxft.materials.opening import open_data
+from jaxft.materials.start_up import set_up, start_up
+from jaxft.runtime.console import Console
+from jaxft.workdir.rows import write_json, write_rows
 
 EXIT_CODES = """exit codes:
   0 done; 1 a bug of jaxft's; 2 something wrong in what was given; 3 the loss is no longer finite;
@@ -417,7 +421,7 @@ FLAGS: dict[str, Callable[[argparse.ArgumentParser], Any]] = {
 
 def _train(flags: argparse.Namespace) -> int:
     from jaxft import run
-    from jaxft.report.tables import Console
+    from jaxft.runtime.console import Console
 
     try:
         run.train(flags.config, flags.workdir, Console(sys.stdout))
@@ -429,7 +433,7 @@ def _train(flags: argparse.Namespace) -> int:
 
 def _lr_find(flags: argparse.Namespace) -> int:
     from jaxft import run
-    from jaxft.report.tables import Console
+    from jaxft.runtime.console import Console
 
     run.find_rate(flags.config, flags.workdir, flags.phase, Console(sys.stdout))
     return 0
@@ -437,7 +441,7 @@ def _lr_find(flags: argparse.Namespace) -> int:
 
 def _evaluate(flags: argparse.Namespace) -> int:
     from jaxft.evaluation import predict
-    from jaxft.report.tables import Console
+    from jaxft.runtime.console import Console
 
     scores = predict.score_split(
         flags.workdir,
@@ -454,7 +458,7 @@ def _evaluate(flags: argparse.Namespace) -> int:
 
 def _predict(flags: argparse.Namespace) -> int:
     from jaxft.evaluation import predict
-    from jaxft.report.tables import Console
+    from jaxft.runtime.console import Console
 
     count = predict.predict_files(
         flags.workdir,
@@ -473,7 +477,7 @@ def _predict(flags: argparse.Namespace) -> int:
 def _prepare(flags: argparse.Namespace) -> int:
     from jaxft.data.images import decode
     from jaxft.data.prepare import prepare, shard
-    from jaxft.report.tables import Console
+    from jaxft.runtime.console import Console
 
     max_pixels = flags.max_pixels or decode.MAX_PIXELS
     form = shard.Form(flags.shorter_side, flags.format, flags.quality, max_pixels)
@@ -484,15 +488,14 @@ def _prepare(flags: argparse.Namespace) -> int:
 
 
 def _augment_preview(flags: argparse.Namespace) -> int:
-    from jaxft import run
     from jaxft.augment import augment
     from jaxft.report import augment_preview
     from jaxft.runtime import paths
 
     _demand_picture("--output", flags.output, (".png", ".jpg", ".jpeg"))
     demand_places(flags.output)
-    settings, _ = run.start_up(flags.config)
-    dataset, output = run.open_data(settings), paths.of(flags.output)
+    settings, _ = start_up(flags.config)
+    dataset, output = open_data(settings), paths.of(flags.output)
     augment_preview.make(settings, dataset, output, flags.examples, flags.views)
     print(f"{augment.in_words(settings.augment)}\n-> {flags.output}")
     return 0
@@ -503,11 +506,9 @@ def _plan(flags: argparse.Namespace) -> int:
         os.environ.setdefault("JAX_PLATFORMS", "cpu")  # a device that is there is not needed
         # What is compiled for a device that is not there can't be read back from the cache.
         os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
-    from jaxft import run
     from jaxft.config import load
     from jaxft.costs import plan, plan_json, plan_text
     from jaxft.devices import topology
-    from jaxft.report import tables
     from jaxft.runtime import paths
 
     settings = load.read(flags.config)
@@ -516,12 +517,12 @@ def _plan(flags: argparse.Namespace) -> int:
     demand_places(flags.json, flags.plot)
     target = topology.slice_of(flags.topology) if flags.topology else topology.here()
     sizes = plan.sizes_of(settings, flags.examples, flags.classes)
-    run.set_up(settings)
-    console = tables.Console(sys.stdout)
+    set_up(settings)
+    console = Console(sys.stdout)
     found = plan.make(settings, sizes, target, console)
     console.say("\n" + plan_text.text(found))
     if flags.json:
-        tables.write_json(paths.of(flags.json), plan_json.as_json(found))
+        write_json(paths.of(flags.json), plan_json.as_json(found))
     if flags.plot:
         plan_text.plot(found, paths.of(flags.plot))
     return 0
@@ -530,22 +531,20 @@ def _plan(flags: argparse.Namespace) -> int:
 def _bench(flags: argparse.Namespace) -> int:
     import jax
 
-    from jaxft import run
     from jaxft.config import load
     from jaxft.costs import bench, bench_text, plan
     from jaxft.devices import topology
-    from jaxft.report import tables
     from jaxft.runtime import hosts, paths
 
     if flags.input == "real" and (flags.examples or flags.classes):
         raise UserError("--examples and --classes are for --input=synthetic.")
     demand_places(flags.json)
-    console = tables.Console(sys.stdout)
+    console = Console(sys.stdout)
     if flags.input == "real":
-        settings, _ = run.start_up(flags.config)
+        settings, _ = start_up(flags.config)
     else:
         settings = load.read(flags.config)
-        run.set_up(settings)
+        set_up(settings)
     if not flags.keep_cache:  # how long it takes is asked for
         jax.config.update("jax_enable_compilation_cache", False)
     target = topology.here()
@@ -559,7 +558,7 @@ def _bench(flags: argparse.Namespace) -> int:
     console.say(bench_text.block(job, rows, flags.config_words))
     if flags.json:
         lines = [bench.as_json(job, row, flags.config_words) for row in rows]
-        tables.write_rows(paths.of(flags.json), lines)
+        write_rows(paths.of(flags.json), lines)
     return 0
 
 

@@ -14,8 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from jaxft import run
-from jaxft.config.load import Settings
+from jaxft.config.settings import Settings
 from jaxft.costs import costs, flops, plan, programs, provenance, timed
 from jaxft.costs.costs import Costs
 from jaxft.costs.figures import Figures
@@ -24,10 +23,12 @@ from jaxft.costs.programs import Call
 from jaxft.costs.timed import WARM_UP, Job, Program
 from jaxft.devices import platform, pool, sharding
 from jaxft.devices.topology import Target
-from jaxft.materials import shortage
-from jaxft.report.tables import Console
+from jaxft.materials import opening, shortage
+from jaxft.materials.model import create_model
+from jaxft.materials.opening import check_batch_size
+from jaxft.models.variables import Weights
 from jaxft.runtime import hosts
-from jaxft.training.step import Weights
+from jaxft.runtime.console import Console
 
 
 class Times(NamedTuple):
@@ -46,8 +47,8 @@ def synthetic(
       UserError: the batch cannot be divided over the devices, or is larger than the data set.
     """
     settings = plan.without_weights(settings, console)
-    run.check_batch_size(settings, sizes.train, target.mesh.size)
-    model = run.create_model(settings, sizes.classes)
+    check_batch_size(settings, sizes.train, target.mesh.size)
+    model = create_model(settings, sizes.classes)
     with shortage.told(settings, "before the first step"):
         weights = Weights(*jax.jit(model.init)(jax.random.key(settings.seed)))
         weights = sharding.replicate(weights, target.mesh)
@@ -61,7 +62,7 @@ def real(settings: Settings, target: Target, repeats: int, console: Console) -> 
       UserError: as `run.prepare`.
     """
     with shortage.told(settings, "before the first step"):
-        materials, initial = run.prepare(settings, console)
+        materials, initial = opening.prepare(settings, console)
         weights = sharding.replicate(initial, target.mesh)
     data = materials.dataset
     sizes = Sizes(len(data.train), len(data.valid), len(data.classes), settings.data.source)

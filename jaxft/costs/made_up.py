@@ -5,11 +5,12 @@ from typing import Any
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxft.config.load import Settings
+from jaxft.config.settings import Settings
 from jaxft.data import batches
 from jaxft.devices import sharding
 from jaxft.runtime import hosts
-from jaxft.training.step import StepSpec, TrainBatch
+from jaxft.training.spec import StepSpec
+from jaxft.training.train_state import TrainBatch
 
 
 def canvases(settings: Settings) -> np.ndarray:

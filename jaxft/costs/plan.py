@@ -14,9 +14,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxft import run
-from jaxft.config import load
-from jaxft.config.load import Phase, Settings
+from jaxft.config.resolve import expected_size
+from jaxft.config.settings import Phase, Settings
 from jaxft.costs import costs, flops, programs
 from jaxft.costs.costs import Costs
 from jaxft.costs.programs import Call
@@ -25,9 +24,12 @@ from jaxft.devices.pool import Pool
 from jaxft.devices.topology import Target
 from jaxft.errors import UserError
 from jaxft.materials import shortage
-from jaxft.report.tables import Console
-from jaxft.training import fit, rebase
-from jaxft.training.step import StepSpec, Weights
+from jaxft.materials.model import create_model
+from jaxft.materials.opening import check_batch_size, open_data
+from jaxft.models.variables import Weights
+from jaxft.runtime.console import Console
+from jaxft.training import rebase
+from jaxft.training.spec import StepSpec, spec_of
 
 
 class Sizes(NamedTuple):
@@ -125,7 +127,7 @@ def sizes_of(settings: Settings, examples: int | None, classes: int | None) -> S
       UserError: the source is not there, and nothing else says how large it is.
     """
     try:
-        dataset = None if examples and classes else run.open_data(settings)
+        dataset = None if examples and classes else open_data(settings)
     except UserError as error:
         assumed = settings.plan
         examples, classes = examples or assumed.examples, classes or assumed.classes
@@ -151,11 +153,11 @@ def make(settings: Settings, sizes: Sizes, target: Target, console: Console) -> 
     """
     settings = without_weights(settings, console)
     found = pool.of_target(target)
-    run.check_batch_size(settings, sizes.train, target.mesh.size)
+    check_batch_size(settings, sizes.train, target.mesh.size)
     with platform.targeting(*target.platform):
-        model = run.create_model(settings, sizes.classes)
+        model = create_model(settings, sizes.classes)
         weights = programs.weight_shapes(model)
-        specs = [fit.spec_of(settings, model, i, sizes.train) for i in range(len(settings.phases))]
+        specs = [spec_of(settings, model, i, sizes.train) for i in range(len(settings.phases))]
         jobs: dict[Any, Job] = {}
         for spec in specs:
             key = programs.distinct(spec.phase)
@@ -187,7 +189,7 @@ def without_weights(settings: Settings, console: Console) -> Settings:
     """
     if settings.data.image_size:
         return settings
-    size, known = load.expected_size(settings)
+    size, known = expected_size(settings)
     if not known:
         console.say(
             f"data.image_size=0 is the weights' own size, and {settings.model.weights!r} is not "

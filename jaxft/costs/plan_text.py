@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from jaxft.augment import augment
 from jaxft.costs.costs import Collective, Costs
 from jaxft.costs.plan import Fit, PhasePlan, Plan, Program
-from jaxft.report import tables
+from jaxft.report.figure import save_figure
 from jaxft.report.tables import clock, phases_table
 from jaxft.runtime.paths import AnyPath
 
@@ -198,4 +198,4 @@ def plot(plan: Plan, path: AnyPath) -> None:
     axes.set(xlabel="step of the run", ylabel="learning rate", title="What the run would do")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
-    tables.save_figure(figure, path)
+    save_figure(figure, path)

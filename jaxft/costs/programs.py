@@ -10,13 +10,15 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxft.config.load import Phase, Settings
+from jaxft.config.settings import Phase, Settings
 from jaxft.data import batches
 from jaxft.devices import sharding
-from jaxft.evaluation import metrics
+from jaxft.features.inference import make_fold, make_forward
 from jaxft.models import Model
-from jaxft.training import step
-from jaxft.training.step import StepSpec, TrainBatch, Weights
+from jaxft.models.variables import Weights
+from jaxft.training import step, train_state
+from jaxft.training.spec import StepSpec
+from jaxft.training.train_state import TrainBatch
 
 FORWARD = "features"  # the program that extracts features
 
@@ -67,9 +69,9 @@ def of_phase(
 ) -> Call:
     """A phase's step; on cached features an epoch of `epoch_steps`."""
     everywhere, divided = _everywhere(mesh), _divided(mesh)
-    state, frozen = jax.eval_shape(lambda w: step.start(spec, w), weights)
+    state, frozen = jax.eval_shape(lambda w: train_state.start(spec, w), weights)
     if spec.phase.inputs == "augmented":
-        frozen = jax.eval_shape(metrics.make_fold(spec.model, mesh), frozen)
+        frozen = jax.eval_shape(make_fold(spec.model, mesh), frozen)
     state, frozen = everywhere((state, frozen))
     rates = everywhere(jax.ShapeDtypeStruct((rates_length(spec, settings),), jnp.float32))
     seed = everywhere(jax.ShapeDtypeStruct((), jnp.int32))
@@ -90,7 +92,7 @@ def of_forward(
 ) -> Call:
     """The extraction of features, a batch."""
     exact = settings.deterministic
-    forward = metrics.make_forward(model, settings.augment, image_size, mesh, exact)
+    forward = make_forward(model, settings.augment, image_size, mesh, exact)
     folded = _everywhere(mesh)(jax.eval_shape(forward.fold, weights))
     canvases = _divided(mesh)(_canvases(image_size, settings.data.batch_size))
     return Call(forward.features, (folded, canvases))

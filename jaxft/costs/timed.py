@@ -11,20 +11,23 @@ from typing import Any
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxft import run
-from jaxft.config.load import Phase, Settings
+from jaxft.config.settings import Phase, Settings
 from jaxft.costs import made_up, programs
 from jaxft.costs.plan import Sizes
 from jaxft.costs.programs import Call
 from jaxft.devices import sharding
 from jaxft.devices.topology import Target
-from jaxft.evaluation import metrics
+from jaxft.features.inference import make_fold
 from jaxft.materials import reading
-from jaxft.materials.reading import Materials
+from jaxft.materials.extraction import eval_feed
+from jaxft.materials.materials import Materials
+from jaxft.materials.model import create_model
 from jaxft.models import Model
-from jaxft.report.tables import Console
-from jaxft.training import fit, step
-from jaxft.training.step import StepSpec, Weights
+from jaxft.models.variables import Weights
+from jaxft.runtime.console import Console
+from jaxft.training import train_state
+from jaxft.training.runners import train_feed
+from jaxft.training.spec import StepSpec, spec_of
 
 # Not counted: more than are read ahead (feed.AHEAD batches, and as many that are yet to be placed)
 # before the input has to keep up.
@@ -88,7 +91,7 @@ def forward(job: Job) -> Program:
     shapes, size = programs.weight_shapes(job.model), job.settings.data.image_size
 
     def start(compiled: Any) -> Callable[[Any], Any]:
-        folded = metrics.make_fold(job.model, job.mesh)(job.weights)
+        folded = make_fold(job.model, job.mesh)(job.weights)
         return lambda canvases: compiled(folded, sharding.split_batch(canvases, job.mesh))
 
     @contextmanager
@@ -115,14 +118,14 @@ def _passes(materials: Materials) -> Generator[Any]:
     """The canvases of the training images, batch by batch, over and over."""
     split, images = materials.dataset.train, materials.train_images
     while True:
-        with reading.eval_feed(materials, split, images) as ready:
+        with eval_feed(materials, split, images) as ready:
             for batch in ready:
                 yield batch.image
 
 
 def of_phases(job: Job, indices: list[int]) -> Program:
     """The step of these phases; on cached features an epoch."""
-    spec = fit.spec_of(job.settings, job.model, indices[0], job.sizes.train)
+    spec = spec_of(job.settings, job.model, indices[0], job.sizes.train)
     cached = spec.phase.inputs == "cached"
     shapes = programs.weight_shapes(job.model)
 
@@ -134,7 +137,7 @@ def of_phases(job: Job, indices: list[int]) -> Program:
             yield itertools.repeat((made_up.batch(job.settings, job.sizes.classes, job.mesh),))
         else:
             count = WARM_UP + job.repeats + 1
-            with reading.train_feed(spec, job.materials, 0, count) as ready:
+            with train_feed(spec, job.materials, 0, count) as ready:
                 yield ((batch,) for batch in ready)
 
     def neutral(mesh: Mesh, share: int) -> Call:
@@ -161,10 +164,10 @@ def _training(job: Job, spec: StepSpec, compiled: Any) -> Callable[[Any], Any]:
 
     At a rate of 0 the weights stay as they are, and no number becomes infinite.
     """
-    state, frozen = step.start(spec, job.weights)
+    state, frozen = train_state.start(spec, job.weights)
     state = sharding.replicate(state, job.mesh)
     if spec.phase.inputs == "augmented":
-        frozen = metrics.make_fold(job.model, job.mesh)(frozen)
+        frozen = make_fold(job.model, job.mesh)(frozen)
     rates = np.zeros(programs.rates_length(spec, job.settings), np.float32)
     table, seed = sharding.replicate((rates, np.int32(job.settings.seed)), job.mesh)
 
@@ -179,4 +182,4 @@ def _training(job: Job, spec: StepSpec, compiled: Any) -> Callable[[Any], Any]:
 def plain_model(job: Job) -> Model:
     """The job's model with every convolution as XLA has it."""
     native = dataclasses.replace(job.settings.model, conv="native")
-    return run.create_model(dataclasses.replace(job.settings, model=native), job.sizes.classes)
+    return create_model(dataclasses.replace(job.settings, model=native), job.sizes.classes)

@@ -16,7 +16,8 @@ from jaxtyping import Array, Int32, Key
 
 from jaxft.data import Batch, balance
 from jaxft.data.feed import Feed, read_ahead
-from jaxft.data.images.memory import Images, cores
+from jaxft.data.images.memory import Images
+from jaxft.runtime.process import cores
 
 ORDER_STREAM, EXAMPLE_STREAM = 0, 1
 CROP_STREAM, VIEW_STREAM = 2, 3

@@ -1,26 +1,17 @@
 """Exact metrics over N examples: features, logits, losses, test-time augmentation."""
 
-from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
-from jaxft.augment.augment import Augmentation, augment, evaluate_view
-from jaxft.data import Batch, batches
-from jaxft.devices import compiler, sharding
-from jaxft.devices.sharding import AXIS
-from jaxft.models import Model
-from jaxft.models.fold import fold
+from jaxft.devices import sharding
+from jaxft.features.inference import Forward
+from jaxft.models.variables import Weights
+from jaxft.recipe.cross_entropy import cross_entropy
 from jaxft.runtime import hosts
-from jaxft.training.step import Weights, cross_entropy, network_input, param_dtype
-
-TTA_PHASE = 2**31 - 1  # the place in the key of views that belong to no phase
 
 
 @dataclass(frozen=True)
@@ -51,137 +42,6 @@ class Evaluation:
         return float(np.mean([right[self.labels == c].mean() for c in np.unique(self.labels)]))
 
 
-class View(NamedTuple):
-    """A random view of every example of a split, by what its keys follow from."""
-
-    seed: int
-    phase: int
-    number: int
-
-
-class Forward(NamedTuple):
-    """Jitted inference of a model on a mesh.
-
-    `features(weights, canvases)` -> [B, F]; `views(weights, canvases, index, *View)` -> the
-    features of a random view; `logits(weights, features)` -> [B, classes]; `fold(weights)` -> the
-    weights that `features` and `views` take, once for many batches (models/fold.py). Weights are
-    a Weights of all groups, batches are divided over the mesh.
-    """
-
-    fold: Callable[[Weights], Weights]
-    features: Callable[..., Array]
-    views: Callable[..., Array]
-    logits: Callable[..., Array]
-
-
-def make_forward(
-    model: Model,
-    augmentation: Augmentation,
-    image_size: int,
-    mesh: Mesh,
-    deterministic: bool = False,
-) -> Forward:
-    """Compile-on-first-use inference functions, shared by all phases.
-
-    `deterministic`: as in compiler.options.
-    """
-    options = compiler.options(deterministic)
-
-    def run_body(weights: Weights, view: Array) -> Array:
-        images = network_input(view, model.preprocessing, param_dtype(weights.params))
-        return model.features(weights.params, weights.batch_stats, images)[0]
-
-    def features(weights: Weights, canvas: Array) -> Array:
-        return run_body(weights, evaluate_view(canvas, image_size))
-
-    def views(weights: Weights, canvas: Array, index: Array, *view: Array) -> Array:
-        keys = batches.example_keys(batches.epoch_key(*view), index)
-        return run_body(weights, augment(canvas, keys, augmentation, image_size))
-
-    def logits(weights: Weights, pooled: Array) -> Array:
-        pooled = pooled.astype(param_dtype(weights.params))
-        return model.classify(weights.params, weights.batch_stats, pooled)[0]
-
-    def mapped(function: Callable[..., Array], *specs: P) -> Callable[..., Array]:
-        divided = jax.shard_map(function, mesh=mesh, in_specs=(P(), *specs), out_specs=P(AXIS))
-        return jax.jit(divided, compiler_options=options)
-
-    return Forward(
-        make_fold(model, mesh),
-        mapped(features, P(AXIS)),
-        mapped(views, P(AXIS), P(AXIS), P(), P(), P()),
-        mapped(logits, P(AXIS)),
-    )
-
-
-def make_fold(model: Model, mesh: Mesh) -> Callable[[Weights], Weights]:
-    """Compile-on-first-use folding of whatever frozen groups it is given."""
-    folded = jax.jit(lambda weights: Weights(*fold(model.body, *weights)))
-    if not sharding.places_kernels():
-        return folded
-
-    def laid_out(weights: Weights) -> Weights:
-        found = folded(weights)
-        return jax.device_put(found, sharding.whole(found, mesh))
-
-    return laid_out
-
-
-def extract(
-    forward: Forward,
-    weights: Weights,
-    source: Iterable[Batch],
-    mesh: Mesh,
-    view: View | None = None,
-) -> Float[np.ndarray, "examples features"]:
-    """Pooled features of every example, in order, without the padding.
-
-    Args:
-      forward: as from `make_forward`.
-      weights: all groups, replicated.
-      source: evaluation batches, of each process its share.
-      mesh: the mesh of `forward`.
-      view: a random one; None = the evaluation view.
-    """
-    return np.concatenate(list(extract_parts(forward, weights, source, mesh, view)))
-
-
-def extract_parts(
-    forward: Forward,
-    weights: Weights,
-    source: Iterable[Batch],
-    mesh: Mesh,
-    view: View | None = None,
-    part_batches: int | None = None,
-) -> Iterator[Float[np.ndarray, "examples features"]]:
-    """As `extract`, in parts of so many batches each, and of what is left; None: in one."""
-    rows: list[np.ndarray] = []
-    masks: list[np.ndarray] = []
-    pending: Array | None = None
-    folded = forward.fold(weights)
-    keyed = () if view is None else sharding.replicate(tuple(map(np.int32, view)), mesh)
-    for batch in source:
-        placed = sharding.split_batch((batch.image, batch.index), mesh)
-        if view is None:
-            features = forward.features(folded, placed[0])
-        else:
-            features = forward.views(folded, *placed, *keyed)
-        if pending is not None:
-            rows.append(sharding.fetch_rows(pending))
-        if len(rows) == part_batches:
-            yield _of_all_hosts(rows, masks)
-            rows, masks = [], []
-        pending = features
-        masks.append(batch.mask)
-    if pending is not None:
-        rows.append(sharding.fetch_rows(pending))
-    yield _of_all_hosts(rows, masks)
-
-
-def _of_all_hosts(rows: list[np.ndarray], masks: list[np.ndarray]) -> np.ndarray:
-    return hosts.gather_batches(rows)[hosts.gather_batches(masks)]
-
-
 def score(
     forward: Forward,
     weights: Weights,
@@ -207,17 +67,3 @@ def softmax(logits: Float[np.ndarray, "examples classes"]) -> Float[np.ndarray, 
     """Probabilities of logits, in float64."""
     shifted = np.exp(np.asarray(logits, np.float64) - logits.max(1, keepdims=True))
     return shifted / shifted.sum(1, keepdims=True)
-
-
-def combine(plain: Any, views: list[Any], method: str) -> np.ndarray:
-    """Probabilities of test-time augmentation from those of the plain view and random ones.
-
-    `fastai07`: the mean over the random views and the plain one repeated ceil(n/4) times (with 4
-    views the plain one weighs 1/5). `fastai2`: 0.75 x the mean of the views' log-probabilities +
-    0.25 x the plain one's, normalised. Source: `learn.TTA` of either version.
-    """
-    if method == "fastai07":
-        repeats = -(-len(views) // 4)
-        return np.mean([*views, *[plain] * repeats], axis=0)
-    logs = [np.log(np.maximum(p, 1e-30)) for p in (plain, *views)]
-    return softmax(0.75 * np.mean(logs[1:], axis=0) + 0.25 * logs[0])

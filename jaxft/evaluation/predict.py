@@ -12,24 +12,30 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
-from jaxft import run
+from jaxft.augment.view import evaluate_view, network_input
 from jaxft.config import load
-from jaxft.config.load import Settings
+from jaxft.config.settings import Settings
 from jaxft.data import Dataset, Split, batches
 from jaxft.data.sources import registry
 from jaxft.devices import sharding
 from jaxft.errors import UserError
-from jaxft.evaluation import metrics
-from jaxft.materials import reading, shortage
-from jaxft.materials.reading import Materials
+from jaxft.evaluation import validate
+from jaxft.evaluation.tta import TTA_PHASE, combine
+from jaxft.features.inference import View, make_forward
+from jaxft.materials import extraction, reading, shortage
+from jaxft.materials.identity import check_listed, describe_data
+from jaxft.materials.materials import Materials
+from jaxft.materials.model import create_model
+from jaxft.materials.opening import open_data
+from jaxft.materials.start_up import cache_directory, set_up
 from jaxft.models.body import Preprocessing
+from jaxft.models.variables import Weights, param_dtype
 from jaxft.models.weights.preprocessing import of_run
-from jaxft.report.tables import Console
 from jaxft.runtime import hosts, paths
+from jaxft.runtime.console import Console
 from jaxft.runtime.paths import AnyPath
-from jaxft.training import fit
-from jaxft.training.step import Weights
 from jaxft.workdir import checkpoint
+from jaxft.workdir.snapshot import last_weights, weights_of
 
 REMOVE = "Mend or remove them."
 SPLITS = ("train", "valid", "test")
@@ -62,15 +68,15 @@ def restore(workdir: str | AnyPath, which: str = "best") -> Restored:
     """
     settings, classes, expected = read_workdir(workdir)
     weights = read_weights(workdir, which)
-    model = run.create_model(settings, len(classes), expected)
+    model = create_model(settings, len(classes), expected)
 
     @jax.jit
     def apply(images: Array) -> Array:
         size = settings.data.image_size
         canvas = _shrink(images, batches.canvas_size(size), settings.data.interpolation)
-        view = metrics.evaluate_view(canvas, size)
-        dtype = metrics.param_dtype(weights.params)
-        normalised = metrics.network_input(view, model.preprocessing, dtype)
+        view = evaluate_view(canvas, size)
+        dtype = param_dtype(weights.params)
+        normalised = network_input(view, model.preprocessing, dtype)
         features, _ = model.features(weights.params, weights.batch_stats, normalised)
         logits, _ = model.classify(weights.params, weights.batch_stats, features)
         return jax.nn.softmax(logits)
@@ -97,7 +103,7 @@ def read_weights(workdir: str | AnyPath, which: str) -> Weights:
     if which not in ("best", "last"):
         raise UserError(f"No weights are called {which!r}", hint="They are: best, last.")
     saved = checkpoint.read_newest(workdir)
-    return fit.weights_of(saved.best) if which == "best" else fit.last_weights(saved.state)
+    return weights_of(saved.best) if which == "best" else last_weights(saved.state)
 
 
 def read_workdir(
@@ -157,8 +163,8 @@ def score_split(
     weights = read_weights(workdir, which)
     if split not in SPLITS:
         raise UserError(f"No split is called {split!r}", hint=f"They are: {', '.join(SPLITS)}.")
-    run.set_up(settings)
-    dataset = hosts.together(lambda: run.open_data(settings))
+    set_up(settings)
+    dataset = hosts.together(lambda: open_data(settings))
     if dataset.classes != classes:
         raise UserError(
             "The data has other classes than the run:",
@@ -166,7 +172,7 @@ def score_split(
             + [f"only in the data: {c}" for c in dataset.classes if c not in classes],
         )
     try:
-        run.check_listed(paths.of(workdir), run.describe_data(dataset))
+        check_listed(paths.of(workdir), describe_data(dataset))
     except UserError as error:
         console.say(f"warning: {error}")
     chosen: Split | None = getattr(dataset, split)
@@ -225,7 +231,7 @@ def predict_files(
     hosts.together(lambda: _check_output(output))
     settings, classes, expected = read_workdir(workdir)
     settings = in_batches(settings, batch_size)
-    run.set_up(settings)
+    set_up(settings)
     weights = read_weights(workdir, which)
     split = registry.files_split(hosts.together(lambda: registry.image_files(files)))
     materials = _materials(settings, Dataset(classes, split, split), expected, console)
@@ -272,7 +278,7 @@ def probabilities_of(
     """
     with shortage.told(materials.settings, "in inference", hint="", batch="--batch-size"):
         plain, *views = _views(materials, weights, tta)
-    return metrics.combine(plain, views, method) if tta else plain
+    return combine(plain, views, method) if tta else plain
 
 
 def _views(
@@ -285,10 +291,10 @@ def _views(
     def view(number: int | None) -> np.ndarray:
         keyed = None
         if number is not None:
-            keyed = metrics.View(materials.settings.seed, metrics.TTA_PHASE, number)
+            keyed = View(materials.settings.seed, TTA_PHASE, number)
         what = "predicting" if number is None else f"view {number + 1} of {tta}"
-        features = reading.extract(materials, placed, split, found, what, keyed)
-        return reading.score(materials, placed, features).probabilities
+        features = extraction.extract(materials, placed, split, found, what, keyed)
+        return validate.score(materials, placed, features).probabilities
 
     return [view(number) for number in (None, *range(tta))]
 
@@ -302,8 +308,8 @@ def _materials(
     settings = replace(settings, data=replace(settings.data, batch_size=whole))
     alone = Dataset(dataset.classes, dataset.valid.select([]), dataset.valid)
     alone, none, found = reading.read_images(settings, alone, console, advice=REMOVE)
-    model = run.create_model(settings, len(dataset.classes), expected)
+    model = create_model(settings, len(dataset.classes), expected)
     size, exact = settings.data.image_size, settings.deterministic
-    forward = metrics.make_forward(model, settings.augment, size, mesh, exact)
-    cache = run.cache_directory(settings)
+    forward = make_forward(model, settings.augment, size, mesh, exact)
+    cache = cache_directory(settings)
     return Materials(settings, mesh, model, forward, alone, none, found, cache, console)

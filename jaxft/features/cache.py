@@ -10,7 +10,6 @@ extraction that was killed goes on from its last whole part.
 
 import hashlib
 import json
-import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -21,21 +20,14 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxft.data import Split
-from jaxft.runtime import hosts, paths
+from jaxft.runtime import digests, hosts, paths
 from jaxft.runtime.paths import AnyPath
-from jaxft.workdir import checkpoint
 
 VERSION = 3  # of what the views compute, and of the files; a change here makes all entries stale
 PART_EXAMPLES = 4096
 MOST_PARTS = 64  # of an entry: one that is mapped holds a file open
 
 Part = Float[np.ndarray, "examples features"]
-
-
-def default_directory() -> Path:
-    """The user's cache directory (XDG_CACHE_HOME, or ~/.cache) + `jaxft`."""
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "jaxft"
 
 
 def key(split: Split, weights_digest: str, description: dict[str, Any]) -> str:
@@ -59,7 +51,7 @@ def weights_digest(params: dict[str, Any], batch_stats: dict[str, Any]) -> str:
         kind: {group: tree[group] for group in tree if group != "head"}
         for kind, tree in (("params", params), ("batch_stats", batch_stats))
     }
-    return checkpoint.digest(body)
+    return digests.digest(body)
 
 
 def part_examples(examples: int, batch_size: int) -> int:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import jax
 
-from jaxft.config.load import Phase, Settings
+from jaxft.config.settings import Phase, Settings
 from jaxft.devices import platform, pool
 from jaxft.errors import UserError
 

@@ -5,25 +5,20 @@ itself, so that more views cost only those that are not there yet.
 """
 
 from dataclasses import asdict
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import Float
 
 from jaxft.data import batches
-from jaxft.data.feed import Feed, read_ahead
-from jaxft.data.images.memory import spare_memory_bytes
 from jaxft.devices import sharding
-from jaxft.evaluation.metrics import View
 from jaxft.features import cache
-from jaxft.features.cache import Part, Rows
-from jaxft.materials import reading
-from jaxft.materials.reading import Materials, Runner
-from jaxft.runtime import hosts
-from jaxft.training import step
-from jaxft.training.step import Sink, StepSpec, TrainBatch, TrainState, Weights, param_dtype
+from jaxft.features.cache import Part
+from jaxft.features.inference import View
+from jaxft.materials import extraction
+from jaxft.materials.materials import Materials
+from jaxft.models.variables import Weights
 
 PHASE = 2**31 - 2  # the place in the keys of views that belong to no phase; evaluate.py has another
 
@@ -54,7 +49,7 @@ def view_features(
     digest = cache.weights_digest(*sharding.fetch(weights))
     view = View(settings.data.views_seed, PHASE, number) if number else None
     compute = partial(
-        reading.extract_parts,
+        extraction.extract_parts,
         materials,
         weights,
         split,
@@ -93,99 +88,3 @@ def describe(materials: Materials, number: int) -> dict[str, Any]:
         return plain
     drawn = {"number": number, "seed": settings.data.views_seed, **asdict(settings.augment)}
     return {**plain, "view": drawn}
-
-
-def cached_runner(spec: StepSpec, materials: Materials, weights: Weights) -> Runner:
-    """Steps on the cached views of the training images.
-
-    These lie whole on every device where they fit into its share for them, and are streamed from
-    mapped files otherwise, in the same order.
-    """
-    bytes_each = spec.model.feature_size * max(4, param_dtype(weights.params).itemsize)
-    rows = spec.phase.views * spec.examples
-    streamed = rows * bytes_each > min(hosts.gather(memory_bytes(materials)))
-    parts = [
-        part
-        for number in range(spec.phase.views)
-        for part in view_features(
-            materials, weights, "train", number, spec.phase.views, mapped=streamed
-        )
-    ]
-    if not streamed:
-        return resident_runner(spec, materials, cache.whole(parts))
-    size = rows * bytes_each / 2**30
-    materials.console.say(f"cached features ({size:.3g} GiB) are streamed from disk")
-    feed = partial(feature_feed, spec, materials, Rows(parts))
-    return reading.FedRunner(step.make_step(spec, materials.mesh), spec, materials, feed)
-
-
-def memory_bytes(materials: Materials) -> int:
-    """Bytes that cached features may take of each device's memory."""
-    given = materials.settings.data.cache_memory_gb
-    if given >= 0:
-        return int(given * 2**30)
-    stats = jax.local_devices()[0].memory_stats()
-    if stats and "bytes_limit" in stats:
-        return int(stats["bytes_limit"]) // 2
-    return spare_memory_bytes() // 2 // jax.local_device_count()
-
-
-def resident_runner(
-    spec: StepSpec, materials: Materials, found: Float[np.ndarray, "rows features"]
-) -> Runner:
-    """Steps on features that lie on every device, a whole epoch in one compiled scan."""
-    held = sharding.replicate(found, materials.mesh)
-    labels = sharding.replicate(materials.dataset.train.labels, materials.mesh)
-    compiled: dict[int, step.Step] = {}
-
-    def run(
-        state: TrainState,
-        frozen: Weights,
-        rates: Any,
-        seed: Any,
-        first: int,
-        steps: int,
-        sink: Sink,
-    ) -> tuple[TrainState, int, float]:
-        done = 0
-        while done < steps:
-            left_in_epoch = spec.steps_per_epoch - (first + done) % spec.steps_per_epoch
-            length = min(left_in_epoch, steps - done)
-            if length not in compiled:
-                compiled[length] = step.make_epoch(spec, materials.mesh, length)
-            state, losses = compiled[length](state, frozen, held, labels, rates, seed)
-            going_on = [
-                sink(done + i, float(loss)) for i, loss in enumerate(sharding.fetch(losses))
-            ]
-            done += length
-            if not all(going_on):
-                break
-        return state, done, 0.0
-
-    return run
-
-
-def feature_feed(
-    spec: StepSpec, materials: Materials, found: Rows, first: int, steps: int
-) -> Feed[TrainBatch]:
-    """The features and labels of a phase's steps from `first` on, read ahead, on the mesh."""
-    labels, seed = materials.dataset.train.labels, materials.settings.seed
-    balanced = labels if spec.balance.kind == "sampling" else None
-
-    @lru_cache(maxsize=1)
-    def rows_of(epoch: int) -> np.ndarray:
-        where = (seed, spec.phase_index, epoch)
-        order = batches.host_order(*where, spec.examples, balanced)
-        return batches.host_rows(order, *where, spec.phase.views)
-
-    def make(number: int) -> TrainBatch:
-        epoch, within = divmod(number, spec.steps_per_epoch)
-        chosen = rows_of(epoch)[within * spec.batch_size : (within + 1) * spec.batch_size]
-        mine = sharding.my_rows(chosen)
-        return TrainBatch(found.take(mine), labels[mine % spec.examples])
-
-    return read_ahead(
-        make,
-        range(first, first + steps),
-        finish=lambda batch: sharding.split_batch(batch, materials.mesh),
-    )

@@ -9,11 +9,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jaxft.augment import mix
-from jaxft.augment.augment import Augmentation, augment, evaluate_view, in_words
-from jaxft.config.load import Settings
+from jaxft.augment.augment import Augmentation, augment, in_words
+from jaxft.augment.view import evaluate_view
+from jaxft.config.settings import Settings
 from jaxft.data import Dataset, batches
 from jaxft.data.images.memory import Images
-from jaxft.report import tables
+from jaxft.report.figure import save_figure
 from jaxft.runtime.paths import AnyPath
 
 NAME_WIDTH = 16  # letters that fit beside a row
@@ -45,7 +46,7 @@ def make(
         columns.append(np.asarray(view(canvases, key)))
     names = [dataset.classes[split.labels[i]] for i in chosen]
     title = f"{size} px; {in_words(settings.augment)}"
-    tables.save_figure(_sheet(columns, names, title), output)
+    save_figure(_sheet(columns, names, title), output)
 
 
 def choose(labels: np.ndarray, examples: int) -> list[int]:

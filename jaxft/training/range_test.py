@@ -5,18 +5,23 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float
 
-from jaxft.config.load import Phase
+from jaxft.config.settings import Phase
 from jaxft.devices import sharding
 from jaxft.errors import UserError
-from jaxft.materials import reading, views
-from jaxft.materials.reading import Materials, Runner
+from jaxft.evaluation import validate
+from jaxft.materials import views
+from jaxft.materials.materials import Materials
+from jaxft.models.variables import Weights
 from jaxft.recipe import lr_finder
-from jaxft.report import tables
+from jaxft.report.curve import curve_json, plot_curve, rules_table
 from jaxft.runtime import hosts, paths
+from jaxft.runtime.console import Console
 from jaxft.runtime.hosts import Ballot
 from jaxft.runtime.paths import AnyPath
-from jaxft.training import step
-from jaxft.training.step import StepSpec, Weights
+from jaxft.training import runners, step, train_state
+from jaxft.training.runners import Runner, image_runner, rates_table, seed_of
+from jaxft.training.spec import StepSpec
+from jaxft.workdir.rows import write_json
 
 MOST_TRIAL_EPOCHS = 3
 MOST_TRIAL_STEPS = 1000
@@ -37,7 +42,7 @@ def range_test(
     finder = materials.settings.finder
     if finder.rule != lr_finder.AUTO or spec.phase.inputs != "cached":
         return curve
-    quiet = materials._replace(console=tables.Console(None))  # the phase has told of them
+    quiet = materials._replace(console=Console(None))  # the phase has told of them
     valid_features = views.body_features(quiet, weights, "valid")
 
     def loss_of(lr: float) -> float:
@@ -77,7 +82,7 @@ def losses_at_rest(
     rates = np.zeros(steps)
     if not spec.phase.trains_body:
         return try_rates(spec, materials, runner, weights, rates)[0]
-    with reading.closing(reading.image_runner(spec, materials, step.make_still)) as still:
+    with runners.closing(image_runner(spec, materials, step.make_still)) as still:
         return try_rates(spec, materials, still, weights, rates)[0]
 
 
@@ -99,7 +104,7 @@ def trial(
     )
     if not np.isfinite(losses).all():
         return float("nan")
-    return reading.score(materials, after, valid_features).val_loss
+    return validate.score(materials, after, valid_features).val_loss
 
 
 def trial_rates(phase: Phase, lr: float, steps_per_epoch: int) -> Float[np.ndarray, " steps"]:
@@ -135,12 +140,12 @@ def try_rates(
             bar.update()
             return not ballot() and going_on(losses)
 
-        state, frozen = step.start(spec, weights)
+        state, frozen = train_state.start(spec, weights)
         state = sharding.replicate(state, materials.mesh)
-        table, seed = reading.rates_table(spec, materials, rates), reading.seed_of(materials)
+        table, seed = rates_table(spec, materials, rates), seed_of(materials)
         state, *_ = runner(state, frozen, table, seed, 0, len(rates), sink)
     materials.demand_going_on()
-    return np.asarray(losses), step.finish(state, frozen)
+    return np.asarray(losses), train_state.finish(state, frozen)
 
 
 def find_rate(
@@ -154,8 +159,8 @@ def find_rate(
     curve = range_test(spec, materials, runner, weights)
     directory = workdir / "lr_find"
     paths.make_folder(directory)
-    tables.write_json(directory / f"{spec.phase.name}.json", tables.curve_json(curve))
+    write_json(directory / f"{spec.phase.name}.json", curve_json(curve))
     title = f"{spec.phase.name}: {curve.rule} takes {curve.lr:.2e}"
-    tables.plot_curve(curve, title, directory / f"{spec.phase.name}.png")
-    materials.console.say(tables.rules_table(curve))
+    plot_curve(curve, title, directory / f"{spec.phase.name}.png")
+    materials.console.say(rules_table(curve))
     return curve

@@ -23,12 +23,15 @@ from jaxtyping import Array
 
 from jaxft.devices import compiler, sharding
 from jaxft.devices.sharding import AXIS
-from jaxft.materials import reading
-from jaxft.materials.reading import Materials
+from jaxft.materials.materials import Materials
+from jaxft.models.variables import Weights, param_dtype
 from jaxft.recipe import groups
 from jaxft.runtime.hosts import Ballot
 from jaxft.training import step
-from jaxft.training.step import StepSpec, TrainBatch, Weights
+from jaxft.training.loss import training_images
+from jaxft.training.runners import seed_of, train_feed
+from jaxft.training.spec import StepSpec
+from jaxft.training.train_state import TrainBatch
 
 MOST_BATCHES = 25
 
@@ -63,12 +66,12 @@ def batches(spec: StepSpec) -> int:
 def measure(spec: StepSpec, materials: Materials, weights: Weights) -> groups.Tree:
     """Mean and variance of what every BatchNorm of the body is given, in trees of float64."""
     moments = make_moments(spec, materials)
-    seed = reading.seed_of(materials)
+    seed = seed_of(materials)
     count = batches(spec)
     ballot, found = Ballot(materials.stop), []
     with (
         materials.console.bar(count, "measuring BatchNorm's statistics", "step") as bar,
-        reading.train_feed(spec, materials, 0, count) as feed,
+        train_feed(spec, materials, 0, count) as feed,
     ):
         for index, batch in zip(range(count), feed, strict=True):
             if ballot():
@@ -84,8 +87,8 @@ def make_moments(spec: StepSpec, materials: Materials) -> Any:
 
     def local(weights: Weights, batch: TrainBatch, number: Array, seed: Array) -> groups.Tree:
         keys = step.example_keys(spec, seed, number, batch.label.shape[0])
-        dtype = step.param_dtype(weights.params)
-        images, _ = step.training_images(spec, batch, keys, dtype)
+        dtype = param_dtype(weights.params)
+        images, _ = training_images(spec, batch, keys, dtype)
         return spec.model.moments(weights.params, weights.batch_stats, images, AXIS)
 
     mapped = sharding.shard_map(

@@ -1,269 +1,27 @@
 """The train step, differentiated for what trains only, and the loops around it."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax import lax
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int
 
-from jaxft.augment import mix
-from jaxft.augment.augment import Augmentation, augment, normalize
-from jaxft.config.load import Phase
 from jaxft.data import batches
-from jaxft.data.balance import UNBALANCED, Balance
 from jaxft.devices import compiler, sharding
 from jaxft.devices.sharding import AXIS
 from jaxft.errors import NonFiniteError
-from jaxft.models import Model
-from jaxft.models.body import Preprocessing
+from jaxft.models.variables import Weights
 from jaxft.recipe import groups, optim
-
-
-class Weights(NamedTuple):
-    """Parameters and BatchNorm statistics by layer group.
-
-    As the argument `frozen`: of the groups that do not train in a phase, which no step returns.
-    """
-
-    params: groups.Tree
-    batch_stats: groups.Tree
-
-
-class TrainState(NamedTuple):
-    """Arrays that a step changes: the trained groups, their optimizer state, and the step's number.
-
-    `step` counts from 0 within the phase; `average` is the trained groups' moving average, None
-    where none is kept.
-    """
-
-    step: Int[Array, ""]
-    params: groups.Tree
-    batch_stats: groups.Tree
-    opt_state: Any
-    average: Weights | None = None
-
-    @property
-    def weights(self) -> Weights:
-        """The trained groups' weights that validate and are kept: the average, if there is one."""
-        return self.average or Weights(self.params, self.batch_stats)
-
-
-class TrainBatch(NamedTuple):
-    """`inputs`: canvases uint8 [B,S,S,3], or features [B,F] of the frozen body; `label` [B]."""
-
-    inputs: Any
-    label: Any
-
-
-class ExampleKeys(NamedTuple):
-    """Random keys of each example of a batch: of its view, and of what dropout drops of it."""
-
-    augment: Key[Array, " batch"]
-    dropout: Key[Array, " batch"]
-
-
-@dataclass(frozen=True)
-class StepSpec:
-    """All that a phase's train step depends on besides its arguments."""
-
-    model: Model
-    phase: Phase
-    phase_index: int
-    optimizer: optax.GradientTransformationExtraArgs
-    augmentation: Augmentation
-    image_size: int
-    batch_size: int
-    examples: int
-    balance: Balance = UNBALANCED
-    deterministic: bool = False
-    overlap_gradients: bool = False
-    ema_decay: float = 0.0
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Whole batches in an epoch; the remainder is dropped."""
-        return self.examples // self.batch_size
-
-    @property
-    def training(self) -> frozenset[str]:
-        """The groups whose BatchNorm follows the batch (bn="frozen" exempts the body)."""
-        names = frozenset(self.phase.groups)
-        return names & {"head"} if self.phase.bn == "frozen" else names
-
-    @property
-    def rebased(self) -> frozenset[str]:
-        """The groups whose BatchNorm gets statistics of these images before the first step."""
-        return self.training - {"head"} if self.phase.bn == "rebased" else frozenset()
-
-    @property
-    def bn_axis(self) -> str | None:
-        """The mesh axis over which BatchNorm shares its statistics."""
-        return None if self.phase.bn == "per_device" else AXIS
-
+from jaxft.training.loss import batch_share, training_loss
+from jaxft.training.spec import StepSpec
+from jaxft.training.train_state import ExampleKeys, TrainBatch, TrainState, start
 
 Step = Callable[..., tuple[TrainState, Float[Array, ""]]]
-
-
-def start(spec: StepSpec, weights: Weights) -> tuple[TrainState, Weights]:
-    """The state for the phase's first step, with fresh optimizer state, and the frozen groups."""
-    trained, fixed = groups.split(weights.params, spec.phase.groups)
-    stats, fixed_stats = groups.split(weights.batch_stats, spec.phase.groups)
-    average = jax.tree.map(jnp.copy, Weights(trained, stats)) if spec.ema_decay else None
-    opt_state = spec.optimizer.init(trained)
-    state = TrainState(jnp.zeros((), jnp.int32), trained, stats, opt_state, average)
-    return state, Weights(fixed, fixed_stats)
-
-
-def finish(state: TrainState, frozen: Weights) -> Weights:
-    """Parameters and statistics of all groups again, as they validate."""
-    return joined(frozen, state.weights)
-
-
-def joined(frozen: Weights, trained: Weights) -> Weights:
-    """Weights of all groups, in their order."""
-    return Weights(*(groups.join(*both) for both in zip(frozen, trained, strict=True)))
-
-
-@jax.custom_vjp
-def cross_entropy(
-    logits: Float[Array, "batch classes"], label: Int[Array, " batch"]
-) -> Float[Array, " batch"]:
-    """Softmax cross-entropy of every example, in nats.
-
-    The label's logit is found by a mask: by its index it would have a scatter for a gradient, which
-    is an atomic operation on a GPU. The gradient is written out so that a GPU takes two kernels
-    for both; for XLA's derivative it takes four.
-    """
-    return _cross_entropy_forward(logits, label)[0]
-
-
-def _cross_entropy_forward(logits: Array, label: Array) -> tuple[Array, tuple[Array, Array]]:
-    # The barrier leaves log_softmax the one kernel that XLA:GPU has for it.
-    log_shares = lax.optimization_barrier(jax.nn.log_softmax(logits))
-    chosen = jnp.where(_is_label(logits, label), log_shares, 0)
-    return -chosen.sum(-1), (log_shares, label)
-
-
-def _cross_entropy_backward(residuals: tuple[Array, Array], dy: Array) -> tuple[Array, None]:
-    log_shares, label = residuals
-    return dy[:, None] * (jnp.exp(log_shares) - _is_label(log_shares, label)), None
-
-
-def _is_label(logits: Array, label: Array) -> Array:
-    return jax.nn.one_hot(label, logits.shape[-1], dtype=bool)
-
-
-cross_entropy.defvjp(_cross_entropy_forward, _cross_entropy_backward)
-
-
-def example_weights(
-    spec: StepSpec, label: Int[Array, " batch"], dtype: Any
-) -> Float[Array, " batch"] | float:
-    """Weight of every example's loss: 1, or by its class where classes are weighted.
-
-    Their mean over all examples is 1, but not over a batch: divided by the batch's own sum they
-    would depend on the company that an example is in.
-    """
-    if spec.balance.kind != "weights":
-        return 1.0
-    return jnp.asarray(spec.balance.class_weights, dtype)[label]
-
-
-def label_losses(
-    spec: StepSpec, logits: Float[Array, "batch classes"], label: Int[Array, " batch"]
-) -> Float[Array, " batch"]:
-    """Training loss of every example: cross-entropy with the smoothed label, in nats.
-
-    Of the label, the share `label_smoothing` is spread evenly over all classes (Szegedy 2016).
-    Weighted by the label's class where classes are.
-    """
-    losses, spread = cross_entropy(logits, label), spec.augmentation.label_smoothing
-    if spread:
-        losses = (1 - spread) * losses - spread * jax.nn.log_softmax(logits).mean(-1)
-    return losses * example_weights(spec, label, logits.dtype)
-
-
-def network_input(
-    view: Float[Array, "batch size size 3"], preprocessing: Preprocessing, dtype: Any
-) -> Float[Array, "batch size size 3"]:
-    """A view in 0..1, normalised as the weights expect, in the parameters' dtype or wider."""
-    mean = tuple(value / 255 for value in preprocessing.mean)
-    std = tuple(value / 255 for value in preprocessing.std)
-    return normalize(view.astype(jnp.promote_types(view.dtype, dtype)), mean, std)
-
-
-def training_images(
-    spec: StepSpec, batch: TrainBatch, keys: ExampleKeys, dtype: Any
-) -> tuple[Float[Array, "batch size size 3"], Float[Array, " batch"] | None]:
-    """Augmented images as the network takes them, and each one's share in its mixture, if mixed."""
-    view, share = augment(batch.inputs, keys.augment, spec.augmentation, spec.image_size), None
-    if spec.augmentation.mixes:
-        view, share = mix.mix(view, keys.augment, spec.augmentation)
-    return network_input(view, spec.model.preprocessing, dtype), share
-
-
-def batch_share(spec: StepSpec, step: Int[Array, ""]) -> Float[Array, ""] | None:
-    """Share of the batch's own statistics in those that the body's BatchNorm trains by.
-
-    None means all. Rebased statistics give way to the batch's as the rate warms up, so that the
-    head can learn to live with the noise of a small batch.
-    """
-    steps = spec.phase.warm_steps(spec.steps_per_epoch)
-    return jnp.minimum(step / steps, 1) if spec.rebased and steps else None
-
-
-def param_dtype(params: groups.Tree) -> Any:
-    """The dtype that the parameters share."""
-    return jax.tree.leaves(params)[0].dtype
-
-
-def _loss(
-    trained: groups.Tree,
-    spec: StepSpec,
-    frozen: Weights,
-    batch_stats: groups.Tree,
-    share: Float[Array, ""] | None,
-    batch: TrainBatch,
-    keys: ExampleKeys,
-) -> tuple[Float[Array, ""], tuple[Float[Array, " batch"], groups.Tree]]:
-    """Mean loss of the local batch, every example's, and new statistics of the trained groups."""
-    model, training = spec.model, spec.training
-    params = {**frozen.params, **trained}
-    stats = {**frozen.batch_stats, **batch_stats}
-    new: groups.Tree = {}
-    features, mixed = batch.inputs, None
-    if spec.phase.inputs == "augmented":
-        images, mixed = training_images(spec, batch, keys, param_dtype(params))
-        features, new = model.features(
-            params,
-            stats,
-            images,
-            training=training - {"head"},
-            axis_name=spec.bn_axis,
-            share=share,
-        )
-    features = features.astype(param_dtype(params))
-    logits, new_head = model.classify(
-        params,
-        stats,
-        features,
-        training=training & {"head"},
-        keys=keys.dropout if "head" in trained else None,
-        axis_name=spec.bn_axis,
-    )
-    losses = label_losses(spec, logits, batch.label)
-    if mixed is not None:
-        mixed = mixed.astype(losses.dtype)
-        other = label_losses(spec, logits, mix.partner(batch.label))
-        losses = mixed * losses + (1 - mixed) * other
-    return losses.mean(), (losses, {**batch_stats, **new, **new_head})
 
 
 def example_keys(
@@ -300,7 +58,7 @@ def local_gradient(
     stats = state.batch_stats
     if spec.bn_axis is None:
         stats = lax.pcast(stats, AXIS, to="varying")
-    gradient = jax.grad(_loss, has_aux=True)
+    gradient = jax.grad(training_loss, has_aux=True)
     share = batch_share(spec, state.step)
     count = spec.phase.microbatches
     if count == 1:
@@ -393,7 +151,7 @@ def make_still(spec: StepSpec, mesh: Mesh) -> Step:
         state: TrainState, frozen: Weights, batch: TrainBatch, rates: Array, seed: Array
     ) -> tuple[TrainState, Array]:
         def losses(part: tuple[TrainBatch, ExampleKeys]) -> Float[Array, " batch"]:
-            return _loss(state.params, spec, frozen, state.batch_stats, share, *part)[1][0]
+            return training_loss(state.params, spec, frozen, state.batch_stats, share, *part)[1][0]
 
         share = batch_share(spec, state.step)
         keys = example_keys(spec, seed, state.step, batch.label.shape[0])

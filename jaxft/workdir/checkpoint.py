@@ -9,7 +9,6 @@ for the one before.
 """
 
 import fcntl
-import hashlib
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +21,7 @@ import orbax.checkpoint as ocp
 
 from jaxft.errors import UserError
 from jaxft.runtime import hosts, paths
+from jaxft.runtime.digests import digest, flat
 from jaxft.workdir import lease
 
 KEEP = 2
@@ -175,22 +175,6 @@ def _read_cursor(directory: paths.AnyPath) -> dict[str, Any]:
     with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
         cursor: dict[str, Any] = reader.restore(directory / "cursor")
     return cursor
-
-
-def digest(tree: Any) -> str:
-    """SHA-256 over the paths, shapes, dtypes and bytes of a tree's leaves, in path order."""
-    total = hashlib.sha256()
-    for name, leaf in sorted(flat(tree).items()):
-        array = np.ascontiguousarray(leaf)
-        total.update(f"{name} {array.shape} {array.dtype}\n".encode())
-        total.update(array.tobytes())
-    return total.hexdigest()
-
-
-def flat(tree: Any) -> dict[str, Any]:
-    """Path -> leaf, with paths such as `inner_states.head.0.trace`."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
 
 
 def fill(like: Any, leaves: Mapping[str, Any]) -> Any:

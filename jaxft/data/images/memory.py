@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from jaxft.data.images.decode import MAX_PIXELS, UnreadableImage
 from jaxft.data.images.resize import crop
 from jaxft.errors import UserError
 from jaxft.runtime import hosts, paths
+from jaxft.runtime.process import cores, spare_memory_bytes
 
 Progress = Callable[[int, int], None]
 GO_ON = "Mend or remove them, or go on without them: --config.data.skip_bad=true"
@@ -183,23 +183,6 @@ def load_images(
     )
     _check_classes_remain(dataset, dataset.with_splits(train.split, valid.split))
     return dataset.with_splits(train.split, valid.split), train, valid
-
-
-def spare_memory_bytes() -> int:
-    """A third of the memory that this process may use: the machine's, or its container's."""
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
-        container = int(Path("/sys/fs/cgroup/memory.max").read_text())
-    except (OSError, ValueError):
-        container = machine
-    return min(machine, container) // 3
-
-
-def cores() -> int:
-    """How many CPU cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _read_all(

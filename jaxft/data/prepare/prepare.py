@@ -26,7 +26,6 @@ import numpy as np
 
 from jaxft.data import Dataset, Split
 from jaxft.data.images.decode import MOST_PIXELS
-from jaxft.data.images.memory import cores
 from jaxft.data.prepare import copies, description, shard
 from jaxft.data.prepare.copies import Copy, Kept
 from jaxft.data.prepare.shard import Form, Job, Note, Shared
@@ -34,8 +33,9 @@ from jaxft.data.sources import catalogue, registry, tfds
 from jaxft.data.sources.catalogue import Catalogue, Listing
 from jaxft.data.sources.holdout import Holdout
 from jaxft.errors import UserError
-from jaxft.report.tables import Console
 from jaxft.runtime import paths
+from jaxft.runtime.console import Console
+from jaxft.runtime.process import cores
 
 BAD, DUPLICATES = "bad_files.csv", "duplicates.csv"
 # What is in OUTPUT.partial.

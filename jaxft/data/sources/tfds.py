@@ -254,7 +254,7 @@ def _split(
 
 def _remembered(identity: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
     """An array that the user's cache directory keeps; a cache that fails costs only time."""
-    from jaxft.features.cache import default_directory
+    from jaxft.materials.start_up import default_directory
 
     place = default_directory() / "labels" / f"{catalogue.digest([identity])}.npy"
     with suppress(OSError, ValueError, EOFError):
@@ -268,7 +268,7 @@ def _remembered(identity: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
 
 def _labels(source: Any, label: str, names: Sequence[str]) -> np.ndarray:
     """The label of every record, int32 [N]; reads all of them."""
-    from jaxft.data.images.memory import cores
+    from jaxft.runtime.process import cores
 
     def some(start: int) -> list[int]:
         indices = range(start, min(start + RECORDS_AT_ONCE, len(names)))

@@ -1,0 +1,42 @@
+"""Values of a config that depend on the weights a run begins with."""
+
+from contextlib import suppress
+
+from jaxft.config.settings import Settings
+from jaxft.errors import UserError
+from jaxft.models import BODIES
+from jaxft.models.body import Preprocessing
+from jaxft.models.weights import pretrained
+from jaxft.models.weights.preprocessing import of_run
+from jaxft.runtime import paths
+
+
+def expected(settings: Settings) -> Preprocessing:
+    """Preprocessing that the weights expect which a run begins with.
+
+    Raises:
+      UserError: it is written beside them, and cannot be read or fetched.
+    """
+    if settings.init_from:
+        return of_run(paths.of(settings.init_from))
+    return pretrained.preprocessing(settings.model.name, settings.model.weights)
+
+
+def expected_size(settings: Settings) -> tuple[int, bool]:
+    """Pixels of the images that the weights expect, and whether these were asked.
+
+    Without a connection: only a file or a run on this machine is looked at, where it is there. Of
+    other weights the size is the one that is usual for the model.
+    """
+    kind, _, file = settings.model.weights.partition(":")
+    place = settings.init_from or (file if kind == "file" else "")
+    if settings.from_scratch:
+        return _usual_size(settings), True
+    if place and not paths.is_remote(place):
+        with suppress(UserError):
+            return expected(settings).image_size, True
+    return _usual_size(settings), False
+
+
+def _usual_size(settings: Settings) -> int:
+    return BODIES[settings.model.name]("float32", "auto").preprocessing.image_size

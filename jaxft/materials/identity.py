@@ -1,0 +1,73 @@
+"""Records in a workdir of what a run is of, and checks that it still is."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from jaxft.config import load
+from jaxft.data import Dataset, overlap
+from jaxft.errors import UserError
+from jaxft.materials.materials import Materials
+from jaxft.materials.model import preprocessing_of
+from jaxft.models.weights.preprocessing import RUN_FILE
+from jaxft.runtime.paths import AnyPath
+from jaxft.workdir import checkpoint, same_config
+from jaxft.workdir.rows import write_json
+
+
+def describe(workdir: AnyPath, config: Any, materials: Materials) -> None:
+    """Write what a reader of the workdir needs: config, classes, data, preprocessing, weights.
+
+    Raises:
+      UserError: the workdir holds checkpoints of a run on other data; nothing is written then.
+    """
+    data = describe_data(materials.dataset)
+    if checkpoint.steps(workdir):
+        check_data(workdir, data)
+    about = {"listed": dict(materials.listed), "train_sample": overlap.sample(materials.dataset)}
+    write_json(workdir / "data.json", {**data, **about})
+    write_json(workdir / "config.json", load.as_dict(config))
+    write_json(workdir / "classes.json", list(materials.dataset.classes))
+    used = preprocessing_of(materials.settings, materials.model)
+    write_json(workdir / RUN_FILE, used._asdict())
+    write_json(workdir / "weights.json", materials.origin)
+
+
+def describe_data(dataset: Dataset) -> dict[str, Any]:
+    """Facts that tell one data set from another: classes, numbers, a digest of names and labels."""
+    total = hashlib.sha256()
+    for split in (dataset.train, dataset.valid):
+        for name, label in zip(split.names, split.labels, strict=True):
+            total.update(f"{label} {name}\n".encode(errors="surrogateescape"))
+        total.update(b"\n")
+    return {
+        "classes": list(dataset.classes),
+        "train": len(dataset.train),
+        "valid": len(dataset.valid),
+        "digest": total.hexdigest(),
+    }
+
+
+def check_data(workdir: AnyPath, data: dict[str, Any]) -> None:
+    """Raises UserError, saying what differs, where the data are not those of the run."""
+    _compare(workdir, same_config.read_json(workdir / "data.json"), data)
+
+
+def check_listed(workdir: AnyPath, data: dict[str, Any]) -> None:
+    """As `check_data`, of data whose unreadable images are still among the others."""
+    before = same_config.read_json(workdir / "data.json")
+    _compare(workdir, before.get("listed", before), data)
+
+
+def _compare(workdir: AnyPath, before: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+    differences = [
+        f"{key}: {before.get(key)} then, {data[key]} now"
+        for key in ("classes", "train", "valid", "digest")
+        if before.get(key) != data[key]
+    ]
+    if differences:
+        raise UserError(
+            f"The data have changed since the run in {workdir} began:",
+            differences,
+            "Bring the files back, or begin another run (config.init_from takes its weights).",
+        )

@@ -1,0 +1,48 @@
+"""Materials that all phases share."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from jax.sharding import Mesh
+
+from jaxft.config.settings import Settings
+from jaxft.data import Dataset, batches
+from jaxft.data.images.memory import Images
+from jaxft.errors import Interrupted
+from jaxft.features.inference import Forward
+from jaxft.models import Model
+from jaxft.runtime.console import Console
+from jaxft.runtime.hosts import Stop
+from jaxft.runtime.paths import AnyPath
+
+NEVER = Stop()
+
+
+class Materials(NamedTuple):
+    """Things that phases with images of one size share, and none changes; see `at_size`.
+
+    `stop` is set from outside, to end the run.
+    """
+
+    settings: Settings
+    mesh: Mesh
+    model: Model
+    forward: Forward
+    dataset: Dataset
+    train_images: Images
+    valid_images: Images
+    cache_dir: AnyPath
+    console: Console
+    stop: Stop = NEVER
+    origin: Mapping[str, Any] = {}  # of the initial weights, for weights.json
+    listed: Mapping[str, Any] = {}  # the data before unreadable images were left out, for data.json
+
+    def demand_going_on(self) -> None:
+        """Raises Interrupted where the run was told to stop."""
+        if self.stop.is_set():
+            raise Interrupted
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole training batches in an epoch."""
+        return batches.steps_per_epoch(len(self.dataset.train), self.settings.data.batch_size)

@@ -1,0 +1,98 @@
+"""The model of a run, and the weights that it begins with."""
+
+from typing import Any, NamedTuple
+
+import jax
+
+from jaxft import models
+from jaxft.config import resolve
+from jaxft.config.settings import Settings
+from jaxft.errors import UserError
+from jaxft.models import Model
+from jaxft.models.body import Preprocessing
+from jaxft.models.variables import Weights
+from jaxft.models.weights import pretrained
+from jaxft.runtime import digests, paths
+from jaxft.workdir import checkpoint, same_config
+from jaxft.workdir.snapshot import weights_of
+
+
+class Opened(NamedTuple):
+    """A model, the weights that it begins with, and where those come from (JSON data)."""
+
+    model: Model
+    weights: Weights
+    origin: dict[str, Any]
+
+
+def open_model(settings: Settings, classes: tuple[str, ...]) -> Opened:
+    """The model with its initial weights: pretrained or random body, and a new head.
+
+    With `init_from` the body, and the head where the classes are the same ones, come from that
+    run's best weights.
+
+    Raises:
+      UserError: weights that are missing, or of another architecture.
+    """
+    key = jax.random.key(settings.seed)
+    if settings.init_from:
+        model = create_model(settings, len(classes), resolve.expected(settings))
+        initial = _init_from(settings, model, classes, key)
+        return Opened(model, initial, {"init_from": settings.init_from})
+    loaded = pretrained.load(settings.model.name, settings.model.weights)
+    if loaded is None:
+        model = create_model(settings, len(classes))
+        return Opened(model, Weights(*jax.jit(model.init)(key)), {"source": "none"})
+    model = create_model(settings, len(classes), loaded.preprocessing)
+    initial = _with_new_head(model, key, loaded.params, loaded.stats)
+    return Opened(model, initial, loaded.origin)
+
+
+def _with_new_head(model: Model, key: Any, params: Any, stats: Any) -> Weights:
+    head, head_stats = jax.jit(model.init_head)(key)
+    return Weights({**params, "head": head}, {**stats, "head": head_stats})
+
+
+def create_model(settings: Settings, classes: int, expected: Preprocessing | None = None) -> Model:
+    """The model that `config.model` describes; `expected` of images by its weights, None: usual."""
+    m = settings.model
+    return models.create(
+        m.name,
+        classes,
+        hidden=m.hidden,
+        dropout=m.dropout,
+        pooling=m.pooling,
+        dtype=m.compute_dtype,
+        conv=m.conv,
+        preprocessing=expected,
+    )
+
+
+def _init_from(settings: Settings, model: Model, classes: tuple[str, ...], key: Any) -> Weights:
+    """The best weights of another run; a head for other classes is new."""
+    source = paths.of(settings.init_from)
+    saved = weights_of(checkpoint.read_newest(source).best)
+    same_classes = same_config.read_json(source / "classes.json") == list(classes)
+    result, problems = [], []
+    shapes = Weights(*jax.eval_shape(model.init, key))
+    for kind, wanted, given in zip(Weights._fields, shapes, saved, strict=True):
+        tree = {}
+        for group in models.GROUPS if same_classes else models.GROUPS[:-1]:
+            try:
+                tree[group] = checkpoint.fill(wanted[group], digests.flat(given[group]))
+            except ValueError as error:
+                problems += [f"{kind}.{group}.{line}" for line in str(error).split("; ")]
+        result.append(tree)
+    if problems:
+        title = f"The weights of {source} do not fit {settings.model.name}:"
+        raise UserError(title, problems, "config.model should be as in that run.")
+    return Weights(*result) if same_classes else _with_new_head(model, key, *result)
+
+
+def preprocessing_of(settings: Settings, model: Model) -> Preprocessing:
+    """Preprocessing of a run's images: what its own weights expect."""
+    return model.preprocessing._replace(
+        image_size=settings.phases[-1].image_size,
+        crop_fraction=1.0,
+        interpolation=settings.data.interpolation,
+    )

@@ -1,0 +1,142 @@
+"""Opens and checks everything that a run needs, before anything is written."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from jaxft.config.settings import Settings
+from jaxft.data import Dataset, balance, overlap
+from jaxft.data.sources import registry
+from jaxft.devices import sharding
+from jaxft.errors import UserError
+from jaxft.features.inference import make_forward
+from jaxft.materials import reading
+from jaxft.materials.identity import describe_data
+from jaxft.materials.materials import NEVER, Materials
+from jaxft.materials.model import open_model
+from jaxft.materials.start_up import cache_directory
+from jaxft.models.variables import Weights
+from jaxft.models.weights import pretrained
+from jaxft.runtime import digests, hosts, paths
+from jaxft.runtime.console import Console
+from jaxft.runtime.hosts import Stop
+
+# Of the images that a run was trained on; fewer have the same name and class by chance.
+SHARE_WORTH_TELLING = 0.05
+
+
+def prepare(
+    settings: Settings, console: Console, stop: Stop = NEVER, phase: int = 0
+) -> tuple[Materials, Weights]:
+    """Open and check everything that a run needs, before anything is written to a workdir.
+
+    Args:
+      settings: of the run.
+      console: where to tell what happens.
+      stop: set from outside, to end this.
+      phase: the one that images are wanted for.
+
+    Raises:
+      UserError: whatever is wrong with data, model, weights, batch size.
+    """
+    settings = settings.at_size(settings.phases[phase].image_size)
+    data = settings.data
+    dataset = hosts.together(lambda: open_data(settings))
+    mesh = sharding.data_mesh()
+    model, initial, origin = hosts.together(lambda: open_model(settings, dataset.classes))
+    listed = describe_data(dataset)
+    check_same(listed, initial)
+    if told := validated_before(settings, dataset):
+        console.say(told)
+    check_batch_size(settings, len(dataset.train), mesh.size)
+    cache = cache_directory(settings)
+    dataset, train, valid = reading.read_images(settings, dataset, console, cache, stop)
+    check_batch_size(settings, len(dataset.train), mesh.size)
+    console.say(
+        f"{len(dataset.train)} training and {len(dataset.valid)} validation images in "
+        f"{len(dataset.classes)} classes, at {data.image_size} px, {data.interpolation}; "
+        f"{settings.model.name} on {mesh.size} "
+        f"{jax.devices()[0].platform} device{'s' if mesh.size > 1 else ''}"
+        + (f" of {hosts.count()} processes" if hosts.count() > 1 else "")
+    )
+    if balance.is_skewed(dataset.train.labels):
+        labels, classes = dataset.train.labels, dataset.classes
+        console.say(balance.in_words(labels, classes, settings.data.balance))
+    for told in (registry.left_out_in_words(dataset), pretrained.in_words(origin)):
+        if told:
+            console.say(told)
+    forward = make_forward(model, settings.augment, data.image_size, mesh, settings.deterministic)
+    materials = Materials(
+        settings, mesh, model, forward, dataset, train, valid, cache, console, stop, origin, listed
+    )
+    return materials, initial
+
+
+def check_same(data: Mapping[str, Any], initial: Weights) -> None:
+    """Raises UserError where processes see different data, or start from different weights."""
+    if hosts.count() == 1:
+        return
+    weights = digests.digest(initial._asdict())
+    hosts.demand_same({**data, "weights": weights}, "The processes do not see the same files:")
+
+
+def validated_before(settings: Settings, dataset: Dataset) -> str:
+    """A warning where a run begins with weights that were trained on what validates now, or "".
+
+    That is so when images were added to a data set since, and others are held out of it.
+    """
+    if not settings.init_from:
+        return ""
+    try:
+        about = json.loads(paths.read(paths.of(settings.init_from) / "data.json"))
+        taken = [str(digest) for digest in about["train_sample"]]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return ""  # a run that left no sample
+    share = overlap.share_validating(taken, dataset)
+    if share < SHARE_WORTH_TELLING:
+        return ""
+    return (
+        f"warning: some {share:.0%} of the images that {settings.init_from} was trained on "
+        "validate now, and this run begins with its weights: accuracy comes out too high"
+    )
+
+
+def check_batch_size(settings: Settings, examples: int, devices: int) -> None:
+    """Raises UserError where a batch cannot be made or divided."""
+    problems, batch_size = [], settings.data.batch_size
+    for index, phase in enumerate(settings.phases):
+        if phase.microbatches > 1 and batch_size % (devices * phase.microbatches):
+            problems.append(
+                f"config.phases[{index}].microbatches={phase.microbatches}: batches of "
+                f"{batch_size} cannot be divided by it on {devices} devices"
+            )
+    mixing = [p for p in settings.phases if settings.augment.mixes and p.inputs == "augmented"]
+    for phase in mixing:
+        if batch_size % (2 * devices * phase.microbatches):
+            problems.append(
+                f"config.augment.mixup_alpha, cutmix_alpha: in {phase.name} each of {devices} "
+                f"devices would hold an odd number of the batch's {batch_size} images"
+                + (f" in each of {phase.microbatches} parts" if phase.microbatches > 1 else "")
+            )
+    if batch_size % devices:
+        problems.append(f"config.data.batch_size={batch_size} is no multiple of {devices} devices")
+    if batch_size > examples:
+        problems.append(
+            f"config.data.batch_size={batch_size} is more than the {examples} training images"
+        )
+    if problems:
+        raise UserError("The batch size does not fit:", problems)
+
+
+def open_data(settings: Settings) -> Dataset:
+    """The data set of a config, labels only."""
+    data = settings.data
+    return registry.open_dataset(
+        data.source,
+        valid_fraction=data.valid_fraction,
+        split_seed=data.split_seed,
+        folds=data.folds,
+        fold=data.fold,
+    )

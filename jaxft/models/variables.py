@@ -1,0 +1,22 @@
+"""Parameters and statistics of a model, by layer group."""
+
+from typing import Any, NamedTuple
+
+import jax
+
+from jaxft.recipe import groups
+
+
+class Weights(NamedTuple):
+    """Parameters and BatchNorm statistics by layer group.
+
+    As the argument `frozen`: of the groups that do not train in a phase, which no step returns.
+    """
+
+    params: groups.Tree
+    batch_stats: groups.Tree
+
+
+def param_dtype(params: groups.Tree) -> Any:
+    """The dtype that the parameters share."""
+    return jax.tree.leaves(params)[0].dtype

@@ -1,0 +1,31 @@
+"""The best epoch of a run: one criterion, across phases and image sizes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+KEPT = ("phase", "epoch", "trn_loss", "val_loss", "accuracy")
+
+
+def better(row: Mapping[str, Any], best: Mapping[str, Any] | None, best_by: str) -> bool:
+    """Tell whether an epoch beats the best one before it, None: there is none.
+
+    Args:
+      row, best: with `val_loss` and `accuracy`.
+      best_by: val_loss or accuracy, as `config.best_by` says; the other one breaks ties.
+    """
+    return best is None or _rank(row, best_by) > _rank(best, best_by)
+
+
+def _rank(row: Mapping[str, Any], best_by: str) -> tuple[float, float]:
+    accuracy, fit = row["accuracy"], -row["val_loss"]
+    return (accuracy, fit) if best_by == "accuracy" else (fit, accuracy)
+
+
+def record(row: Mapping[str, Any], image_size: int) -> dict[str, Any]:
+    """An epoch as the cursor and `summary.json` keep it, with the size that it was measured at."""
+    return {**{key: row[key] for key in KEPT}, "image_size": image_size}
+
+
+def in_words(best: Mapping[str, Any]) -> str:
+    """Name the phase and epoch that the weights come from."""
+    return f"{best['phase']}, epoch {best['epoch']}"

@@ -1,0 +1,39 @@
+"""Lines and progress bars for a person at a terminal; of several processes the first one writes."""
+
+import sys
+from typing import TextIO
+
+from tqdm import tqdm
+
+from jaxft.runtime import hosts
+
+
+class Console:
+    """Output for a person: lines always, progress bars where the output is a terminal.
+
+    Args:
+      stream: where the first process writes; None says nothing at all.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream if hosts.is_first() else None
+        self._bars = self._stream is not None and self._stream.isatty()
+
+    def say(self, text: str = "") -> None:
+        """Print a line, at once."""
+        if self._stream is not None:
+            tqdm.write(text, file=self._stream)
+            self._stream.flush()
+
+    def bar(self, total: int, what: str, unit: str = "img", done: int = 0) -> tqdm:
+        """A progress bar with rate and time left; invisible where there is no terminal."""
+        return tqdm(
+            total=total,
+            initial=done,
+            desc=what,
+            unit=unit,
+            leave=False,
+            disable=not self._bars,
+            dynamic_ncols=True,
+            file=self._stream or sys.stdout,
+        )

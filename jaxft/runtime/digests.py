@@ -1,0 +1,23 @@
+"""Digests of trees of arrays, by their names, shapes, dtypes and numbers."""
+
+import hashlib
+from typing import Any
+
+import jax
+import numpy as np
+
+
+def digest(tree: Any) -> str:
+    """SHA-256 over the paths, shapes, dtypes and bytes of a tree's leaves, in path order."""
+    total = hashlib.sha256()
+    for name, leaf in sorted(flat(tree).items()):
+        array = np.ascontiguousarray(leaf)
+        total.update(f"{name} {array.shape} {array.dtype}\n".encode())
+        total.update(array.tobytes())
+    return total.hexdigest()
+
+
+def flat(tree: Any) -> dict[str, Any]:
+    """Path -> leaf, with paths such as `inner_states.head.0.trace`."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}

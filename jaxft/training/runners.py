@@ -1,0 +1,136 @@
+"""Runners: a number of steps in a row, on batches that are read ahead."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxft.data import batches
+from jaxft.data.feed import Feed
+from jaxft.devices import sharding
+from jaxft.materials.materials import Materials
+from jaxft.models.variables import Weights
+from jaxft.runtime import hosts
+from jaxft.training import step
+from jaxft.training.spec import StepSpec
+from jaxft.training.step import Sink
+from jaxft.training.train_state import TrainBatch, TrainState
+
+# (state, frozen, rates, seed, first, steps, sink) -> (state, steps run, seconds waited for input)
+Runner = Callable[..., tuple[TrainState, int, float]]
+
+
+def rates_table(spec: StepSpec, materials: Materials, rates: Any) -> Any:
+    """A rate for every step, on the mesh, as long for the range test as for the phase.
+
+    One length means one shape, so that both run the same compiled step.
+    """
+    phase = spec.phase
+    length = sum(phase.cycle_lengths) * spec.steps_per_epoch
+    if phase.lr == "find":
+        length = max(length, materials.settings.finder.steps)
+    table = np.zeros(max(length, len(rates)))
+    table[: len(rates)] = rates
+    return sharding.replicate(table.astype(jax.dtypes.canonicalize_dtype(float)), materials.mesh)
+
+
+def seed_of(materials: Materials) -> Any:
+    """The run's seed, on the mesh."""
+    return sharding.replicate(np.int32(materials.settings.seed), materials.mesh)
+
+
+def train_feed(spec: StepSpec, materials: Materials, first: int, steps: int) -> Feed[TrainBatch]:
+    """The batches of a phase's steps from `first` on, read ahead and placed on the mesh."""
+    data = materials.settings.data
+    return batches.train_batches(
+        materials.train_images,
+        materials.dataset.train.labels,
+        batch_size=data.batch_size,
+        canvas=batches.canvas_size(data.image_size),
+        seed=materials.settings.seed,
+        phase=spec.phase_index,
+        start_step=first,
+        steps=steps,
+        host_index=hosts.index(),
+        host_count=hosts.count(),
+        layout=batches.layout(data.batch_size, materials.mesh.size, spec.phase.microbatches),
+        balanced=spec.balance.kind == "sampling",
+        finish=lambda batch: sharding.split_batch(
+            TrainBatch(batch.image, batch.label), materials.mesh
+        ),
+        threads=data.threads,
+        workers=data.workers,
+    )
+
+
+def image_runner(
+    spec: StepSpec, materials: Materials, make: Callable[..., step.Step] = step.make_step
+) -> "FedRunner":
+    """Steps on augmented images, as `make` makes them."""
+    feed = partial(train_feed, spec, materials)
+    return FedRunner(make(spec, materials.mesh), spec, materials, feed)
+
+
+class FedRunner:
+    """A Runner of `one_step` on the batches that `feed(first, steps)` reads ahead.
+
+    They are read on to the end of the phase, so that the next epoch's first ones are there when the
+    validation before it is done, and worker processes start once. To be closed.
+    """
+
+    def __init__(
+        self,
+        one_step: step.Step,
+        spec: StepSpec,
+        materials: Materials,
+        feed: Callable[[int, int], Feed[TrainBatch]],
+    ) -> None:
+        self._materials = materials
+        self._one_step = one_step
+        self._phase_steps = sum(spec.phase.cycle_lengths) * spec.steps_per_epoch
+        self._feed = feed
+        self._open: Feed[TrainBatch] | None = None
+        self._next_step = 0
+
+    def __call__(
+        self,
+        state: TrainState,
+        frozen: Weights,
+        rates: Any,
+        seed: Any,
+        first: int,
+        steps: int,
+        sink: Sink,
+    ) -> tuple[TrainState, int, float]:
+        folded = self._materials.forward.fold(frozen)
+        ready = self._ready(first, steps)
+        waited, self._next_step = ready.waited_seconds, -1  # should this fail, nobody knows where
+        state, done = step.run_steps(self._one_step, state, folded, ready, rates, seed, steps, sink)
+        self._next_step = first + done
+        return state, done, ready.waited_seconds - waited
+
+    def _ready(self, first: int, steps: int) -> Feed[TrainBatch]:
+        """The open feed if it stands at `first`, or a new one; a range test leaves it elsewhere."""
+        if self._open is None or self._next_step != first:
+            self.close()
+            self._open = self._feed(first, max(steps, self._phase_steps - first))
+        return self._open
+
+    def close(self) -> None:
+        """Stops reading ahead."""
+        if self._open is not None:
+            self._open.close()
+        self._open = None
+
+
+@contextmanager
+def closing(runner: Runner) -> Iterator[Runner]:
+    """Stops what a runner reads ahead, if it does, at the end."""
+    try:
+        yield runner
+    finally:
+        if isinstance(runner, FedRunner):
+            runner.close()

@@ -1,0 +1,88 @@
+"""Specification of a phase's train step."""
+
+import dataclasses
+from dataclasses import dataclass
+
+import optax
+
+from jaxft.augment.augment import Augmentation
+from jaxft.config.settings import Phase, Settings
+from jaxft.data import balance
+from jaxft.data.balance import UNBALANCED, Balance
+from jaxft.devices.sharding import AXIS
+from jaxft.materials.materials import Materials
+from jaxft.models import Model
+from jaxft.recipe import optim, schedules
+
+
+@dataclass(frozen=True)
+class StepSpec:
+    """All that a phase's train step depends on besides its arguments."""
+
+    model: Model
+    phase: Phase
+    phase_index: int
+    optimizer: optax.GradientTransformationExtraArgs
+    augmentation: Augmentation
+    image_size: int
+    batch_size: int
+    examples: int
+    balance: Balance = UNBALANCED
+    deterministic: bool = False
+    overlap_gradients: bool = False
+    ema_decay: float = 0.0
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole batches in an epoch; the remainder is dropped."""
+        return self.examples // self.batch_size
+
+    @property
+    def training(self) -> frozenset[str]:
+        """The groups whose BatchNorm follows the batch (bn="frozen" exempts the body)."""
+        names = frozenset(self.phase.groups)
+        return names & {"head"} if self.phase.bn == "frozen" else names
+
+    @property
+    def rebased(self) -> frozenset[str]:
+        """The groups whose BatchNorm gets statistics of these images before the first step."""
+        return self.training - {"head"} if self.phase.bn == "rebased" else frozenset()
+
+    @property
+    def bn_axis(self) -> str | None:
+        """The mesh axis over which BatchNorm shares its statistics."""
+        return None if self.phase.bn == "per_device" else AXIS
+
+
+def make_spec(materials: Materials, index: int) -> StepSpec:
+    """All that the train step of phase `index` depends on."""
+    dataset = materials.dataset
+    counts = balance.counts_of(dataset.train.labels, len(dataset.classes))
+    spec = spec_of(materials.settings, materials.model, index, len(dataset.train))
+    return dataclasses.replace(spec, balance=Balance(materials.settings.data.balance, counts))
+
+
+def spec_of(settings: Settings, model: Model, index: int, examples: int) -> StepSpec:
+    """As `make_spec`, for a number of training examples that need not be there.
+
+    What their classes are is not known then, so nothing is done about skewed ones. Random weights
+    are not rebased: with such, BatchNorm is what makes the network train at all.
+    """
+    phase = settings.phases[index]
+    if settings.from_scratch and phase.bn == "rebased":
+        phase = dataclasses.replace(phase, bn="train")
+    steps = sum(phase.cycle_lengths) * (examples // settings.data.batch_size)
+    momentum = schedules.one_cycle_momentum(steps) if phase.schedule == "one_cycle" else None
+    return StepSpec(
+        model=model,
+        phase=phase,
+        phase_index=index,
+        optimizer=optim.transformation(phase.groups, settings.optimizer, momentum),
+        augmentation=settings.augment,
+        image_size=phase.image_size,
+        batch_size=settings.data.batch_size,
+        examples=examples,
+        deterministic=settings.deterministic,
+        overlap_gradients=settings.overlap_gradients,
+        ema_decay=settings.optimizer.ema_decay,
+    )

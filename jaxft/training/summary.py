@@ -1,0 +1,47 @@
+"""`summary.json`: what a run came to."""
+
+import json
+from typing import Any
+
+from jaxft.materials.materials import Materials
+from jaxft.report import advice, bottleneck
+from jaxft.runtime import paths
+from jaxft.runtime.paths import AnyPath
+from jaxft.runtime.process import cores
+from jaxft.training.cursor import Cursor
+from jaxft.workdir.rows import write_json
+
+
+def summarise(
+    workdir: AnyPath, cursor: Cursor, ended_by: str, materials: Materials
+) -> dict[str, Any]:
+    """Write and return `summary.json`; its top level is of the weights that the run ends with."""
+    kept = cursor.best or {}
+    summary = {
+        "accuracy": kept.get("accuracy"),
+        "val_loss": kept.get("val_loss"),
+        "seconds": cursor.setup_seconds + sum(p["seconds"]["total"] for p in cursor.phases),
+        "ended_by": ended_by,
+        "best": cursor.best,
+        "best_by": materials.settings.best_by,
+        "baselines": cursor.baselines or None,
+        "advice": advice.advice(materials.settings, cursor.best, cursor.phases),
+        "bottleneck": bottleneck.of_phases(
+            cursor.phases,
+            materials.settings.data,
+            materials.train_images.in_memory,
+            cores(),
+        ),
+        "phases": cursor.phases,
+    }
+    write_json(workdir / "summary.json", summary)
+    return summary
+
+
+def finished_summary(workdir: AnyPath) -> dict[str, Any] | None:
+    """The summary of a finished run, if the workdir holds one."""
+    try:
+        summary = json.loads(paths.read(workdir / "summary.json"))
+    except (OSError, ValueError):
+        return None
+    return None if summary["ended_by"] in ("interrupted", "nonfinite") else summary

@@ -1,0 +1,64 @@
+"""State, batches and keys of the train step."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int, Key
+
+from jaxft.models.variables import Weights
+from jaxft.recipe import groups
+from jaxft.training.spec import StepSpec
+
+
+class TrainState(NamedTuple):
+    """Arrays that a step changes: the trained groups, their optimizer state, and the step's number.
+
+    `step` counts from 0 within the phase; `average` is the trained groups' moving average, None
+    where none is kept.
+    """
+
+    step: Int[Array, ""]
+    params: groups.Tree
+    batch_stats: groups.Tree
+    opt_state: Any
+    average: Weights | None = None
+
+    @property
+    def weights(self) -> Weights:
+        """The trained groups' weights that validate and are kept: the average, if there is one."""
+        return self.average or Weights(self.params, self.batch_stats)
+
+
+class TrainBatch(NamedTuple):
+    """`inputs`: canvases uint8 [B,S,S,3], or features [B,F] of the frozen body; `label` [B]."""
+
+    inputs: Any
+    label: Any
+
+
+class ExampleKeys(NamedTuple):
+    """Random keys of each example of a batch: of its view, and of what dropout drops of it."""
+
+    augment: Key[Array, " batch"]
+    dropout: Key[Array, " batch"]
+
+
+def start(spec: StepSpec, weights: Weights) -> tuple[TrainState, Weights]:
+    """The state for the phase's first step, with fresh optimizer state, and the frozen groups."""
+    trained, fixed = groups.split(weights.params, spec.phase.groups)
+    stats, fixed_stats = groups.split(weights.batch_stats, spec.phase.groups)
+    average = jax.tree.map(jnp.copy, Weights(trained, stats)) if spec.ema_decay else None
+    opt_state = spec.optimizer.init(trained)
+    state = TrainState(jnp.zeros((), jnp.int32), trained, stats, opt_state, average)
+    return state, Weights(fixed, fixed_stats)
+
+
+def finish(state: TrainState, frozen: Weights) -> Weights:
+    """Parameters and statistics of all groups again, as they validate."""
+    return joined(frozen, state.weights)
+
+
+def joined(frozen: Weights, trained: Weights) -> Weights:
+    """Weights of all groups, in their order."""
+    return Weights(*(groups.join(*both) for both in zip(frozen, trained, strict=True)))

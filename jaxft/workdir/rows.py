@@ -1,0 +1,50 @@
+"""JSON files of a workdir: whole documents, and tables of a row a line."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jaxft.runtime import hosts, paths
+from jaxft.runtime.paths import AnyPath
+
+
+@hosts.first_only
+def write_json(path: AnyPath, data: Any) -> None:
+    """Write a JSON file so that a reader sees the old or the new one, never half of one."""
+    content = json.dumps(data, indent=2) + "\n"
+    paths.write(path, lambda file: file.write(content.encode()))
+
+
+@hosts.first_only
+def append_row(path: AnyPath, row: Mapping[str, Any]) -> None:
+    """Add a row to a JSON-lines file; an object can't be added to, and is written anew."""
+    if paths.is_remote(path):
+        write_rows(path, [*read_rows(path), row])
+        return
+    with open(path, "a") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def read_rows(path: AnyPath) -> list[dict[str, Any]]:
+    """The whole rows of a JSON-lines file; a last line that was cut off is left out."""
+    if not path.exists():
+        return []
+    rows = []
+    for line in paths.read(path).decode().splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
+
+
+def rewind_rows(path: AnyPath, count: int) -> None:
+    """Keep the first `count` rows, those that the checkpoint being resumed knows of."""
+    write_rows(path, read_rows(path)[:count])
+
+
+@hosts.first_only
+def write_rows(path: AnyPath, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Replace a JSON-lines file by one of these rows."""
+    content = "".join(json.dumps(row) + "\n" for row in rows)
+    paths.write(path, lambda file: file.write(content.encode()))
