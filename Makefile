@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 # of the files is conftest.py's.
 PYTEST = $(BIN)/python -m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 
-.PHONY: quickstart test test-matrix test-newest quick lint types clean
+.PHONY: quickstart test test-matrix test-newest quick lint types house clean
 
 quickstart: $(VENV)/quickstart.done
 	$(BIN)/jaxft train --config=configs/quickstart.py --workdir=runs/quickstart
@@ -35,6 +35,10 @@ lint: $(VENV)/dev.done
 
 types: $(VENV)/dev.done
 	$(BIN)/mypy
+
+# Figures of the code's order: sizes, imports between folders, docstrings; red where one is out of bounds.
+house: $(VENV)/bin/python
+	$(BIN)/python tests/house.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("jaxft needs Python 3.11 or newer") if sys.version_info < (3, 11) else 0'

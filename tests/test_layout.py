@@ -3,6 +3,7 @@
 import ast
 from pathlib import Path
 
+import house
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -53,3 +54,8 @@ def test_a_package_is_imported_only_in_its_rooms(package):
         if package in imported(file.read_text()) and not name.startswith(ROOMS[package])
     ]
     assert using == []
+
+
+def test_the_figures_of_the_house():
+    """What `make house` prints stays within its bounds."""
+    assert house.main() == 0

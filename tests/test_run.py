@@ -493,8 +493,8 @@ def test_a_workdir_whose_checkpoints_are_all_damaged_keeps_them(finished, drawn,
     workdir = shutil.copytree(finished, tmp_path / "run")
     (workdir / "summary.json").unlink()
     steps = checkpoint.steps(workdir)
-    for step in steps:
-        for file in (workdir / "checkpoints" / str(step) / "cursor").iterdir():
+    for number in steps:
+        for file in (workdir / "checkpoints" / str(number) / "cursor").iterdir():
             file.write_bytes(b"")
     with pytest.raises(UserError, match="No checkpoint in"):
         jaxft.train(tiny_config.get_config(drawn), workdir)
