@@ -2,8 +2,9 @@
 
     python tests/house.py
 
-`make house` prints them with what exceeds its bound; tests/test_layout.py holds the bounds. Lines of
-a file are all its lines; those of a function leave out its docstring and count what is nested in it.
+`make house` prints them with what exceeds its bound; tests/test_layout.py holds the bounds. The
+lines of a file are all its lines. Those of a function leave out its docstring and count what is
+nested in it.
 """
 
 import ast
@@ -76,12 +77,12 @@ def arrows(modules: dict[str, Path]) -> dict[str, set[str]]:
 
 def floor(module: str) -> int:
     """The number of a module's floor; the package itself and its door are on the last."""
-    room = (module.split(".") + [""])[1]
+    room = [*module.split("."), ""][1]
     return FLOORS.index(room) if room in FLOORS else len(FLOORS)
 
 
 def upward(graph: dict[str, set[str]]) -> list[str]:
-    """Imports from a lower floor of a higher one; `jaxft` itself loads what it shows on first use."""
+    """Imports from a lower floor of a higher one; `jaxft` itself loads its names on first use."""
     return [
         f"{module} imports {other}"
         for module, others in graph.items()
