@@ -24,14 +24,14 @@ from jaxft.runtime.console import Console
 from jaxft.runtime.paths import AnyPath
 from jaxft.runtime.signals import told_to_stop
 from jaxft.runtime.timer import Timer
-from jaxft.training import fit, range_test, rebase, runners
-from jaxft.training.cursor import Best, Cursor, Progress
+from jaxft.training import fit, range_test, rebase, runners, starts
 from jaxft.training.spec import make_spec
 from jaxft.training.summary import finished_summary, summarise
 from jaxft.workdir import checkpoint, same_config
 from jaxft.workdir.checkpoint import Checkpoint, Checkpoints
-from jaxft.workdir.rows import read_rows, rewind_rows, write_rows
-from jaxft.workdir.snapshot import weights_of
+from jaxft.workdir.cursor import Cursor
+from jaxft.workdir.rows import read_rows, rewind_rows
+from jaxft.workdir.snapshot import Best, Snapshot, unpack
 
 
 def train(config: Any, workdir: str | AnyPath, console: Console | None = None) -> dict[str, Any]:
@@ -89,6 +89,45 @@ def run_phases(
 ) -> dict[str, Any]:
     """All phases that are left, from the newest whole checkpoint on; ends with the summary."""
     console, phases = materials.console, materials.settings.phases
+    cursor, progress = _begin(materials, initial, _newest(checkpoints, workdir, console))
+    cursor.setup_seconds += setup_seconds
+    checkpoints.remove_after(cursor.saves)
+    rewind_rows(workdir / "metrics.jsonl", cursor.rows)
+    if cursor.saves:
+        console.say(f"going on after {cursor.global_step} steps")
+    try:
+        with starts.noted(workdir, cursor):
+            while cursor.phase_index < len(phases):
+                started = time.perf_counter()
+                size = phases[cursor.phase_index].image_size
+                materials = reading.at_size(materials, size)
+                cursor.setup_seconds += time.perf_counter() - started
+                progress = fit.run_phase(materials, cursor, progress, checkpoints, workdir, timer)
+    except (Interrupted, NonFiniteError) as error:
+        summarise(workdir, cursor, starts.ENDS[type(error)], materials)
+        raise
+    finally:
+        checkpoints.close()
+    summary = summarise(workdir, cursor, cursor.phases[-1]["ended_by"], materials)
+    rows = read_rows(workdir / "metrics.jsonl")
+    plot_losses(rows, summary["best"], workdir / "losses.png")
+    console.say(tables.summary_text(summary, workdir))
+    return summary
+
+
+def _phase_reached(workdir: AnyPath, settings: Settings) -> int:
+    """The phase that a run in a workdir seems to go on with: what it finds there tells for sure."""
+    stored = checkpoint.newest_cursor(workdir)
+    reached = Cursor.of(stored).phase_index if stored else 0
+    return min(reached, len(settings.phases) - 1)
+
+
+def _newest(checkpoints: Checkpoints, workdir: AnyPath, console: Console) -> Checkpoint | None:
+    """The newest whole checkpoint, None where there is none at all.
+
+    Raises:
+      UserError: there are some, and none can be read.
+    """
     restored, problems = checkpoints.newest()
     if problems and restored is None:
         raise UserError(
@@ -98,84 +137,19 @@ def run_phases(
         )
     for problem in problems:
         console.say(f"warning: {problem}; going on from the one before")
-    cursor, progress = _begin(materials, initial, restored)
-    cursor.setup_seconds += setup_seconds
-    checkpoints.remove_after(cursor.saves)
-    rewind_rows(workdir / "metrics.jsonl", cursor.rows)
-    if restored is not None:
-        console.say(f"going on after {cursor.global_step} steps")
-    starts = _starts_before(workdir, cursor.global_step)
-    start = {"time": time.time(), "from_step": cursor.global_step, "to_step": None}
-    write_rows(workdir / "starts.jsonl", [*starts, {**start, "ended_by": "interrupted"}])
-    ended_by = "failed"
-    try:
-        while cursor.phase < len(phases):
-            started = time.perf_counter()
-            materials = reading.at_size(materials, phases[cursor.phase].image_size)
-            cursor.setup_seconds += time.perf_counter() - started
-            middle = restored if cursor.lr is not None else None
-            phase = phases[cursor.phase]
-            goes_on = _after_shortage(cursor, workdir)
-            with shortage.told(materials.settings, f"in phase {phase.name}", phase, hint=goes_on):
-                progress = fit.run_phase(
-                    materials, cursor, progress, middle, checkpoints, workdir, timer
-                )
-            restored = None
-        ended_by = cursor.phases[-1]["ended_by"]
-    except Interrupted:
-        ended_by = "interrupted"
-        raise
-    except NonFiniteError:
-        ended_by = "nonfinite"
-        raise
-    finally:
-        row = {**start, "to_step": cursor.global_step, "ended_by": ended_by}
-        write_rows(workdir / "starts.jsonl", [*starts, row])
-        if ended_by in ("interrupted", "nonfinite"):
-            summarise(workdir, cursor, ended_by, materials)
-        checkpoints.close()
-    summary = summarise(workdir, cursor, ended_by, materials)
-    rows = read_rows(workdir / "metrics.jsonl")
-    plot_losses(rows, summary["best"], workdir / "losses.png")
-    console.say(tables.summary_text(summary, workdir))
-    return summary
-
-
-def _after_shortage(cursor: Cursor, workdir: AnyPath) -> str:
-    """Tell how a run goes on that ran out of memory in a phase."""
-    if cursor.saves == 0:
-        return f"{shortage.WHICH_FITS} Nothing is lost: the run had no checkpoint yet."
-    begun = cursor.lr is not None
-    return (
-        f"{shortage.WHICH_FITS} The checkpoints in {workdir} are whole. "
-        + ("" if begun else "With more microbatches in this phase the same command goes on there. ")
-        + "Any other batches make other numbers, and so another run: another --workdir, and "
-        f"--config.init_from={workdir} to begin with these weights."
-    )
-
-
-def _phase_reached(workdir: AnyPath, settings: Settings) -> int:
-    """The phase that a run in a workdir seems to go on with: what it finds there tells for sure."""
-    cursor = checkpoint.newest_cursor(workdir) or {}
-    return min(cursor.get("phase", 0), len(settings.phases) - 1)
-
-
-def _starts_before(workdir: AnyPath, reached: int) -> list[dict[str, Any]]:
-    """The rows of earlier starts; one that was killed got as far as its last checkpoint."""
-    rows = read_rows(workdir / "starts.jsonl")
-    return [{**row, "to_step": reached} if row["to_step"] is None else row for row in rows]
+    return restored
 
 
 def _begin(
     materials: Materials, initial: Weights, restored: Checkpoint | None
-) -> tuple[Cursor, Progress]:
-    """Find where to begin: at the first step, or where a checkpoint stands."""
+) -> tuple[Cursor, Snapshot]:
+    """Find where to begin: at the first step, or where a checkpoint stands; weights on the mesh."""
     if restored is None:
         start = sharding.replicate(initial, materials.mesh)
-        return Cursor(), Progress(start, Best(sharding.fetch(initial), np.zeros(0)))
-    kept = Best(weights_of(restored.best), restored.best.get("losses", np.zeros(0)))
-    current = sharding.replicate(weights_of(restored.state), materials.mesh)
-    return Cursor(**restored.cursor), Progress(current, kept)
+        return Cursor(), Snapshot(start, Best(sharding.fetch(initial), np.zeros(0)))
+    found = unpack(restored)
+    current = sharding.replicate(found.weights, materials.mesh)
+    return Cursor.of(restored.cursor), found._replace(weights=current)
 
 
 def find_rate(
@@ -203,8 +177,8 @@ def find_rate(
     begun = False
     if checkpoint.steps(workdir):
         newest = checkpoint.read_newest(workdir)
-        current = weights_of(newest.state)
-        begun = newest.cursor["phase"] == index and newest.cursor["lr"] is not None
+        current, cursor = unpack(newest).weights, Cursor.of(newest.cursor)
+        begun = cursor.phase_index == index and cursor.phase.lr is not None
     paths.make_folder(workdir)
     with ExitStack() as held:
         lock = checkpoint.lock(workdir, console.say)

@@ -71,7 +71,7 @@ def grown(drawn, tmp_path_factory):
     console.say = told.append
 
     def measured(materials, cursor, progress, *rest):
-        if cursor.phase == 1:
+        if cursor.phase_index == 1:
             best = sharding.replicate(progress.best.weights, materials.mesh)
             entries.append(evaluate_weights(materials, best))
         return run_phase(materials, cursor, progress, *rest)
@@ -144,7 +144,7 @@ def test_going_on_reads_images_of_the_size_reached_alone(grown, drawn, tmp_path,
 
     def save_and_ask(loop, *args):
         save(loop, *args)
-        if loop.cursor.phase == 1 and loop.cursor.epoch == 1:
+        if loop.cursor.phase_index == 1 and loop.cursor.phase.epoch == 1:
             loop.materials.stop.ask()
 
     with monkeypatch.context() as patch, pytest.raises(Interrupted):

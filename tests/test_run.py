@@ -29,7 +29,7 @@ from jaxft.runtime import digests, hosts
 from jaxft.runtime.console import Console
 from jaxft.training import loop, step
 from jaxft.workdir import checkpoint
-from jaxft.workdir.snapshot import last_weights, weights_of
+from jaxft.workdir.snapshot import unpack
 
 METRICS = [
     "phase",
@@ -288,11 +288,14 @@ def test_an_interrupted_run_goes_on_with_the_average_and_the_start_of_its_weight
     midway, end = (checkpoint.read(tmp_path / "whole" / "checkpoints" / step) for step in "12")
     assert digests.digest(midway.best) != digests.digest(end.best), "both should be the best"
     for tree, average in ((midway.best, midway.state["average"]), (end.state, end.best)):
-        found, wanted = (weights_of(item, ["head"]) for item in (tree, average))
+        found, wanted = (
+            [item.get(kind, {}).get("head", {}) for kind in ("params", "batch_stats")]
+            for item in (tree, average)
+        )
         jax.tree.map(np.testing.assert_array_equal, found, wanted)
     raw = midway.state["params"]["head"]
     assert digests.digest(raw) != digests.digest(midway.state["average"]["params"]["head"])
-    last = last_weights(midway.state)
+    last = unpack(midway).last
     np.testing.assert_equal(last.params["head"], midway.best["params"]["head"])
     ends = [checkpoint.read_newest(tmp_path / name) for name in ("run", "whole")]
     assert digests.digest(ends[0].best) == digests.digest(ends[1].best)
@@ -344,7 +347,7 @@ def test_init_from_a_run_of_the_same_classes_takes_the_head_too(finished, drawn,
     config.init_from = str(finished)
     settings = load.read(config)
     weights = open_model(settings, ("blue", "green", "red")).weights
-    best = weights_of(checkpoint.read_newest(finished).best)
+    best = unpack(checkpoint.read_newest(finished)).best.weights
     assert digests.digest(weights._asdict()) == digests.digest(best._asdict())
 
 
@@ -422,7 +425,7 @@ def test_init_from_a_run_of_other_classes_takes_the_body(finished, drawn, tiny, 
     config = head_only(drawn, lr=0.1, epochs=1)
     config.init_from = str(finished)
     weights = open_model(load.read(config), ("a", "b")).weights
-    best = weights_of(checkpoint.read_newest(finished).best)
+    best = unpack(checkpoint.read_newest(finished)).best.weights
     for kind in ("params", "batch_stats"):
         new, old = getattr(weights, kind), getattr(best, kind)
         assert digests.digest(new["early"]) == digests.digest(old["early"])

@@ -1,5 +1,7 @@
 """Too little memory: what XLA says of it, what a user is told, and how a run goes on."""
 
+from dataclasses import asdict
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +17,7 @@ from jaxft.materials import extraction, shortage
 from jaxft.materials.shortage import Shortage
 from jaxft.training import fit
 from jaxft.workdir import same_config
+from jaxft.workdir.cursor import Cursor, PhaseCursor
 
 GIB = 2**30
 MIB = 2**20
@@ -188,10 +191,9 @@ def test_a_run_short_of_memory_goes_on_in_parts(drawn, tiny, tmp_path, monkeypat
     assert "phases[1].microbatches: 2 there, 1 now" in str(caught.value)
 
 
-@pytest.mark.parametrize("cursor, begun", [
-    ({"phase": 0, "lr": None}, 0), ({"phase": 1, "lr": None}, 1), ({"phase": 1, "lr": 0.1}, 2),
-])  # fmt: skip
-def test_a_phase_has_begun_with_its_rate(cursor, begun, monkeypatch):
+@pytest.mark.parametrize("phase, lr, begun", [(0, None, 0), (1, None, 1), (1, 0.1, 2)])
+def test_a_phase_has_begun_with_its_rate(phase, lr, begun, monkeypatch):
+    cursor = asdict(Cursor(phase_index=phase, phase=PhaseCursor(lr=lr)))
     monkeypatch.setattr(same_config.checkpoint, "newest_cursor", lambda _: cursor)
     assert same_config._phases_begun("anywhere") == begun
 

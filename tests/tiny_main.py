@@ -57,7 +57,7 @@ def at_step(phase, step, end):
     run_phase, demand = fit.run_phase, step.demand_finite
 
     def entering(materials, cursor, *rest):
-        names.append(materials.settings.phases[cursor.phase].name)
+        names.append(materials.settings.phases[cursor.phase_index].name)
         return run_phase(materials, cursor, *rest)
 
     def counting(number, loss):

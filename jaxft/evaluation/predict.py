@@ -35,7 +35,7 @@ from jaxft.runtime import hosts, paths
 from jaxft.runtime.console import Console
 from jaxft.runtime.paths import AnyPath
 from jaxft.workdir import checkpoint
-from jaxft.workdir.snapshot import last_weights, weights_of
+from jaxft.workdir.snapshot import unpack
 
 REMOVE = "Mend or remove them."
 SPLITS = ("train", "valid", "test")
@@ -102,8 +102,8 @@ def read_weights(workdir: str | AnyPath, which: str) -> Weights:
     """
     if which not in ("best", "last"):
         raise UserError(f"No weights are called {which!r}", hint="They are: best, last.")
-    saved = checkpoint.read_newest(workdir)
-    return weights_of(saved.best) if which == "best" else last_weights(saved.state)
+    saved = unpack(checkpoint.read_newest(workdir))
+    return saved.best.weights if which == "best" else saved.last
 
 
 def read_workdir(

@@ -14,7 +14,7 @@ from jaxft.models.variables import Weights
 from jaxft.models.weights import pretrained
 from jaxft.runtime import digests, paths
 from jaxft.workdir import checkpoint, same_config
-from jaxft.workdir.snapshot import weights_of
+from jaxft.workdir.snapshot import unpack
 
 
 class Opened(NamedTuple):
@@ -71,7 +71,7 @@ def create_model(settings: Settings, classes: int, expected: Preprocessing | Non
 def _init_from(settings: Settings, model: Model, classes: tuple[str, ...], key: Any) -> Weights:
     """The best weights of another run; a head for other classes is new."""
     source = paths.of(settings.init_from)
-    saved = weights_of(checkpoint.read_newest(source).best)
+    saved = unpack(checkpoint.read_newest(source)).best.weights
     same_classes = same_config.read_json(source / "classes.json") == list(classes)
     result, problems = [], []
     shapes = Weights(*jax.eval_shape(model.init, key))

@@ -2,6 +2,7 @@
 
 import time
 
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float
@@ -10,7 +11,7 @@ from jaxft.config.settings import Phase
 from jaxft.devices import sharding
 from jaxft.evaluation import baselines
 from jaxft.evaluation.validate import evaluate_weights
-from jaxft.materials import views
+from jaxft.materials import shortage, views
 from jaxft.materials.materials import Materials
 from jaxft.models.variables import Weights
 from jaxft.recipe import best_epoch
@@ -19,14 +20,75 @@ from jaxft.runtime.paths import AnyPath
 from jaxft.runtime.timer import Timer
 from jaxft.training import range_test, rebase, runners, train_state
 from jaxft.training.cached import cached_runner
-from jaxft.training.cursor import Cursor, Progress
 from jaxft.training.loop import Loop
 from jaxft.training.runners import Runner, image_runner
 from jaxft.training.spec import StepSpec, make_spec
 from jaxft.training.train_state import TrainState
 from jaxft.workdir import checkpoint
-from jaxft.workdir.checkpoint import Checkpoint, Checkpoints
-from jaxft.workdir.snapshot import weights_of
+from jaxft.workdir.checkpoint import Checkpoints
+from jaxft.workdir.cursor import Cursor
+from jaxft.workdir.snapshot import Snapshot
+
+
+def run_phase(
+    materials: Materials,
+    cursor: Cursor,
+    entry: Snapshot,
+    checkpoints: Checkpoints,
+    workdir: AnyPath,
+    timer: Timer,
+) -> Snapshot:
+    """Run the cursor's phase, or the rest of it.
+
+    Args:
+      materials: with images of the phase's size.
+      cursor: moves on as the phase proceeds.
+      entry: what to start from or, with `midway`, to go on from; weights on the mesh.
+      checkpoints, workdir: where to save.
+      timer: counts compilation.
+
+    Returns:
+      What the phase hands on; weights on the mesh.
+
+    Raises:
+      Interrupted: `materials.stop` was set; a checkpoint has been written.
+      NonFiniteError: the training loss is infinite or no number.
+      UserError: the device runs out of memory.
+    """
+    phase = materials.settings.phases[cursor.phase_index]
+    spec = make_spec(materials, cursor.phase_index)
+    started, compiled = time.perf_counter(), timer.compile
+    materials.console.say(f"\n{phase.name}: {_describe(phase)}{_smoothing_note(spec)}")
+    with shortage.told(
+        materials.settings, f"in phase {phase.name}", phase, hint=_after_shortage(cursor, workdir)
+    ):
+        valid_features = None
+        if not phase.trains_body:
+            valid_features = views.body_features(materials, entry.weights, "valid")
+        if cursor.best is not None and cursor.best["image_size"] != phase.image_size:
+            entry = reassess(materials, cursor, entry)
+        if entry.midway is None:
+            entry = entry._replace(weights=rebase.rebase(spec, materials, entry.weights))
+        runner = make_runner(spec, materials, entry.weights)
+        if phase.inputs == "cached" and cursor.baselines is None:
+            assert valid_features is not None
+            cursor.baselines = simple_classifiers(materials, entry.weights, valid_features)
+        with runners.closing(runner):
+            rate = resolve_rate(spec, materials, runner, entry.weights, cursor, workdir)
+            state, frozen = begin(spec, entry, materials.mesh)
+            loop = Loop(
+                materials,
+                spec,
+                runner,
+                frozen,
+                cursor,
+                checkpoints,
+                workdir,
+                valid_features,
+                rates=phase.rates(rate, spec.steps_per_epoch),
+                clock=lambda: (time.perf_counter() - started, timer.compile - compiled),
+            )
+            return loop.run(state, entry.best)
 
 
 def resolve_rate(
@@ -36,84 +98,48 @@ def resolve_rate(
     weights: Weights,
     cursor: Cursor,
     workdir: AnyPath,
-) -> None:
-    """Set the cursor's rate: found, the phase before's, or as the config says."""
-    phase = spec.phase
-    if phase.lr == "find":
-        curve = range_test.find_rate(spec, materials, runner, weights, workdir)
-        cursor.lr, cursor.lr_rule, cursor.lr_reason = curve.lr, curve.rule, curve.reason
-    elif phase.lr == "previous":
-        before = cursor.phases[-1]
-        cursor.lr, cursor.lr_rule = before["lr"], "previous"
-        cursor.lr_reason = f"as in phase {before['name']}"
-    else:
-        cursor.lr, cursor.lr_rule, cursor.lr_reason = float(phase.lr), "config", "set by hand"
+) -> float:
+    """The phase's rate: the cursor's or, noted there, found, the phase before's, the config's."""
+    here, phase = cursor.phase, spec.phase
+    if here.lr is None:
+        if phase.lr == "find":
+            curve = range_test.find_rate(spec, materials, runner, weights, workdir)
+            here.lr, here.lr_rule, here.lr_reason = curve.lr, curve.rule, curve.reason
+        elif phase.lr == "previous":
+            before = cursor.phases[-1]
+            here.lr, here.lr_rule = before["lr"], "previous"
+            here.lr_reason = f"as in phase {before['name']}"
+        else:
+            here.lr, here.lr_rule, here.lr_reason = float(phase.lr), "config", "set by hand"
+    assert here.lr is not None
+    materials.console.say(f"learning rate {here.lr:.2e} ({here.lr_rule}: {here.lr_reason})")
+    return here.lr
 
 
-def run_phase(
-    materials: Materials,
-    cursor: Cursor,
-    entry: Progress,
-    restored: Checkpoint | None,
-    checkpoints: Checkpoints,
-    workdir: AnyPath,
-    timer: Timer,
-) -> Progress:
-    """Run the cursor's phase, or the rest of it.
-
-    Args:
-      materials: with images of the phase's size.
-      cursor: where the run is; moved on as the phase proceeds.
-      entry: the weights to start or go on from.
-      restored: the checkpoint in the middle of this phase to go on from, if any.
-      checkpoints, workdir: where to save.
-      timer: counts compilation.
-
-    Raises:
-      Interrupted: `materials.stop` was set; a checkpoint has been written.
-      NonFiniteError: the training loss is infinite or no number.
-    """
-    phase = materials.settings.phases[cursor.phase]
-    spec = make_spec(materials, cursor.phase)
-    started, compiled = time.perf_counter(), timer.compile
-    materials.console.say(f"\n{phase.name}: {_describe(phase)}{_smoothing_note(spec)}")
-    valid_features = None
-    if not phase.trains_body:
-        valid_features = views.body_features(materials, entry.weights, "valid")
-    if cursor.best is not None and cursor.best["image_size"] != phase.image_size:
-        entry = reassess(materials, cursor, entry)
-    if restored is None:
-        entry = entry._replace(weights=rebase.rebase(spec, materials, entry.weights))
-    runner = make_runner(spec, materials, entry.weights)
-    if phase.inputs == "cached" and cursor.baselines is None:
-        assert valid_features is not None
-        cursor.baselines = simple_classifiers(materials, entry.weights, valid_features)
-    with runners.closing(runner):
-        if cursor.lr is None:
-            resolve_rate(spec, materials, runner, entry.weights, cursor, workdir)
-        assert cursor.lr is not None
-        why = f"{cursor.lr_rule}: {cursor.lr_reason}"
-        materials.console.say(f"learning rate {cursor.lr:.2e} ({why})")
-        state, frozen = train_state.start(spec, entry.weights)
-        state = sharding.replicate(state, materials.mesh)
-        if restored is not None:
-            state = _restore_state(restored, state, materials.mesh)
-        loop = Loop(
-            materials,
-            spec,
-            runner,
-            frozen,
-            cursor,
-            checkpoints,
-            workdir,
-            valid_features,
-            rates=phase.rates(cursor.lr, spec.steps_per_epoch),
-            clock=lambda: (time.perf_counter() - started, timer.compile - compiled),
-        )
-        return loop.run(state, entry.best)
+def begin(spec: StepSpec, entry: Snapshot, mesh: Mesh) -> tuple[TrainState, Weights]:
+    """The state to train from, on the mesh, and the frozen groups."""
+    state, frozen = train_state.start(spec, entry.weights)
+    if entry.midway is not None:
+        step, opt_state, average = entry.midway
+        opt_state = checkpoint.fill(state.opt_state, opt_state)
+        state = state._replace(step=jnp.int32(step), opt_state=opt_state, average=average)
+    return sharding.replicate(state, mesh), frozen
 
 
-def reassess(materials: Materials, cursor: Cursor, entry: Progress) -> Progress:
+def _after_shortage(cursor: Cursor, workdir: AnyPath) -> str:
+    """Tell how a run goes on that ran out of memory in a phase."""
+    if cursor.saves == 0:
+        return f"{shortage.WHICH_FITS} Nothing is lost: the run had no checkpoint yet."
+    begun = cursor.phase.lr is not None
+    return (
+        f"{shortage.WHICH_FITS} The checkpoints in {workdir} are whole. "
+        + ("" if begun else "With more microbatches in this phase the same command goes on there. ")
+        + "Any other batches make other numbers, and so another run: another --workdir, and "
+        f"--config.init_from={workdir} to begin with these weights."
+    )
+
+
+def reassess(materials: Materials, cursor: Cursor, entry: Snapshot) -> Snapshot:
     """Measure the run's best weights on images of the phase's size, to hold its epochs against.
 
     Their training loss stays the one that they had: no other has been measured.
@@ -161,16 +187,7 @@ def _describe(phase: Phase) -> str:
 
 
 def make_runner(spec: StepSpec, materials: Materials, weights: Weights) -> Runner:
-    """Runner of a phase's steps; it may read ahead, to be closed by `inputs.closing`."""
+    """Runner of a phase's steps; it may read ahead, to be closed by `runners.closing`."""
     if spec.phase.inputs == "augmented":
         return image_runner(spec, materials)
     return cached_runner(spec, materials, weights)
-
-
-def _restore_state(restored: Checkpoint, fresh: TrainState, mesh: Mesh) -> TrainState:
-    """The saved optimizer state, step and trained groups, in the shape of a fresh state."""
-    weights = weights_of(restored.state, fresh.params)
-    opt_state = checkpoint.fill(fresh.opt_state, restored.state.get("opt_state", {}))
-    average = weights_of(restored.state["average"], fresh.params) if fresh.average else None
-    state = TrainState(restored.state["step"], *weights, opt_state, average)
-    return sharding.replicate(state, mesh)

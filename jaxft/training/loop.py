@@ -1,6 +1,5 @@
 """The epochs and cycles of a phase, with their checkpoints."""
 
-import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,12 +21,13 @@ from jaxft.runtime import digests
 from jaxft.runtime.hosts import Ballot
 from jaxft.runtime.paths import AnyPath
 from jaxft.training import step, train_state
-from jaxft.training.cursor import Best, Cursor, Progress
 from jaxft.training.runners import Runner, rates_table, seed_of
 from jaxft.training.spec import StepSpec
 from jaxft.training.train_state import TrainState
-from jaxft.workdir.checkpoint import Checkpoint, Checkpoints
+from jaxft.workdir.checkpoint import Checkpoints
+from jaxft.workdir.cursor import Cursor
 from jaxft.workdir.rows import append_row
+from jaxft.workdir.snapshot import Best, Midway, Snapshot, pack
 
 FIRST_STEPS = 10  # of an epoch, whose mean loss shows if unfreezing made it jump
 
@@ -53,10 +53,10 @@ class Loop:
         self.rate_of_step = self.rates(np.arange(self.total_steps))
         self.table = rates_table(self.spec, self.materials, self.rate_of_step)
         self.seed = seed_of(self.materials)
-        self.before = dict(self.cursor.phase_seconds)
+        self.before = dict(self.cursor.phase.seconds)
         self.frozen_on_host = sharding.fetch(self.frozen)  # once: an epoch's copies leave it out
 
-    def run(self, state: TrainState, kept: Best) -> Progress:
+    def run(self, state: TrainState, kept: Best) -> Snapshot:
         """All remaining epochs; ends with the weights that the phase hands on."""
         phase, cursor = self.spec.phase, self.cursor
         ends = np.cumsum(phase.cycle_lengths).tolist()
@@ -66,16 +66,16 @@ class Loop:
             state = self.epoch(state, kept)
             weights = train_state.finish(state, self.frozen)
             try:
-                row, evaluation = self.validate(weights, cursor.epoch, ends)
+                row, evaluation = self.validate(weights, cursor.phase.epoch, ends)
             except Interrupted:
                 self.save(state, kept)
                 self.checkpoints.wait()
                 raise
-            step.demand_finite(cursor.step, evaluation.val_loss)
-            cursor.epoch += 1
-            cursor.loss_sum = cursor.epoch_seconds = cursor.epoch_wait = 0.0
-            cursor.first_losses = []
-            if cursor.epoch in ends:
+            step.demand_finite(cursor.phase.step, evaluation.val_loss)
+            cursor.phase.epoch += 1
+            cursor.phase.loss_sum = cursor.phase.epoch_seconds = cursor.phase.epoch_wait = 0.0
+            cursor.phase.first_losses = []
+            if cursor.phase.epoch in ends:
                 self.cycle_end(row, evaluation, kept)
             kept = self.better(row, evaluation, state, kept)
             ended_by = _ended_by(phase, cursor, self.materials.settings.overfit)
@@ -85,8 +85,8 @@ class Loop:
         self._tick()
         cursor.next_phase(self.summary(ended_by))
         # No optimizer state, and the cursor's clock is the next phase's, which has not begun.
-        self.checkpoint(dict(handed_on._asdict()), kept)
-        return Progress(sharding.replicate(handed_on, self.materials.mesh), kept)
+        self.checkpoint(Snapshot(handed_on, kept))
+        return Snapshot(sharding.replicate(handed_on, self.materials.mesh), kept)
 
     def on_host(self, trained: Weights) -> Weights:
         """The weights of all groups, of which the trained ones alone are fetched."""
@@ -95,39 +95,45 @@ class Loop:
     def epoch(self, state: TrainState, kept: Best) -> TrainState:
         """The rest of the epoch under way, with a checkpoint now and then."""
         cursor, spec = self.cursor, self.spec
-        end = (cursor.epoch + 1) * spec.steps_per_epoch
+        end = (cursor.phase.epoch + 1) * spec.steps_per_epoch
         interval = 60 * self.materials.settings.checkpoint_minutes
-        done_before = cursor.step % spec.steps_per_epoch
+        done_before = cursor.phase.step % spec.steps_per_epoch
         bar = self.materials.console.bar(
             spec.steps_per_epoch * spec.batch_size,
-            f"epoch {cursor.epoch}",
+            f"epoch {cursor.phase.epoch}",
             "img",
             done_before * spec.batch_size,
         )
         with bar:
-            while cursor.step < end:
+            while cursor.phase.step < end:
                 started, ballot = time.perf_counter(), Ballot(self.materials.stop)
 
                 def sink(
                     number: int, loss: float, started: float = started, ballot: Ballot = ballot
                 ) -> bool:
-                    step.demand_finite(cursor.step + number, loss)
-                    cursor.loss_sum += loss
-                    if len(cursor.first_losses) < FIRST_STEPS:
-                        cursor.first_losses.append(loss)
+                    step.demand_finite(cursor.phase.step + number, loss)
+                    cursor.phase.loss_sum += loss
+                    if len(cursor.phase.first_losses) < FIRST_STEPS:
+                        cursor.phase.first_losses.append(loss)
                     bar.update(spec.batch_size)
                     bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
                     return not ballot(time.perf_counter() - started >= interval)
 
                 state, done, waited = self.runner(
-                    state, self.frozen, self.table, self.seed, cursor.step, end - cursor.step, sink
+                    state,
+                    self.frozen,
+                    self.table,
+                    self.seed,
+                    cursor.phase.step,
+                    end - cursor.phase.step,
+                    sink,
                 )
-                cursor.step += done
+                cursor.phase.step += done
                 cursor.global_step += done
-                cursor.epoch_seconds += time.perf_counter() - started
-                cursor.epoch_wait += waited
-                cursor.phase_seconds["input_wait"] += waited
-                if self.materials.stop.is_set() or cursor.step < end:
+                cursor.phase.epoch_seconds += time.perf_counter() - started
+                cursor.phase.epoch_wait += waited
+                cursor.phase.seconds["input_wait"] += waited
+                if self.materials.stop.is_set() or cursor.phase.step < end:
                     self.save(state, kept)
                 if self.materials.stop.is_set():
                     self.checkpoints.wait()
@@ -146,16 +152,16 @@ class Loop:
             "phase": spec.phase.name,
             "cycle": int(np.searchsorted(ends, epoch, side="right")),
             "epoch": epoch,
-            "step": cursor.step,
+            "step": cursor.phase.step,
             "global_step": cursor.global_step,
-            "trn_loss": cursor.loss_sum / steps,
-            "first_trn_loss": float(np.mean(cursor.first_losses)),
+            "trn_loss": cursor.phase.loss_sum / steps,
+            "first_trn_loss": float(np.mean(cursor.phase.first_losses)),
             "val_loss": evaluation.val_loss,
             "accuracy": evaluation.accuracy,
             "lr": {group: highest * rate for group, rate in spec.phase.groups.items()},
-            "images_per_second": steps * spec.batch_size / max(cursor.epoch_seconds, 1e-9),
-            "seconds": cursor.epoch_seconds,
-            "input_wait": cursor.epoch_wait / max(cursor.epoch_seconds, 1e-9),
+            "images_per_second": steps * spec.batch_size / max(cursor.phase.epoch_seconds, 1e-9),
+            "seconds": cursor.phase.epoch_seconds,
+            "input_wait": cursor.phase.epoch_wait / max(cursor.phase.epoch_seconds, 1e-9),
         }
         if balance.is_skewed(evaluation.labels):
             row["balanced_accuracy"] = evaluation.balanced_accuracy
@@ -173,7 +179,7 @@ class Loop:
             reference = overfit.CycleEnd(self.trn_loss_of_best(cursor.best), kept.losses)
             signs = overfit.signs(end, reference, self.materials.settings.overfit)
         told = {name: row[name] for name in ("trn_loss", "val_loss", "accuracy")}
-        cursor.cycles.append({**told, "signs": signs})
+        cursor.phase.cycles.append({**told, "signs": signs})
 
     def trn_loss_of_best(self, found: dict[str, Any]) -> float:
         """The training loss that a cycle end's is held against.
@@ -190,8 +196,8 @@ class Loop:
         """Return the better of an epoch and the run's best before it; the cursor notes it."""
         cursor = self.cursor
         found = best_epoch.record(row, self.spec.phase.image_size)
-        if best_epoch.better(row, cursor.phase_best, self.materials.settings.best_by):
-            cursor.phase_best = found
+        if best_epoch.better(row, cursor.phase.best, self.materials.settings.best_by):
+            cursor.phase.best = found
         if not row["best"]:
             return kept
         cursor.best = found
@@ -200,17 +206,17 @@ class Loop:
     def summary(self, ended_by: str) -> dict[str, Any]:
         """The phase as `summary.json` tells it."""
         cursor, phase = self.cursor, self.spec.phase
-        seconds, found = cursor.phase_seconds, cursor.phase_best
+        seconds, found = cursor.phase.seconds, cursor.phase.best
         assert found is not None
         rest = seconds["total"] - seconds["compile"] - seconds["input_wait"]
         return {
             "name": phase.name,
             "image_size": phase.image_size,
-            "lr": cursor.lr,
-            "lr_rule": cursor.lr_rule,
-            "lr_reason": cursor.lr_reason,
-            "epochs": cursor.epoch,
-            "cycles": len(cursor.cycles),
+            "lr": cursor.phase.lr,
+            "lr_rule": cursor.phase.lr_rule,
+            "lr_reason": cursor.phase.lr_reason,
+            "epochs": cursor.phase.epoch,
+            "cycles": len(cursor.phase.cycles),
             "best_epoch": found["epoch"],
             "trn_loss": found["trn_loss"],
             "val_loss": found["val_loss"],
@@ -222,36 +228,31 @@ class Loop:
     def save(self, state: TrainState, kept: Best) -> None:
         """Checkpoint in the middle of the phase."""
         self._tick()
-        tree = {
-            **self.on_host(Weights(state.params, state.batch_stats))._asdict(),
-            "opt_state": digests.flat(sharding.fetch(state.opt_state)),
-            "step": np.asarray(self.cursor.step, np.int32),
-        }
-        if state.average is not None:
-            tree["average"] = sharding.fetch(state.average)._asdict()
-        self.checkpoint(tree, kept)
+        midway = Midway(
+            step=self.cursor.phase.step,
+            opt_state=digests.flat(sharding.fetch(state.opt_state)),
+            average=None if state.average is None else sharding.fetch(state.average),
+        )
+        weights = self.on_host(Weights(state.params, state.batch_stats))
+        self.checkpoint(Snapshot(weights, kept, midway))
 
-    def checkpoint(self, tree: dict[str, Any], kept: Best) -> None:
+    def checkpoint(self, snapshot: Snapshot) -> None:
         """Write what training goes on from, the best weights so far, and the cursor."""
         self.cursor.saves += 1
-        best_tree: dict[str, Any] = dict(kept.weights._asdict())
-        if len(kept.losses):
-            best_tree["losses"] = kept.losses
-        cursor = dataclasses.asdict(self.cursor)
-        self.checkpoints.save(self.cursor.saves, Checkpoint(tree, best_tree, cursor))
+        self.checkpoints.save(self.cursor.saves, pack(snapshot, self.cursor))
 
     def _tick(self) -> None:
         """Bring the cursor's clock up to now."""
         total, compiled = self.clock()
-        self.cursor.phase_seconds["total"] = self.before["total"] + total
-        self.cursor.phase_seconds["compile"] = self.before["compile"] + compiled
+        self.cursor.phase.seconds["total"] = self.before["total"] + total
+        self.cursor.phase.seconds["compile"] = self.before["compile"] + compiled
 
 
 def _ended_by(phase: Phase, cursor: Cursor, settings: overfit.OverfitSettings) -> str | None:
     """Name what ends the phase at this epoch, or None while it goes on."""
-    signs = [cycle["signs"] for cycle in cursor.cycles]
+    signs = [cycle["signs"] for cycle in cursor.phase.cycles]
     if phase.until_overfit and overfit.over_fitted(signs, settings):
         return "overfit"
-    if cursor.epoch < sum(phase.cycle_lengths):
+    if cursor.phase.epoch < sum(phase.cycle_lengths):
         return None
     return "max_cycles" if phase.until_overfit else "epochs"

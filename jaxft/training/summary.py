@@ -8,7 +8,7 @@ from jaxft.report import advice, bottleneck
 from jaxft.runtime import paths
 from jaxft.runtime.paths import AnyPath
 from jaxft.runtime.process import cores
-from jaxft.training.cursor import Cursor
+from jaxft.workdir.cursor import Cursor
 from jaxft.workdir.rows import write_json
 
 

@@ -9,6 +9,7 @@ from jaxft.errors import UserError
 from jaxft.runtime import paths
 from jaxft.runtime.paths import AnyPath
 from jaxft.workdir import checkpoint
+from jaxft.workdir.cursor import Cursor
 
 # Keys that change neither the numbers of a run nor what its files mean.
 FREE_KEYS = (
@@ -69,7 +70,7 @@ def _phases_begun(workdir: AnyPath) -> int:
     cursor = checkpoint.newest_cursor(workdir)
     if cursor is None:
         return sys.maxsize
-    return int(cursor["phase"]) + (cursor["lr"] is not None)
+    return Cursor.of(cursor).phases_begun
 
 
 def read_json(path: AnyPath) -> Any:

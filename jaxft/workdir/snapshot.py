@@ -1,22 +1,79 @@
-"""Weights out of a checkpoint."""
+"""Snapshot: the arrays of a checkpoint, packed and unpacked in one place."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
 
 from jaxft.models import GROUPS
 from jaxft.models.variables import Weights
+from jaxft.workdir.checkpoint import Checkpoint
+from jaxft.workdir.cursor import Cursor
 
 
-def weights_of(tree: Mapping[str, Any], names: Iterable[str] = GROUPS) -> Weights:
-    """Some groups' weights from a checkpoint's item, which leaves out what is empty."""
+class Best(NamedTuple):
+    """The best weights so far, on the host, and the validation loss of every example."""
+
+    weights: Weights
+    losses: Float[np.ndarray, " examples"]
+
+
+class Midway(NamedTuple):
+    """What a phase under way needs besides its weights.
+
+    `opt_state` maps paths to arrays. `average` is of the trained groups' weights, None where none
+    is kept.
+    """
+
+    step: int | np.ndarray
+    opt_state: Mapping[str, Any]
+    average: Weights | None
+
+
+class Snapshot(NamedTuple):
+    """Weights of all groups where training stands, the best ones, and `midway` within a phase."""
+
+    weights: Weights
+    best: Best
+    midway: Midway | None = None
+
+    @property
+    def last(self) -> Weights:
+        """Weights that validate where training stands: the average, where one is kept."""
+        if self.midway is None or self.midway.average is None:
+            return self.weights
+        both = zip(self.weights, self.midway.average, strict=True)
+        return Weights(*({**raw, **mean} for raw, mean in both))
+
+
+def pack(snapshot: Snapshot, cursor: Cursor) -> Checkpoint:
+    """A checkpoint of these arrays, on the host, and this place."""
+    state: dict[str, Any] = dict(snapshot.weights._asdict())
+    if snapshot.midway is not None:
+        state["opt_state"] = snapshot.midway.opt_state
+        state["step"] = np.asarray(snapshot.midway.step, np.int32)
+        if snapshot.midway.average is not None:
+            state["average"] = snapshot.midway.average._asdict()
+    best: dict[str, Any] = dict(snapshot.best.weights._asdict())
+    if len(snapshot.best.losses):
+        best["losses"] = snapshot.best.losses
+    return Checkpoint(state, best, asdict(cursor))
+
+
+def unpack(checkpoint: Checkpoint) -> Snapshot:
+    """The arrays of a checkpoint, which leaves out what is empty."""
+    state, best, midway = checkpoint.state, checkpoint.best, None
+    if "step" in state:
+        average = _weights(state["average"]) if "average" in state else None
+        midway = Midway(state["step"], state.get("opt_state", {}), average)
+    kept = Best(_weights(best), best.get("losses", np.zeros(0)))
+    return Snapshot(_weights(state), kept, midway)
+
+
+def _weights(tree: Mapping[str, Any]) -> Weights:
+    """Weights of the groups that a tree has, in their order."""
     params, stats = tree["params"], tree.get("batch_stats", {})
+    names = [name for name in GROUPS if name in params]
     return Weights({n: params[n] for n in names}, {n: stats.get(n, {}) for n in names})
-
-
-def last_weights(state: Mapping[str, Any]) -> Weights:
-    """Weights that validate, from a checkpoint's state: the average, where one is kept."""
-    weights = weights_of(state)
-    if "average" not in state:
-        return weights
-    average = weights_of(state["average"], state["average"]["params"])
-    return Weights(*({**raw, **mean} for raw, mean in zip(weights, average, strict=True)))

@@ -1,0 +1,38 @@
+"""`starts.jsonl`: when a run was started, from which step to which, and what ended it."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from jaxft.errors import Interrupted, NonFiniteError
+from jaxft.runtime.paths import AnyPath
+from jaxft.workdir.cursor import Cursor
+from jaxft.workdir.rows import read_rows, write_rows
+
+FILE = "starts.jsonl"
+ENDS: dict[type[Exception], str] = {Interrupted: "interrupted", NonFiniteError: "nonfinite"}
+
+
+@contextmanager
+def noted(workdir: AnyPath, cursor: Cursor) -> Iterator[None]:
+    """Note a start that lasts as long as this block: until killed it counts as interrupted."""
+    before = _earlier(workdir, cursor.global_step)
+    start = {"time": time.time(), "from_step": cursor.global_step, "to_step": None}
+    write_rows(workdir / FILE, [*before, {**start, "ended_by": "interrupted"}])
+    ended_by = "failed"
+    try:
+        yield
+        ended_by = cursor.phases[-1]["ended_by"]
+    except tuple(ENDS) as error:
+        ended_by = ENDS[type(error)]
+        raise
+    finally:
+        row = {**start, "to_step": cursor.global_step, "ended_by": ended_by}
+        write_rows(workdir / FILE, [*before, row])
+
+
+def _earlier(workdir: AnyPath, reached: int) -> list[dict[str, Any]]:
+    """Rows of earlier starts; one that was killed got as far as its last checkpoint."""
+    rows = read_rows(workdir / FILE)
+    return [{**row, "to_step": reached} if row["to_step"] is None else row for row in rows]

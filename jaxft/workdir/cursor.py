@@ -1,0 +1,87 @@
+"""Cursor: the place that a run has reached, as every checkpoint stores it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from jaxft.errors import UserError
+
+VERSION = 2  # of the cursor's keys; 1 had those of the phase among the run's
+
+
+@dataclass
+class PhaseCursor:
+    """Place within a phase; a new one for each phase.
+
+    `epoch` and `step` count what is finished. `lr` is None until the phase has its learning rate.
+    `cycles` are the ends of its cycles, `best` its best epoch (`best_epoch.record`). `loss_sum`,
+    `first_losses` (of the first steps), `epoch_seconds` and `epoch_wait` belong to the epoch under
+    way.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    lr: float | None = None
+    lr_rule: str = ""
+    lr_reason: str = ""
+    cycles: list[dict[str, Any]] = field(default_factory=list)
+    best: dict[str, Any] | None = None
+    seconds: dict[str, float] = field(
+        default_factory=lambda: {"compile": 0.0, "input_wait": 0.0, "total": 0.0}
+    )
+    loss_sum: float = 0.0
+    first_losses: list[float] = field(default_factory=list)
+    epoch_seconds: float = 0.0
+    epoch_wait: float = 0.0
+
+
+@dataclass
+class Cursor:
+    """Place of a run; JSON data.
+
+    `rows` counts the lines of metrics.jsonl. `setup_seconds` adds up what every start took to open
+    data and model, and to read images of another size. `baselines` are the accuracies of simple
+    classifiers, {} where there are none. `best` is the run's best epoch (`best_epoch.record`).
+    `trn_loss_before` is the training loss of the last epoch of the phase before. `phases` are the
+    finished ones, as `summary.json` has them.
+    """
+
+    version: int = VERSION
+    phase_index: int = 0
+    phase: PhaseCursor = field(default_factory=PhaseCursor)
+    global_step: int = 0
+    saves: int = 0
+    rows: int = 0
+    setup_seconds: float = 0.0
+    baselines: dict[str, float] | None = None
+    best: dict[str, Any] | None = None
+    trn_loss_before: float = 0.0
+    phases: list[dict[str, Any]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, stored: Mapping[str, Any]) -> "Cursor":
+        """Read a cursor from its JSON data.
+
+        Raises:
+          UserError: another version of jaxft wrote it.
+        """
+        if stored.get("version") != VERSION:
+            raise UserError(
+                f"The run's checkpoints are of version {stored.get('version', 1)}; this jaxft "
+                f"goes on with those of version {VERSION}",
+                hint="Go on with the jaxft that began the run, or begin another one with its "
+                "weights (config.init_from).",
+            )
+        return cls(**{**stored, "phase": PhaseCursor(**stored["phase"])})
+
+    def next_phase(self, summary: dict[str, Any]) -> None:
+        """Note a finished phase and stand before the next one's first step."""
+        self.trn_loss_before = self.phase.cycles[-1]["trn_loss"]
+        self.phases.append(summary)
+        self.phase_index += 1
+        self.phase = PhaseCursor()
+
+    @property
+    def phases_begun(self) -> int:
+        """Number of phases whose first step is made or about to be made: those with a rate."""
+        return self.phase_index + (self.phase.lr is not None)
