@@ -24,7 +24,6 @@ import step_time
 from jaxft.features import inference
 from jaxft.features.inference import make_forward
 from jaxft.materials.start_up import set_up
-from jaxft.training import train_state
 from jaxft.training.spec import StepSpec
 from side_by_side import Passes, Side
 
@@ -142,7 +141,7 @@ def jaxft_sides(threads: int) -> tuple[dict, Passes]:
     spec, epoch = epoch_runner(EXAMPLES)
     features = sharding.replicate(rng.normal(size=(EXAMPLES, FEATURES)).astype("f4"), mesh)
     labels = sharding.replicate(rng.integers(CLASSES, size=EXAMPLES).astype("i4"), mesh)
-    state, frozen = train_state.start(spec, weights)
+    state, frozen = step.start(spec, weights)
     state = sharding.replicate(state, mesh)
 
     def head():
@@ -166,7 +165,7 @@ def jaxft_sides(threads: int) -> tuple[dict, Passes]:
         found = sharding.replicate(inference.extract(forward, weights, batches, mesh), mesh)
         held = sharding.replicate(photo_labels, mesh)
         spec, epoch = epoch_runner(PHOTOS)
-        state, frozen = train_state.start(spec, weights)
+        state, frozen = step.start(spec, weights)
         state = sharding.replicate(state, mesh)
         for _ in range(EPOCHS):
             state, losses = epoch(state, frozen, found, held, rates, seed)

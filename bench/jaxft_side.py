@@ -8,7 +8,6 @@ from typing import Any
 from jaxft.features.inference import make_fold, make_forward
 from jaxft.materials.start_up import set_up
 from jaxft.models.variables import Weights
-from jaxft.training import train_state
 from jaxft.training.spec import StepSpec
 from jaxft.training.train_state import TrainBatch
 from side_by_side import Passes
@@ -126,7 +125,7 @@ class Training:
         from jaxft.training import step
 
         rates = sharding.replicate(np.full(100_000, LEARNING_RATE, np.float32), mesh)
-        state, frozen = train_state.start(spec, weights)
+        state, frozen = step.start(spec, weights)
         self._state = sharding.replicate(state, mesh)
         self._others = (make_fold(spec.model, mesh)(frozen), batch, rates)
         self._seed = sharding.replicate(np.int32(0), mesh)

@@ -17,7 +17,7 @@ def __getattr__(name: str) -> Any:
 
         return train
     if name == "restore":
-        from jaxft.evaluation.predict import restore
+        from jaxft.evaluation.restore import restore
 
         return restore
     raise AttributeError(f"module 'jaxft' has no attribute {name!r}")

@@ -25,7 +25,7 @@ from jaxft.runtime.paths import AnyPath
 from jaxft.runtime.signals import told_to_stop
 from jaxft.runtime.timer import Timer
 from jaxft.training import fit, range_test, rebase, runners, starts
-from jaxft.training.spec import make_spec
+from jaxft.training.fit import make_spec
 from jaxft.training.summary import finished_summary, summarise
 from jaxft.workdir import checkpoint, same_config
 from jaxft.workdir.checkpoint import Checkpoint, Checkpoints

@@ -15,7 +15,9 @@ import tiny_config
 
 from jaxft import run
 from jaxft.configs import base
-from jaxft.evaluation import predict
+from jaxft.evaluation import probabilities
+from jaxft.evaluation.probabilities import probabilities_of
+from jaxft.evaluation.restore import read_weights, read_workdir
 from jaxft.materials.opening import open_data
 from jaxft.runtime import hosts
 from jaxft.runtime.console import Console
@@ -59,9 +61,9 @@ def _story(folder, workdir):
         run.train(get_config(folder), workdir)
     finally:
         fit.step.demand_finite = demand
-    materials = _materials(workdir)
-    placed = run.sharding.replicate(predict.read_weights(workdir, "best"), materials.mesh)
-    probabilities = predict.probabilities_of(materials, placed, 0, "fastai07")
+    materials = materials_of(workdir)
+    placed = run.sharding.replicate(read_weights(workdir, "best"), materials.mesh)
+    probabilities = probabilities_of(materials, placed, 0, "fastai07")
     rows = read_rows(Path(workdir) / "metrics.jsonl")
     kept = ("phase", "epoch", "trn_loss", "val_loss", "accuracy", "lr")
     return {
@@ -71,9 +73,9 @@ def _story(folder, workdir):
     }
 
 
-def _materials(workdir):
-    settings, _, expected = predict.read_workdir(workdir)
-    return predict._materials(settings, open_data(settings), expected, Console(None))
+def materials_of(workdir):
+    settings, _, expected = read_workdir(workdir)
+    return probabilities.materials_of(settings, open_data(settings), expected, Console(None))
 
 
 def first_steps(devices=None):

@@ -129,7 +129,7 @@ def _cached(spec: StepSpec, start: Weights, data: TrainBatch, devices: int):
     split = tiny.split(data, "train")
     source = batches.eval_batches(tiny.images(split), split.labels, batch_size=8, canvas=18)
     features = inference.extract(forward, sharding.replicate(start, mesh), source, mesh)
-    state, frozen = sharding.replicate(train_state.start(spec, start), mesh)
+    state, frozen = sharding.replicate(step.start(spec, start), mesh)
     rates, seed = sharding.replicate((np.full(2, 0.3, np.float32), np.int32(0)), mesh)
     held = sharding.replicate((features, data.label), mesh)
     state, losses = step.make_epoch(spec, mesh, 2)(state, frozen, *held, rates, seed)

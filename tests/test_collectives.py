@@ -21,7 +21,7 @@ from jaxft.augment.augment import PRESETS
 from jaxft.devices import sharding
 from jaxft.features.inference import make_forward
 from jaxft.recipe import optim
-from jaxft.training import step, train_state
+from jaxft.training import step
 
 BATCH, SIDE, EXAMPLES = 64, 32, 128
 NET = tiny.model((8, 16), stride=1, groups=4)
@@ -48,7 +48,7 @@ def spec_of(name):
 def compiled_step(name, devices=8):
     """A phase's step, or its epoch where inputs are cached, compiled for so many devices."""
     spec, mesh = spec_of(name), sharding.data_mesh(devices)
-    state, frozen = sharding.replicate(train_state.start(spec, tiny.weights(NET)), mesh)
+    state, frozen = sharding.replicate(step.start(spec, tiny.weights(NET)), mesh)
     rates, seed = sharding.replicate((np.ones(4, np.float32), np.int32(0)), mesh)
     if STEPS[name].inputs == "cached":
         features = np.zeros((EXAMPLES, NET.feature_size), np.float32)
@@ -101,7 +101,7 @@ def flops(compiled):
 @pytest.mark.parametrize("name", STEPS)
 def test_a_step_gathers_nothing_and_reduces_its_gradients_once(name):
     spec, found = spec_of(name), collectives(compiled_step(name))
-    state, _ = train_state.start(spec, tiny.weights(NET))
+    state, _ = step.start(spec, tiny.weights(NET))
     stats = {group: state.batch_stats[group] for group in spec.training}
     trained = sum(leaf.nbytes for leaf in jax.tree.leaves(state.params))
     channels = sum(leaf.size for leaf in jax.tree.leaves(stats)) // 2  # of a mean and a variance
@@ -126,7 +126,7 @@ def test_each_of_eight_devices_computes_an_eighth_of_a_step(name):
 
 def _optimizer_flops(spec):
     """Of what every device does alike: the optimizer's update and its application."""
-    state, _ = train_state.start(spec, tiny.weights(NET))
+    state, _ = step.start(spec, tiny.weights(NET))
 
     def update(params, grads, opt_state):
         directions, opt_state = spec.optimizer.update(grads, opt_state, params)

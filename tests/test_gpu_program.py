@@ -21,7 +21,7 @@ from jaxft.materials.model import create_model
 from jaxft.models import BODIES, conv
 from jaxft.models.bodies import resnet
 from jaxft.models.bodies.resnet import Architecture
-from jaxft.training import step, train_state
+from jaxft.training import step
 from jaxft.training.spec import spec_of
 
 BATCH = 32
@@ -188,9 +188,7 @@ def test_steps_keep_kernels_where_a_gpu_wants_them_and_change_no_number():
 
     def after_two_steps():
         one_step = step.make_step(spec, mesh)
-        state, frozen = sharding.replicate(
-            train_state.start(spec, tiny.weights(net, "float64")), mesh
-        )
+        state, frozen = sharding.replicate(step.start(spec, tiny.weights(net, "float64")), mesh)
         rates, seed = sharding.replicate((np.full(4, 0.1), np.int32(0)), mesh)
         batch = sharding.split_batch(tiny.canvases(8, 16), mesh)
         for _ in range(2):

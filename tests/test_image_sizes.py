@@ -14,8 +14,9 @@ from jaxft.costs import bench, bench_text, plan, plan_text, programs
 from jaxft.data.images.decode import UnreadableImage
 from jaxft.devices import sharding, topology
 from jaxft.errors import Interrupted, UserError
-from jaxft.evaluation import predict
+from jaxft.evaluation.evaluate import score_split
 from jaxft.evaluation.metrics import Evaluation
+from jaxft.evaluation.restore import read_workdir
 from jaxft.evaluation.validate import evaluate_weights
 from jaxft.materials import opening, reading
 from jaxft.materials.start_up import start_up
@@ -127,13 +128,13 @@ def test_no_number_of_smaller_images_keeps_an_epoch_the_best(grown):
 
 def test_what_follows_the_run_takes_the_last_size(grown):
     assert json.loads((grown.workdir / "preprocessing.json").read_text())["image_size"] == LARGE
-    settings, _, _ = predict.read_workdir(grown.workdir)
+    settings, _, _ = read_workdir(grown.workdir)
     assert settings.data.image_size == LARGE
 
 
 def test_evaluate_finds_what_the_run_found(grown):
     summary = json.loads((grown.workdir / "summary.json").read_text())
-    found = predict.score_split(grown.workdir)
+    found = score_split(grown.workdir)
     assert found["loss"] == pytest.approx(summary["val_loss"], rel=1e-5)
     assert found["accuracy"] == summary["accuracy"]
 

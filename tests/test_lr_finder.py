@@ -13,9 +13,9 @@ from jaxft.devices import sharding
 from jaxft.errors import UserError
 from jaxft.recipe import lr_finder
 from jaxft.recipe.lr_finder import RULES, FinderSettings
-from jaxft.training import fit, range_test, train_state
+from jaxft.training import fit, range_test, step, train_state
+from jaxft.training.fit import make_spec
 from jaxft.training.runners import rates_table, seed_of
-from jaxft.training.spec import make_spec
 
 GOLDEN = json.loads((Path(__file__).parent / "data" / "schedules.json").read_text())
 SETTINGS = FinderSettings()
@@ -481,7 +481,7 @@ def test_a_fit_is_bit_identical_with_and_without_a_range_test_before_it(tmp_path
 
     def trained():
         losses = []
-        state, frozen = train_state.start(spec, start)
+        state, frozen = step.start(spec, start)
         state = sharding.replicate(state, materials.mesh)
         table = rates_table(spec, materials, np.full(5, 0.1))
         seed = seed_of(materials)

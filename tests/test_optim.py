@@ -8,7 +8,7 @@ import tiny
 
 from jaxft.recipe import optim, schedules
 from jaxft.recipe.optim import OptimizerSettings
-from jaxft.training import train_state
+from jaxft.training import step
 
 GROUPS = {"late": 0.1, "head": 1.0}
 RANDOM = np.random.default_rng(0)
@@ -150,7 +150,7 @@ def _state_shapes(groups, settings, momentum=None):
     net = tiny.model()
     spec = tiny.spec(net, tiny.phase(groups=groups), settings=settings, momentum=momentum)
     weights = tiny.weights(net)
-    state, _ = train_state.start(spec, weights)
+    state, _ = step.start(spec, weights)
     shapes = sorted(leaf.shape for leaf in jax.tree.leaves(state.opt_state) if leaf.ndim)
     wanted = {group: weights.params[group] for group in groups}
     return shapes, sorted(leaf.shape for leaf in jax.tree.leaves(wanted))

@@ -14,6 +14,8 @@ from jaxft.data.images import decode
 from jaxft.data.images.resize import resize
 from jaxft.errors import UserError
 from jaxft.evaluation import predict
+from jaxft.evaluation.evaluate import score_split
+from jaxft.evaluation.restore import _shrink
 from jaxft.runtime import digests
 from jaxft.workdir import checkpoint
 
@@ -41,7 +43,7 @@ def test_restore_knows_best_and_last_only(finished, tiny):
 
 def test_evaluate_scores_as_the_summary_says(finished, tiny):
     summary = json.loads((finished / "summary.json").read_text())
-    scores = predict.score_split(finished)
+    scores = score_split(finished)
     assert scores["examples"] == 13
     assert scores["accuracy"] == summary["accuracy"]
     assert scores["loss"] == pytest.approx(summary["val_loss"], rel=1e-5)
@@ -51,16 +53,16 @@ def test_evaluate_scores_as_the_summary_says(finished, tiny):
 
 @pytest.mark.slow
 def test_how_many_images_at_a_time_does_not_matter(finished, tiny):
-    alone = predict.score_split(finished, tta=1)
+    alone = score_split(finished, tta=1)
     for batch_size in (3, 16):
-        together = predict.score_split(finished, tta=1, batch_size=batch_size)
+        together = score_split(finished, tta=1, batch_size=batch_size)
         assert together["loss"] == pytest.approx(alone["loss"], rel=1e-5)
         assert together["examples"] == alone["examples"]
 
 
 def test_the_workdir_alone_says_how_images_are_fed(finished, tiny, drawn, tmp_path):
     workdir = shutil.copytree(finished, tmp_path / "run")
-    losses = [predict.score_split(finished)["loss"]]
+    losses = [score_split(finished)["loss"]]
     for file, section, change in (
         ("config.json", "data", {"interpolation": "bicubic"}),
         ("preprocessing.json", None, {"mean": [0.0, 0.0, 0.0]}),
@@ -68,7 +70,7 @@ def test_the_workdir_alone_says_how_images_are_fed(finished, tiny, drawn, tmp_pa
         content = json.loads((workdir / file).read_text())
         (content[section] if section else content).update(change)
         (workdir / file).write_text(json.dumps(content))
-        losses.append(predict.score_split(workdir)["loss"])
+        losses.append(score_split(workdir)["loss"])
     assert len(set(losses)) == 3
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
     before, after = (jaxft.restore(at).apply(images) for at in (finished, workdir))
@@ -78,22 +80,22 @@ def test_the_workdir_alone_says_how_images_are_fed(finished, tiny, drawn, tmp_pa
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 def test_arrays_are_shrunk_as_files_are(interpolation):
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
-    ours = predict._shrink(noise[None], 24, interpolation)[0].astype(int)
+    ours = _shrink(noise[None], 24, interpolation)[0].astype(int)
     assert np.abs(ours - resize(noise, 24, interpolation)).max() <= 2
 
 
 @pytest.mark.slow
 def test_evaluate_train_split_and_views(finished, tiny):
-    assert predict.score_split(finished, "train")["examples"] == 29
-    plain, two, again = (predict.score_split(finished, tta=n)["loss"] for n in (0, 2, 2))
+    assert score_split(finished, "train")["examples"] == 29
+    plain, two, again = (score_split(finished, tta=n)["loss"] for n in (0, 2, 2))
     assert two == again != plain
 
 
 def test_evaluate_test_split(finished, tiny, drawn, tmp_path):
     with pytest.raises(UserError, match="has no test split"):
-        predict.score_split(finished, "test")
+        score_split(finished, "test")
     with pytest.raises(UserError, match="train, valid, test"):
-        predict.score_split(finished, "tests")
+        score_split(finished, "tests")
     workdir = shutil.copytree(finished, tmp_path / "run")
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "train").symlink_to(drawn)
@@ -101,7 +103,7 @@ def test_evaluate_test_split(finished, tiny, drawn, tmp_path):
     config = json.loads((workdir / "config.json").read_text())
     config["data"]["source"] = f"folder:{tmp_path / 'data'}"
     (workdir / "config.json").write_text(json.dumps(config))
-    scores = predict.score_split(workdir, "test")
+    scores = score_split(workdir, "test")
     assert (scores["split"], scores["examples"]) == ("test", len(list(reds.iterdir())))
     assert set(scores["accuracy_by_class"]) == {"red"}
 
@@ -110,7 +112,7 @@ def test_evaluate_says_which_classes_differ(finished, tiny, drawn, tmp_path):
     workdir = shutil.copytree(finished, tmp_path / "run")
     (workdir / "classes.json").write_text('["blue", "green", "pink"]')
     with pytest.raises(UserError) as error:
-        predict.score_split(workdir)
+        score_split(workdir)
     assert error.value.offenders == ("only in the run: pink", "only in the data: red")
 
 
@@ -139,7 +141,7 @@ def test_predicted_labels_score_as_evaluate_says(finished, tiny, drawn, tmp_path
     output = tmp_path / "out.csv"
     predict.predict_files(finished, [str(drawn)], output)
     right = [row["label"] in row["file"].split("/") for row in table(output)]
-    parts = [predict.score_split(finished, split) for split in ("train", "valid")]
+    parts = [score_split(finished, split) for split in ("train", "valid")]
     assert sum(right) == round(sum(part["accuracy"] * part["examples"] for part in parts))
 
 

@@ -19,7 +19,8 @@ from jaxft.cli import main
 from jaxft.config import load
 from jaxft.devices import sharding
 from jaxft.errors import Interrupted, NonFiniteError, UserError
-from jaxft.evaluation import metrics, predict
+from jaxft.evaluation import metrics
+from jaxft.evaluation.evaluate import score_split
 from jaxft.evaluation.validate import evaluate_weights
 from jaxft.materials import identity, opening
 from jaxft.materials.model import create_model, open_model
@@ -160,7 +161,7 @@ def test_the_best_may_lie_in_the_middle_of_an_earlier_phase(drawn, tiny, tmp_pat
     saved = checkpoint.read_newest(tmp_path / "run")
     assert digests.digest(saved.best["params"]) == digests.digest(seen[0].params)
     assert digests.digest(saved.state["params"]) == digests.digest(seen[-1].params)
-    found = predict.score_split(tmp_path / "run")
+    found = score_split(tmp_path / "run")
     assert found["loss"] + 1 == pytest.approx(summary["val_loss"], rel=1e-5)
 
 

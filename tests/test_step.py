@@ -51,7 +51,7 @@ def _step_cost(groups):
     net = tiny.model((32, 64), stride=1)
     spec = tiny.spec(net, tiny.phase(groups=groups), image_size=32, batch_size=32, examples=64)
     mesh = sharding.data_mesh(1)
-    state, frozen = sharding.replicate(train_state.start(spec, tiny.weights(net)), mesh)
+    state, frozen = sharding.replicate(step.start(spec, tiny.weights(net)), mesh)
     batch = sharding.split_batch(tiny.canvases(32, 32), mesh)
     rates, seed = sharding.replicate((np.ones(2, np.float32), np.int32(0)), mesh)
     return _cost(step.make_step(spec, mesh).lower(state, frozen, batch, rates, seed))
@@ -104,7 +104,7 @@ def test_what_does_not_train_stays_bit_identical(groups):
 
 
 def test_the_train_state_holds_nothing_of_frozen_groups():
-    state, frozen = train_state.start(tiny.spec(NET, tiny.phase()), WEIGHTS)
+    state, frozen = step.start(tiny.spec(NET, tiny.phase()), WEIGHTS)
     assert set(state.params) == set(state.batch_stats) == {"head"}
     assert set(frozen.params) == set(frozen.batch_stats) == {"early", "late"}
 
@@ -255,7 +255,7 @@ def _cached(spec, devices, steps):
     split = tiny.split(DATA, "train")
     source = batches.eval_batches(tiny.images(split), split.labels, batch_size=8, canvas=18)
     features = inference.extract(forward, placed, source, mesh)
-    state, frozen = sharding.replicate(train_state.start(spec, WEIGHTS), mesh)
+    state, frozen = sharding.replicate(step.start(spec, WEIGHTS), mesh)
     rates, seed = sharding.replicate((np.full(steps, 0.3, np.float32), np.int32(0)), mesh)
     held, labels = sharding.replicate((features, DATA.label), mesh)
     losses = []

@@ -14,10 +14,10 @@ from jaxft.devices import sharding
 from jaxft.features import cache
 from jaxft.features.inference import make_forward
 from jaxft.materials import extraction, views
-from jaxft.training import fit, runners, step, train_state
+from jaxft.training import fit, runners, step
 from jaxft.training.cached import resident_runner
+from jaxft.training.fit import make_spec
 from jaxft.training.runners import FedRunner, seed_of
-from jaxft.training.spec import make_spec
 from jaxft.training.train_state import TrainBatch
 
 PHASE = tiny.phase(inputs="cached", views=3)
@@ -225,7 +225,7 @@ def test_views_follow_from_seed_phase_and_epoch():
 def _train(materials, runner, epochs=2):
     """The head and the losses after so many epochs of a runner."""
     spec = make_spec(materials, 0)
-    state, frozen = train_state.start(spec, _weights(materials))
+    state, frozen = step.start(spec, _weights(materials))
     state = sharding.replicate(state, materials.mesh)
     steps = epochs * spec.steps_per_epoch
     rates = sharding.replicate(np.full(steps, 0.1, np.float32), materials.mesh)

@@ -145,7 +145,7 @@ def train(
 ) -> tuple[Weights, np.ndarray]:
     """Weights after the first steps of a phase, and the steps' losses; `lr` one rate or many."""
     mesh = sharding.data_mesh(devices)
-    state, frozen = sharding.replicate(train_state.start(a_spec, start), mesh)
+    state, frozen = sharding.replicate(step.start(a_spec, start), mesh)
     rates, seed_there = sharding.replicate((np.full(steps, lr, float), np.int32(seed)), mesh)
     rates = rates.astype(jax.dtypes.canonicalize_dtype(float))
     losses: list[float] = []

@@ -16,7 +16,7 @@ from jaxft.configs import base
 from jaxft.devices import sharding
 from jaxft.models.variables import Weights
 from jaxft.recipe import optim
-from jaxft.training import step, train_state
+from jaxft.training import step
 from jaxft.training.spec import StepSpec
 from pieces import clock, network
 from pieces.clock import Call
@@ -113,7 +113,7 @@ def prepared(head: Head) -> tuple[Any, Any, tuple[Any, ...]]:
     labels = np.random.default_rng(0).integers(head.classes, size=head.examples)
     rates = np.full(10_000_000, LEARNING_RATE, np.float32)
     others = sharding.replicate((labels.astype(np.int32), rates), mesh)
-    state, frozen = train_state.start(spec, Weights({"head": params}, {"head": stats}))
+    state, frozen = step.start(spec, Weights({"head": params}, {"head": stats}))
     state = sharding.replicate(state, mesh)
     return step.make_epoch(spec, mesh, head.steps), state, (frozen, features, *others)
 

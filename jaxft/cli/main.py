@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 from ml_collections.config_flags import config_path
 
 from jaxft.errors import Interrupted, NonFiniteError, UserError
+from jaxft.evaluation.evaluate import score_split
 from jaxft.materials.opening import open_data
 from jaxft.materials.start_up import set_up, start_up
 from jaxft.runtime.console import Console
@@ -440,10 +441,9 @@ def _lr_find(flags: argparse.Namespace) -> int:
 
 
 def _evaluate(flags: argparse.Namespace) -> int:
-    from jaxft.evaluation import predict
     from jaxft.runtime.console import Console
 
-    scores = predict.score_split(
+    scores = score_split(
         flags.workdir,
         flags.split,
         flags.weights,

@@ -16,7 +16,7 @@ from jaxft.devices import sharding
 from jaxft.features.inference import make_fold, make_forward
 from jaxft.models import Model
 from jaxft.models.variables import Weights
-from jaxft.training import step, train_state
+from jaxft.training import step
 from jaxft.training.spec import StepSpec
 from jaxft.training.train_state import TrainBatch
 
@@ -69,7 +69,7 @@ def of_phase(
 ) -> Call:
     """A phase's step; on cached features an epoch of `epoch_steps`."""
     everywhere, divided = _everywhere(mesh), _divided(mesh)
-    state, frozen = jax.eval_shape(lambda w: train_state.start(spec, w), weights)
+    state, frozen = jax.eval_shape(lambda w: step.start(spec, w), weights)
     if spec.phase.inputs == "augmented":
         frozen = jax.eval_shape(make_fold(spec.model, mesh), frozen)
     state, frozen = everywhere((state, frozen))

@@ -25,7 +25,7 @@ from jaxft.materials.model import create_model
 from jaxft.models import Model
 from jaxft.models.variables import Weights
 from jaxft.runtime.console import Console
-from jaxft.training import train_state
+from jaxft.training import step
 from jaxft.training.runners import train_feed
 from jaxft.training.spec import StepSpec, spec_of
 
@@ -164,7 +164,7 @@ def _training(job: Job, spec: StepSpec, compiled: Any) -> Callable[[Any], Any]:
 
     At a rate of 0 the weights stay as they are, and no number becomes infinite.
     """
-    state, frozen = train_state.start(spec, job.weights)
+    state, frozen = step.start(spec, job.weights)
     state = sharding.replicate(state, job.mesh)
     if spec.phase.inputs == "augmented":
         frozen = make_fold(job.model, job.mesh)(frozen)

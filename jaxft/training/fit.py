@@ -1,5 +1,6 @@
 """One phase, from its first step to its last cycle end: inputs, range test, epochs, checkpoints."""
 
+import dataclasses
 import time
 
 import jax.numpy as jnp
@@ -8,6 +9,8 @@ from jax.sharding import Mesh
 from jaxtyping import Float
 
 from jaxft.config.settings import Phase
+from jaxft.data import balance
+from jaxft.data.balance import Balance
 from jaxft.devices import sharding
 from jaxft.evaluation import baselines
 from jaxft.evaluation.validate import evaluate_weights
@@ -18,11 +21,11 @@ from jaxft.recipe import best_epoch
 from jaxft.runtime.console import Console
 from jaxft.runtime.paths import AnyPath
 from jaxft.runtime.timer import Timer
-from jaxft.training import range_test, rebase, runners, train_state
+from jaxft.training import range_test, rebase, runners, step
 from jaxft.training.cached import cached_runner
 from jaxft.training.loop import Loop
 from jaxft.training.runners import Runner, image_runner
-from jaxft.training.spec import StepSpec, make_spec
+from jaxft.training.spec import StepSpec, spec_of
 from jaxft.training.train_state import TrainState
 from jaxft.workdir import checkpoint
 from jaxft.workdir.checkpoint import Checkpoints
@@ -118,11 +121,11 @@ def resolve_rate(
 
 def begin(spec: StepSpec, entry: Snapshot, mesh: Mesh) -> tuple[TrainState, Weights]:
     """The state to train from, on the mesh, and the frozen groups."""
-    state, frozen = train_state.start(spec, entry.weights)
+    state, frozen = step.start(spec, entry.weights)
     if entry.midway is not None:
-        step, opt_state, average = entry.midway
+        done, opt_state, average = entry.midway
         opt_state = checkpoint.fill(state.opt_state, opt_state)
-        state = state._replace(step=jnp.int32(step), opt_state=opt_state, average=average)
+        state = state._replace(step=jnp.int32(done), opt_state=opt_state, average=average)
     return sharding.replicate(state, mesh), frozen
 
 
@@ -191,3 +194,11 @@ def make_runner(spec: StepSpec, materials: Materials, weights: Weights) -> Runne
     if spec.phase.inputs == "augmented":
         return image_runner(spec, materials)
     return cached_runner(spec, materials, weights)
+
+
+def make_spec(materials: Materials, index: int) -> StepSpec:
+    """All that the train step of phase `index` depends on."""
+    dataset = materials.dataset
+    counts = balance.counts_of(dataset.train.labels, len(dataset.classes))
+    spec = spec_of(materials.settings, materials.model, index, len(dataset.train))
+    return dataclasses.replace(spec, balance=Balance(materials.settings.data.balance, counts))

@@ -140,7 +140,7 @@ def try_rates(
             bar.update()
             return not ballot() and going_on(losses)
 
-        state, frozen = train_state.start(spec, weights)
+        state, frozen = step.start(spec, weights)
         state = sharding.replicate(state, materials.mesh)
         table, seed = rates_table(spec, materials, rates), seed_of(materials)
         state, *_ = runner(state, frozen, table, seed, 0, len(rates), sink)

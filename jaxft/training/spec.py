@@ -7,10 +7,8 @@ import optax
 
 from jaxft.augment.augment import Augmentation
 from jaxft.config.settings import Phase, Settings
-from jaxft.data import balance
 from jaxft.data.balance import UNBALANCED, Balance
 from jaxft.devices.sharding import AXIS
-from jaxft.materials.materials import Materials
 from jaxft.models import Model
 from jaxft.recipe import optim, schedules
 
@@ -52,14 +50,6 @@ class StepSpec:
     def bn_axis(self) -> str | None:
         """The mesh axis over which BatchNorm shares its statistics."""
         return None if self.phase.bn == "per_device" else AXIS
-
-
-def make_spec(materials: Materials, index: int) -> StepSpec:
-    """All that the train step of phase `index` depends on."""
-    dataset = materials.dataset
-    counts = balance.counts_of(dataset.train.labels, len(dataset.classes))
-    spec = spec_of(materials.settings, materials.model, index, len(dataset.train))
-    return dataclasses.replace(spec, balance=Balance(materials.settings.data.balance, counts))
 
 
 def spec_of(settings: Settings, model: Model, index: int, examples: int) -> StepSpec:

@@ -19,7 +19,7 @@ from jaxft.models.variables import Weights
 from jaxft.recipe import groups, optim
 from jaxft.training.loss import batch_share, training_loss
 from jaxft.training.spec import StepSpec
-from jaxft.training.train_state import ExampleKeys, TrainBatch, TrainState, start
+from jaxft.training.train_state import ExampleKeys, TrainBatch, TrainState
 
 Step = Callable[..., tuple[TrainState, Float[Array, ""]]]
 
@@ -271,3 +271,13 @@ def demand_finite(step: int, loss: float) -> None:
     """Raises NonFiniteError for a loss that is infinite or no number."""
     if not np.isfinite(loss):
         raise NonFiniteError(f"the loss is {loss} at step {step} of the phase")
+
+
+def start(spec: StepSpec, weights: Weights) -> tuple[TrainState, Weights]:
+    """The state for the phase's first step, with fresh optimizer state, and the frozen groups."""
+    trained, fixed = groups.split(weights.params, spec.phase.groups)
+    stats, fixed_stats = groups.split(weights.batch_stats, spec.phase.groups)
+    average = jax.tree.map(jnp.copy, Weights(trained, stats)) if spec.ema_decay else None
+    opt_state = spec.optimizer.init(trained)
+    state = TrainState(jnp.zeros((), jnp.int32), trained, stats, opt_state, average)
+    return state, Weights(fixed, fixed_stats)

@@ -2,13 +2,10 @@
 
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Int, Key
 
 from jaxft.models.variables import Weights
 from jaxft.recipe import groups
-from jaxft.training.spec import StepSpec
 
 
 class TrainState(NamedTuple):
@@ -42,16 +39,6 @@ class ExampleKeys(NamedTuple):
 
     augment: Key[Array, " batch"]
     dropout: Key[Array, " batch"]
-
-
-def start(spec: StepSpec, weights: Weights) -> tuple[TrainState, Weights]:
-    """The state for the phase's first step, with fresh optimizer state, and the frozen groups."""
-    trained, fixed = groups.split(weights.params, spec.phase.groups)
-    stats, fixed_stats = groups.split(weights.batch_stats, spec.phase.groups)
-    average = jax.tree.map(jnp.copy, Weights(trained, stats)) if spec.ema_decay else None
-    opt_state = spec.optimizer.init(trained)
-    state = TrainState(jnp.zeros((), jnp.int32), trained, stats, opt_state, average)
-    return state, Weights(fixed, fixed_stats)
 
 
 def finish(state: TrainState, frozen: Weights) -> Weights:

@@ -1,0 +1,113 @@
+"""Restore the weights of a finished or running run."""
+
+import json
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, UInt8
+
+from jaxft.augment.view import evaluate_view, network_input
+from jaxft.config import load
+from jaxft.config.settings import Settings
+from jaxft.data import batches
+from jaxft.errors import UserError
+from jaxft.materials.model import create_model
+from jaxft.models.body import Preprocessing
+from jaxft.models.variables import Weights, param_dtype
+from jaxft.models.weights.preprocessing import of_run
+from jaxft.runtime import paths
+from jaxft.runtime.paths import AnyPath
+from jaxft.workdir import checkpoint
+from jaxft.workdir.snapshot import unpack
+
+# jax.image.resize's names; both cubics are Keys' with a = -0.5.
+JAX_METHODS = {"bilinear": "linear", "bicubic": "cubic"}
+
+
+class Restored(NamedTuple):
+    """A run's weights and how to use them.
+
+    `apply(images uint8 [B,S,S,3])` -> probabilities [B, classes]; the images are square views in
+    RGB. They are shrunk, with antialiasing, to the run's canvas if they are larger, and normalised.
+    """
+
+    params: dict[str, Any]
+    batch_stats: dict[str, Any]
+    classes: tuple[str, ...]
+    apply: Callable[[UInt8[Array, "batch side side 3"]], Float[Array, "batch classes"]]
+
+
+def restore(workdir: str | AnyPath, which: str = "best") -> Restored:
+    """Weights of a run's newest whole checkpoint.
+
+    Args:
+      workdir: of the run.
+      which: `best` (what the run ends with) or `last` (where training stands).
+
+    Raises:
+      UserError: no run there, or no whole checkpoint.
+    """
+    settings, classes, expected = read_workdir(workdir)
+    weights = read_weights(workdir, which)
+    model = create_model(settings, len(classes), expected)
+
+    @jax.jit
+    def apply(images: Array) -> Array:
+        size = settings.data.image_size
+        canvas = _shrink(images, batches.canvas_size(size), settings.data.interpolation)
+        view = evaluate_view(canvas, size)
+        dtype = param_dtype(weights.params)
+        normalised = network_input(view, model.preprocessing, dtype)
+        features, _ = model.features(weights.params, weights.batch_stats, normalised)
+        logits, _ = model.classify(weights.params, weights.batch_stats, features)
+        return jax.nn.softmax(logits)
+
+    return Restored(weights.params, weights.batch_stats, classes, apply)
+
+
+def _shrink(images: Array, side: int, interpolation: str) -> Array:
+    """Square images no larger than `side`, resized with antialiasing as files are."""
+    if images.shape[1] <= side:
+        return images
+    shape = (images.shape[0], side, side, 3)
+    method = JAX_METHODS[interpolation]
+    smaller = jax.image.resize(images.astype(jnp.float32), shape, method, antialias=True)
+    return jnp.clip(jnp.round(smaller), 0, 255).astype(jnp.uint8)
+
+
+def read_weights(workdir: str | AnyPath, which: str) -> Weights:
+    """`best` or `last` weights, on the host.
+
+    Raises:
+      UserError: no such kind, or no whole checkpoint.
+    """
+    if which not in ("best", "last"):
+        raise UserError(f"No weights are called {which!r}", hint="They are: best, last.")
+    saved = unpack(checkpoint.read_newest(workdir))
+    return saved.best.weights if which == "best" else saved.last
+
+
+def read_workdir(
+    workdir: str | AnyPath,
+) -> tuple[Settings, tuple[str, ...], Preprocessing]:
+    """The settings and classes that a workdir describes, and what its weights expect of images.
+
+    The settings are those of the run's end: `data.image_size` is the last phase's.
+
+    Raises:
+      UserError: it holds no run.
+    """
+    paths.demand_workdir(workdir)
+    paths.demand(workdir)
+    workdir = paths.of(workdir)
+    try:
+        plain = json.loads(paths.read(workdir / "config.json"))
+        classes = json.loads(paths.read(workdir / "classes.json"))
+    except (OSError, ValueError):
+        raise UserError(
+            f"{workdir} holds no run", hint="Give --workdir=DIR, where `jaxft train` wrote one."
+        ) from None
+    settings = load.from_dict(plain)
+    return settings.at_size(settings.phases[-1].image_size), tuple(classes), of_run(workdir)
