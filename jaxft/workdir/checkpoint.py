@@ -27,6 +27,7 @@ from jaxft.workdir import lease
 KEEP = 2
 ARRAYS = ("state", "best")
 REASON_LENGTH = 200  # characters
+PATTERNS = ("[", "**", "\\")  # of etils.epath's glob, by Python or TensorFlow
 
 
 class Checkpoint(NamedTuple):
@@ -106,6 +107,21 @@ class Checkpoints:
         """Wait for the save under way and let go of the directory."""
         self.wait()
         self._manager.close()
+
+
+def demand_place(workdir: str | os.PathLike[str]) -> None:
+    """Raises UserError where Orbax would read a workdir's path as a pattern, and lose checkpoints.
+
+    It merges what each process has written by a glob for files below the whole path.
+    """
+    place = str(paths.absolute(paths.of(workdir)))
+    found = [part for part in PATTERNS if part in place]
+    if found:
+        raise UserError(
+            f"No checkpoint can be kept in {place}:",
+            [f"{part} in a path is read as a pattern" for part in found],
+            "Give another --workdir, or rename the folder.",
+        )
 
 
 def read(directory: paths.AnyPath) -> Checkpoint:

@@ -27,6 +27,7 @@ from jaxft.data.sources.classes import class_problems
 from jaxft.data.sources.fields import ImageField, LabelField
 from jaxft.data.sources.holdout import Holdout
 from jaxft.data.sources.sides import TEST_NAMES, TRAIN_NAMES, VALID_NAMES
+from jaxft.data.sources.trusted import own_features_only
 from jaxft.errors import UserError, unusable_data
 from jaxft.runtime import paths
 
@@ -109,7 +110,8 @@ def open_named(name: str, holdout: Holdout) -> Dataset:
     from tensorflow_datasets.core.utils import file_utils
 
     try:
-        builder = read_only_builder.builder_from_files(name)
+        with own_features_only():
+            builder = read_only_builder.builder_from_files(name)
     except registered.DatasetNotFoundError:
         where = ", ".join(str(path) for path in file_utils.list_data_dirs())
         raise UserError(
@@ -139,7 +141,8 @@ def open_directory(path: str, holdout: Holdout) -> Dataset:
         hint = f"There is one in {', '.join(versions)}." if versions else ""
         raise UserError(f"no data set of TFDS in {folder}: {DESCRIPTION} is missing", hint=hint)
     try:
-        builder = read_only_builder.builder_from_directory(folder)
+        with own_features_only():
+            builder = read_only_builder.builder_from_directory(folder)
     except Exception as error:  # json, protobuf and TFDS each have their own
         raise UserError(f"{folder} can't be opened by TFDS: {_first_line(error)}") from None
     return _open(builder, holdout)
