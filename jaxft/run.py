@@ -4,8 +4,6 @@ import time
 from contextlib import ExitStack
 from typing import Any
 
-import numpy as np
-
 from jaxft.augment import augment
 from jaxft.config.settings import Settings
 from jaxft.devices import sharding
@@ -24,14 +22,14 @@ from jaxft.runtime.console import Console
 from jaxft.runtime.paths import AnyPath
 from jaxft.runtime.signals import told_to_stop
 from jaxft.runtime.timer import Timer
-from jaxft.training import fit, range_test, rebase, runners, starts
+from jaxft.training import fit, range_test, rebase, resume, runners, starts
 from jaxft.training.fit import make_spec
 from jaxft.training.summary import finished_summary, summarise
 from jaxft.workdir import checkpoint, same_config
-from jaxft.workdir.checkpoint import Checkpoint, Checkpoints
+from jaxft.workdir.checkpoint import Checkpoints
 from jaxft.workdir.cursor import Cursor
 from jaxft.workdir.rows import read_rows, rewind_rows
-from jaxft.workdir.snapshot import Best, Snapshot, unpack
+from jaxft.workdir.snapshot import unpack
 
 
 def train(config: Any, workdir: str | AnyPath, console: Console | None = None) -> dict[str, Any]:
@@ -65,7 +63,7 @@ def train(config: Any, workdir: str | AnyPath, console: Console | None = None) -
         was_there = workdir.exists()  # else nothing is made before all has been checked
         if was_there:
             still_held = hosts.together(lambda: held.enter_context(lock))
-        reached = hosts.gather(_phase_reached(workdir, settings))[0]
+        reached = hosts.gather(resume.phase_reached(workdir, settings))[0]
         with shortage.told(settings, "before the first step"):
             materials, initial = prepare(settings, console, stop, reached)
         paths.make_folder(workdir)
@@ -90,7 +88,7 @@ def run_phases(
 ) -> dict[str, Any]:
     """All phases that are left, from the newest whole checkpoint on; ends with the summary."""
     console, phases = materials.console, materials.settings.phases
-    cursor, progress = _begin(materials, initial, _newest(checkpoints, workdir, console))
+    cursor, progress = resume.begin(materials, initial, checkpoints, workdir)
     cursor.setup_seconds += setup_seconds
     checkpoints.remove_after(cursor.saves)
     rewind_rows(workdir / "metrics.jsonl", cursor.rows)
@@ -114,43 +112,6 @@ def run_phases(
     plot_losses(rows, summary["best"], workdir / "losses.png")
     console.say(tables.summary_text(summary, workdir))
     return summary
-
-
-def _phase_reached(workdir: AnyPath, settings: Settings) -> int:
-    """The phase that a run in a workdir seems to go on with: what it finds there tells for sure."""
-    stored = checkpoint.newest_cursor(workdir)
-    reached = Cursor.of(stored).phase_index if stored else 0
-    return min(reached, len(settings.phases) - 1)
-
-
-def _newest(checkpoints: Checkpoints, workdir: AnyPath, console: Console) -> Checkpoint | None:
-    """The newest whole checkpoint, None where there is none at all.
-
-    Raises:
-      UserError: there are some, and none can be read.
-    """
-    restored, problems = checkpoints.newest()
-    if problems and restored is None:
-        raise UserError(
-            f"No checkpoint in {workdir} can be read:",
-            problems,
-            "Nothing was changed; choose another --workdir to begin anew.",
-        )
-    for problem in problems:
-        console.say(f"warning: {problem}; going on from the one before")
-    return restored
-
-
-def _begin(
-    materials: Materials, initial: Weights, restored: Checkpoint | None
-) -> tuple[Cursor, Snapshot]:
-    """Find where to begin: at the first step, or where a checkpoint stands; weights on the mesh."""
-    if restored is None:
-        start = sharding.replicate(initial, materials.mesh)
-        return Cursor(), Snapshot(start, Best(sharding.fetch(initial), np.zeros(0)))
-    found = unpack(restored)
-    current = sharding.replicate(found.weights, materials.mesh)
-    return Cursor.of(restored.cursor), found._replace(weights=current)
 
 
 def find_rate(

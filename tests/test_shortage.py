@@ -16,7 +16,7 @@ from jaxft.errors import UserError
 from jaxft.materials import extraction, shortage
 from jaxft.materials.shortage import Shortage
 from jaxft.training import fit
-from jaxft.workdir import same_config
+from jaxft.workdir import checkpoint, same_config
 from jaxft.workdir.cursor import Cursor, PhaseCursor
 
 GIB = 2**30
@@ -194,10 +194,10 @@ def test_a_run_short_of_memory_goes_on_in_parts(drawn, tiny, tmp_path, monkeypat
 @pytest.mark.parametrize("phase, lr, begun", [(0, None, 0), (1, None, 1), (1, 0.1, 2)])
 def test_a_phase_has_begun_with_its_rate(phase, lr, begun, monkeypatch):
     cursor = asdict(Cursor(phase_index=phase, phase=PhaseCursor(lr=lr)))
-    monkeypatch.setattr(same_config.checkpoint, "newest_cursor", lambda _: cursor)
+    monkeypatch.setattr(checkpoint, "newest_cursor", lambda _: cursor)
     assert same_config._phases_begun("anywhere") == begun
 
 
 def test_of_a_damaged_run_every_phase_has_begun(monkeypatch):
-    monkeypatch.setattr(same_config.checkpoint, "newest_cursor", lambda _: None)
+    monkeypatch.setattr(checkpoint, "newest_cursor", lambda _: None)
     assert same_config._phases_begun("anywhere") > 1000

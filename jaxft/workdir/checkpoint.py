@@ -183,7 +183,9 @@ def newest_cursor(workdir: str | os.PathLike[str]) -> dict[str, Any] | None:
     for step in reversed(steps(workdir)):
         directory = paths.absolute(paths.of(workdir)) / "checkpoints" / str(step)
         with suppress(Exception):  # whatever a damaged file makes Orbax raise
-            return _read_cursor(directory)
+            cursor = _read_cursor(directory)
+            del cursor["digests"]
+            return cursor
     return None
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jaxft.errors import UserError
+from jaxft.runtime.paths import AnyPath
+from jaxft.workdir import checkpoint
 
 VERSION = 2  # of the cursor's keys; 1 had those of the phase among the run's
 
@@ -85,3 +87,16 @@ class Cursor:
     def phases_begun(self) -> int:
         """Number of phases whose first step is made or about to be made: those with a rate."""
         return self.phase_index + (self.phase.lr is not None)
+
+
+def newest(workdir: AnyPath) -> Cursor | None:
+    """Cursor of a workdir's newest checkpoint, whole or not; None where none can be read.
+
+    Raises:
+      UserError: another version of jaxft wrote it.
+    """
+    stored = checkpoint.newest_cursor(workdir)
+    try:
+        return Cursor.of(stored) if stored else None
+    except (AttributeError, LookupError, TypeError):  # damaged
+        return None

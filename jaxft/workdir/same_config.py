@@ -8,8 +8,7 @@ from typing import Any
 from jaxft.errors import UserError
 from jaxft.runtime import paths
 from jaxft.runtime.paths import AnyPath
-from jaxft.workdir import checkpoint
-from jaxft.workdir.cursor import Cursor
+from jaxft.workdir import checkpoint, cursor
 
 # Keys that change neither the numbers of a run nor what its files mean.
 FREE_KEYS = (
@@ -67,10 +66,8 @@ def _is_free(key: str, begun: int) -> bool:
 
 def _phases_begun(workdir: AnyPath) -> int:
     """Number of phases of a run that have a rate already, or a step; all where none can tell."""
-    cursor = checkpoint.newest_cursor(workdir)
-    if cursor is None:
-        return sys.maxsize
-    return Cursor.of(cursor).phases_begun
+    reached = cursor.newest(workdir)
+    return reached.phases_begun if reached else sys.maxsize
 
 
 def read_json(path: AnyPath) -> Any:

@@ -1,0 +1,45 @@
+"""The place where a run begins: its first step, or where its newest checkpoint stands."""
+
+import numpy as np
+
+from jaxft.config.settings import Settings
+from jaxft.devices import sharding
+from jaxft.errors import UserError
+from jaxft.materials.materials import Materials
+from jaxft.models.variables import Weights
+from jaxft.runtime.paths import AnyPath
+from jaxft.workdir import cursor
+from jaxft.workdir.checkpoint import Checkpoints
+from jaxft.workdir.cursor import Cursor
+from jaxft.workdir.snapshot import Best, Snapshot, unpack
+
+
+def begin(
+    materials: Materials, initial: Weights, checkpoints: Checkpoints, workdir: AnyPath
+) -> tuple[Cursor, Snapshot]:
+    """Find where to begin; the weights are on the mesh.
+
+    Raises:
+      UserError: there are checkpoints, and none can be read.
+    """
+    restored, problems = checkpoints.newest()
+    if problems and restored is None:
+        raise UserError(
+            f"No checkpoint in {workdir} can be read:",
+            problems,
+            "Nothing was changed; choose another --workdir to begin anew.",
+        )
+    for problem in problems:
+        materials.console.say(f"warning: {problem}; going on from the one before")
+    if restored is None:
+        start = sharding.replicate(initial, materials.mesh)
+        return Cursor(), Snapshot(start, Best(sharding.fetch(initial), np.zeros(0)))
+    found = unpack(restored)
+    current = sharding.replicate(found.weights, materials.mesh)
+    return Cursor.of(restored.cursor), found._replace(weights=current)
+
+
+def phase_reached(workdir: AnyPath, settings: Settings) -> int:
+    """Index of the phase that a run seems to go on with; `begin` tells for sure."""
+    reached = cursor.newest(workdir)
+    return min(reached.phase_index if reached else 0, len(settings.phases) - 1)
