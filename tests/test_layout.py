@@ -3,6 +3,7 @@
 import ast
 from pathlib import Path
 
+import calls
 import house
 import pytest
 
@@ -19,6 +20,7 @@ ROOMS = {
         "jaxft/data/sources/tfds.py",
         "jaxft/data/prepare/description.py",
         "jaxft/data/sources/fields.py",
+        "jaxft/data/sources/trusted.py",
         "jaxft/data/prepare/shard.py",
     ),
     "array_record": ("jaxft/data/sources/tfds.py", "jaxft/data/prepare/shard.py"),
@@ -59,3 +61,43 @@ def test_a_package_is_imported_only_in_its_rooms(package):
 def test_the_figures_of_the_house():
     """What `make house` prints stays within its bounds."""
     assert house.main() == 0
+
+
+HANGS = """
+from jaxft.runtime import hosts
+from jaxft.runtime.hosts import together
+
+def agreed():
+    return together(lambda: 1)
+
+@hosts.first_only
+def write():
+    agreed()
+
+def read():
+    if hosts.is_first():
+        return hosts.gather(1)
+    return None if not hosts.is_first() else agreed()
+
+def fine():
+    if not hosts.is_first():
+        return None
+    return hosts.from_first(None if hosts.is_first() else 1)
+"""
+
+
+def test_the_measure_sees_calls_that_would_hang(tmp_path, monkeypatch):
+    file = tmp_path / "made_up.py"
+    file.write_text(HANGS)
+    found = calls.hanging(calls.functions({"jaxft.made_up": file}))
+    assert sorted(found) == [
+        "jaxft.made_up.read calls jaxft.made_up.agreed",
+        "jaxft.made_up.read calls jaxft.runtime.hosts.gather",
+        "jaxft.made_up.write calls jaxft.made_up.agreed",
+    ]
+
+
+def test_no_collective_function_is_called_on_the_first_process_alone():
+    functions = calls.functions(house.sources())
+    assert "jaxft.run.train" in calls.collective(functions)
+    assert calls.hanging(functions) == []
