@@ -7,7 +7,7 @@
 `augment`: the default augmentation of 64 canvases, by shears (what maps without perspective get)
 or by products. `block,PIXELS,CHANNELS`: two bottlenecks of ResNeXt-101 64x4d, forward and
 backward, in training, with the channels before the grouped convolution in parts or whole (both as
-conv.parts says and not); `--blocks=4` makes it four. `stem`: 7x7 convolution, BatchNorm and pooling
+`parts` says and not); `--blocks=4` makes it four. `stem`: 7x7 convolution, BatchNorm and pooling
 of 64 images on one device, forward and backward, as the step does on TPU; or pooled last, or by the
 places of the maxima, as on other platforms. `--options=NAME=VALUE,...` are the compiler's;
 `--options=step` those of the step (jaxft/devices/compiler.py).

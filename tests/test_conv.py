@@ -9,7 +9,9 @@ from jax.sharding import AxisType, PartitionSpec
 
 from jaxft.devices import platform
 from jaxft.models.bodies import resnet
-from jaxft.models.conv import LOWERINGS, choose, conv, is_lowering, without_idle_places
+from jaxft.models.conv.convolution import conv
+from jaxft.models.conv.kernel import without_idle_places
+from jaxft.models.conv.lowerings import LOWERINGS, choose, is_lowering
 
 pytestmark = pytest.mark.one_device
 

@@ -18,9 +18,11 @@ from jaxft.config import load
 from jaxft.costs import costs, plan, programs
 from jaxft.devices import platform, sharding, topology
 from jaxft.materials.model import create_model
-from jaxft.models import BODIES, conv
+from jaxft.models import BODIES
 from jaxft.models.bodies import resnet
 from jaxft.models.bodies.resnet import Architecture
+from jaxft.models.conv.native import xla_conv
+from jaxft.models.conv.strided import strided_conv
 from jaxft.training import step, train_state
 from jaxft.training.spec import spec_of
 
@@ -156,7 +158,7 @@ def test_a_strided_convolutions_gradients_are_those_of_xla(size, stride, groups,
 
         return jax.jit(both)(normal(0, 2, *shape, 16), normal(1, size, size, 16 // groups, 32))
 
-    for own, plain in zip(gradients(conv.strided_conv), gradients(conv.xla_conv), strict=True):
+    for own, plain in zip(gradients(strided_conv), gradients(xla_conv), strict=True):
         np.testing.assert_allclose(own, plain, rtol=1e-5, atol=1e-5 * np.abs(plain).max())
 
 

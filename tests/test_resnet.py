@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from jaxft.devices import platform
-from jaxft.models import conv
 from jaxft.models.bodies import resnet
+from jaxft.models.conv.parts import parts
 from jaxft.models.weights import torch_names
 
 pytestmark = pytest.mark.one_device
@@ -71,11 +71,11 @@ def test_kernels_are_kaiming_normal_by_fan_out():
 
 def test_channels_stay_in_their_groups_where_those_fill_a_tile_of_tpu():
     with platform.targeting("tpu", "v5e"):
-        found = [conv.parts(channels, 64) for channels in (256, 512, 1024, 2048)]
+        found = [parts(channels, 64) for channels in (256, 512, 1024, 2048)]
         assert found == [1, 4, 8, 16]
-        assert conv.parts(1024, 64, "native") == conv.parts(256, 1) == 1
+        assert parts(1024, 64, "native") == parts(256, 1) == 1
     with platform.targeting("gpu", "H100"):
-        assert conv.parts(1024, 64) == 1
+        assert parts(1024, 64) == 1
 
 
 def test_the_stem_normalises_fewer_pixels_on_tpu_and_computes_the_same():

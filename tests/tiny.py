@@ -20,7 +20,7 @@ from jaxft.features.inference import make_forward
 from jaxft.materials.materials import Materials
 from jaxft.models import Model
 from jaxft.models.body import Body, Preprocessing
-from jaxft.models.conv import Conv
+from jaxft.models.conv.layer import Conv
 from jaxft.models.head import Head
 from jaxft.models.norm import BatchNorm
 from jaxft.models.variables import Weights

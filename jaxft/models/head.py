@@ -10,8 +10,8 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Key
 
 from jaxft.devices import platform
-from jaxft.models.conv import alike_varying
 from jaxft.models.norm import BatchNorm
+from jaxft.models.varying import alike_varying
 
 
 def pool(

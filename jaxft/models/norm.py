@@ -12,8 +12,9 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jaxft.devices import platform
-from jaxft.models.conv import alike_varying, in_parts
+from jaxft.models.conv.parts import in_parts
 from jaxft.models.reduce import channel_sums
+from jaxft.models.varying import alike_varying
 
 Pool = Callable[[Array], Array]
 Running = tuple[Array, Array]  # share of the batch's statistics, and the running variance

@@ -20,7 +20,8 @@ from jaxtyping import Array, Float
 
 from jaxft.devices import platform
 from jaxft.models.body import TORCHVISION, Body
-from jaxft.models.conv import Conv, parts
+from jaxft.models.conv.layer import Conv
+from jaxft.models.conv.parts import parts
 from jaxft.models.max_pool import max_pool
 from jaxft.models.norm import BatchNorm
 
