@@ -22,7 +22,7 @@ from jaxft.models import Model
 from jaxft.models.body import Body, Preprocessing
 from jaxft.models.conv.layer import Conv
 from jaxft.models.head import Head
-from jaxft.models.norm import BatchNorm
+from jaxft.models.norm.layer import BatchNorm
 from jaxft.models.variables import Weights
 from jaxft.recipe import optim
 from jaxft.recipe.optim import OptimizerSettings

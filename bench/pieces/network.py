@@ -14,7 +14,7 @@ from jaxft import models
 from jaxft.models.bodies import resnet
 from jaxft.models.body import TORCHVISION, Body
 from jaxft.models.conv.layer import Conv
-from jaxft.models.norm import BatchNorm
+from jaxft.models.norm.layer import BatchNorm
 from jaxft.models.variables import Weights
 from pieces.layers import Counted, Layer
 from pieces.report import Report

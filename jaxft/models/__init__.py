@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Key
 from jaxft.models.bodies import efficientnet_lite, resnet
 from jaxft.models.body import Body, Preprocessing
 from jaxft.models.head import Head, pool
-from jaxft.models.norm import blending, observing
+from jaxft.models.norm.interception import blending, observing
 
 GROUPS = ("early", "late", "head")
 BODIES = {**efficientnet_lite.BODIES, **resnet.BODIES}

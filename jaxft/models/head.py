@@ -10,7 +10,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Key
 
 from jaxft.devices import platform
-from jaxft.models.norm import BatchNorm
+from jaxft.models.norm.layer import BatchNorm
 from jaxft.models.varying import alike_varying
 
 

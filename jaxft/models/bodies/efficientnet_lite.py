@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 
 from jaxft.models.body import Body, Preprocessing
 from jaxft.models.conv.layer import Conv
-from jaxft.models.norm import BatchNorm
+from jaxft.models.norm.layer import BatchNorm
 
 
 class Stage(NamedTuple):

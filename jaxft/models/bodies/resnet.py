@@ -23,7 +23,7 @@ from jaxft.models.body import TORCHVISION, Body
 from jaxft.models.conv.layer import Conv
 from jaxft.models.conv.parts import parts
 from jaxft.models.max_pool import max_pool
-from jaxft.models.norm import BatchNorm
+from jaxft.models.norm.layer import BatchNorm
 
 
 class Architecture(NamedTuple):
