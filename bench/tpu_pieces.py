@@ -34,7 +34,10 @@ from jaxft.devices import compiler, platform, sharding, topology
 from jaxft.devices.compiler import Options
 from jaxft.devices.topology import Target
 from jaxft.models import max_pool
-from jaxft.models.bodies import resnet
+from jaxft.models.bodies.resnet import block as resnet_block
+from jaxft.models.bodies.resnet import stem as resnet_stem
+from jaxft.models.bodies.resnet.architecture import ARCHITECTURES
+from jaxft.models.bodies.resnet.block import Bottleneck
 
 IMAGES = 64
 
@@ -56,20 +59,20 @@ def augmentation(target: Target, way: str) -> jax.stages.Lowered:
 
 
 class Stem(nn.Module):
-    """The layers that `resnet.Early` begins with."""
+    """The layers that a ResNet begins with."""
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Normalised images to the first block's input."""
-        return resnet.stem(x, "bfloat16", True, None)
+        return resnet_stem.stem(x, "bfloat16", True, None)
 
 
 def stem(target: Target, way: str) -> jax.stages.Lowered:
     """Output, running statistics and the gradients of all parameters, on one device."""
     if way == "last":
-        resnet.pools_first = lambda *_: False
+        resnet_stem.pools_first = lambda *_: False
     if way == "places":
-        resnet.max_pool = lambda x: max_pool._max_pool(x.shape[1:3], x)
+        resnet_stem.max_pool = lambda x: max_pool._max_pool(x.shape[1:3], x)
     place = SingleDeviceSharding(target.mesh.devices.flat[0])
     model = Stem()
 
@@ -82,7 +85,7 @@ def stem(target: Target, way: str) -> jax.stages.Lowered:
 
     x = jax.ShapeDtypeStruct((IMAGES, 224, 224, 3), jnp.bfloat16)
     variables = jax.eval_shape(lambda x: model.init(jax.random.key(0), x), x)
-    dy = jax.ShapeDtypeStruct((IMAGES, 56, 56, resnet.STEM_CHANNELS), jnp.bfloat16)
+    dy = jax.ShapeDtypeStruct((IMAGES, 56, 56, resnet_stem.STEM_CHANNELS), jnp.bfloat16)
     arguments = jax.tree.map(
         lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=place), (variables, x, dy)
     )
@@ -92,10 +95,10 @@ def stem(target: Target, way: str) -> jax.stages.Lowered:
 def blocks(target: Target, way: str, number: int, pixels: int, width: int) -> jax.stages.Lowered:
     """So many bottlenecks of `width` channels inside, with the gradients of everything."""
     if way == "whole":
-        resnet.parts = lambda *_: 1
-    architecture = resnet.ARCHITECTURES["resnext101_64x4d"]
+        resnet_block.parts = lambda *_: 1
+    architecture = ARCHITECTURES["resnext101_64x4d"]
     nominal = width // 4
-    block = resnet.Bottleneck(architecture, nominal, 1, "bfloat16")
+    block = Bottleneck(architecture, nominal, 1, "bfloat16")
     whole, divided = PartitionSpec(), PartitionSpec(sharding.AXIS)
     images = IMAGES * target.mesh.size
     shape = (images, pixels, pixels, nominal * architecture.expansion)

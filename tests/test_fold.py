@@ -10,6 +10,7 @@ from random_weights import images, normal
 
 from jaxft import models
 from jaxft.devices import platform
+from jaxft.models.bodies.resnet.architecture import ARCHITECTURES
 from jaxft.models.fold import fold, norm_after
 
 pytestmark = pytest.mark.one_device
@@ -108,5 +109,5 @@ def test_the_grouped_convolutions_of_a_body_are_those_it_names():
     """Only `grouped` tells fold how wide a group is: nothing in a kernel's shape does."""
     for name in models.BODIES:
         body = models.create(name, 5).body
-        groups = models.resnet.ARCHITECTURES[name].groups if name.startswith("res") else 1
+        groups = ARCHITECTURES[name].groups if name.startswith("res") else 1
         assert dict(body.grouped) == ({"conv2": groups} if groups > 1 else {})

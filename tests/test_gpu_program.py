@@ -19,8 +19,9 @@ from jaxft.costs import costs, plan, programs
 from jaxft.devices import platform, sharding, topology
 from jaxft.materials.model import create_model
 from jaxft.models import BODIES
-from jaxft.models.bodies import resnet
-from jaxft.models.bodies.resnet import Architecture
+from jaxft.models.bodies.resnet import network
+from jaxft.models.bodies.resnet.architecture import ARCHITECTURES, Architecture
+from jaxft.models.bodies.resnet.block import Bottleneck
 from jaxft.models.conv.native import xla_conv
 from jaxft.models.conv.strided import strided_conv
 from jaxft.training import step, train_state
@@ -34,8 +35,8 @@ def shallow():
     """A ResNeXt of one block a layer, with every kind of block and convolution that there is."""
     with pytest.MonkeyPatch.context() as patch:
         one = Architecture((1, 1, 1, 1), groups=64, group_width=4)
-        patch.setitem(resnet.ARCHITECTURES, "shallow", one)
-        patch.setitem(BODIES, "shallow", lambda dtype, conv: resnet.body("shallow", dtype, conv))
+        patch.setitem(ARCHITECTURES, "shallow", one)
+        patch.setitem(BODIES, "shallow", lambda dtype, conv: network.body("shallow", dtype, conv))
         yield "shallow"
 
 
@@ -165,7 +166,7 @@ def test_a_strided_convolutions_gradients_are_those_of_xla(size, stride, groups,
 @pytest.mark.slow
 def test_a_block_has_the_same_gradients_in_its_form_for_gpus():
     with jax.enable_x64(True):
-        block = resnet.Bottleneck(Architecture((1, 1, 1, 1), groups=8), 16, 2, "float64")
+        block = Bottleneck(Architecture((1, 1, 1, 1), groups=8), 16, 2, "float64")
         x = jax.random.normal(jax.random.key(0), (2, 7, 8, 12))
         variables = jax.jit(block.init, static_argnums=2)(jax.random.key(1), x, False)
 

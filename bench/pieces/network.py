@@ -11,7 +11,9 @@ import numpy as np
 from jax import Array
 
 from jaxft import models
-from jaxft.models.bodies import resnet
+from jaxft.models.bodies.resnet import stem as resnet_stem
+from jaxft.models.bodies.resnet.architecture import ARCHITECTURES
+from jaxft.models.bodies.resnet.block import Bottleneck
 from jaxft.models.body import TORCHVISION, Body
 from jaxft.models.conv.layer import Conv
 from jaxft.models.norm.layer import BatchNorm
@@ -31,13 +33,13 @@ class Stem(nn.Module):
         """Normalised images to 64 channels at a quarter of their size."""
         stem = Conv(CUT_INPUTS, 7, 2, ((3, 3), (3, 3)), dtype=self.dtype, name="conv1")
         x = BatchNorm(activation="relu", name="bn1")(stem(x), train, axis_name)
-        return resnet.max_pool(x)
+        return resnet_stem.max_pool(x)
 
 
 def cut(dtype: str, conv: str = "auto") -> Body:
     """The stem and one block of a ResNeXt: what compiles in a second."""
-    architecture = resnet.ARCHITECTURES["resnext50_32x4d"]._replace(groups=CUT_GROUPS, conv=conv)
-    late = resnet.Bottleneck(architecture, CUT_INPUTS, 2, dtype)
+    architecture = ARCHITECTURES["resnext50_32x4d"]._replace(groups=CUT_GROUPS, conv=conv)
+    late = Bottleneck(architecture, CUT_INPUTS, 2, dtype)
     grouped = (("conv2", CUT_GROUPS),)
     return Body(Stem(dtype), late, 4 * CUT_INPUTS, TORCHVISION, 1e-5, dtype, grouped, conv)
 

@@ -10,13 +10,14 @@ import jax.numpy as jnp
 from flax.traverse_util import unflatten_dict
 from jaxtyping import Array, Float, Key
 
-from jaxft.models.bodies import efficientnet_lite, resnet
+from jaxft.models.bodies import efficientnet_lite
+from jaxft.models.bodies.resnet import network
 from jaxft.models.body import Body, Preprocessing
 from jaxft.models.head import Head, pool
 from jaxft.models.norm.interception import blending, observing
 
 GROUPS = ("early", "late", "head")
-BODIES = {**efficientnet_lite.BODIES, **resnet.BODIES}
+BODIES = {**efficientnet_lite.BODIES, **network.BODIES}
 
 Params = dict[str, Any]
 Stats = dict[str, Any]

@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxft.errors import UserError
-from jaxft.models.bodies import efficientnet_lite, resnet
+from jaxft.models.bodies import efficientnet_lite
+from jaxft.models.bodies.resnet import network
 from jaxft.models.body import Body
 
-BODIES: dict[str, Callable[[str, str], Body]] = {**efficientnet_lite.BODIES, **resnet.BODIES}
+BODIES: dict[str, Callable[[str, str], Body]] = {**efficientnet_lite.BODIES, **network.BODIES}
 IMAGENET_CLASSES = 1000
 
 Params = dict[str, Any]
@@ -65,7 +66,7 @@ def _resnet_module(module: str) -> str:
 
 MODULE_NAMES = {
     **dict.fromkeys(efficientnet_lite.BODIES, _efficientnet_module),
-    **dict.fromkeys(resnet.BODIES, _resnet_module),
+    **dict.fromkeys(network.BODIES, _resnet_module),
 }
 
 
@@ -188,7 +189,7 @@ def body_from_torch(
       UserError: lists every missing, unexpected and misshapen name.
     """
     arrays = {key: value for key, value in arrays.items() if not _is_counter(key)}
-    if name in resnet.BODIES:
+    if name in network.BODIES:
         arrays = dict(named_as_torchvision(arrays))
     wanted = {entry.name: entry for entry in entries(name)}
     classifier = {key for key, entry in wanted.items() if entry.path[0] == "head"}
