@@ -133,12 +133,11 @@ def jaxft_side(
 
     from jaxft import models
     from jaxft.models import fold
-    from jaxft.models.weights import pretrained
+    from jaxft.models.weights.torch_names import body_from_torch, to_torch
+    from jaxft.models.weights.weight_file import read_weights
 
     model = models.create(name, CLASSES, hidden=(), pooling="avg")
-    loaded = pretrained.body_from_torch(
-        name, pretrained.read_weights(folder / "weights.pth"), with_head=True
-    )
+    loaded = body_from_torch(name, read_weights(folder / "weights.pth"), with_head=True)
     params, stats = jax.tree.map(lambda a: jnp.asarray(a, options.dtype), loaded)
     stats["head"] = {}
     with np.load(folder / "batch.npz") as batch:
@@ -167,7 +166,7 @@ def jaxft_side(
     yield "training outputs", outputs
     yield "training logits", {"fc": logits}
     yield "loss", {"loss": value}
-    named = pretrained.to_torch(name, gradients, new)
+    named = to_torch(name, gradients, new)
     yield "statistics", {key: array for key, array in named.items() if "running" in key}
     yield "gradients", {key: array for key, array in named.items() if "running" not in key}
 

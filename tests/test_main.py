@@ -21,7 +21,7 @@ from jaxft.config import load
 from jaxft.errors import Interrupted, NonFiniteError, UserError
 from jaxft.materials.identity import check_data, check_listed, describe_data
 from jaxft.materials.opening import open_data
-from jaxft.models.weights import pretrained
+from jaxft.models.weights.torch_names import to_torch
 
 TINY = str(Path(__file__).parent / "tiny_config.py")
 
@@ -363,7 +363,7 @@ def test_misshapen_weights(refused, drawn, tiny, tmp_path):
     model = models.create("resnet18", 3, hidden=())  # whose classifier is 1024 wide, not 512
     shapes = jax.eval_shape(model.init, jax.random.key(0))
     params, stats = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
-    arrays = pretrained.to_torch("resnet18", params, stats)
+    arrays = to_torch("resnet18", params, stats)
     name = "layer1.0.conv1.weight"
     arrays[name] = arrays[name][:, :, :1, :1].copy()
     safetensors.numpy.save_file(arrays, tmp_path / "odd.safetensors")

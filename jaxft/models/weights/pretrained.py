@@ -5,77 +5,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import ml_dtypes
-import numpy as np
-import safetensors
-
 from jaxft.errors import UserError
 from jaxft.models import BODIES
 from jaxft.models.bodies import efficientnet_lite
 from jaxft.models.body import Preprocessing
-from jaxft.models.weights import hub, torch_file
+from jaxft.models.weights import hub
 from jaxft.models.weights.preprocessing import of_file
-from jaxft.models.weights.torch_names import Params, Stats, body_from_torch, to_torch
+from jaxft.models.weights.torch_names import Params, Stats, body_from_torch
+from jaxft.models.weights.weight_file import read_weights
 from jaxft.runtime import paths
 from jaxft.runtime.paths import AnyPath
-
-__all__ = ["body_from_torch", "load", "read_weights", "to_torch"]
-
-SAFETENSORS_DTYPES: dict[str, np.dtype] = {
-    name: np.dtype(dtype)
-    for name, dtype in {
-        "F64": np.float64,
-        "F32": np.float32,
-        "F16": np.float16,
-        "BF16": ml_dtypes.bfloat16,
-        "I64": np.int64,
-        "I32": np.int32,
-        "I16": np.int16,
-        "I8": np.int8,
-        "U8": np.uint8,
-        "BOOL": np.bool_,
-    }.items()
-}
-
-
-def read_weights(path: str | AnyPath) -> dict[str, np.ndarray]:
-    """The tensors in a weight file, by name; which kind of file it is, its content tells.
-
-    Reads safetensors and PyTorch's .pth, .pt and .bin (zip and legacy layout), without PyTorch and
-    without running code. A state dict nested under "state_dict" or "model" is found, the prefix
-    "module." of DataParallel is dropped. Numbers keep their type (bfloat16 by ml_dtypes).
-
-    Raises:
-      UserError: no such file, a damaged one, or one that holds more than weights.
-    """
-    try:
-        data = paths.read(paths.of(path))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-    try:
-        is_torch = data.startswith((torch_file.ZIP_START, torch_file.LEGACY_START))
-        arrays = torch_file.read(data) if is_torch else _read_safetensors(data)
-    except torch_file.MalformedFile as error:
-        hint = "Weights are .safetensors, or a state dict saved by torch.save (.pth, .pt, .bin)."
-        raise UserError(f"{path}: {error.title}", error.offenders, hint) from error
-    return {name.removeprefix("module."): array for name, array in arrays.items()}
-
-
-def _read_safetensors(data: bytes) -> dict[str, np.ndarray]:
-    try:
-        entries = safetensors.deserialize(data)
-    except safetensors.SafetensorError as error:
-        title = "neither safetensors nor a weight file of PyTorch's"
-        raise torch_file.MalformedFile(title, (str(error)[:200],)) from error
-    unknown = [f"{name}: {entry['dtype']}" for name, entry in entries]
-    unknown = [line for line in unknown if line.rpartition(" ")[2] not in SAFETENSORS_DTYPES]
-    if unknown:
-        raise torch_file.MalformedFile("numbers of a type that is not read", tuple(unknown))
-    arrays = {
-        name: np.frombuffer(entry["data"], SAFETENSORS_DTYPES[entry["dtype"]])
-        for name, entry in entries
-    }
-    return {name: arrays[name].reshape(entry["shape"]) for name, entry in entries}
 
 
 class Loaded(NamedTuple):
