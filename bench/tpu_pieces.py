@@ -34,10 +34,8 @@ from jaxft.devices import compiler, platform, sharding, topology
 from jaxft.devices.compiler import Options
 from jaxft.devices.topology import Target
 from jaxft.models import max_pool
-from jaxft.models.bodies.resnet import block as resnet_block
-from jaxft.models.bodies.resnet import stem as resnet_stem
+from jaxft.models.bodies.resnet import network as resnet
 from jaxft.models.bodies.resnet.architecture import ARCHITECTURES
-from jaxft.models.bodies.resnet.block import Bottleneck
 
 IMAGES = 64
 
@@ -64,15 +62,15 @@ class Stem(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Normalised images to the first block's input."""
-        return resnet_stem.stem(x, "bfloat16", True, None)
+        return resnet.stem(x, "bfloat16", True, None)
 
 
 def stem(target: Target, way: str) -> jax.stages.Lowered:
     """Output, running statistics and the gradients of all parameters, on one device."""
     if way == "last":
-        resnet_stem.pools_first = lambda *_: False
+        resnet.pools_first = lambda *_: False
     if way == "places":
-        resnet_stem.max_pool = lambda x: max_pool._max_pool(x.shape[1:3], x)
+        resnet.max_pool = lambda x: max_pool._max_pool(x.shape[1:3], x)
     place = SingleDeviceSharding(target.mesh.devices.flat[0])
     model = Stem()
 
@@ -85,7 +83,7 @@ def stem(target: Target, way: str) -> jax.stages.Lowered:
 
     x = jax.ShapeDtypeStruct((IMAGES, 224, 224, 3), jnp.bfloat16)
     variables = jax.eval_shape(lambda x: model.init(jax.random.key(0), x), x)
-    dy = jax.ShapeDtypeStruct((IMAGES, 56, 56, resnet_stem.STEM_CHANNELS), jnp.bfloat16)
+    dy = jax.ShapeDtypeStruct((IMAGES, 56, 56, resnet.STEM_CHANNELS), jnp.bfloat16)
     arguments = jax.tree.map(
         lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=place), (variables, x, dy)
     )
@@ -95,10 +93,10 @@ def stem(target: Target, way: str) -> jax.stages.Lowered:
 def blocks(target: Target, way: str, number: int, pixels: int, width: int) -> jax.stages.Lowered:
     """So many bottlenecks of `width` channels inside, with the gradients of everything."""
     if way == "whole":
-        resnet_block.parts = lambda *_: 1
+        resnet.parts = lambda *_: 1
     architecture = ARCHITECTURES["resnext101_64x4d"]
     nominal = width // 4
-    block = Bottleneck(architecture, nominal, 1, "bfloat16")
+    block = resnet.Bottleneck(architecture, nominal, 1, "bfloat16")
     whole, divided = PartitionSpec(), PartitionSpec(sharding.AXIS)
     images = IMAGES * target.mesh.size
     shape = (images, pixels, pixels, nominal * architecture.expansion)

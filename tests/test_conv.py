@@ -10,8 +10,8 @@ from jax.sharding import AxisType, PartitionSpec
 from jaxft.devices import platform
 from jaxft.models.bodies.resnet import architecture as resnet
 from jaxft.models.conv.convolution import conv
-from jaxft.models.conv.kernel import without_idle_places
 from jaxft.models.conv.lowerings import LOWERINGS, choose, is_lowering
+from jaxft.models.conv.padding import without_idle_places
 
 pytestmark = pytest.mark.one_device
 

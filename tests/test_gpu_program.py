@@ -18,12 +18,12 @@ from jaxft.config import load
 from jaxft.costs import costs, plan, programs
 from jaxft.devices import platform, sharding, topology
 from jaxft.materials.model import create_model
-from jaxft.models import BODIES
 from jaxft.models.bodies.resnet import network
 from jaxft.models.bodies.resnet.architecture import ARCHITECTURES, Architecture
-from jaxft.models.bodies.resnet.block import Bottleneck
+from jaxft.models.bodies.resnet.network import Bottleneck
 from jaxft.models.conv.native import xla_conv
 from jaxft.models.conv.strided import strided_conv
+from jaxft.models.registry import BODIES
 from jaxft.training import step, train_state
 from jaxft.training.spec import spec_of
 

@@ -14,7 +14,8 @@ import pytest
 from photos import PHOTOS, photo
 from random_weights import images, project, weight
 
-from jaxft import models
+from jaxft.models.model import Model
+from jaxft.models.registry import create
 from jaxft.models.weights import pretrained, torch_names
 from jaxft.models.weights.torch_names import body_from_torch, to_torch
 from jaxft.models.weights.weight_file import read_weights
@@ -28,8 +29,8 @@ DATA = Path(__file__).parent / "data"
 DAISY = 985
 
 
-def _model(name: str) -> models.Model:
-    return models.create(name, 1000, hidden=(), pooling="avg")
+def _model(name: str) -> Model:
+    return create(name, 1000, hidden=(), pooling="avg")
 
 
 def _imagenet_logits(pixels: np.ndarray) -> np.ndarray:
@@ -62,13 +63,13 @@ def _random_torch_arrays(name: str) -> dict[str, np.ndarray]:
     return {entry.name: weight(entry.name, entry.shape) for entry in torch_names.entries(name)}
 
 
-def _infer(model: models.Model, params, stats, x):
+def _infer(model: Model, params, stats, x):
     features, _ = model.features(params, stats, x)
     outputs = parity.run_body(model, params, stats, x, train=False)[1]
     return model.classify(params, {**stats, "head": {}}, features)[0], outputs
 
 
-def _loss(model: models.Model, params, stats, x):
+def _loss(model: Model, params, stats, x):
     features, outputs, new = parity.run_body(model, params, stats, x, train=True)
     logits, _ = model.classify(params, {**stats, "head": {}}, features)
     return -jnp.trace(jax.nn.log_softmax(logits)) / len(x), (logits, outputs, new)

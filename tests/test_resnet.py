@@ -11,8 +11,8 @@ import pytest
 from jaxft.devices import platform
 from jaxft.models.bodies.resnet import network
 from jaxft.models.bodies.resnet.architecture import ARCHITECTURES
-from jaxft.models.bodies.resnet.block import BasicBlock, Bottleneck
-from jaxft.models.conv.parts import parts
+from jaxft.models.bodies.resnet.network import BasicBlock, Bottleneck
+from jaxft.models.conv.lowerings import parts
 from jaxft.models.weights import torch_names
 
 pytestmark = pytest.mark.one_device

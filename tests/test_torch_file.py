@@ -14,10 +14,10 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from jaxft.models.weights.torch_file import unpickling
+from jaxft.models.weights.torch_file import machine
 from jaxft.models.weights.torch_file.legacy import LEGACY_START
 from jaxft.models.weights.torch_file.malformed import MalformedFile
-from jaxft.models.weights.torch_file.reading import read
+from jaxft.models.weights.weight_file import read_torch as read
 
 DATA = Path(__file__).parent / "data"
 LAYOUTS = ("zip", "legacy")
@@ -216,6 +216,6 @@ def test_a_compressed_archive_is_refused():
 
 
 def test_an_endless_pickle_is_cut_off(monkeypatch):
-    monkeypatch.setattr(unpickling, "MAX_OPCODES", 1000)
+    monkeypatch.setattr(machine, "MAX_OPCODES", 1000)
     with pytest.raises(MalformedFile, match="opcodes"):
         read(_zip(b"\x80\x02" + b"N" * 2000 + b"."))

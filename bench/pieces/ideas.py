@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxft.devices import sharding
-from jaxft.models.bodies.resnet import block, stem
+from jaxft.models.bodies.resnet import network as resnet
 from jaxft.models.conv import convolution
 from jaxft.models.conv.native import Pads, xla_conv
 from jaxft.models.conv.ungrouped import pointwise
@@ -137,8 +137,8 @@ def patch(module: Any, name: str, value: Any) -> Change:
 OTHERS: dict[str, Change] = {
     "1x1 as dot": patch(convolution, "ungrouped", dots),
     "stem of 4 channels": patch(convolution, "ungrouped", wide_stem),
-    "Flax's max pool": patch(stem, "max_pool", max_pool),
+    "Flax's max pool": patch(resnet, "max_pool", max_pool),
     "XLA's gradient of strided groups": patch(convolution, "strided_conv", strided),
-    "shortcuts read all pixels": patch(block, "fork", lambda x, stride: (x, None)),
+    "shortcuts read all pixels": patch(resnet, "fork", lambda x, stride: (x, None)),
     "kernels laid out as elsewhere": patch(sharding, "places_kernels", lambda: False),
 }

@@ -1,6 +1,6 @@
 """What every body offers to the rest of jaxft: two Linen modules, their width, their input."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 
@@ -43,3 +43,8 @@ class Body(NamedTuple):
     dtype: str = "float32"
     grouped: tuple[tuple[str, int], ...] = ()
     conv: str = "auto"
+
+
+def compute_dtype(given: Any, dtype: str) -> Any:
+    """Return the dtype in which a body of `dtype` computes on given arrays: float64 on float64."""
+    return given if given == "float64" else dtype

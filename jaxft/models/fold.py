@@ -7,9 +7,8 @@ from typing import Any
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxft.models.body import Body
+from jaxft.models.body import Body, compute_dtype
 from jaxft.models.conv.kernel import pack
-from jaxft.models.conv.layer import compute_dtype
 from jaxft.models.conv.lowerings import choose
 
 Tree = dict[str, Any]

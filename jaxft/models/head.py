@@ -1,4 +1,4 @@
-"""Everything after the body: pooling, then a small classifier with dropout keyed by example."""
+"""A small classifier on pooled features, with dropout keyed by example."""
 
 from typing import TypeVar
 
@@ -12,23 +12,6 @@ from jaxtyping import Array, Bool, Float, Key
 from jaxft.devices import platform
 from jaxft.models.norm.layer import BatchNorm
 from jaxft.models.varying import alike_varying
-
-
-def pool(
-    features: Float[Array, "batch height width channels"], kind: str
-) -> Float[Array, "batch pooled"]:
-    """One vector for each example.
-
-    Args:
-      features: what the body returns.
-      kind: `max_avg` = maximum and average beside each other, in this order (2 x channels);
-        `avg` = the average alone.
-    """
-    average = jnp.mean(features, axis=(1, 2))
-    if kind == "avg":
-        return average
-    return jnp.concatenate([jnp.max(features, axis=(1, 2)), average], axis=-1)
-
 
 Words = TypeVar("Words", Array, np.ndarray)
 

@@ -6,6 +6,8 @@ import jax
 
 from jaxft.recipe import groups
 
+GROUPS = ("early", "late", "head")  # the layer groups of every model
+
 
 class Weights(NamedTuple):
     """Parameters and BatchNorm statistics by layer group.

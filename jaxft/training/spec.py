@@ -11,7 +11,7 @@ from jaxft.data import balance
 from jaxft.data.balance import UNBALANCED, Balance
 from jaxft.devices.sharding import AXIS
 from jaxft.materials.materials import Materials
-from jaxft.models import Model
+from jaxft.models.model import Model
 from jaxft.recipe import optim, schedules
 
 

@@ -3,8 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from jaxft.models import GROUPS
-from jaxft.models.variables import Weights
+from jaxft.models.variables import GROUPS, Weights
 
 
 def weights_of(tree: Mapping[str, Any], names: Iterable[str] = GROUPS) -> Weights:

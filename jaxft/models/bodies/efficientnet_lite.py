@@ -15,7 +15,7 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from jaxft.models.body import Body, Preprocessing
-from jaxft.models.conv.layer import Conv
+from jaxft.models.conv.convolution import Conv
 from jaxft.models.norm.layer import BatchNorm
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxft.models.conv.kernel import pack, turned
+from jaxft.models.conv.kernel import block_kernel_gradient, pack, turned
 from jaxft.models.conv.native import Pads, xla_conv
 from jaxft.models.varying import alike_varying
 
@@ -50,7 +50,8 @@ def _block_backward(
     """
     x, kernel = residuals
     dx = _input_gradient(x, kernel, stride, pads, dy)
-    return dx, block_kernel_gradient(x, kernel.shape, stride, pads, dy)
+    padded = jnp.pad(x, ((0, 0), *pads, (0, 0)))
+    return dx, block_kernel_gradient(padded, kernel.shape, stride, dy)
 
 
 def _input_gradient(x: Array, kernel: Array, stride: int, pads: Pads, dy: Array) -> Array:
@@ -61,41 +62,6 @@ def _input_gradient(x: Array, kernel: Array, stride: int, pads: Pads, dy: Array)
     (top, bottom), (left, right) = pads
     over = ((rows - 1 - top, rows - 1 - bottom), (columns - 1 - left, columns - 1 - right))
     return block_conv(dy, lax.optimization_barrier(turned(kernel, x.shape[-1] // width)), 1, over)
-
-
-def block_kernel_gradient(
-    x: Array, kernel_shape: tuple[int, ...], stride: int, pads: Pads, dy: Array
-) -> Array:
-    """Gradient of a kernel of blocks.
-
-    For each row of the kernel one batch of products, a product for each block: the pixels that the
-    row meets, times dy.
-    """
-    rows, columns, width, out = kernel_shape
-    count = x.shape[-1] // width
-    padded = lax.optimization_barrier(_by_block(jnp.pad(x, ((0, 0), *pads, (0, 0))), count))
-    dy = lax.optimization_barrier(_by_block(dy, count).reshape(count, -1, out // count))
-    batched = (((1,), (1,)), ((0,), (0,)))
-    products = []
-    for row in range(rows):
-        part = padded[:, :, row : padded.shape[2] - rows + row + 1]
-        met = [w.reshape(count, -1, width) for w in _along(part, columns, stride)]
-        row_met = lax.optimization_barrier(jnp.concatenate(met, -1))
-        products.append(lax.dot_general(row_met, dy, batched))
-    stacked = jnp.stack(products).reshape(rows, count, columns, width, -1)
-    return stacked.transpose(0, 2, 3, 1, 4).reshape(kernel_shape)
-
-
-def _by_block(x: Array, count: int) -> Float[Array, "count batch height width block"]:
-    return x.reshape(*x.shape[:3], count, -1).transpose(3, 0, 1, 2, 4)
-
-
-def _along(
-    x: Float[Array, "count batch height width block"], columns: int, stride: int
-) -> list[Array]:
-    """The pixels that each place of a kernel's row meets."""
-    last = x.shape[3] - columns
-    return [x[:, :, ::stride, j : last + j + 1 : stride] for j in range(columns)]
 
 
 block_conv = partial(jax.custom_vjp, nondiff_argnums=(2, 3))(in_blocks)

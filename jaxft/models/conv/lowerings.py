@@ -10,8 +10,9 @@ measure the effect.
 from collections.abc import Sequence
 
 from jaxft.devices import platform
+from jaxft.models.conv.kernel import BLOCK
 
-BLOCK = 32  # channels of a block on CPU: of 16, 32 and 64 the fastest
+LANES = 128  # numbers beside each other in a register of TPU
 NARROW = 4  # channels of the widest groups for which shifted products are faster than blocks
 
 # What `model.conv` can be, which is for kernels of several groups.
@@ -80,3 +81,17 @@ def _divided(inside: int, groups: int, out: int, lowering: str) -> tuple[str, in
         return None
     width = max(int(number), inside)
     return (way, width) if width % inside == 0 and inside * groups % width == 0 else None
+
+
+def parts(channels: int, groups: int, lowering: str = "auto") -> int:
+    """Return the number of parts in which the channels before a grouped convolution are best kept.
+
+    TPU's compiler gives each group of such a convolution tiles of its own. The layers before it, a
+    1x1 convolution and its BatchNorm, it writes in another layout, and rewrites on the way in and
+    on the way back; unless they are made group by group, `in_parts`. Then it even normalises inside
+    the grouped convolution. 1 where there is nothing to gain: no TPU, or groups that fill no tile.
+    """
+    if platform.current().name != "tpu" or groups == 1:
+        return 1
+    _, width = choose((3, 3, channels // groups, channels), groups, lowering)
+    return channels // width if width % LANES == 0 else 1

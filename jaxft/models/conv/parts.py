@@ -1,26 +1,7 @@
-"""Channels in parts: the groups of a TPU's grouped convolution, kept apart before it, too."""
+"""Channels in parts, as `parts` (lowerings.py) keeps them apart before a grouped convolution."""
 
 from jax import lax
 from jaxtyping import Array
-
-from jaxft.devices import platform
-from jaxft.models.conv.lowerings import choose
-
-LANES = 128  # numbers beside each other in a register of TPU
-
-
-def parts(channels: int, groups: int, lowering: str = "auto") -> int:
-    """Return the number of parts in which the channels before a grouped convolution are best kept.
-
-    TPU's compiler gives each group of such a convolution tiles of its own. The layers before it, a
-    1x1 convolution and its BatchNorm, it writes in another layout, and rewrites on the way in and
-    on the way back; unless they are made group by group, `in_parts`. Then it even normalises inside
-    the grouped convolution. 1 where there is nothing to gain: no TPU, or groups that fill no tile.
-    """
-    if platform.current().name != "tpu" or groups == 1:
-        return 1
-    _, width = choose((3, 3, channels // groups, channels), groups, lowering)
-    return channels // width if width % LANES == 0 else 1
 
 
 def in_parts(x: Array, count: int) -> Array:

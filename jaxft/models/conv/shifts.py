@@ -8,9 +8,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxft.models.conv.blocks import block_kernel_gradient
-from jaxft.models.conv.kernel import pack, turned
-from jaxft.models.conv.lowerings import BLOCK
+from jaxft.models.conv.kernel import BLOCK, block_kernel_gradient, pack, turned
 from jaxft.models.conv.native import Pads
 from jaxft.models.conv.windows import windows
 from jaxft.models.reduce import sum_together
@@ -71,7 +69,8 @@ def _shifts_backward(
     if inside == 1:
         return dx, _kernel_gradient(x, dy, kernel.shape, stride, pads)
     dense = jax.vjp(lambda k: pack(k, groups, BLOCK), kernel)
-    return dx, dense[1](block_kernel_gradient(x, dense[0].shape, stride, pads, dy))[0]
+    padded = jnp.pad(x, ((0, 0), *pads, (0, 0)))
+    return dx, dense[1](block_kernel_gradient(padded, dense[0].shape, stride, dy))[0]
 
 
 def _input_gradient(

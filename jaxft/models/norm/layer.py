@@ -1,5 +1,9 @@
 """Batch normalisation over the global batch, with PyTorch's running statistics."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import lax
@@ -7,11 +11,18 @@ from jaxtyping import Array, Float
 
 from jaxft.models.conv.parts import in_parts
 from jaxft.models.norm.activation import activate
-from jaxft.models.norm.moments import widened
-from jaxft.models.norm.normalise import normalise
-from jaxft.models.norm.pooled import Pool, normalise_pooled
-from jaxft.models.norm.rule import Rule
+from jaxft.models.norm.normalise import (
+    Pool,
+    Rule,
+    batch_moments,
+    normalise,
+    normalise_pooled,
+    widened,
+)
 from jaxft.models.varying import alike_varying
+
+Path = tuple[str, ...]
+Context = nn.module.InterceptorContext
 
 
 class BatchNorm(nn.Module):
@@ -80,3 +91,41 @@ class BatchNorm(nn.Module):
         """Move a running statistic towards the batch's."""
         batch = lax.stop_gradient(batch).astype(running.value.dtype)
         running.value = self.momentum * running.value + (1 - self.momentum) * batch
+
+
+@contextmanager
+def blending(share: Float[Array, ""] | None) -> Iterator[None]:
+    """Pass `share` to every BatchNorm that runs inside."""
+
+    def give(call: Any, args: Any, kwargs: Any, context: Context) -> Any:
+        more = {"share": share} if _runs_batch_norm(context) else {}
+        return call(*args, **kwargs, **more)
+
+    with nn.intercept_methods(give):
+        yield
+
+
+@contextmanager
+def observing(axis_name: str | None = None) -> Iterator[dict[Path, dict[str, Array]]]:
+    """Collect mean and biased variance of the input of every BatchNorm that runs inside.
+
+    By the module's path, `{"mean": [channels], "var": [channels]}`, over the global batch. Nothing
+    that the modules compute changes.
+    """
+    found: dict[Path, dict[str, Array]] = {}
+
+    def look(call: Any, args: Any, kwargs: Any, context: Context) -> Any:
+        module = context.module
+        if _runs_batch_norm(context):
+            shift: Array = module.get_variable("batch_stats", "mean")
+            mean, var = batch_moments(widened(args[0]), shift, axis_name)
+            found[module.path] = {"mean": mean, "var": var}
+        return call(*args, **kwargs)
+
+    with nn.intercept_methods(look):
+        yield found
+
+
+def _runs_batch_norm(context: Context) -> bool:
+    """Return true where an intercepted method is BatchNorm's call."""
+    return isinstance(context.module, BatchNorm) and context.method_name == "__call__"

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxft.errors import UserError
-from jaxft.models import BODIES
 from jaxft.models.bodies import efficientnet_lite
 from jaxft.models.body import Preprocessing
+from jaxft.models.registry import BODIES
 from jaxft.models.weights import hub
 from jaxft.models.weights.preprocessing import of_file
 from jaxft.models.weights.torch_names import Params, Stats, body_from_torch

@@ -1,14 +1,20 @@
-"""Files of weights, safetensors or PyTorch's, as arrays by name."""
+"""Files of weights, safetensors or PyTorch's, as arrays by name.
+
+A file of PyTorch's is a pickle (the names and shapes) beside raw numbers. Python's own unpickler
+calls whatever the pickle names, so a small machine (torch_file/machine.py) stands in for it. Two
+layouts exist: a ZIP archive (torch_file/archive.py) and the older one (torch_file/legacy.py). Every
+offset, size and stride is checked against the file's length before it is believed; arrays are views
+of the file's bytes.
+"""
 
 import ml_dtypes
 import numpy as np
 import safetensors
 
 from jaxft.errors import UserError
-from jaxft.models.weights.torch_file.archive import ZIP_START
-from jaxft.models.weights.torch_file.legacy import LEGACY_START
+from jaxft.models.weights.torch_file.archive import ZIP_START, read_zip
+from jaxft.models.weights.torch_file.legacy import LEGACY_START, read_legacy
 from jaxft.models.weights.torch_file.malformed import MalformedFile
-from jaxft.models.weights.torch_file.reading import read
 from jaxft.runtime import paths
 from jaxft.runtime.paths import AnyPath
 
@@ -45,11 +51,26 @@ def read_weights(path: str | AnyPath) -> dict[str, np.ndarray]:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     try:
         is_torch = data.startswith((ZIP_START, LEGACY_START))
-        arrays = read(data) if is_torch else _read_safetensors(data)
+        arrays = read_torch(data) if is_torch else _read_safetensors(data)
     except MalformedFile as error:
         hint = "Weights are .safetensors, or a state dict saved by torch.save (.pth, .pt, .bin)."
         raise UserError(f"{path}: {error.title}", error.offenders, hint) from error
     return {name.removeprefix("module."): array for name, array in arrays.items()}
+
+
+def read_torch(data: bytes) -> dict[str, np.ndarray]:
+    """Read the tensors of PyTorch's state dict by name, as views of `data`; bfloat16 by ml_dtypes.
+
+    Raises:
+      MalformedFile: `data` is damaged or holds more than weights.
+    """
+    try:
+        return read_zip(data) if data.startswith(ZIP_START) else read_legacy(data)
+    except MalformedFile:
+        raise
+    except Exception as error:
+        # Nothing but the file's content can have led here, and it may be hostile.
+        raise MalformedFile(f"damaged ({type(error).__name__})") from error
 
 
 def _read_safetensors(data: bytes) -> dict[str, np.ndarray]:

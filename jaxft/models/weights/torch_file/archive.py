@@ -7,9 +7,9 @@ import zlib
 
 import numpy as np
 
+from jaxft.models.weights.torch_file.machine import unpickle
 from jaxft.models.weights.torch_file.malformed import MalformedFile, fail
 from jaxft.models.weights.torch_file.state_dict import array, tensors_in
-from jaxft.models.weights.torch_file.unpickling import unpickle
 
 ZIP_START = b"PK\x03\x04"
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from jaxft.models.weights.torch_file.machine import unpickle
 from jaxft.models.weights.torch_file.malformed import fail
 from jaxft.models.weights.torch_file.state_dict import array, tensors_in
 from jaxft.models.weights.torch_file.tensors import Tensor
-from jaxft.models.weights.torch_file.unpickling import unpickle
 
 LEGACY_START = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03."
 
