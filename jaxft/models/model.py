@@ -46,7 +46,7 @@ class Model:
         return self.body.channels * (2 if self.pooling == "max_avg" else 1)
 
     def init(self, key: Key[Array, ""]) -> tuple[Params, Stats]:
-        """Random float32 parameters and fresh statistics of all groups."""
+        """Draw random float32 parameters, and create fresh statistics, of all groups."""
         early, late, head = jax.random.split(key, 3)
         image = jnp.zeros((1, 64, 64, 3))
         first = self.body.early.init(early, image, train=False)
@@ -59,7 +59,7 @@ class Model:
         )
 
     def init_head(self, key: Key[Array, ""]) -> tuple[Any, Any]:
-        """The head's part of what `init` gives; a body of ImageNet's size takes far longer."""
+        """Draw the head's part of `init` alone; a body of ImageNet's size takes far longer."""
         variables = self._init_head(jax.random.split(key, 3)[2])
         return variables["params"], variables.get("batch_stats", {})
 
@@ -83,8 +83,8 @@ class Model:
           images: normalised by `preprocessing`.
           training: the groups whose BatchNorm uses the batch's statistics.
           axis_name: the mesh axis over which those statistics are shared.
-          share: of the batch in the statistics that these groups normalise by, 0 to 1; the rest
-            comes from the running ones. None means 1.
+          share: the batch's share, 0 to 1, of the statistics that these groups normalise by; the
+            rest comes from the running ones. None means 1.
 
         Returns:
           Pooled features in float32 (or float64, as the images), and the new running statistics
@@ -105,9 +105,9 @@ class Model:
         images: Float[Array, "batch height width 3"],
         axis_name: str | None = None,
     ) -> Stats:
-        """Mean and biased variance of what every BatchNorm of the body is given.
+        """Mean and biased variance of the input of every BatchNorm of the body.
 
-        Normalised by the running statistics, as `features` does without `training`.
+        The body normalises by the running statistics, as in `features` without `training`.
 
         Returns:
           The groups `early` and `late`, each a tree as in `batch_stats`.

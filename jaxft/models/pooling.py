@@ -10,7 +10,7 @@ def pool(
     """Pool features into one vector for each example.
 
     Args:
-      features: what the body returns.
+      features: the output of the body.
       kind: `max_avg` = maximum and average beside each other, in this order (2 x channels);
         `avg` = the average alone.
     """

@@ -1,7 +1,7 @@
 """Sums of several arrays at once, in one pass over memory.
 
 XLA CPU stores every array that two reductions share before it reduces it. A reduction of several
-operands is one loop, which computes what they share once and stores none of it.
+operands is one loop, which computes the shared array once and stores none of it.
 """
 
 import math

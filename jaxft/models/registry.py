@@ -28,9 +28,9 @@ def create(
       hidden: widths of the head's hidden layers; () is the plain linear head.
       dropout: dropout rates before each linear layer, one more than `hidden` (ignored without).
       pooling: `max_avg` (maximum and average beside each other) or `avg`.
-      dtype: what the body computes in, float32 or bfloat16; parameters stay float32.
-      conv: how convolutions in several groups are lowered, one of LOWERINGS.
-      preprocessing: what the weights expect; None: what most weights of this body do.
+      dtype: of the body's computation, float32 or bfloat16; parameters stay float32.
+      conv: the lowering of convolutions in several groups, one of LOWERINGS.
+      preprocessing: as the weights expect it; None: as most weights of this body do.
 
     Raises:
       KeyError: no such model.

@@ -55,7 +55,7 @@ def conv(
 class Conv(nn.Module):
     """A convolution without bias; its one parameter is `kernel`, in HWIO order, float32.
 
-    A 1x1 convolution makes its outputs in as many `parts`, see the function of that name.
+    A 1x1 convolution makes its outputs in `parts`, see the function of that name.
     """
 
     channels: int

@@ -37,9 +37,9 @@ def turned(kernel: Array, count: int) -> Array:
 def block_kernel_gradient(
     padded: Array, kernel_shape: tuple[int, ...], stride: int, dy: Array
 ) -> Array:
-    """Gradient of a kernel of blocks, from the padded images and dy.
+    """Compute the gradient of a kernel of blocks from the padded images and dy.
 
-    For each row of the kernel one batch of products, a product for each block: the pixels that the
+    Each row of the kernel is one batch of products, a product for each block: the pixels that the
     row meets, times dy.
     """
     rows, columns, width, out = kernel_shape

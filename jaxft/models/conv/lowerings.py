@@ -86,10 +86,11 @@ def _divided(inside: int, groups: int, out: int, lowering: str) -> tuple[str, in
 def parts(channels: int, groups: int, lowering: str = "auto") -> int:
     """Return the number of parts in which the channels before a grouped convolution are best kept.
 
-    TPU's compiler gives each group of such a convolution tiles of its own. The layers before it, a
-    1x1 convolution and its BatchNorm, it writes in another layout, and rewrites on the way in and
-    on the way back; unless they are made group by group, `in_parts`. Then it even normalises inside
-    the grouped convolution. 1 where there is nothing to gain: no TPU, or groups that fill no tile.
+    TPU's compiler gives each group of such a convolution tiles of its own. It writes the results of
+    the layers before it, a 1x1 convolution and its BatchNorm, in another layout, and converts them
+    on the way in and on the way back, unless they are made group by group (`in_parts`). Then it
+    even normalises inside the grouped convolution. 1 where there is nothing to gain: no TPU, or
+    groups that fill no tile.
     """
     if platform.current().name != "tpu" or groups == 1:
         return 1

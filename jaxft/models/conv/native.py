@@ -1,4 +1,4 @@
-"""XLA's own convolution, of which all other lowerings are made or which they stand in for."""
+"""XLA's own convolution, which the other lowerings are made of or replace."""
 
 from jax import lax
 from jaxtyping import Array

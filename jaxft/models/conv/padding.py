@@ -1,4 +1,4 @@
-"""Padding that a kernel need not meet."""
+"""Padding, and the places of a kernel that meet nothing else."""
 
 from collections.abc import Sequence
 

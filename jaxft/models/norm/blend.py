@@ -21,7 +21,7 @@ class Used(NamedTuple):
     offset: Array | None
 
     def input_gradient(self, centred: Array, dz: Array, factor: Array, means: Array) -> Array:
-        """Gradient of x, given dz, that of scale * (x - mean) * inverse + bias.
+        """Compute the gradient of x from dz, that of scale * (x - mean) * inverse + bias.
 
         `centred` is x - mean; `means` those of dz and dz * centred over all but channels.
         """

@@ -94,11 +94,11 @@ def normalise_pooled(
     rule: Rule,
     pool: Pool,
 ) -> tuple[Array, Array, Array]:
-    """Compute pool(y), mean and var of what `normalise` returns; `pool`, of maxima, comes first.
+    """Compute pool(y), mean and var, with y, mean and var those of `normalise`.
 
-    Where x is largest, so is what grows with it. So only the pooled pixels are normalised, and the
-    two sums of the gradient need no others: one pass over all pixels less each way. Channels whose
-    scale is below 0 change their sign before they are pooled.
+    `pool`, of maxima, comes first: y grows with x and is largest where x is. So only the pooled
+    pixels are normalised, and the two sums of the gradient need no others: one pass over all pixels
+    less each way. Channels whose scale is below 0 change their sign before they are pooled.
     """
     return _pooled_forward(x, scale, bias, shift, running, rule, pool)[0]
 
@@ -173,7 +173,7 @@ def sums(terms: list[Array], channel_axes: int = 1) -> list[Array]:
 def kept_apart(arrays: Any) -> Any:
     """Put arrays behind a barrier on CPU, where XLA would store terms that several loops share.
 
-    The compilers of TPU and GPU fuse each loop with what it needs; a barrier costs them a copy.
+    The compilers of TPU and GPU fuse each loop with its inputs; a barrier costs them a copy.
     """
     return lax.optimization_barrier(arrays) if platform.current().name == "cpu" else arrays
 

@@ -1,4 +1,4 @@
-"""fastai's names for the arrays of a ResNet or ResNeXt, as torchvision's."""
+"""fastai's names for the arrays of a ResNet or ResNeXt, and torchvision's for them."""
 
 import re
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ FASTAI_MODULES = {"0": "conv1", "1": "bn1", **{str(n + 3): f"layer{n}" for n in 
 
 
 def named_as_torchvision(arrays: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-    """A ResNet's or ResNeXt's arrays under torchvision's names, where fastai numbered the modules.
+    """Rename a ResNet's or ResNeXt's arrays as torchvision does, where fastai numbered the modules.
 
     fastai 0.7 saves the body's children as 0 to 7 and its head after them; fastai 1 and 2 save
     them as 0.0 to 0.7 with the head under 1. The head is left out.

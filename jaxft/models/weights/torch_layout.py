@@ -1,10 +1,10 @@
-"""Layouts of arrays: JAX's and PyTorch's."""
+"""Layouts of arrays, between JAX and PyTorch."""
 
 import numpy as np
 
 
 def torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """HWIO -> OIHW, (in, out) -> (out, in)."""
+    """Turn a shape: HWIO -> OIHW, (in, out) -> (out, in)."""
     return (shape[3], shape[2], *shape[:2]) if len(shape) == 4 else shape[::-1]
 
 

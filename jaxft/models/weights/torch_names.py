@@ -74,7 +74,7 @@ MODULE_NAMES = {
 
 @cache
 def entries(name: str) -> tuple[Entry, ...]:
-    """Every array of the body `name`, and of a linear head (its shape for ImageNet's classes)."""
+    """List every array of the body `name`, and of a linear head for ImageNet's classes."""
     body = ORIGINALS[name]("float32", "auto")
     image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
     key = jax.eval_shape(lambda: jax.random.key(0))
@@ -116,11 +116,11 @@ def _leaves(
 def body_from_torch(
     name: str, arrays: Mapping[str, np.ndarray], with_head: bool = False
 ) -> tuple[Params, Stats]:
-    """PyTorch's arrays as parameters and BatchNorm statistics, keyed by layer group.
+    """Convert PyTorch's arrays to parameters and BatchNorm statistics, keyed by layer group.
 
     Args:
-      name: one of BODIES.
-      arrays: what `read_weights` returns, under the names of torchvision, timm or fastai. The
+      name: one of ORIGINALS.
+      arrays: as `read_weights` returns them, under the names of torchvision, timm or fastai. The
         classifier may be absent and may have any number of classes; BatchNorm's
         `num_batches_tracked` is passed over.
       with_head: also the classifier, as the plain linear head (`hidden=()`).
@@ -173,7 +173,7 @@ def _is_real(dtype: np.dtype) -> bool:
 
 
 def _expected_shape(entry: Entry, arrays: Mapping[str, np.ndarray]) -> tuple[int, ...]:
-    """The entry's shape; a classifier's first axis is as long as its bias in the file."""
+    """Return the entry's shape; a classifier's first axis is as long as its bias in the file."""
     if entry.path[0] != "head":
         return entry.shape
     bias = arrays.get(entry.name.replace("weight", "bias"), np.zeros(IMAGENET_CLASSES))
@@ -181,7 +181,7 @@ def _expected_shape(entry: Entry, arrays: Mapping[str, np.ndarray]) -> tuple[int
 
 
 def _tree(collection: str, values: Mapping[Entry, np.ndarray]) -> dict[str, Any]:
-    """Nested dicts; a group without arrays in this collection has {}."""
+    """Nest a collection's values in dicts; a group without arrays in it has {}."""
     tree: dict[str, Any] = {entry.path[0]: {} for entry in values}
     for entry, value in values.items():
         if entry.collection == collection:
@@ -195,10 +195,10 @@ def _tree(collection: str, values: Mapping[Entry, np.ndarray]) -> dict[str, Any]
 def to_torch(
     name: str, params: Mapping[str, Any], batch_stats: Mapping[str, Any]
 ) -> dict[str, np.ndarray]:
-    """The inverse of `body_from_torch`: a state dict in PyTorch's names and layout.
+    """Convert parameters to a state dict of PyTorch's; the inverse of `body_from_torch`.
 
     Args:
-      name: one of BODIES.
+      name: one of ORIGINALS.
       params, batch_stats: the groups early and late; a head in `params` must be the plain linear
         one (`hidden=()`), since torchvision and timm have no name for another.
 

@@ -58,7 +58,7 @@ class BasicBlock(nn.Module):
     def __call__(
         self, x: Float[Array, "batch height width in"], train: bool, axis_name: str | None = None
     ) -> Float[Array, "batch out_height out_width out"]:
-        """One block."""
+        """Run one block."""
         given = Pass(self.dtype, train, axis_name)
         x, few = fork(x, self.stride) if train else (x, None)
         y = _conv_bn(x, 1, Convolution(self.width, 3, self.stride), given)
@@ -79,7 +79,7 @@ class Bottleneck(nn.Module):
     def __call__(
         self, x: Float[Array, "batch height width in"], train: bool, axis_name: str | None = None
     ) -> Float[Array, "batch out_height out_width out"]:
-        """One block."""
+        """Run one block."""
         given = Pass(self.dtype, train, axis_name)
         groups, lowering = self.architecture.groups, self.architecture.conv
         inside = self.width * self.architecture.group_width // 64 * groups
@@ -96,7 +96,7 @@ class Bottleneck(nn.Module):
 def _conv_bn(
     x: Array, number: int, convolution: Convolution, given: Pass, activation: str = "relu"
 ) -> Array:
-    """convN and bnN of the block being built."""
+    """Run convN and bnN of the block being built."""
     channels, size, stride, groups, lowering, split = convolution
     edge = (size // 2, size // 2)
     name = f"conv{number}"
@@ -108,9 +108,9 @@ def _conv_bn(
 
 
 def _shortcut(x: Array, few: Array | None, channels: int, stride: int, given: Pass) -> Array:
-    """The block's input, through a 1x1 convolution where the block changes its shape.
+    """Run the block's input through a 1x1 convolution where the block changes its shape.
 
-    `few` are the pixels of x that this reads, where `fork` has taken them.
+    `few` are the pixels of x that the convolution reads, where `fork` has taken them.
     """
     if stride == 1 and x.shape[-1] == channels:
         return x
@@ -121,7 +121,7 @@ def _shortcut(x: Array, few: Array | None, channels: int, stride: int, given: Pa
 
 
 def stem(x: Array, dtype: str, train: bool, axis_name: str | None) -> Array:
-    """Images through conv1 and bn1 of the module being built, pooled."""
+    """Run conv1 and bn1 of the module being built on images, and pool."""
     x = Conv(STEM_CHANNELS, 7, 2, ((3, 3), (3, 3)), dtype=dtype, name="conv1")(x)
     pool = max_pool if pools_first(train) else None
     x = BatchNorm(activation="relu", pool=pool, name="bn1")(x, train, axis_name)
@@ -146,7 +146,7 @@ class Early(nn.Module):
     def __call__(
         self, x: Float[Array, "batch height width 3"], train: bool, axis_name: str | None = None
     ) -> Float[Array, "batch out_height out_width channels"]:
-        """Normalised images to features."""
+        """Turn normalised images into features."""
         x = stem(x, self.dtype, train, axis_name)
         for block in _layers(self.architecture, (1, 2), self.dtype):
             x = block(x, train, axis_name)
@@ -163,7 +163,7 @@ class Late(nn.Module):
     def __call__(
         self, x: Float[Array, "batch height width in"], train: bool, axis_name: str | None = None
     ) -> Float[Array, "batch out_height out_width channels"]:
-        """Features of `Early` to the features that are pooled and classified."""
+        """Turn the features of `Early` into those that are pooled and classified."""
         for block in _layers(self.architecture, (3, 4), self.dtype):
             x = block(x, train, axis_name)
         return x
@@ -172,7 +172,7 @@ class Late(nn.Module):
 def _layers(
     architecture: Architecture, numbers: tuple[int, ...], dtype: str
 ) -> list[BasicBlock | Bottleneck]:
-    """The blocks of layers `numbers` (from 1); each layer but the first halves the image."""
+    """Create the blocks of layers `numbers` (from 1); each layer but the first halves the image."""
     kind = Bottleneck if architecture.bottleneck else BasicBlock
     return [
         kind(
@@ -188,7 +188,7 @@ def _layers(
 
 
 def body(name: str, dtype: str = "float32", conv: str = "auto") -> Body:
-    """The body `name` (one of BODIES), which computes its convolutions in `dtype`.
+    """Create the body `name` (one of BODIES), which computes its convolutions in `dtype`.
 
     `conv` is one of LOWERINGS, for the convolutions in several groups.
     """

@@ -13,8 +13,8 @@ from jaxft.devices import platform
 def fork(x: Array, stride: int) -> tuple[Array, Array | None]:
     """Return a block's input, and on a GPU the pixels of it that a strided shortcut reads.
 
-    Else XLA would have cuDNN write the shortcut's gradient with zeros for all other pixels, for the
-    first convolution's gradient to be added to. None: the shortcut takes the pixels itself.
+    Otherwise XLA would have cuDNN write the shortcut's gradient with zeros for all other pixels, to
+    which the first convolution's gradient is then added. None: the shortcut takes the pixels.
     """
     if stride == 1 or platform.current().name != "gpu":
         return x, None
@@ -45,11 +45,11 @@ _fork.defvjp(_fork_forward, _fork_backward)
 
 @jax.custom_vjp
 def add_relu(x: Array, y: Array) -> Array:
-    """Compute relu(x + y), to the bit in the form that the platform is fast with.
+    """Compute relu(x + y), to the bit, in the form that the platform is fast with.
 
-    XLA CPU takes a maximum to be so cheap that it would compute x + y again wherever it is needed,
-    hence the x before it, and so on up to the first block; a sum of two arrays it computes once.
-    The GPU's convolutions end in a maximum at no cost, and in no other form.
+    XLA CPU considers a maximum cheap and would compute x + y again wherever it is needed, hence the
+    x before it, and so on back to the first block; it computes a sum of two arrays once. The GPU's
+    convolutions end in a maximum at no cost, and in no other form.
     """
     if platform.current().name == "cpu":
         return jnp.where(x > -y, x, -y) + y

@@ -57,7 +57,7 @@ def _opcodes(stream: io.BytesIO) -> Iterator[tuple[str, Any]]:
 
 
 class Machine:
-    """Builds one pickle's value from literals, containers and CALLS; imports nothing."""
+    """Builder of one pickle's value from literals, containers and CALLS; imports nothing."""
 
     def __init__(self) -> None:
         self.stack: list[Any] = []
