@@ -109,12 +109,12 @@ def jaxft_sides(threads: int) -> tuple[dict, Passes]:
     import jax
     import numpy as np
 
-    from jaxft import models
     from jaxft.augment import augment
     from jaxft.config import load
     from jaxft.configs import base
     from jaxft.data import Batch
     from jaxft.devices import sharding
+    from jaxft.models.registry import create
     from jaxft.models.variables import Weights
     from jaxft.recipe import optim
     from jaxft.training import step
@@ -126,7 +126,7 @@ def jaxft_sides(threads: int) -> tuple[dict, Passes]:
     set_up(settings)  # as every jaxft command does
     phase = settings.phases[0]
     mesh = sharding.data_mesh(1)
-    model = models.create("efficientnet_lite0", CLASSES)
+    model = create("efficientnet_lite0", CLASSES)
     weights = Weights(*jax.jit(model.init)(jax.random.key(0)))
     weights = sharding.replicate(weights, mesh)
     rng = np.random.default_rng(0)

@@ -60,16 +60,16 @@ def programs(
     """The same, each as a call that returns what can be waited for; compiled when first called.
 
     Args:
-      model: arguments of `models.create`, beside a head of average pooling and one linear layer.
+      model: arguments of `registry.create`, beside a head of average pooling and one linear layer.
       preset: of augmentation, in training.
     """
     import jax
 
-    from jaxft import models
     from jaxft.augment import augment
     from jaxft.config import load
     from jaxft.configs import base
     from jaxft.devices import sharding
+    from jaxft.models.registry import create
     from jaxft.recipe import optim
 
     config = base.get_config()
@@ -81,7 +81,7 @@ def programs(
     settings = load.read(config)
     set_up(settings)  # as every jaxft command does
     mesh = sharding.data_mesh(1)
-    net = models.create(**model, hidden=(), pooling="avg")
+    net = create(**model, hidden=(), pooling="avg")
     weights = sharding.replicate(Weights(*jax.jit(net.init)(jax.random.key(0))), mesh)
     views = augment.PRESETS[preset]
     batch = sharding.split_batch(_batch(batch_size, image_size, net.classes), mesh)

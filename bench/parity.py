@@ -131,14 +131,13 @@ def jaxft_side(
     import jax
     import jax.numpy as jnp
 
-    from jaxft import models
     from jaxft.models import fold
-    from jaxft.models.weights import pretrained
+    from jaxft.models.registry import create
+    from jaxft.models.weights.torch_names import body_from_torch, to_torch
+    from jaxft.models.weights.weight_file import read_weights
 
-    model = models.create(name, CLASSES, hidden=(), pooling="avg")
-    loaded = pretrained.body_from_torch(
-        name, pretrained.read_weights(folder / "weights.pth"), with_head=True
-    )
+    model = create(name, CLASSES, hidden=(), pooling="avg")
+    loaded = body_from_torch(name, read_weights(folder / "weights.pth"), with_head=True)
     params, stats = jax.tree.map(lambda a: jnp.asarray(a, options.dtype), loaded)
     stats["head"] = {}
     with np.load(folder / "batch.npz") as batch:
@@ -167,14 +166,14 @@ def jaxft_side(
     yield "training outputs", outputs
     yield "training logits", {"fc": logits}
     yield "loss", {"loss": value}
-    named = pretrained.to_torch(name, gradients, new)
+    named = to_torch(name, gradients, new)
     yield "statistics", {key: array for key, array in named.items() if "running" in key}
     yield "gradients", {key: array for key, array in named.items() if "running" not in key}
 
 
 def run_body(model: Any, params: Any, stats: Any, images: Any, train: bool) -> tuple[Any, Any, Any]:
     """Pooled features, the outputs of stem and blocks by torchvision's names, new statistics."""
-    from jaxft.models.head import pool
+    from jaxft.models.pooling import pool
 
     x, outputs, new = images, {}, {}
     for group, module in (("early", model.body.early), ("late", model.body.late)):

@@ -8,8 +8,8 @@ Compiles the full train step of ResNeXt-101 64x4d (every layer trains, 224 pixel
 images a chip, BatchNorm over the global batch, augmentation included) ahead of time for a slice
 and prints one JSON line; `--conv` is the one thing that changes. `--table` puts lines together.
 `--layer=56,256,1` (pixels, channels, stride) compiles that 3x3 convolution of 64 groups alone, with
-both gradients: what jaxft/models/conv.py's table was chosen by. `--overlap` lets the
-gradients' all-reduces run beside the rest (`config.overlap_gradients`).
+both gradients: the figures behind the tables of jaxft/models/conv/lowerings.py. `--overlap` lets
+the gradients' all-reduces run beside the rest (`config.overlap_gradients`).
 
 Seconds are the sum of the compiler's own estimates (`estimated_cycles` of the scheduled program at
 the chip's clock) over all operations; those without an estimate are charged the bytes that they
@@ -36,7 +36,7 @@ from jaxft.costs import costs, plan
 from jaxft.costs.costs import Costs
 from jaxft.devices import platform, sharding, topology
 from jaxft.materials.model import create_model
-from jaxft.models import conv as lowerings
+from jaxft.models.conv import convolution
 from jaxft.models.variables import Weights
 from jaxft.training.spec import spec_of
 
@@ -103,7 +103,7 @@ def measure_layer(slice_name: str, conv: str, layer: str) -> dict[str, object]:
     def forward_and_gradients(x: Array, kernel: Array, dy: Array) -> tuple[Array, ...]:
         def forward(x: Array, kernel: Array) -> Array:
             pads = ((1, 1), (1, 1))
-            return lowerings.conv(x, kernel.astype(x.dtype), stride, pads, 64, conv)
+            return convolution.conv(x, kernel.astype(x.dtype), stride, pads, 64, conv)
 
         y, transpose = jax.vjp(forward, x, lax.pcast(kernel, sharding.AXIS, to="varying"))
         dx, dk = transpose(dy)

@@ -7,7 +7,7 @@
 `augment`: the default augmentation of 64 canvases, by shears (what maps without perspective get)
 or by products. `block,PIXELS,CHANNELS`: two bottlenecks of ResNeXt-101 64x4d, forward and
 backward, in training, with the channels before the grouped convolution in parts or whole (both as
-conv.parts says and not); `--blocks=4` makes it four. `stem`: 7x7 convolution, BatchNorm and pooling
+`parts` says and not); `--blocks=4` makes it four. `stem`: 7x7 convolution, BatchNorm and pooling
 of 64 images on one device, forward and backward, as the step does on TPU; or pooled last, or by the
 places of the maxima, as on other platforms. `--options=NAME=VALUE,...` are the compiler's;
 `--options=step` those of the step (jaxft/devices/compiler.py).
@@ -34,7 +34,8 @@ from jaxft.devices import compiler, platform, sharding, topology
 from jaxft.devices.compiler import Options
 from jaxft.devices.topology import Target
 from jaxft.models import max_pool
-from jaxft.models.bodies import resnet
+from jaxft.models.bodies.resnet import network as resnet
+from jaxft.models.bodies.resnet.architecture import ARCHITECTURES
 
 IMAGES = 64
 
@@ -56,7 +57,7 @@ def augmentation(target: Target, way: str) -> jax.stages.Lowered:
 
 
 class Stem(nn.Module):
-    """The layers that `resnet.Early` begins with."""
+    """The layers that a ResNet begins with."""
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -93,7 +94,7 @@ def blocks(target: Target, way: str, number: int, pixels: int, width: int) -> ja
     """So many bottlenecks of `width` channels inside, with the gradients of everything."""
     if way == "whole":
         resnet.parts = lambda *_: 1
-    architecture = resnet.ARCHITECTURES["resnext101_64x4d"]
+    architecture = ARCHITECTURES["resnext101_64x4d"]
     nominal = width // 4
     block = resnet.Bottleneck(architecture, nominal, 1, "bfloat16")
     whole, divided = PartitionSpec(), PartitionSpec(sharding.AXIS)

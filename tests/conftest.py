@@ -97,7 +97,7 @@ def tiny():
     """`config.model.name = "tiny"` is known while this lasts."""
     import tiny_body
 
-    from jaxft.models import BODIES
+    from jaxft.models.registry import BODIES
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(BODIES, "tiny", tiny_body.body)
@@ -120,7 +120,7 @@ def finished(tmp_path_factory, cache_home, no_baselines, drawn):
 
     import jaxft
     from jaxft.evaluation import baselines
-    from jaxft.models import BODIES
+    from jaxft.models.registry import BODIES
 
     workdir = tmp_path_factory.mktemp("finished") / "run"
     with pytest.MonkeyPatch.context() as patch:

@@ -382,16 +382,16 @@ def test_all_ways_of_a_heads_epoch_train_alike():
 def test_every_idea_changes_the_program_that_a_gpu_would_run(tmp_path, monkeypatch):
     from jax.sharding import Mesh
 
-    from jaxft import models
     from jaxft.augment import augment
     from jaxft.config import load
     from jaxft.configs import base
     from jaxft.costs import programs
     from jaxft.devices import platform, sharding
+    from jaxft.models.registry import BODIES, create
     from jaxft.recipe import optim
     from pieces import ideas, network
 
-    monkeypatch.setitem(models.BODIES, CUT, network.cut)
+    monkeypatch.setitem(BODIES, CUT, network.cut)
     config = base.get_config()
     config.phases = (base.phase(groups=ideas.ALL_GROUPS, lr=0.01),)
     settings = load.read(config)
@@ -400,7 +400,7 @@ def test_every_idea_changes_the_program_that_a_gpu_would_run(tmp_path, monkeypat
 
     def text(lowering: str, change) -> str:
         with platform.targeting("gpu", ""), change():
-            model = models.create(CUT, 5, hidden=(), pooling="avg", conv=lowering)
+            model = create(CUT, 5, hidden=(), pooling="avg", conv=lowering)
             optimizer = optim.transformation(phase.groups, settings.optimizer)
             views = augment.PRESETS["none"]
             spec = StepSpec(model, phase, 0, optimizer, views, 32, 4, 40)

@@ -49,7 +49,7 @@ def benched(drawn):
     """A job on made-up input, and its figures against a chip whose peak is known."""
     import tiny_body
 
-    from jaxft.models import BODIES
+    from jaxft.models.registry import BODIES
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(BODIES, "tiny", tiny_body.body)

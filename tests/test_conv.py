@@ -8,8 +8,10 @@ from jax import lax
 from jax.sharding import AxisType, PartitionSpec
 
 from jaxft.devices import platform
-from jaxft.models.bodies import resnet
-from jaxft.models.conv import LOWERINGS, choose, conv, is_lowering, without_idle_places
+from jaxft.models.bodies.resnet import architecture as resnet
+from jaxft.models.conv.convolution import conv
+from jaxft.models.conv.lowerings import LOWERINGS, choose, is_lowering
+from jaxft.models.conv.padding import without_idle_places
 
 pytestmark = pytest.mark.one_device
 

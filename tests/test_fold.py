@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from random_weights import images, normal
 
-from jaxft import models
 from jaxft.devices import platform
+from jaxft.models.bodies.resnet.architecture import ARCHITECTURES
 from jaxft.models.fold import fold, norm_after
+from jaxft.models.registry import BODIES, create
 
 pytestmark = pytest.mark.one_device
 
@@ -19,7 +20,7 @@ NAMES = ("efficientnet_lite0", "resnet18", "resnext50_32x4d")
 
 def randomised(name, dtype="float32", conv="auto"):
     """A model and parameters whose BatchNorm scales, offsets and statistics all matter."""
-    model = models.create(name, 5, hidden=(), pooling="avg", dtype=dtype, conv=conv)
+    model = create(name, 5, hidden=(), pooling="avg", dtype=dtype, conv=conv)
 
     def leaf(path, array):
         key = jax.tree_util.keystr(path)
@@ -91,8 +92,8 @@ def test_frozen_groups_are_folded_and_a_head_passes_through():
 
 @pytest.mark.slow
 def test_every_bodys_convolutions_find_their_batchnorms():
-    for name in models.BODIES:
-        model = models.create(name, 5)
+    for name in BODIES:
+        model = create(name, 5)
         shapes, _ = jax.eval_shape(model.init, jax.random.key(0))
         for group in ("early", "late"):
             for path, leaf in jax.tree_util.tree_leaves_with_path(shapes[group]):
@@ -106,7 +107,7 @@ def test_every_bodys_convolutions_find_their_batchnorms():
 
 def test_the_grouped_convolutions_of_a_body_are_those_it_names():
     """Only `grouped` tells fold how wide a group is: nothing in a kernel's shape does."""
-    for name in models.BODIES:
-        body = models.create(name, 5).body
-        groups = models.resnet.ARCHITECTURES[name].groups if name.startswith("res") else 1
+    for name in BODIES:
+        body = create(name, 5).body
+        groups = ARCHITECTURES[name].groups if name.startswith("res") else 1
         assert dict(body.grouped) == ({"conv2": groups} if groups > 1 else {})

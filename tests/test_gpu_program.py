@@ -18,9 +18,12 @@ from jaxft.config import load
 from jaxft.costs import costs, plan, programs
 from jaxft.devices import platform, sharding, topology
 from jaxft.materials.model import create_model
-from jaxft.models import BODIES, conv
-from jaxft.models.bodies import resnet
-from jaxft.models.bodies.resnet import Architecture
+from jaxft.models.bodies.resnet import network
+from jaxft.models.bodies.resnet.architecture import ARCHITECTURES, Architecture
+from jaxft.models.bodies.resnet.network import Bottleneck
+from jaxft.models.conv.native import xla_conv
+from jaxft.models.conv.strided import strided_conv
+from jaxft.models.registry import BODIES
 from jaxft.training import step
 from jaxft.training.spec import spec_of
 
@@ -32,8 +35,8 @@ def shallow():
     """A ResNeXt of one block a layer, with every kind of block and convolution that there is."""
     with pytest.MonkeyPatch.context() as patch:
         one = Architecture((1, 1, 1, 1), groups=64, group_width=4)
-        patch.setitem(resnet.ARCHITECTURES, "shallow", one)
-        patch.setitem(BODIES, "shallow", lambda dtype, conv: resnet.body("shallow", dtype, conv))
+        patch.setitem(ARCHITECTURES, "shallow", one)
+        patch.setitem(BODIES, "shallow", lambda dtype, conv: network.body("shallow", dtype, conv))
         yield "shallow"
 
 
@@ -156,14 +159,14 @@ def test_a_strided_convolutions_gradients_are_those_of_xla(size, stride, groups,
 
         return jax.jit(both)(normal(0, 2, *shape, 16), normal(1, size, size, 16 // groups, 32))
 
-    for own, plain in zip(gradients(conv.strided_conv), gradients(conv.xla_conv), strict=True):
+    for own, plain in zip(gradients(strided_conv), gradients(xla_conv), strict=True):
         np.testing.assert_allclose(own, plain, rtol=1e-5, atol=1e-5 * np.abs(plain).max())
 
 
 @pytest.mark.slow
 def test_a_block_has_the_same_gradients_in_its_form_for_gpus():
     with jax.enable_x64(True):
-        block = resnet.Bottleneck(Architecture((1, 1, 1, 1), groups=8), 16, 2, "float64")
+        block = Bottleneck(Architecture((1, 1, 1, 1), groups=8), 16, 2, "float64")
         x = jax.random.normal(jax.random.key(0), (2, 7, 8, 12))
         variables = jax.jit(block.init, static_argnums=2)(jax.random.key(1), x, False)
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, PartitionSpec
 
-from jaxft.models.head import Head, dropout, keep_mask, pool, product
+from jaxft.models.head import Head, dropout, keep_mask, product
+from jaxft.models.pooling import pool
 
 pytestmark = pytest.mark.one_device
 

@@ -15,7 +15,7 @@ import tiny_body
 
 from jaxft.devices import sharding
 from jaxft.errors import UserError
-from jaxft.models import BODIES
+from jaxft.models.registry import BODIES
 from jaxft.runtime import hosts
 
 HERE = Path(__file__).parent

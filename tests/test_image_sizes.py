@@ -65,7 +65,7 @@ class Run(NamedTuple):
 def grown(drawn, tmp_path_factory):
     import tiny_body
 
-    from jaxft.models import BODIES
+    from jaxft.models.registry import BODIES
 
     workdir, told, entries = tmp_path_factory.mktemp("grown") / "run", [], []
     console, run_phase = Console(None), fit.run_phase

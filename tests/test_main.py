@@ -14,14 +14,15 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from jaxft import models, run
+from jaxft import run
 from jaxft.augment.augment import PRESETS
 from jaxft.cli import main
 from jaxft.config import load
 from jaxft.errors import Interrupted, NonFiniteError, UserError
 from jaxft.materials.identity import check_data, check_listed, describe_data
 from jaxft.materials.opening import open_data
-from jaxft.models.weights import pretrained
+from jaxft.models.registry import create
+from jaxft.models.weights.torch_names import to_torch
 
 TINY = str(Path(__file__).parent / "tiny_config.py")
 
@@ -366,10 +367,10 @@ def test_weights_of_another_architecture(refused, drawn, tiny):
 
 
 def test_misshapen_weights(refused, drawn, tiny, tmp_path):
-    model = models.create("resnet18", 3, hidden=())  # whose classifier is 1024 wide, not 512
+    model = create("resnet18", 3, hidden=())  # whose classifier is 1024 wide, not 512
     shapes = jax.eval_shape(model.init, jax.random.key(0))
     params, stats = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
-    arrays = pretrained.to_torch("resnet18", params, stats)
+    arrays = to_torch("resnet18", params, stats)
     name = "layer1.0.conv1.weight"
     arrays[name] = arrays[name][:, :, :1, :1].copy()
     safetensors.numpy.save_file(arrays, tmp_path / "odd.safetensors")

@@ -11,7 +11,8 @@ from jax.sharding import AxisType, PartitionSpec
 
 from jaxft.devices import platform
 from jaxft.models.max_pool import max_pool
-from jaxft.models.norm import BatchNorm, activate
+from jaxft.models.norm.activation import activate
+from jaxft.models.norm.layer import BatchNorm
 
 pytestmark = pytest.mark.one_device
 

@@ -14,8 +14,11 @@ import pytest
 from photos import PHOTOS, photo
 from random_weights import images, project, weight
 
-from jaxft import models
+from jaxft.models.model import Model
+from jaxft.models.registry import create
 from jaxft.models.weights import pretrained, torch_names
+from jaxft.models.weights.torch_names import body_from_torch, to_torch
+from jaxft.models.weights.weight_file import read_weights
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
 import parity
@@ -26,16 +29,14 @@ DATA = Path(__file__).parent / "data"
 DAISY = 985
 
 
-def _model(name: str) -> models.Model:
-    return models.create(name, 1000, hidden=(), pooling="avg")
+def _model(name: str) -> Model:
+    return create(name, 1000, hidden=(), pooling="avg")
 
 
 def _imagenet_logits(pixels: np.ndarray) -> np.ndarray:
     model = _model("efficientnet_lite0")
     path = pretrained.imagenet_path()
-    params, stats = pretrained.body_from_torch(
-        model.name, pretrained.read_weights(path), with_head=True
-    )
+    params, stats = body_from_torch(model.name, read_weights(path), with_head=True)
 
     @jax.jit
     def logits(params, stats, pixels):
@@ -62,20 +63,20 @@ def _random_torch_arrays(name: str) -> dict[str, np.ndarray]:
     return {entry.name: weight(entry.name, entry.shape) for entry in torch_names.entries(name)}
 
 
-def _infer(model: models.Model, params, stats, x):
+def _infer(model: Model, params, stats, x):
     features, _ = model.features(params, stats, x)
     outputs = parity.run_body(model, params, stats, x, train=False)[1]
     return model.classify(params, {**stats, "head": {}}, features)[0], outputs
 
 
-def _loss(model: models.Model, params, stats, x):
+def _loss(model: Model, params, stats, x):
     features, outputs, new = parity.run_body(model, params, stats, x, train=True)
     logits, _ = model.classify(params, {**stats, "head": {}}, features)
     return -jnp.trace(jax.nn.log_softmax(logits)) / len(x), (logits, outputs, new)
 
 
 def _float64_arguments(name: str):
-    params, stats = pretrained.body_from_torch(name, _random_torch_arrays(name), with_head=True)
+    params, stats = body_from_torch(name, _random_torch_arrays(name), with_head=True)
     return jax.tree.map(lambda a: jnp.asarray(a, "float64"), (params, stats, images(3, 64)))
 
 
@@ -114,7 +115,7 @@ def test_a_training_step_of_resnet_gives_torchvisions_gradients_and_running_stat
     with jax.enable_x64(True):
         step = jax.jit(jax.grad(partial(_loss, _model(name)), has_aux=True))
         gradients, (logits, outputs, stats) = jax.device_get(step(*_float64_arguments(name)))
-    found = pretrained.to_torch(name, gradients, stats)
+    found = to_torch(name, gradients, stats)
     _assert_projections(outputs, golden["output_names"], golden["train_outputs"])
     _assert_close(logits, golden["train_logits"])
     _assert_projections(found, golden["gradient_names"], golden["gradients"])

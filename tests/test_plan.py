@@ -37,7 +37,7 @@ def one_device():
 def planned(drawn):
     import tiny_body
 
-    from jaxft.models import BODIES
+    from jaxft.models.registry import BODIES
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(BODIES, "tiny", tiny_body.body)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 from jaxft.devices import platform
-from jaxft.models.conv import conv
+from jaxft.models.conv.convolution import conv
 
 
 def lowered():

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from jaxft.devices import platform
-from jaxft.models import conv
-from jaxft.models.bodies import resnet
+from jaxft.models.bodies.resnet import network
+from jaxft.models.bodies.resnet.architecture import ARCHITECTURES
+from jaxft.models.bodies.resnet.network import BasicBlock, Bottleneck
+from jaxft.models.conv.lowerings import parts
 from jaxft.models.weights import torch_names
 
 pytestmark = pytest.mark.one_device
@@ -30,7 +32,7 @@ PARAMETERS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", resnet.BODIES)
+@pytest.mark.parametrize("name", network.BODIES)
 def test_the_number_of_parameters_is_the_published_one(name):
     shapes = [entry.shape for entry in torch_names.entries(name) if entry.collection == "params"]
     assert sum(map(math.prod, shapes)) == PARAMETERS[name]
@@ -49,7 +51,7 @@ def test_the_groups_are_cut_after_layer2():
 
 
 def test_shapes_of_the_features_and_bfloat16():
-    body = resnet.body("resnet50", "bfloat16")
+    body = network.body("resnet50", "bfloat16")
     x = jax.ShapeDtypeStruct((2, 224, 160, 3), jnp.float32)
     early, variables = jax.eval_shape(
         lambda x: body.early.init_with_output(jax.random.key(0), x, train=False), x
@@ -63,7 +65,7 @@ def test_shapes_of_the_features_and_bfloat16():
 
 
 def test_kernels_are_kaiming_normal_by_fan_out():
-    block = resnet.BasicBlock(resnet.ARCHITECTURES["resnet18"], 128, 1)
+    block = BasicBlock(ARCHITECTURES["resnet18"], 128, 1)
     variables = block.init(jax.random.key(0), jnp.zeros((1, 4, 4, 128)), train=False)
     kernel = variables["params"]["conv2"]["kernel"]
     assert np.std(kernel) == pytest.approx(np.sqrt(2 / (9 * 128)), rel=0.02)
@@ -71,15 +73,15 @@ def test_kernels_are_kaiming_normal_by_fan_out():
 
 def test_channels_stay_in_their_groups_where_those_fill_a_tile_of_tpu():
     with platform.targeting("tpu", "v5e"):
-        found = [conv.parts(channels, 64) for channels in (256, 512, 1024, 2048)]
+        found = [parts(channels, 64) for channels in (256, 512, 1024, 2048)]
         assert found == [1, 4, 8, 16]
-        assert conv.parts(1024, 64, "native") == conv.parts(256, 1) == 1
+        assert parts(1024, 64, "native") == parts(256, 1) == 1
     with platform.targeting("gpu", "H100"):
-        assert conv.parts(1024, 64) == 1
+        assert parts(1024, 64) == 1
 
 
 def test_the_stem_normalises_fewer_pixels_on_tpu_and_computes_the_same():
-    early = resnet.Early(resnet.ARCHITECTURES["resnet18"]._replace(blocks=(0, 0, 0, 0)), "float64")
+    early = network.Early(ARCHITECTURES["resnet18"]._replace(blocks=(0, 0, 0, 0)), "float64")
     with jax.enable_x64(True):
         x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 16, 24, 3)))
         variables = early.init(jax.random.key(0), x, train=False)
@@ -104,7 +106,7 @@ def test_the_stem_normalises_fewer_pixels_on_tpu_and_computes_the_same():
 def test_a_block_lowered_for_tpu_computes_the_same():
     """Outputs, gradients and running statistics, with the channels in four parts and in none."""
     with jax.enable_x64(True):
-        block = resnet.Bottleneck(resnet.ARCHITECTURES["resnext101_64x4d"], 128, 1, "float64")
+        block = Bottleneck(ARCHITECTURES["resnext101_64x4d"], 128, 1, "float64")
         x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 4, 4, 512)))
         variables = block.init(jax.random.key(0), x, train=False)
 

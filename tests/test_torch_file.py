@@ -14,8 +14,10 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from jaxft.models.weights import torch_file
-from jaxft.models.weights.torch_file import MalformedFile, read
+from jaxft.models.weights.torch_file import machine
+from jaxft.models.weights.torch_file.legacy import LEGACY_START
+from jaxft.models.weights.torch_file.malformed import MalformedFile
+from jaxft.models.weights.weight_file import read_torch as read
 
 DATA = Path(__file__).parent / "data"
 LAYOUTS = ("zip", "legacy")
@@ -123,7 +125,7 @@ def _zip(content: bytes, **storages: bytes) -> bytes:
 
 def _legacy(content: bytes) -> bytes:
     system = pickle.dumps({"little_endian": True}, protocol=2)
-    return torch_file.LEGACY_START + system + content + pickle.dumps([], protocol=2)
+    return LEGACY_START + system + content + pickle.dumps([], protocol=2)
 
 
 @pytest.mark.parametrize("protocol", range(5))
@@ -214,6 +216,6 @@ def test_a_compressed_archive_is_refused():
 
 
 def test_an_endless_pickle_is_cut_off(monkeypatch):
-    monkeypatch.setattr(torch_file, "MAX_OPCODES", 1000)
+    monkeypatch.setattr(machine, "MAX_OPCODES", 1000)
     with pytest.raises(MalformedFile, match="opcodes"):
         read(_zip(b"\x80\x02" + b"N" * 2000 + b"."))

@@ -12,6 +12,7 @@ import safetensors.numpy
 
 from jaxft.errors import UserError
 from jaxft.models.weights import pretrained
+from jaxft.models.weights.weight_file import read_weights
 
 DATA = Path(__file__).parent / "data"
 
@@ -24,7 +25,7 @@ def _save(folder: Path, arrays: dict[str, np.ndarray]) -> Path:
 
 def test_safetensors_are_read_and_the_prefix_of_data_parallel_is_dropped(tmp_path):
     arrays = {"module.a": np.arange(6.0).reshape(2, 3), "b": np.float16([1.5])}
-    read = pretrained.read_weights(_save(tmp_path, arrays))
+    read = read_weights(_save(tmp_path, arrays))
     np.testing.assert_array_equal(read["a"], arrays["module.a"])
     assert (read["b"].dtype, read["b"].tolist()) == (np.float16, [1.5])
 
@@ -34,16 +35,16 @@ def test_bfloat16_is_read_from_safetensors(tmp_path):
     header = b'{"a":{"dtype":"BF16","shape":[2],"data_offsets":[0,4]}}'
     numbers = np.array([1.5, -2], ml_dtypes.bfloat16)
     path.write_bytes(len(header).to_bytes(8, "little") + header + numbers.tobytes())
-    np.testing.assert_array_equal(pretrained.read_weights(path)["a"], numbers)
+    np.testing.assert_array_equal(read_weights(path)["a"], numbers)
     path.write_bytes(path.read_bytes().replace(b"BF16", b"F8E8"))
     with pytest.raises(UserError):
-        pretrained.read_weights(path)
+        read_weights(path)
 
 
 def test_pytorch_files_are_told_by_their_content(tmp_path):
     path = tmp_path / "weights.bin"
     path.write_bytes((DATA / "nested.pth").read_bytes())
-    arrays = pretrained.read_weights(path)
+    arrays = read_weights(path)
     assert arrays["0.weight"].shape == (3, 2, 1, 1)
     np.testing.assert_array_equal(arrays["1.running_var"], [6, 6, 6])
 
@@ -62,20 +63,21 @@ def test_damaged_files_give_a_user_error_that_names_the_file(tmp_path, kind):
             data[dice.randrange(len(data))] = dice.randrange(256)
         path.write_bytes(data)
         try:
-            pretrained.read_weights(path)
+            read_weights(path)
         except UserError as error:
             assert str(path) in error.title
 
 
 def test_no_such_file_is_a_user_error(tmp_path):
     with pytest.raises(UserError, match="nowhere"):
-        pretrained.read_weights(tmp_path / "nowhere.pth")
+        read_weights(tmp_path / "nowhere.pth")
 
 
 def test_reading_pytorchs_files_imports_no_pytorch():
     script = (
-        "import sys; from jaxft.models.weights import pretrained;"
-        "pretrained.read_weights(sys.argv[1]); sys.exit('torch' in sys.modules)"
+        "import sys; from jaxft.models.weights.weight_file import read_weights;"
+        "read_weights(sys.argv[1]);"
+        "sys.exit('torch' in sys.modules)"
     )
     command = [sys.executable, "-c", script, str(DATA / "zip.pth")]
     assert subprocess.run(command, check=False).returncode == 0

@@ -18,11 +18,11 @@ from jaxft.data.images.memory import Images, Memory
 from jaxft.devices import sharding
 from jaxft.features.inference import make_forward
 from jaxft.materials.materials import Materials
-from jaxft.models import Model
 from jaxft.models.body import Body, Preprocessing
-from jaxft.models.conv import Conv
+from jaxft.models.conv.convolution import Conv
 from jaxft.models.head import Head
-from jaxft.models.norm import BatchNorm
+from jaxft.models.model import Model
+from jaxft.models.norm.layer import BatchNorm
 from jaxft.models.variables import Weights
 from jaxft.recipe import optim
 from jaxft.recipe.optim import OptimizerSettings

@@ -3,8 +3,8 @@
 from tiny import PREPROCESSING, Block
 
 from jaxft.config.settings import Settings
-from jaxft.models import BODIES
 from jaxft.models.body import Body
+from jaxft.models.registry import BODIES
 
 
 def body(dtype: str, conv: str = "auto") -> Body:

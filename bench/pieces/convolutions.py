@@ -9,7 +9,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from jaxft.models import conv
+from jaxft.models.conv import ungrouped
+from jaxft.models.conv.convolution import conv
+from jaxft.models.conv.lowerings import choose
+from jaxft.models.conv.native import xla_conv
 from jaxft.models.max_pool import max_pool
 from pieces import clock, layers, network
 from pieces.layers import BF16, Counted, Layer
@@ -49,7 +52,7 @@ def grouped(setting: Setting, report: Report) -> None:
 
 def differs(layer: Layer, lowering: str) -> bool:
     """Says if a lowering is another program than the native one, whose groups may be as wide."""
-    ways = [conv.choose(_kernel(layer), layer.groups, word) for word in (lowering, "native")]
+    ways = [choose(_kernel(layer), layer.groups, word) for word in (lowering, "native")]
     return ways[0] != ways[1]
 
 
@@ -60,12 +63,12 @@ def pointwise(setting: Setting, report: Report) -> None:
     chosen = layers.pointwise(found)[: 1 if setting.tiny else None]
     for counted in chosen:
         stride, pads = counted.layer.stride, ((0, 0), (0, 0))
-        for name, way in (("convolution", conv.xla_conv), ("dot", conv.pointwise)):
+        for name, way in (("convolution", xla_conv), ("dot", ungrouped.pointwise)):
             time_job(setting, report, Job(counted, name, partial(way, stride=stride, pads=pads)))
     stem = layers.stem(found)
     for inputs in (3, 4):
         wide = stem._replace(layer=stem.layer._replace(inputs=inputs))
-        way = partial(conv.xla_conv, stride=stem.layer.stride, pads=_pads(stem.layer))
+        way = partial(xla_conv, stride=stem.layer.stride, pads=_pads(stem.layer))
         time_job(setting, report, Job(wide, f"{inputs} channels", way, stem.layer.name))
 
 
@@ -143,12 +146,12 @@ def shapes(layer: Layer, batch: int) -> tuple[tuple[int, ...], ...]:
 def of_jaxft(layer: Layer, lowering: str = "native") -> Convolve:
     """The layer as jaxft's networks have it."""
     more: Any = {"stride": layer.stride, "padding": _pads(layer), "groups": layer.groups}
-    return partial(conv.conv, lowering=lowering, **more)
+    return partial(conv, lowering=lowering, **more)
 
 
 def of_xla(layer: Layer) -> Convolve:
     """The layer as one convolution of XLA, and its derivatives."""
-    return partial(conv.xla_conv, stride=layer.stride, pads=_pads(layer), groups=layer.groups)
+    return partial(xla_conv, stride=layer.stride, pads=_pads(layer), groups=layer.groups)
 
 
 def random(shape_list: tuple[tuple[int, ...], ...], seed: int) -> list[Array]:

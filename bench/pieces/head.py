@@ -9,11 +9,11 @@ import jax
 import numpy as np
 from jax import lax
 
-from jaxft import models
 from jaxft.augment import augment
 from jaxft.config import load
 from jaxft.configs import base
 from jaxft.devices import sharding
+from jaxft.models.registry import create
 from jaxft.models.variables import Weights
 from jaxft.recipe import optim
 from jaxft.training import step
@@ -103,7 +103,7 @@ def prepared(head: Head) -> tuple[Any, Any, tuple[Any, ...]]:
     config.phases = (base.phase(inputs="cached", lr=LEARNING_RATE, epochs=1),)
     settings = load.read(config)
     phase, mesh = settings.phases[0], sharding.data_mesh(1)
-    model = models.create(head.model, head.classes, hidden=(head.hidden,))
+    model = create(head.model, head.classes, hidden=(head.hidden,))
     params, stats = model.init_head(jax.random.key(0))
     optimizer = optim.transformation(phase.groups, settings.optimizer)
     plain = augment.PRESETS["none"]

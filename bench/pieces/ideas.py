@@ -10,8 +10,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxft.devices import sharding
-from jaxft.models import conv
-from jaxft.models.bodies import resnet
+from jaxft.models.bodies.resnet import network as resnet
+from jaxft.models.conv import convolution
+from jaxft.models.conv.native import Pads, xla_conv
+from jaxft.models.conv.ungrouped import pointwise
 from pieces import clock, layers, network
 from pieces.clock import Call, Timing
 from pieces.report import Report, seconds_of
@@ -101,24 +103,24 @@ def changes(setting: Setting) -> Iterator[tuple[str, str, Change]]:
         yield name, "auto", change
 
 
-def dots(x: jax.Array, kernel: jax.Array, stride: int, pads: conv.Pads) -> jax.Array:
+def dots(x: jax.Array, kernel: jax.Array, stride: int, pads: Pads) -> jax.Array:
     """1x1 convolutions as matrix products, all others as XLA's own."""
     if kernel.shape[:2] == (1, 1) and not any(map(any, pads)):
-        return conv.pointwise(x, kernel, stride, pads)
-    return conv.xla_conv(x, kernel, stride, pads)
+        return pointwise(x, kernel, stride, pads)
+    return xla_conv(x, kernel, stride, pads)
 
 
-def wide_stem(x: jax.Array, kernel: jax.Array, stride: int, pads: conv.Pads) -> jax.Array:
+def wide_stem(x: jax.Array, kernel: jax.Array, stride: int, pads: Pads) -> jax.Array:
     """A convolution of an image with a fourth channel of zeros."""
     if kernel.shape[2] == 3:
         x = jnp.pad(x, ((0, 0),) * 3 + ((0, 1),))
         kernel = jnp.pad(kernel, ((0, 0), (0, 0), (0, 1), (0, 0)))
-    return conv.xla_conv(x, kernel, stride, pads)
+    return xla_conv(x, kernel, stride, pads)
 
 
 def strided(x: jax.Array, kernel: jax.Array, stride: int, pads: Any, groups: int) -> jax.Array:
     """A strided convolution in groups with the gradients that XLA derives."""
-    return conv.xla_conv(x, kernel, stride, pads, groups)
+    return xla_conv(x, kernel, stride, pads, groups)
 
 
 def max_pool(x: jax.Array) -> jax.Array:
@@ -133,10 +135,10 @@ def patch(module: Any, name: str, value: Any) -> Change:
 
 # Both ways: what jaxft may gain by, and what it should lose by, without what it has for GPUs.
 OTHERS: dict[str, Change] = {
-    "1x1 as dot": patch(conv, "ungrouped", dots),
-    "stem of 4 channels": patch(conv, "ungrouped", wide_stem),
+    "1x1 as dot": patch(convolution, "ungrouped", dots),
+    "stem of 4 channels": patch(convolution, "ungrouped", wide_stem),
     "Flax's max pool": patch(resnet, "max_pool", max_pool),
-    "XLA's gradient of strided groups": patch(conv, "strided_conv", strided),
+    "XLA's gradient of strided groups": patch(convolution, "strided_conv", strided),
     "shortcuts read all pixels": patch(resnet, "fork", lambda x, stride: (x, None)),
     "kernels laid out as elsewhere": patch(sharding, "places_kernels", lambda: False),
 }

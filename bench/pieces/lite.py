@@ -15,12 +15,12 @@ LOWERINGS = ("native", "shifts")
 def with_jax(setting: Setting, report: Report) -> None:
     """A line for each size, lowering and pass."""
     import jaxft_side
-    from jaxft import models
+    from jaxft.models.registry import create
 
     network.start(report)
     name = setting.model if setting.tiny else MODEL
     for pixels, batch in ((32, 2),) if setting.tiny else SIZES:
-        body = models.create(name, CLASSES, hidden=(), pooling="avg")
+        body = create(name, CLASSES, hidden=(), pooling="avg")
         flop = layers.flop(network.convolutions(body, pixels), batch)
         for lowering in LOWERINGS[:1] if setting.tiny else LOWERINGS:
             model = {"name": name, "classes": CLASSES, "dtype": "bfloat16", "conv": lowering}

@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxft import models
 from jaxft.devices import platform
 from jaxft.models.fold import fold
+from jaxft.models.model import Model
+from jaxft.models.registry import create
 from pieces import network
 from pieces.inference import ratio
 from pieces.report import Report
@@ -38,14 +39,14 @@ def parity(setting: Setting, report: Report) -> None:
     network.start(report)
     for name in (setting.model,) if setting.tiny else MODELS:
         options: dict[str, Any] = {"hidden": (), "pooling": "avg"}
-        model = models.create(name, setting.classes, **options)
+        model = create(name, setting.classes, **options)
         weights = network.weights(model)
         side = setting.image_size
         images = np.random.default_rng(1).normal(size=(IMAGES, side, side, 3)).astype(np.float32)
         with report.guard("logits", shape=name):
             wanted = reference(model, weights, images)
             for case in CASES:
-                computed = models.create(name, setting.classes, dtype=case.dtype, **options)
+                computed = create(name, setting.classes, dtype=case.dtype, **options)
                 with jax.default_matmul_precision(case.precision):
                     found = np.asarray(logits(computed, *weights, images), np.float64)
                 error = ratio(found, wanted)
@@ -54,7 +55,7 @@ def parity(setting: Setting, report: Report) -> None:
                 report.line("logits", lowering=case.name, error_ratio=error, **facts)
 
 
-def reference(model: models.Model, weights: Any, images: Any) -> np.ndarray:
+def reference(model: Model, weights: Any, images: Any) -> np.ndarray:
     """Logits in float64 on the CPU."""
     with jax.enable_x64(True), jax.default_device(jax.devices("cpu")[0]):
         wide = jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), (*weights, images))
@@ -62,7 +63,7 @@ def reference(model: models.Model, weights: Any, images: Any) -> np.ndarray:
             return np.asarray(logits(model, *wide))
 
 
-def logits(model: models.Model, params: Any, stats: Any, images: Any) -> Any:
+def logits(model: Model, params: Any, stats: Any, images: Any) -> Any:
     """As jaxft evaluates: BatchNorm folded into the kernels."""
 
     @jax.jit

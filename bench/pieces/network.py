@@ -10,11 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxft import models
-from jaxft.models.bodies import resnet
+from jaxft.models import registry
+from jaxft.models.bodies.resnet import network as resnet
+from jaxft.models.bodies.resnet.architecture import ARCHITECTURES
 from jaxft.models.body import TORCHVISION, Body
-from jaxft.models.conv import Conv
-from jaxft.models.norm import BatchNorm
+from jaxft.models.conv.convolution import Conv
+from jaxft.models.model import Model
+from jaxft.models.norm.layer import BatchNorm
 from jaxft.models.variables import Weights
 from pieces.layers import Counted, Layer
 from pieces.report import Report
@@ -36,15 +38,15 @@ class Stem(nn.Module):
 
 def cut(dtype: str, conv: str = "auto") -> Body:
     """The stem and one block of a ResNeXt: what compiles in a second."""
-    architecture = resnet.ARCHITECTURES["resnext50_32x4d"]._replace(groups=CUT_GROUPS, conv=conv)
+    architecture = ARCHITECTURES["resnext50_32x4d"]._replace(groups=CUT_GROUPS, conv=conv)
     late = resnet.Bottleneck(architecture, CUT_INPUTS, 2, dtype)
     grouped = (("conv2", CUT_GROUPS),)
     return Body(Stem(dtype), late, 4 * CUT_INPUTS, TORCHVISION, 1e-5, dtype, grouped, conv)
 
 
 def register() -> None:
-    """Lets configs and `models.create` find the cut network."""
-    models.BODIES[CUT] = cut
+    """Lets configs and `registry.create` find the cut network."""
+    registry.BODIES[CUT] = cut
 
 
 def start(report: Report) -> None:
@@ -70,13 +72,13 @@ def cudnn_version() -> int | None:
     return int(library.cudnnGetVersion())
 
 
-def create(setting: Setting, dtype: str = "bfloat16", conv: str = "auto") -> models.Model:
+def create(setting: Setting, dtype: str = "bfloat16", conv: str = "auto") -> Model:
     """The network with one linear layer on average-pooled features, as torchvision's."""
     options: dict[str, Any] = {"hidden": (), "pooling": "avg", "dtype": dtype, "conv": conv}
-    return models.create(setting.model, setting.classes, **options)
+    return registry.create(setting.model, setting.classes, **options)
 
 
-def weights(model: models.Model) -> Weights:
+def weights(model: Model) -> Weights:
     """Random parameters and statistics about those of a trained network, on the host."""
     random = np.random.default_rng(0)
 
@@ -91,7 +93,7 @@ def weights(model: models.Model) -> Weights:
     return Weights(*jax.tree.map(lambda a: np.asarray(a, np.float32), (params, stats)))
 
 
-def convolutions(model: models.Model, image_size: int) -> list[Counted]:
+def convolutions(model: Model, image_size: int) -> list[Counted]:
     """The shapes of all convolutions of a network, and how often each is there."""
     found: Counter[Layer] = Counter()
 

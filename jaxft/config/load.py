@@ -13,7 +13,7 @@ from jaxft.config.schema import shape_errors
 from jaxft.config.settings import Settings
 from jaxft.config.values import value_errors
 from jaxft.errors import UserError
-from jaxft.models import GROUPS
+from jaxft.models.variables import GROUPS
 
 SWEEPS = {"sgd": (1e-7, 10.0), "adamw": (1e-4, 0.1)}  # rates of a range test
 

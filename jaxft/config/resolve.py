@@ -4,8 +4,8 @@ from contextlib import suppress
 
 from jaxft.config.settings import Settings
 from jaxft.errors import UserError
-from jaxft.models import BODIES
 from jaxft.models.body import Preprocessing
+from jaxft.models.registry import BODIES
 from jaxft.models.weights import pretrained
 from jaxft.models.weights.preprocessing import of_run
 from jaxft.runtime import paths

@@ -7,7 +7,7 @@ import types
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, get_args, get_origin
 
-from jaxft.models import GROUPS
+from jaxft.models.variables import GROUPS
 
 
 def shape_errors(kind: Any, section: Any, path: str) -> Iterator[str]:

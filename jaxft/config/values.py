@@ -7,8 +7,9 @@ from typing import Any
 from jaxft.config.settings import UNTIL_OVERFIT
 from jaxft.data.images.decode import MOST_PIXELS
 from jaxft.data.sources.holdout import Holdout
-from jaxft.models import BODIES, GROUPS
-from jaxft.models.conv import LOWERINGS, is_lowering
+from jaxft.models.conv.lowerings import LOWERINGS, is_lowering
+from jaxft.models.registry import BODIES
+from jaxft.models.variables import GROUPS
 from jaxft.models.weights import hub, pretrained
 from jaxft.recipe.lr_finder import AUTO, RULES
 

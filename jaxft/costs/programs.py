@@ -14,7 +14,7 @@ from jaxft.config.settings import Phase, Settings
 from jaxft.data import batches
 from jaxft.devices import sharding
 from jaxft.features.inference import make_fold, make_forward
-from jaxft.models import Model
+from jaxft.models.model import Model
 from jaxft.models.variables import Weights
 from jaxft.training import step
 from jaxft.training.spec import StepSpec

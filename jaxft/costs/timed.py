@@ -22,7 +22,7 @@ from jaxft.materials import reading
 from jaxft.materials.extraction import eval_feed
 from jaxft.materials.materials import Materials
 from jaxft.materials.model import create_model
-from jaxft.models import Model
+from jaxft.models.model import Model
 from jaxft.models.variables import Weights
 from jaxft.runtime.console import Console
 from jaxft.training import step

@@ -14,8 +14,8 @@ from jaxft.augment.view import evaluate_view, network_input
 from jaxft.data import Batch, batches
 from jaxft.devices import compiler, sharding
 from jaxft.devices.sharding import AXIS
-from jaxft.models import Model
 from jaxft.models.fold import fold
+from jaxft.models.model import Model
 from jaxft.models.variables import Weights, param_dtype
 from jaxft.runtime import hosts
 

@@ -10,7 +10,7 @@ from jaxft.data import Dataset, batches
 from jaxft.data.images.memory import Images
 from jaxft.errors import Interrupted
 from jaxft.features.inference import Forward
-from jaxft.models import Model
+from jaxft.models.model import Model
 from jaxft.runtime.console import Console
 from jaxft.runtime.hosts import Stop
 from jaxft.runtime.paths import AnyPath

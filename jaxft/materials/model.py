@@ -4,13 +4,13 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jaxft import models
 from jaxft.config import resolve
 from jaxft.config.settings import Settings
 from jaxft.errors import UserError
-from jaxft.models import Model
 from jaxft.models.body import Preprocessing
-from jaxft.models.variables import Weights
+from jaxft.models.model import Model
+from jaxft.models.registry import create
+from jaxft.models.variables import GROUPS, Weights
 from jaxft.models.weights import pretrained
 from jaxft.runtime import digests, paths
 from jaxft.workdir import checkpoint, same_config
@@ -56,7 +56,7 @@ def _with_new_head(model: Model, key: Any, params: Any, stats: Any) -> Weights:
 def create_model(settings: Settings, classes: int, expected: Preprocessing | None = None) -> Model:
     """The model that `config.model` describes; `expected` of images by its weights, None: usual."""
     m = settings.model
-    return models.create(
+    return create(
         m.name,
         classes,
         hidden=m.hidden,
@@ -77,7 +77,7 @@ def _init_from(settings: Settings, model: Model, classes: tuple[str, ...], key: 
     shapes = Weights(*jax.eval_shape(model.init, key))
     for kind, wanted, given in zip(Weights._fields, shapes, saved, strict=True):
         tree = {}
-        for group in models.GROUPS if same_classes else models.GROUPS[:-1]:
+        for group in GROUPS if same_classes else GROUPS[:-1]:
             try:
                 tree[group] = checkpoint.fill(wanted[group], digests.flat(given[group]))
             except ValueError as error:

@@ -1,6 +1,6 @@
-"""What every body offers to the rest of jaxft: two Linen modules, their width, their input."""
+"""The interface of every body: two Linen modules, their width, their input."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 
@@ -8,11 +8,12 @@ INTERPOLATIONS = ("bilinear", "bicubic")
 
 
 class Preprocessing(NamedTuple):
-    """How an image becomes the network's input, as a set of weights expects it.
+    """Preprocessing of images that a set of weights expects.
 
-    Resized by `interpolation` (one of INTERPOLATIONS, antialiased) until the middle
-    `crop_fraction` of its shorter side is `image_size` pixels, which are taken; then, of pixels
-    0..255 in RGB, (pixel - mean) / std, per channel. jaxft itself takes all of the shorter side.
+    An image is resized by `interpolation` (one of INTERPOLATIONS, antialiased) until the middle
+    `crop_fraction` of its shorter side is `image_size` pixels, and cropped to them; pixels 0..255
+    in RGB then become (pixel - mean) / std, per channel. jaxft itself takes all of the shorter
+    side.
     """
 
     mean: tuple[float, float, float]
@@ -22,17 +23,17 @@ class Preprocessing(NamedTuple):
     interpolation: str = "bilinear"
 
 
-# What torchvision's weights expect, and but for the interpolation most of timm's.
+# Expected by torchvision's weights, and but for the interpolation by most of timm's.
 TORCHVISION = Preprocessing((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 
 
 class Body(NamedTuple):
     """A network without its classifier, cut into the layer groups `early` and `late`.
 
-    Both modules are called `module.apply(variables, x, train=..., axis_name=...)` on NHWC images
-    or features; `channels` is the width of what `late` returns, `eps` BatchNorm's, `grouped` the
-    names of the convolutions in more than one group, depthwise ones aside, with their numbers,
-    `conv` how they are lowered (one of conv.LOWERINGS).
+    Both modules are called as `module.apply(variables, x, train=..., axis_name=...)` on NHWC images
+    or features. `channels` is the width of the output of `late`, `eps` BatchNorm's; `grouped` holds
+    the names of the convolutions in several groups, depthwise ones aside, and the numbers of their
+    groups; `conv` is their lowering (one of LOWERINGS).
     """
 
     early: nn.Module
@@ -43,3 +44,8 @@ class Body(NamedTuple):
     dtype: str = "float32"
     grouped: tuple[tuple[str, int], ...] = ()
     conv: str = "auto"
+
+
+def compute_dtype(given: Any, dtype: str) -> Any:
+    """Return the dtype in which a body of `dtype` computes on given arrays: float64 on float64."""
+    return given if given == "float64" else dtype

@@ -1,4 +1,4 @@
-"""A frozen body at its best: BatchNorm in the kernels, kernels as the platform multiplies them."""
+"""A frozen body in its fastest form: BatchNorm in the kernels, kernels packed for the platform."""
 
 import re
 from collections.abc import Mapping
@@ -7,26 +7,27 @@ from typing import Any
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxft.models.body import Body
-from jaxft.models.conv import choose, compute_dtype, pack
+from jaxft.models.body import Body, compute_dtype
+from jaxft.models.conv.kernel import pack
+from jaxft.models.conv.lowerings import choose
 
 Tree = dict[str, Any]
 
 
 def fold(body: Body, params: Mapping[str, Any], stats: Mapping[str, Any]) -> tuple[Tree, Tree]:
-    """Parameters and statistics of frozen groups, for inference that gives the same to rounding.
+    """Fold parameters and statistics of frozen groups for inference, the same to rounding.
 
     A convolution and the BatchNorm after it, y = s (w * x - m) / sqrt(v + eps) + b, become one
     kernel, s w / sqrt(v + eps), and one offset, b - s m / sqrt(v + eps). The kernel comes in the
-    body's compute dtype and, where it is grouped, packed for the platform (conv.pack); the offset
-    stays in float32. Nothing of this is left to do in each batch.
+    body's compute dtype and, where it is grouped, packed for the platform (`pack`); the offset
+    stays in float32. None of this work is repeated in each batch.
 
     Args:
-      body: whose groups these are.
+      body: the body of these groups.
       params, stats: some of the groups early and late; a head is passed through.
 
     Returns:
-      (params, stats) that the body's modules take as they take the others; they can't train.
+      (params, stats) that the body's modules accept like unfolded ones; they cannot train.
     """
     folded, left = {}, {}
     for group, tree in params.items():
@@ -36,7 +37,7 @@ def fold(body: Body, params: Mapping[str, Any], stats: Mapping[str, Any]) -> tup
 
 
 def _folded(body: Body, params: Mapping[str, Any], stats: Mapping[str, Any]) -> tuple[Tree, Tree]:
-    """One module's; a convolution without a BatchNorm after it stays as it is, and the reverse."""
+    """Fold one module; a convolution or a BatchNorm without the other stays as it is."""
     result: Tree = {}
     left: Tree = {}
     for name, tree in params.items():
@@ -58,7 +59,7 @@ def _folded(body: Body, params: Mapping[str, Any], stats: Mapping[str, Any]) -> 
 
 
 def norm_after(conv: str) -> str:
-    """The name of the BatchNorm that follows a convolution: conv1 -> bn1, stem_conv -> stem_bn."""
+    """Return the name of the BatchNorm after a convolution: conv1 -> bn1, stem_conv -> stem_bn."""
     return "downsample_1" if conv == "downsample_0" else re.sub("conv", "bn", conv)
 
 
@@ -70,7 +71,7 @@ def _join(
 
 
 def _packed(kernel: Array, groups: int, lowering: str) -> Array:
-    """The kernel in fewer and wider groups, where the platform is faster with them."""
+    """Pack the kernel in fewer and wider groups, where the platform is faster with them."""
     if groups == 1:
         return kernel
     _, width = choose(kernel.shape, groups, lowering)

@@ -1,4 +1,4 @@
-"""Everything after the body: pooling, then a small classifier with dropout keyed by example."""
+"""A small classifier on pooled features, with dropout keyed by example."""
 
 from typing import TypeVar
 
@@ -10,25 +10,8 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Key
 
 from jaxft.devices import platform
-from jaxft.models.conv import alike_varying
-from jaxft.models.norm import BatchNorm
-
-
-def pool(
-    features: Float[Array, "batch height width channels"], kind: str
-) -> Float[Array, "batch pooled"]:
-    """One vector for each example.
-
-    Args:
-      features: what the body returns.
-      kind: `max_avg` = maximum and average beside each other, in this order (2 x channels);
-        `avg` = the average alone.
-    """
-    average = jnp.mean(features, axis=(1, 2))
-    if kind == "avg":
-        return average
-    return jnp.concatenate([jnp.max(features, axis=(1, 2)), average], axis=-1)
-
+from jaxft.models.norm.layer import BatchNorm
+from jaxft.models.varying import alike_varying
 
 Words = TypeVar("Words", Array, np.ndarray)
 
@@ -36,34 +19,36 @@ GOLDEN = 0x9E3779B9  # 2^32 over the golden ratio: tells the layers apart
 
 
 def mix(words: Words) -> Words:
-    """Scrambles 32-bit words, one to one: every input bit flips each output bit half of the time.
+    """Scramble 32-bit words, one to one: every input bit flips each output bit half of the time.
 
     Source: Chris Wellons, hash-prospector (2018), the function named lowbias32 there.
     """
     words = (words ^ (words >> 16)) * np.uint32(0x7FEB352D)
     words = (words ^ (words >> 15)) * np.uint32(0x846CA68B)
-    return words ^ (words >> 16)
+    mixed: Words = words ^ (words >> 16)
+    return mixed
 
 
 def keep_mask(
     keys: Key[Array, " batch"], layer: int, features: int, rate: float
 ) -> Bool[Array, "batch features"]:
-    """Mask of what survives dropout, a function of the example's key and the layer alone.
+    """Mask of the features that survive dropout, a function of the example's key and the layer.
 
-    `mix` makes of the key's two words, the layer and the feature's number one word for each
+    `mix` combines the key's two words, the layer and the feature's number into one word for each
     feature. (Threefry for every feature takes a third of a training step of the head on a CPU.)
     """
     words = jax.random.key_data(keys).astype(jnp.uint32) + jnp.uint32(layer * GOLDEN % 2**32)
     first, second = mix(words[:, :1]), mix(words[:, 1:2])
     numbers = mix(np.arange(features, dtype=np.uint32))  # a constant of the program
     words = mix(numbers ^ first) + second
-    return words >= jnp.uint32(rate * 2**32)
+    kept: Array = words >= jnp.uint32(rate * 2**32)
+    return kept
 
 
 def dropout(
     x: Float[Array, "batch features"], keys: Key[Array, " batch"], layer: int, rate: float
 ) -> Float[Array, "batch features"]:
-    """Sets a share `rate` of the features to 0 and scales the others by 1 / (1 - rate)."""
+    """Set a share `rate` of the features to 0 and scale the others by 1 / (1 - rate)."""
     if rate == 0:
         return x
     return jnp.where(keep_mask(keys, layer, x.shape[-1], rate), x * (1 / (1 - rate)), 0)
@@ -93,7 +78,7 @@ class Head(nn.Module):
         keys: Key[Array, " batch"] | None = None,
         axis_name: str | None = None,
     ) -> Float[Array, "batch classes"]:
-        """Logits.
+        """Compute the logits.
 
         Args:
           x: pooled features.
@@ -116,7 +101,7 @@ class Head(nn.Module):
 def product(
     x: Float[Array, "batch in"], kernel: Float[Array, "in out"]
 ) -> Float[Array, "batch out"]:
-    """x times kernel; on a CPU with gradients in the form that its matrix product is fastest in."""
+    """Multiply x by kernel, on a CPU with gradients in the fastest form of its matrix product."""
     if platform.current().name != "cpu":
         return x @ kernel
     return _product(*alike_varying(x, kernel))
@@ -132,7 +117,7 @@ def _product_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array
 
 
 def _product_backward(residuals: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
-    """Both products with their operands as they lie in memory, which takes a fifth less time.
+    """Compute both products with their operands as they lie in memory, in a fifth less time.
 
     The small matrices are transposed for it; without the barriers XLA folds that into the product.
     """
@@ -151,7 +136,7 @@ class Linear(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch in"]) -> Float[Array, "batch features"]:
-        """x times kernel plus bias."""
+        """Multiply x by kernel and add bias."""
         kernel = self.param(
             "kernel",
             nn.initializers.variance_scaling(2.0, "fan_in", "normal"),

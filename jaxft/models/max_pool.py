@@ -25,7 +25,7 @@ def max_pool(
 
     XLA's own gradient keeps a 32-bit index for each output and scatters by it, on a GPU with
     atomics: in no fixed order, and in 4.4 times the bytes. Here the place of the maximum within its
-    window is kept as one byte, and every pixel adds up what the windows around it hand back, in
+    window is kept as one byte, and every pixel adds up the gradients of the windows around it, in
     the order of `select_and_scatter`: the same gradient to the bit. TPU's compiler has that as one
     operation, and would store each of the arrays here.
     """
@@ -37,7 +37,8 @@ def max_pool(
 def _largest(x: Array) -> Array:
     edges = ((0, 0), (PAD, PAD), (PAD, PAD), (0, 0))
     window, strides = (1, SIZE, SIZE, 1), (1, STRIDE, STRIDE, 1)
-    return lax.reduce_window(x, -jnp.inf, lax.max, window, strides, edges)
+    largest: Array = lax.reduce_window(x, -jnp.inf, lax.max, window, strides, edges)
+    return largest
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -57,7 +58,7 @@ def _forward(
 
 
 def _windows(x: Array) -> Iterator[Array]:
-    """Yield for each of PLACES the pixel that every window has there."""
+    """Yield for each of PLACES the pixels of all windows there."""
     edges = ((0, 0), (PAD, PAD), (PAD, PAD), (0, 0))
     padded = jnp.pad(x, edges, constant_values=-jnp.inf)
     batch, height, width, channels = padded.shape
@@ -67,7 +68,7 @@ def _windows(x: Array) -> Iterator[Array]:
 
 
 def _backward(size: tuple[int, int], place: Array, gradient: Array) -> tuple[Array]:
-    """Add up for two by two pixels at once what the up to four windows over each hand back."""
+    """Add up, for two by two pixels at once, the gradients of the up to four windows over each."""
     total: Array | None = None
     for down, right in ((0, 0), (0, 1), (1, 0), (1, 1)):
         at = SEEN_AT[down][:, None] * SIZE + SEEN_AT[right]
@@ -82,7 +83,7 @@ def _backward(size: tuple[int, int], place: Array, gradient: Array) -> tuple[Arr
 
 
 def _quadruple(x: Array, down: int, right: int) -> Array:
-    """Every window, or the next one down or right, once for each of two by two pixels."""
+    """Repeat every window, or the next one down or right, for each of two by two pixels."""
     batch, rows, columns, channels = x.shape
     x = jnp.pad(x[:, down:, right:], ((0, 0), (0, down), (0, right), (0, 0)))
     return jnp.broadcast_to(

@@ -1,7 +1,7 @@
 """Sums of several arrays at once, in one pass over memory.
 
 XLA CPU stores every array that two reductions share before it reduces it. A reduction of several
-operands is one loop, which computes what they share once and stores none of it.
+operands is one loop, which computes the shared array once and stores none of it.
 """
 
 import math
@@ -11,14 +11,12 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxft.devices import platform
-
 # Few enough rows for the lines that 16 neighbouring channels share to stay in the L1 cache.
 ROWS = 32
 
 
 def sum_together(arrays: Sequence[Array], axes: tuple[int, ...]) -> list[Array]:
-    """The sums of arrays of one shape over the same axes, in one loop."""
+    """Sum arrays of one shape over the same axes, in one loop."""
     zeros = [jnp.zeros((), a.dtype) for a in arrays]
     sums = lax.reduce(
         list(arrays), zeros, lambda a, b: [p + q for p, q in zip(a, b, strict=True)], axes
@@ -27,10 +25,10 @@ def sum_together(arrays: Sequence[Array], axes: tuple[int, ...]) -> list[Array]:
 
 
 def channel_sums(arrays: Sequence[Float[Array, "... channels"]]) -> list[Array]:
-    """The arrays' sums over all axes but the last, in two stages: of ROWS rows, then of those."""
+    """Sum arrays over all axes but the last, on a CPU: by ROWS rows, then those sums."""
     channels = arrays[0].shape[-1]
     count = arrays[0].size // channels
-    if arrays[0].ndim == 2 and platform.current().name == "cpu":
+    if arrays[0].ndim == 2:
         # A row an example: products with ones read what vectorised loops have stored, and a
         # third of a head's step is saved that a column-wise reduction spends on dropout's hash.
         ones = jnp.ones((1, count), arrays[0].dtype)

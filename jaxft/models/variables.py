@@ -6,11 +6,14 @@ import jax
 
 from jaxft.recipe import groups
 
+GROUPS = ("early", "late", "head")  # the layer groups of every model
+
 
 class Weights(NamedTuple):
     """Parameters and BatchNorm statistics by layer group.
 
-    As the argument `frozen`: of the groups that do not train in a phase, which no step returns.
+    As the argument `frozen` they are those of the groups that do not train in a phase; no step
+    returns them.
     """
 
     params: groups.Tree
@@ -18,5 +21,5 @@ class Weights(NamedTuple):
 
 
 def param_dtype(params: groups.Tree) -> Any:
-    """The dtype that the parameters share."""
+    """Return the dtype that the parameters share."""
     return jax.tree.leaves(params)[0].dtype

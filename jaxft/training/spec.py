@@ -9,7 +9,7 @@ from jaxft.augment.augment import Augmentation
 from jaxft.config.settings import Phase, Settings
 from jaxft.data.balance import UNBALANCED, Balance
 from jaxft.devices.sharding import AXIS
-from jaxft.models import Model
+from jaxft.models.model import Model
 from jaxft.recipe import optim, schedules
 
 

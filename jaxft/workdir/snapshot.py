@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from jaxft.models import GROUPS
-from jaxft.models.variables import Weights
+from jaxft.models.variables import GROUPS, Weights
 from jaxft.workdir.checkpoint import Checkpoint
 from jaxft.workdir.cursor import Cursor
 

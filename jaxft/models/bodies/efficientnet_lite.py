@@ -15,8 +15,8 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from jaxft.models.body import Body, Preprocessing
-from jaxft.models.conv import Conv
-from jaxft.models.norm import BatchNorm
+from jaxft.models.conv.convolution import Conv
+from jaxft.models.norm.layer import BatchNorm
 
 
 class Stage(NamedTuple):
@@ -58,7 +58,7 @@ class Block(nn.Module):
     def __call__(
         self, x: Float[Array, "batch height width in"], train: bool, axis_name: str | None = None
     ) -> Float[Array, "batch out_height out_width channels"]:
-        """One block; the shortcut is there where the shape does not change."""
+        """Run one block; it has a shortcut where the shape does not change."""
         inside = x.shape[-1] * self.expand
         y = x
         if self.expand > 1:
@@ -80,9 +80,9 @@ class Block(nn.Module):
 
 
 def blocks(first_stage: int, last_stage: int, dtype: str, conv: str) -> list[Block]:
-    """The blocks of stages `first_stage` to `last_stage` (from 0, the last one excluded).
+    """Create the blocks of stages `first_stage` to `last_stage` (from 0, the last one excluded).
 
-    Named by their place in the whole network, block00 to block15.
+    Their names are their places in the whole network, block00 to block15.
     """
     rows = [
         (number, stage.stride if repeat == 0 else 1, stage)
@@ -106,7 +106,7 @@ class Early(nn.Module):
     def __call__(
         self, x: Float[Array, "batch height width 3"], train: bool, axis_name: str | None = None
     ) -> Float[Array, "batch out_height out_width 80"]:
-        """Normalised images to features."""
+        """Turn normalised images into features."""
         x = Conv(STEM_CHANNELS, 3, 2, dtype=self.dtype, name="stem_conv")(x)
         x = BatchNorm(EPS, activation="relu6", name="stem_bn")(x, train, axis_name)
         for block in blocks(0, EARLY_STAGES, self.dtype, self.conv):
@@ -124,7 +124,7 @@ class Late(nn.Module):
     def __call__(
         self, x: Float[Array, "batch height width 80"], train: bool, axis_name: str | None = None
     ) -> Float[Array, "batch out_height out_width 1280"]:
-        """Features of `Early` to the features that are pooled and classified."""
+        """Turn the features of `Early` into those that are pooled and classified."""
         for block in blocks(EARLY_STAGES, len(STAGES), self.dtype, self.conv):
             x = block(x, train, axis_name)
         x = Conv(HEAD_CHANNELS, dtype=self.dtype, name="head_conv")(x)
@@ -132,9 +132,9 @@ class Late(nn.Module):
 
 
 def body(name: str, dtype: str = "float32", conv: str = "auto") -> Body:
-    """The body `name` (one of BODIES), which computes its convolutions in `dtype`.
+    """Create the body `name` (one of BODIES), which computes its convolutions in `dtype`.
 
-    `conv` is one of conv.LOWERINGS, for the depthwise ones.
+    `conv` is one of LOWERINGS, for the depthwise convolutions.
     """
     return BODIES[name](dtype, conv)
 

@@ -1,6 +1,6 @@
 """Pretrained weights by name, from timm's repositories on the Hugging Face hub.
 
-Each repository holds the weights and a config.json, which says what they expect of images.
+Each repository holds the weights and a config.json with the preprocessing that they expect.
 """
 
 import hashlib
@@ -32,20 +32,20 @@ MODELS = {
 
 
 def tags(name: str) -> tuple[str, ...]:
-    """The names under which the hub has weights of a model, the usual ones first."""
+    """Names of a model's weights on the hub, the usual ones first."""
     return tuple(f"{tag}_in1k" for tag in MODELS.get(name, "").split())
 
 
 def all_tags() -> tuple[str, ...]:
-    """`tags` of all models together."""
+    """Names of all models' weights on the hub."""
     return tuple(dict.fromkeys(tag for name in MODELS for tag in tags(name)))
 
 
 def facts(name: str, tag: str) -> tuple[Preprocessing, str]:
-    """What the hub says of a set of weights: their preprocessing, their licence.
+    """Ask the hub for the preprocessing and the licence of a set of weights.
 
     Raises:
-      UserError: as `fetch`; or the hub's words are none that are understood.
+      UserError: as `fetch`; or the hub's config.json is not timm's.
     """
     repository = f"timm/{name}.{tag}"
     found = read_timm(_download(repository, TIMM_FILE))
@@ -55,9 +55,9 @@ def facts(name: str, tag: str) -> tuple[Preprocessing, str]:
 
 
 def fetch(name: str, tag: str) -> tuple[Path, dict[str, Any]]:
-    """The file of weights, out of the hub's cache or the hub, and what tells it apart.
+    """Get a file of weights from the hub's cache or the hub, and its identity.
 
-    The file's SHA-256 is the one that the hub states for it; a cached file that has another is
+    The file's SHA-256 is the one that the hub states for it; a cached file with another one is
     fetched again, once.
 
     Args:
@@ -69,7 +69,7 @@ def fetch(name: str, tag: str) -> tuple[Path, dict[str, Any]]:
 
     Raises:
       UserError: huggingface_hub is missing, the hub cannot be reached and nothing is cached, the
-        connection broke, or the digest is wrong twice; says how to bring the file.
+        connection broke, or the digest is wrong twice; the hint tells how to bring the file.
     """
     repository = f"timm/{name}.{tag}"
     for again in (False, True):
@@ -104,7 +104,7 @@ def _download(repository: str, file: str, again: bool = False) -> Path:
 
 
 def _first_lines(error: BaseException) -> Iterator[str]:
-    """One line of each error that led to this one, the last first."""
+    """Yield one line of each error that led to this one, the last first."""
     cause: BaseException | None = error
     while cause is not None:
         yield (str(cause).strip() or "no reason given").splitlines()[0][:200]
@@ -121,6 +121,6 @@ def _how_to_bring(repository: str) -> str:
 
 
 def sha256(path: AnyPath) -> str:
-    """A file's SHA-256, as 64 hexadecimal digits."""
+    """Compute a file's SHA-256, as 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""What weights expect of images, as timm, torchvision or a run of jaxft writes it beside them."""
+"""The preprocessing that weights expect, as timm, torchvision or a run of jaxft states it."""
 
 import json
 from collections.abc import Mapping
@@ -28,11 +28,11 @@ RESIZED_TO_232 = frozenset(
 
 
 def read_timm(path: AnyPath) -> tuple[Preprocessing, str] | None:
-    """What timm's config.json says of the weights beside it: their preprocessing, their licence.
+    """Read the preprocessing and the licence of the weights beside timm's config.json.
 
-    timm states the size of training and, where it is another, the one at which accuracy is best.
-    The latter counts: timm trains on random parts of an image, enlarged, and at its larger test
-    size whole images show things as large as those did.
+    timm states the size of training and, where it differs, the one at which accuracy is best. The
+    latter counts: timm trains on random parts of an image, enlarged, and objects in whole images
+    are as large only at its larger test size.
 
     Returns:
       None where there is no such file, or it is not timm's.
@@ -83,7 +83,7 @@ def _in_pixels(shares: Any) -> tuple[float, float, float]:
 
 
 def of_file(path: AnyPath, usual: Preprocessing) -> Preprocessing:
-    """What a file of weights expects: as timm's config.json beside it says, or as is usual.
+    """Return the preprocessing for a file of weights: timm's config.json beside it, or the usual.
 
     Raises:
       UserError: as `read_timm`.
@@ -95,7 +95,7 @@ def of_file(path: AnyPath, usual: Preprocessing) -> Preprocessing:
 
 
 def of_run(workdir: AnyPath) -> Preprocessing:
-    """What the weights of a run expect: the images that they were trained on.
+    """Read the preprocessing of the images that a run was trained on.
 
     Raises:
       UserError: the workdir holds no run.

