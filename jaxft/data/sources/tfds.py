@@ -29,6 +29,7 @@ from jaxft.data.sources.holdout import Holdout
 from jaxft.data.sources.sides import TEST_NAMES, TRAIN_NAMES, VALID_NAMES
 from jaxft.errors import UserError, unusable_data
 from jaxft.runtime import paths
+from jaxft.runtime.folders import default_directory
 
 PACKAGES = ("array_record", "tensorflow_datasets")
 INSTALL = "pip install 'jaxft[tfds]'"
@@ -254,8 +255,6 @@ def _split(
 
 def _remembered(identity: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
     """An array that the user's cache directory keeps; a cache that fails costs only time."""
-    from jaxft.materials.start_up import default_directory
-
     place = default_directory() / "labels" / f"{catalogue.digest([identity])}.npy"
     with suppress(OSError, ValueError, EOFError):
         return np.load(place, allow_pickle=False)
