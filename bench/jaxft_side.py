@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from jaxft.data.images.sizing import canvas_size
 from jaxft.features.inference import make_fold, make_forward
 from jaxft.materials.start_up import set_up
 from jaxft.models.variables import Weights
@@ -107,10 +108,8 @@ def _batch(batch_size: int, image_size: int, classes: int) -> Any:
     """Random canvases and labels."""
     import numpy as np
 
-    from jaxft.data import batches
-
     rng = np.random.default_rng(0)
-    side = batches.canvas_size(image_size)
+    side = canvas_size(image_size)
     canvas = rng.integers(256, size=(batch_size, side, side, 3)).astype(np.uint8)
     labels = rng.integers(classes, size=batch_size).astype(np.int32)
     return TrainBatch(canvas, labels)

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from jaxft.data import Split, batches
-from jaxft.data.images.decode import UnreadableImage
 from jaxft.data.images.memory import Images, Memory
 from jaxft.data.images.resize import crop
+from jaxft.data.images.sizing import canvas_size
+from jaxft.data.images.unreadable import UnreadableImage
 
 SIDE = 12
 GOLDEN_ORDER = [2, 1, 4, 6, 0, 7, 3, 5]
@@ -50,7 +51,7 @@ def same(first: list, second: list) -> bool:
 class TestOrder:
     def test_canvas_size(self):
         sizes = {64: 71, 50: 55, 160: 176, 224: 247, 10: 11, 1: 2}
-        assert {size: batches.canvas_size(size) for size in sizes} == sizes
+        assert {size: canvas_size(size) for size in sizes} == sizes
 
     def test_is_a_permutation_that_depends_on_all_three(self):
         first = batches.host_order(1, 2, 3, 1000)

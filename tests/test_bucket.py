@@ -20,7 +20,8 @@ import jaxft
 from jaxft import run
 from jaxft.cli import main
 from jaxft.data.images import memory
-from jaxft.data.images.decode import UnreadableImage, decode
+from jaxft.data.images.decode import decode
+from jaxft.data.images.unreadable import UnreadableImage
 from jaxft.data.sources import registry
 from jaxft.errors import UserError
 from jaxft.evaluation import predict

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxft.data.images.decode import ORIENTATION_TAG, UnreadableImage, decode, is_image_name
+from jaxft.data.images.decode import ORIENTATION_TAG, decode
+from jaxft.data.images.names import is_image_name
 from jaxft.data.images.resize import MAX_ASPECT, crop, resize
+from jaxft.data.images.unreadable import UnreadableImage
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 
 from jaxft.data import Dataset, Split
-from jaxft.data.images.decode import UnreadableImage, decode
+from jaxft.data.images.decode import decode
 from jaxft.data.images.memory import Images, Memory, load_images
 from jaxft.data.images.resize import crop
+from jaxft.data.images.unreadable import UnreadableImage
 from jaxft.data.sources.registry import open_dataset
 from jaxft.errors import UserError
 

@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 
 from jaxft.data import Dataset
-from jaxft.data.images.decode import UnreadableImage
 from jaxft.data.images.resize import crop
+from jaxft.data.images.unreadable import UnreadableImage
 from jaxft.data.sources import tfds
 from jaxft.data.sources.registry import open_dataset
 from jaxft.errors import UserError

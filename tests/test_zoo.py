@@ -16,8 +16,9 @@ import pytest
 import zoo
 from PIL import Image
 
-from jaxft.data.images.decode import UnreadableImage, decode, decode_bytes
+from jaxft.data.images.decode import decode, decode_bytes
 from jaxft.data.images.memory import load_images
+from jaxft.data.images.unreadable import UnreadableImage
 from jaxft.data.sources.registry import open_dataset
 from jaxft.errors import UserError
 
@@ -25,7 +26,8 @@ SIDE = 24
 COLOURS = {"blue": (50, 80, 200), "green": (60, 190, 80), "red": (200, 60, 50)}
 ANSWERS = """
 import json, resource, sys
-from jaxft.data.images.decode import UnreadableImage, decode
+from jaxft.data.images.decode import decode
+from jaxft.data.images.unreadable import UnreadableImage
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 answers = {}
 for path in sys.argv[1:]:

@@ -15,6 +15,7 @@ from jaxft.configs import base
 from jaxft.data import Dataset, Split, batches
 from jaxft.data.balance import UNBALANCED, Balance
 from jaxft.data.images.memory import Images, Memory
+from jaxft.data.images.sizing import canvas_size
 from jaxft.devices import sharding
 from jaxft.features.inference import make_forward
 from jaxft.materials.materials import Materials
@@ -114,7 +115,7 @@ def canvases(count: int = 20, image_size: int = 16, classes: int = 3) -> TrainBa
     """Random smooth canvases, brighter the higher their label, and labels."""
     random = np.random.default_rng(1)
     labels = random.integers(classes, size=count).astype(np.int32)
-    side = batches.canvas_size(image_size)
+    side = canvas_size(image_size)
     coarse = random.random((count, 4, 4, 3)) * 160 + labels[:, None, None, None] * 30
     fine = coarse.repeat(-(-side // 4), 1).repeat(-(-side // 4), 2)[:, :side, :side]
     return TrainBatch(fine.astype(np.uint8), labels)
@@ -175,7 +176,7 @@ def _read(images: np.ndarray, index: int, shorter_side: int | None = None, *_: A
 
 def images(a_split: Split, image_size: int = 16) -> Images:
     """Its images, kept in memory once read."""
-    return Images(a_split, batches.canvas_size(image_size), Memory(2**24))
+    return Images(a_split, canvas_size(image_size), Memory(2**24))
 
 
 def materials(cache_dir: Any, *, phases: tuple[Phase, ...] = (), devices: int = 1, **data: Any):

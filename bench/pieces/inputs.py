@@ -7,6 +7,7 @@ import jax
 
 from jaxft.data import batches
 from jaxft.data.images.memory import Images, Memory
+from jaxft.data.images.sizing import canvas_size
 from jaxft.data.sources.registry import open_dataset
 from jaxft.runtime.process import cores
 from pieces import network, photos
@@ -22,7 +23,7 @@ def with_jax(setting: Setting, report: Report) -> None:
     """A line for each way: milliseconds a batch, over whole rounds."""
     network.start(report)
     split = open_dataset(f"folder:{photos.folder(setting)}", valid_fraction=0.2).train
-    side = batches.canvas_size(setting.image_size)
+    side = canvas_size(setting.image_size)
     for name, limit in MEMORIES.items():
         shape = f"{setting.batch} canvases of {side} px"
         with report.guard("batch", lowering=name, shape=shape):

@@ -26,11 +26,6 @@ CROP_STREAM, VIEW_STREAM = 2, 3
 PART_EXAMPLES = 16
 
 
-def canvas_size(image_size: int) -> int:
-    """Side of the square that a host hands over: ceil(1.1 * image_size), room to zoom and crop."""
-    return -(-image_size * 11 // 10)  # in whole numbers: 1.1 * 50 is 55.00000000000001
-
-
 def steps_per_epoch(examples: int, batch_size: int) -> int:
     """Full batches in an epoch; the remainder is dropped, another one in each epoch.
 
@@ -179,7 +174,7 @@ def train_batches(
 
     Raises:
       ValueError: batch_size is more than there are images, or no multiple of host_count.
-      decode.UnreadableImage: naming the file, where one can no longer be read.
+      UnreadableImage: naming the file, where one can no longer be read.
       UserError: a worker was killed.
     """
     per_epoch = steps_per_epoch(len(images), batch_size)

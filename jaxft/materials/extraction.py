@@ -8,6 +8,7 @@ from jaxtyping import Float
 from jaxft.data import Batch, Split, batches
 from jaxft.data.feed import Feed
 from jaxft.data.images.memory import Images
+from jaxft.data.images.sizing import canvas_size
 from jaxft.features import inference
 from jaxft.features.inference import View
 from jaxft.materials.materials import Materials
@@ -76,7 +77,7 @@ def eval_feed(
         images,
         split.labels,
         batch_size=data.batch_size,
-        canvas=batches.canvas_size(data.image_size),
+        canvas=canvas_size(data.image_size),
         first=first,
         shares=shares,
         host_index=hosts.index(),

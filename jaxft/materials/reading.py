@@ -3,8 +3,9 @@
 from dataclasses import replace
 
 from jaxft.config.settings import Settings
-from jaxft.data import Dataset, batches
+from jaxft.data import Dataset
 from jaxft.data.images.memory import GO_ON, Images, load_images
+from jaxft.data.images.sizing import canvas_size
 from jaxft.errors import Interrupted
 from jaxft.features.inference import make_forward
 from jaxft.materials.materials import NEVER, Materials
@@ -40,7 +41,7 @@ def read_images(
 
         return load_images(
             dataset,
-            batches.canvas_size(data.image_size),
+            canvas_size(data.image_size),
             interpolation=data.interpolation,
             max_pixels=data.max_pixels,
             skip_bad=data.skip_bad,

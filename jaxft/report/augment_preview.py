@@ -14,6 +14,7 @@ from jaxft.augment.view import evaluate_view
 from jaxft.config.settings import Settings
 from jaxft.data import Dataset, batches
 from jaxft.data.images.memory import Images
+from jaxft.data.images.sizing import canvas_size
 from jaxft.report.figure import save_figure
 from jaxft.runtime.paths import AnyPath
 
@@ -30,12 +31,12 @@ def make(
     that of the row below or above, as in training.
 
     Raises:
-      decode.UnreadableImage: naming the file.
+      UnreadableImage: naming the file.
     """
     split = dataset.train
     chosen = choose(split.labels, examples)
     size = settings.phases[-1].image_size
-    canvas = batches.canvas_size(size)
+    canvas = canvas_size(size)
     how = (settings.data.interpolation, settings.data.max_pixels)
     images = Images(split, canvas, None, *how)
     canvases = jnp.asarray(np.stack([images.canvas(i) for i in chosen]))

@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxft.data import batches
 from jaxft.data.feed import Feed
+from jaxft.data.images.sizing import canvas_size
 from jaxft.devices import sharding
 from jaxft.materials.materials import Materials
 from jaxft.models.variables import Weights
@@ -49,7 +50,7 @@ def train_feed(spec: StepSpec, materials: Materials, first: int, steps: int) -> 
         materials.train_images,
         materials.dataset.train.labels,
         batch_size=data.batch_size,
-        canvas=batches.canvas_size(data.image_size),
+        canvas=canvas_size(data.image_size),
         seed=materials.settings.seed,
         phase=spec.phase_index,
         start_step=first,

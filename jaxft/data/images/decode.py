@@ -5,7 +5,6 @@ What a file holds decides how it is read, not what it is called. Nothing is ever
 
 import io
 import os
-import stat
 from collections.abc import Callable
 from functools import cache
 
@@ -13,23 +12,13 @@ import numpy as np
 import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
+from jaxft.data.images.content import content
 from jaxft.data.images.resize import resize
-from jaxft.errors import UserError
-from jaxft.runtime import paths
+from jaxft.data.images.sizing import MAX_PIXELS
+from jaxft.data.images.unreadable import UnreadableImage, reason_of
 
-# fmt: off
-SUFFIXES = frozenset((
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".gif", ".bmp", ".dib",
-    ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".avif",
-))
-# fmt: on
 # A list, because Pillow would otherwise hand PostScript to Ghostscript to run.
 FORMATS = ["JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "AVIF"]
-# Pillow warns above this; it is 268 MB of RGB pixels.
-MAX_PIXELS = 89_478_485
-MOST_PIXELS = 2 * MAX_PIXELS  # Pillow opens no larger
-# A file may hold more than this by what surrounds the pixels; 16-bit colours with alpha take 8.
-MAX_BYTES_PER_PIXEL = 16
 ORIENTATION_TAG = 0x0112
 # By EXIF orientation, what turns the pixels upright.
 UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
@@ -43,23 +32,6 @@ UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 }
 # The orientations whose rows, or columns, stand the other way round.
 BOTTOM_UP, RIGHT_TO_LEFT = frozenset((3, 4, 6, 7)), frozenset((2, 3, 7, 8))
-
-
-class UnreadableImage(UserError):
-    """A file that does not hold a whole image of a kind that we read."""
-
-    def __init__(self, name: str, reason: str) -> None:
-        self.name = name
-        self.reason = reason
-        super().__init__("an image can't be read:", [f"{name}: {reason}"])
-
-    def __reduce__(self) -> tuple[type, tuple[str, str]]:
-        return type(self), (self.name, self.reason)
-
-
-def is_image_name(name: str) -> bool:
-    """Whether a file in a class folder counts: known suffix, not hidden."""
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES
 
 
 def decode(
@@ -76,19 +48,6 @@ def decode(
     name = os.fspath(path)
     data = content(name, max_pixels)
     return decode_bytes(data, name, shorter_side, interpolation, max_pixels, share)
-
-
-def content(name: str, max_pixels: int = MAX_PIXELS) -> bytes:
-    """All that a file or object holds.
-
-    What is no regular file is never opened, for a pipe would block, nor is one that is too large
-    for an image of `max_pixels`.
-
-    Raises:
-      UnreadableImage: it is missing, no file, or too large.
-      UserError: a store fails, which is no fault of the image, and not to be skipped.
-    """
-    return _fetched(name) if paths.is_remote(name) else _read(name, max_pixels)
 
 
 def decode_bytes(
@@ -128,34 +87,7 @@ def decode_bytes(
     except MemoryError:
         raise
     except Exception as error:  # Pillow's plugins raise whatever their parsers meet
-        raise UnreadableImage(name, _reason(error)) from None
-
-
-def _read(name: str, max_pixels: int) -> bytes:
-    try:
-        about = os.stat(name)
-        if stat.S_ISDIR(about.st_mode):
-            raise UnreadableImage(name, "is a directory")
-        if not stat.S_ISREG(about.st_mode):
-            raise UnreadableImage(name, "is a device, a pipe or a socket")
-        if about.st_size > MAX_BYTES_PER_PIXEL * max_pixels:
-            raise UnreadableImage(
-                name, f"{about.st_size} bytes, too large for an image of {max_pixels} pixels"
-            )
-        with open(name, "rb") as file:
-            return file.read()
-    except OSError as error:
-        raise UnreadableImage(name, _reason(error)) from None
-
-
-def _fetched(name: str) -> bytes:
-    """All of an object, in one request."""
-    try:
-        return paths.read(paths.of(name))
-    except FileNotFoundError as error:
-        raise UnreadableImage(name, _reason(error)) from None
-    except OSError as error:
-        raise UserError(f"{name} cannot be fetched: {error.strerror}") from None
+        raise UnreadableImage(name, reason_of(error)) from None
 
 
 @cache
@@ -254,10 +186,3 @@ def _from_16_bit(image: Image.Image) -> Image.Image:
     if values.min() < 0 or values.max() > 65535:
         raise ValueError("32-bit pixels, of which the scale is not known")
     return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
-    text = " ".join(str(error).split())
-    return text or type(error).__name__

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from jaxft.data import Dataset, Split
-from jaxft.data.images.decode import MAX_PIXELS, UnreadableImage
 from jaxft.data.images.resize import crop
+from jaxft.data.images.sizing import MAX_PIXELS
+from jaxft.data.images.unreadable import UnreadableImage
 from jaxft.errors import UserError
 from jaxft.runtime import hosts, paths
 from jaxft.runtime.process import cores, spare_memory_bytes
@@ -54,7 +55,7 @@ class Images:
 
     Each is decoded once and kept while the memory lasts, then decoded whenever asked for.
     `images[i]` is uint8 [height, width, 3], min(height, width) == shorter_side; it may be shared:
-    do not write into it. Raises decode.UnreadableImage. Safe to read from several threads.
+    do not write into it. Raises UnreadableImage. Safe to read from several threads.
     """
 
     def __init__(

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from jaxft.data import Dataset, Split
-from jaxft.data.images.decode import MOST_PIXELS
+from jaxft.data.images.sizing import MOST_PIXELS
 from jaxft.data.prepare import copies, description, shard
 from jaxft.data.prepare.copies import Copy, Kept
 from jaxft.data.prepare.shard import Form, Job, Note, Shared

@@ -18,8 +18,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from jaxft.data.images.decode import MAX_PIXELS, UnreadableImage, content, decode_bytes
+from jaxft.data.images.content import content
+from jaxft.data.images.decode import decode_bytes
 from jaxft.data.images.resize import resize
+from jaxft.data.images.sizing import MAX_PIXELS
+from jaxft.data.images.unreadable import UnreadableImage
 from jaxft.data.prepare import description
 from jaxft.errors import Interrupted, UserError
 from jaxft.runtime import child, paths

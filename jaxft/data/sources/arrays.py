@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from jaxft.data import Split
-from jaxft.data.images.decode import MAX_PIXELS
 from jaxft.data.images.resize import resize
+from jaxft.data.images.sizing import MAX_PIXELS
 
 
 def array_split(

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxft.data import Dataset, Split
-from jaxft.data.images.decode import MAX_PIXELS, decode
+from jaxft.data.images.decode import decode
+from jaxft.data.images.sizing import MAX_PIXELS
 from jaxft.data.sources import bucket, idx, tfds
 from jaxft.data.sources.arrays import array_split
 from jaxft.data.sources.classes import class_problems

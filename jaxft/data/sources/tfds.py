@@ -19,8 +19,10 @@ import numpy as np
 from tqdm import tqdm
 
 from jaxft.data import Dataset, Split
-from jaxft.data.images.decode import MAX_PIXELS, UnreadableImage, decode_bytes
+from jaxft.data.images.decode import decode_bytes
 from jaxft.data.images.resize import crop, resize
+from jaxft.data.images.sizing import MAX_PIXELS
+from jaxft.data.images.unreadable import UnreadableImage
 from jaxft.data.sources import catalogue, fields
 from jaxft.data.sources.catalogue import Catalogue
 from jaxft.data.sources.classes import class_problems

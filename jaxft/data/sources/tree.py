@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from jaxft.data.images.decode import is_image_name
+from jaxft.data.images.names import is_image_name
 from jaxft.data.sources import bucket
 from jaxft.errors import UserError
 from jaxft.runtime import paths
