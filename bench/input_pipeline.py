@@ -161,6 +161,7 @@ def jaxft_sides(options: argparse.Namespace) -> tuple[dict, Passes]:
     from jaxft.data import batches
     from jaxft.data.images.decode import decode_bytes
     from jaxft.data.images.memory import Images, Memory
+    from jaxft.data.images.sizing import Sizing
     from jaxft.data.sources.registry import open_dataset
 
     config = base.get_config()
@@ -176,7 +177,7 @@ def jaxft_sides(options: argparse.Namespace) -> tuple[dict, Passes]:
 
     def canvas() -> None:
         for data in files:
-            square[:] = decode_bytes(data, "", CANVAS, share=0.5)
+            square[:] = decode_bytes(data, "", Sizing(CANVAS), 0.5)
 
     @jax.jit
     def view(canvases: Any, positions: Any) -> Any:
@@ -194,7 +195,7 @@ def jaxft_sides(options: argparse.Namespace) -> tuple[dict, Passes]:
 
     def chain(source: str, memory_bytes: int = 0) -> Any:
         split = open_dataset(source, valid_fraction=0.01).train
-        images = Images(split, CANVAS, Memory(memory_bytes))
+        images = Images(split, Sizing(CANVAS), Memory(memory_bytes))
         how = {"batch_size": BATCH, "canvas": CANVAS, "seed": 0, "phase": 0, "finish": placed}
 
         def epoch() -> None:
@@ -219,7 +220,7 @@ def jaxft_sides(options: argparse.Namespace) -> tuple[dict, Passes]:
     for side in PREPARED:
         source = f"tfds_dir:{options.data}/raw{side}"
         sources[f"raw{side}"] = (source, 0)
-        images = Images(open_dataset(source, valid_fraction=0.01).train, CANVAS)
+        images = Images(open_dataset(source, valid_fraction=0.01).train, Sizing(CANVAS))
         found[f"canvas/raw{side}"] = partial(read_canvases, images)
     counts = {}
     for name, what in sources.items():

@@ -63,7 +63,7 @@ def baselines() -> dict:
         split = getattr(materials.dataset, which)
         images = materials.train_images if which == "train" else materials.valid_images
         features = extraction.extract(materials, weights, split, images, which)
-        pixels = np.stack([split.read(i, None)[..., 0].ravel() for i in range(len(split))])
+        pixels = np.stack([split.read(i)[..., 0].ravel() for i in range(len(split))])
         sides[which] = features, pixels / 255, split.labels
     scaler = StandardScaler().fit(sides["train"][0])
     probe = max(

@@ -20,7 +20,7 @@ from input_pipeline import draw
 from jaxft.costs import provenance
 from jaxft.data import batches
 from jaxft.data.images.memory import Images
-from jaxft.data.images.sizing import canvas_size
+from jaxft.data.images.sizing import Sizing, canvas_size
 from jaxft.data.sources.registry import open_dataset
 from jaxft.runtime.process import cores
 
@@ -69,7 +69,7 @@ def main() -> None:
         files = Path(folder, "files")
         draw(files, options.images)
         split = open_dataset(f"folder:{files}", valid_fraction=0.01).train
-        images = Images(split, canvas_size(options.image_size))
+        images = Images(split, Sizing(canvas_size(options.image_size)))
         for _ in range(options.rounds):
             for name, way in ways.items():
                 rate, first = images_a_second(images, options.steps, options.batch_size, **way)

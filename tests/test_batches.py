@@ -10,7 +10,7 @@ import pytest
 from jaxft.data import Split, batches
 from jaxft.data.images.memory import Images, Memory
 from jaxft.data.images.resize import crop
-from jaxft.data.images.sizing import canvas_size
+from jaxft.data.images.sizing import Sizing, canvas_size
 from jaxft.data.images.unreadable import UnreadableImage
 
 SIDE = 12
@@ -23,7 +23,7 @@ def wide(index: int, *how) -> np.ndarray:
     image = np.zeros((SIDE, SIDE + 20, 3), np.uint8)
     image[..., 0], image[..., 1] = index, np.arange(SIDE + 20)
     image = image if index % 2 else image.transpose(1, 0, 2)
-    return crop(image, SIDE, how[3]) if len(how) > 3 else image
+    return crop(image, SIDE, how[1]) if len(how) > 1 else image
 
 
 def without_3(index: int, *how) -> np.ndarray:
@@ -35,7 +35,7 @@ def without_3(index: int, *how) -> np.ndarray:
 def make_images(count: int, memory_bytes: int = 0, read=wide) -> Images:
     names = tuple(f"image {i}" for i in range(count))
     split = Split(names, np.arange(count, dtype=np.int32) % 3, names, read)
-    return Images(split, SIDE, Memory(memory_bytes))
+    return Images(split, Sizing(SIDE), Memory(memory_bytes))
 
 
 def train(images: Images, **changes) -> list:

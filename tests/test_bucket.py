@@ -19,8 +19,9 @@ from safetensors.numpy import save
 import jaxft
 from jaxft import run
 from jaxft.cli import main
-from jaxft.data.images import memory
 from jaxft.data.images.decode import decode
+from jaxft.data.images.loading import load_images
+from jaxft.data.images.sizing import Sizing
 from jaxft.data.images.unreadable import UnreadableImage
 from jaxft.data.sources import registry
 from jaxft.errors import UserError
@@ -170,7 +171,9 @@ class TestData:
             assert [name.removeprefix(f"{photos[1]}/") for name in other.names] == inner
             np.testing.assert_array_equal(mine.labels, other.labels)
             for index in range(len(mine)):
-                np.testing.assert_array_equal(mine.read(index, 8), other.read(index, 8))
+                np.testing.assert_array_equal(
+                    mine.read(index, Sizing(8)), other.read(index, Sizing(8))
+                )
 
     def test_folders_of_splits_count_too(self, store, new_bucket):
         for side in ("train", "valid"):
@@ -268,7 +271,7 @@ class TestData:
         cache = f"gs://{new_bucket}/cache"
         for fetched in (5, 0):
             store.log.clear()
-            memory.load_images(dataset, 8, memory_bytes=0, cache_dir=cache)
+            load_images(dataset, Sizing(8), memory_bytes=0, cache_dir=cache)
             assert sum("photos" in address for _, address in store.log) == fetched
 
 

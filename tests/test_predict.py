@@ -12,6 +12,7 @@ import jaxft
 from jaxft.cli import main
 from jaxft.data.images import decode
 from jaxft.data.images.resize import resize
+from jaxft.data.images.sizing import Sizing
 from jaxft.errors import UserError
 from jaxft.evaluation import predict
 from jaxft.runtime import digests
@@ -79,7 +80,7 @@ def test_the_workdir_alone_says_how_images_are_fed(finished, tiny, drawn, tmp_pa
 def test_arrays_are_shrunk_as_files_are(interpolation):
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
     ours = predict._shrink(noise[None], 24, interpolation)[0].astype(int)
-    assert np.abs(ours - resize(noise, 24, interpolation)).max() <= 2
+    assert np.abs(ours - resize(noise, Sizing(24, interpolation))).max() <= 2
 
 
 @pytest.mark.slow

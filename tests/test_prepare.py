@@ -17,6 +17,7 @@ from PIL import Image
 from jaxft.cli import main
 from jaxft.data.images.decode import decode
 from jaxft.data.images.resize import crop, resize
+from jaxft.data.images.sizing import Sizing
 from jaxft.data.prepare import copies, description, prepare, shard
 from jaxft.data.prepare.shard import Form
 from jaxft.data.sources.registry import open_dataset
@@ -89,7 +90,7 @@ def test_plain_tfds_opens_it(prepared, photos):
         for example in split:
             name = example["image/filename"].decode()
             assert "ab"[example["label"]] == name.split("/")[1]
-            expected = resize(decode(photos / name), 24)
+            expected = resize(decode(photos / name), Sizing(24))
             assert expected.shape == (24, 32, 3)
             assert np.array_equal(example["image"], expected)
     assert not prepared.with_name("photos.partial").exists()
@@ -106,11 +107,13 @@ def test_jaxft_opens_it_without_reading_a_record(prepared, photos, monkeypatch):
         assert [str(photos / name) for name in ours.names] == list(theirs.names)
         assert ours.labels.tolist() == theirs.labels.tolist()
     monkeypatch.undo()
-    assert np.array_equal(data.valid.read(5), source.valid.read(5, 24))
-    assert data.valid.read(5, 24).base is not None  # the record's own memory: nothing to decode
+    assert np.array_equal(data.valid.read(5), source.valid.read(5, Sizing(24)))
+    assert (
+        data.valid.read(5, Sizing(24)).base is not None
+    )  # the record's own memory: nothing to decode
     for side in (24, 12):
-        square = data.valid.read(5, side, "bilinear", 10**6, 0.9)
-        np.testing.assert_array_equal(square, crop(data.valid.read(5, side), side, 0.9))
+        square = data.valid.read(5, Sizing(side), 0.9)
+        np.testing.assert_array_equal(square, crop(data.valid.read(5, Sizing(side)), side, 0.9))
 
 
 def test_jpegs(photos, tmp_path):
@@ -118,7 +121,7 @@ def test_jpegs(photos, tmp_path):
     data, source = open_dataset(f"tfds_dir:{tmp_path / 'out'}"), open_dataset(f"folder:{photos}")
     plain = library.builder_from_directory(tmp_path / "out").as_data_source("validation")
     for index in range(10):
-        ours, theirs = data.valid.read(index), source.valid.read(index, 24)
+        ours, theirs = data.valid.read(index), source.valid.read(index, Sizing(24))
         assert ours.shape == theirs.shape
         assert np.abs(ours.astype(int) - theirs).mean() < 3
         assert np.abs(plain[index]["image"].astype(int) - ours).max() <= 2
@@ -292,7 +295,7 @@ class TestWhatIsWrongWithTheImages:
         assert [example["label"] for example in found] == [0] * 2 + [1] * 70
         data = open_dataset(f"tfds_dir:{tmp_path / 'out'}", valid_fraction=0.1)
         assert len(data.train) + len(data.valid) == 72
-        assert data.train.read(20, 24).shape == (24, 32, 3)
+        assert data.train.read(20, Sizing(24)).shape == (24, 32, 3)
 
     def test_a_class_without_images(self, tmp_path):
         for number in range(4):

@@ -17,6 +17,7 @@ from PIL import Image
 
 from jaxft.data import Dataset
 from jaxft.data.images.resize import crop
+from jaxft.data.images.sizing import Sizing
 from jaxft.data.images.unreadable import UnreadableImage
 from jaxft.data.sources import tfds
 from jaxft.data.sources.registry import open_dataset
@@ -136,7 +137,8 @@ def test_a_data_set_that_tfds_builds(tmp_path):
 
         Squares(file_format="array_record").download_and_prepare()
 
-        from jaxft.data.sources import open_dataset
+        from jaxft.data.images.sizing import Sizing
+        from jaxft.data.sources.registry import open_dataset
         for source in ("tfds:squares/plain", "tfds:squares:1.2.3", "tfds:squares"):
             data = open_dataset(source)
             assert data.classes == ("even", "odd"), data.classes
@@ -144,7 +146,7 @@ def test_a_data_set_that_tfds_builds(tmp_path):
                 seen = [int(split.read(i)[0, 0, 0]) for i in range(len(split))]
                 assert sorted(seen) == list(expected)
                 assert [number % 2 for number in seen] == split.labels.tolist()
-        assert data.train.read(0, 16).shape == (21, 16, 3)
+        assert data.train.read(0, Sizing(16)).shape == (21, 16, 3)
         assert "tensorflow" not in sys.modules
     """
     (tmp_path / "squares.py").write_text(textwrap.dedent(script))
@@ -159,14 +161,17 @@ def test_the_sets_of_the_cards(card, classes, valid, tmp_path):
     """What TFDS's own builders make: two class labels, two images, classes by name or number."""
     script = f"""
         import sys
-        from jaxft import main, recipe, run
-        settings = recipe.read(main.load_config("{card}"))
+        from jaxft.cli import main
+        from jaxft.config import load
+        from jaxft.data.images.sizing import Sizing
+        from jaxft.materials import opening
+        settings = load.read(main.load_config("{card}"))
         import tfds_standins
         tfds_standins.prepare(settings.data.source.partition(":")[2], {str(tmp_path)!r})
-        data = run.open_data(settings)
+        data = opening.open_data(settings)
         assert "tensorflow" not in sys.modules
         print(len(data.classes), len(data.train), len(data.valid), len(data.test), data.classes[:2])
-        assert data.train.read(0, 35).shape in ((35, 42, 3), (42, 35, 3))
+        assert data.train.read(0, Sizing(35)).shape in ((35, 42, 3), (42, 35, 3))
     """
     environment = os.environ | {"TFDS_DATA_DIR": str(tmp_path)}
     command = [sys.executable, "-c", textwrap.dedent(script)]
@@ -190,10 +195,10 @@ def test_splits_labels_and_pixels(toy):
         assert split.labels.dtype == np.int32
         assert [number % 2 for number in numbers(split)] == split.labels.tolist()
     assert np.array_equal(data.train.read(0), picture(numbers(data.train)[0]))
-    assert data.train.read(0, 12).shape == (16, 12, 3)
+    assert data.train.read(0, Sizing(12)).shape == (16, 12, 3)
     for side in (6, 12):
-        square = data.train.read(0, side, "bilinear", 10**6, 0.9)
-        np.testing.assert_array_equal(square, crop(data.train.read(0, side), side, 0.9))
+        square = data.train.read(0, Sizing(side), 0.9)
+        np.testing.assert_array_equal(square, crop(data.train.read(0, Sizing(side)), side, 0.9))
     assert len({*data.train.identity, *data.valid.identity}) == 20
     assert data.train.names[0].startswith("train/")
 
@@ -229,8 +234,8 @@ def test_arrays_need_no_decoding(tmp_path, shape, encoding, channels):
     for i, pixels in enumerate(pictures):
         expected = np.repeat(pixels, 3, -1) if channels == 1 else pixels
         assert np.array_equal(data.train.read(i), expected)
-    assert data.train.read(7, 3).shape[1] == 3
-    assert np.array_equal(data.train.read(7, 6), data.train.read(7))
+    assert data.train.read(7, Sizing(3)).shape[1] == 3
+    assert np.array_equal(data.train.read(7, Sizing(6)), data.train.read(7))
 
 
 FEATURES = {

@@ -15,7 +15,7 @@ from jaxft.configs import base
 from jaxft.data import Dataset, Split, batches
 from jaxft.data.balance import UNBALANCED, Balance
 from jaxft.data.images.memory import Images, Memory
-from jaxft.data.images.sizing import canvas_size
+from jaxft.data.images.sizing import OWN_SIZE, Sizing, canvas_size
 from jaxft.devices import sharding
 from jaxft.features.inference import make_forward
 from jaxft.materials.materials import Materials
@@ -169,14 +169,14 @@ def split(data: TrainBatch, name: str) -> Split:
     return Split(names, data.label, names, partial(_read, data.inputs))
 
 
-def _read(images: np.ndarray, index: int, shorter_side: int | None = None, *_: Any) -> np.ndarray:
-    assert shorter_side in (None, images.shape[1])
+def _read(images: np.ndarray, index: int, sizing: Sizing = OWN_SIZE, *_: Any) -> np.ndarray:
+    assert sizing.shorter_side in (None, images.shape[1])
     return images[index]
 
 
 def images(a_split: Split, image_size: int = 16) -> Images:
     """Its images, kept in memory once read."""
-    return Images(a_split, canvas_size(image_size), Memory(2**24))
+    return Images(a_split, Sizing(canvas_size(image_size)), Memory(2**24))
 
 
 def materials(cache_dir: Any, *, phases: tuple[Phase, ...] = (), devices: int = 1, **data: Any):

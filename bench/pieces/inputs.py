@@ -7,7 +7,7 @@ import jax
 
 from jaxft.data import batches
 from jaxft.data.images.memory import Images, Memory
-from jaxft.data.images.sizing import canvas_size
+from jaxft.data.images.sizing import Sizing, canvas_size
 from jaxft.data.sources.registry import open_dataset
 from jaxft.runtime.process import cores
 from pieces import network, photos
@@ -27,7 +27,7 @@ def with_jax(setting: Setting, report: Report) -> None:
     for name, limit in MEMORIES.items():
         shape = f"{setting.batch} canvases of {side} px"
         with report.guard("batch", lowering=name, shape=shape):
-            images = Images(split, side, Memory(limit))
+            images = Images(split, Sizing(side), Memory(limit))
             if limit:
                 for index in range(len(images)):
                     images[index]

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,8 +19,8 @@ class Split:
       names: what to call each example to a person: its file, or "digits/17".
       labels: int32 [N], positions in the data set's classes.
       identity: content identity of each example ("path:size:mtime_ns"); a cache keys on it.
-      read: (index, shorter_side=None, interpolation="bilinear", max_pixels=MAX_PIXELS, share=None)
-        -> uint8 [height, width, 3], upright RGB; arguments and errors are decode.decode_bytes's.
+      read: (index, sizing=OWN_SIZE, share=None) -> uint8 [height, width, 3], upright RGB;
+        arguments and errors are decode.decode_bytes's.
     """
 
     names: tuple[str, ...]
@@ -42,10 +42,8 @@ class Split:
         )
 
 
-def _read_selected(
-    read: Read, chosen: np.ndarray, index: int, *resize: int | str | float | None
-) -> np.ndarray:
-    return read(int(chosen[index]), *resize)
+def _read_selected(read: Read, chosen: np.ndarray, index: int, *how: Any) -> np.ndarray:
+    return read(int(chosen[index]), *how)
 
 
 @dataclass(frozen=True)

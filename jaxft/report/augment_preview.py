@@ -14,7 +14,7 @@ from jaxft.augment.view import evaluate_view
 from jaxft.config.settings import Settings
 from jaxft.data import Dataset, batches
 from jaxft.data.images.memory import Images
-from jaxft.data.images.sizing import canvas_size
+from jaxft.data.images.sizing import Sizing, canvas_size
 from jaxft.report.figure import save_figure
 from jaxft.runtime.paths import AnyPath
 
@@ -36,9 +36,8 @@ def make(
     split = dataset.train
     chosen = choose(split.labels, examples)
     size = settings.phases[-1].image_size
-    canvas = canvas_size(size)
-    how = (settings.data.interpolation, settings.data.max_pixels)
-    images = Images(split, canvas, None, *how)
+    data = settings.data
+    images = Images(split, Sizing(canvas_size(size), data.interpolation, data.max_pixels))
     canvases = jnp.asarray(np.stack([images.canvas(i) for i in chosen]))
     columns = [np.asarray(evaluate_view(canvases, size))]
     view = jax.jit(partial(_view, settings=settings.augment, image_size=size))

@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from jaxft.data.images.content import content
 from jaxft.data.images.resize import resize
-from jaxft.data.images.sizing import MAX_PIXELS
+from jaxft.data.images.sizing import OWN_SIZE, Sizing
 from jaxft.data.images.unreadable import UnreadableImage, reason_of
 
 # A list, because Pillow would otherwise hand PostScript to Ghostscript to run.
@@ -35,38 +35,30 @@ BOTTOM_UP, RIGHT_TO_LEFT = frozenset((3, 4, 6, 7)), frozenset((2, 3, 7, 8))
 
 
 def decode(
-    path: str | os.PathLike[str],
-    shorter_side: int | None = None,
-    interpolation: str = "bilinear",
-    max_pixels: int = MAX_PIXELS,
-    share: float | None = None,
+    path: str | os.PathLike[str], sizing: Sizing = OWN_SIZE, share: float | None = None
 ) -> np.ndarray:
-    """Decodes a whole file, turns it upright, and shrinks or grows its shorter side.
+    """Decode a whole file, turn it upright, and shrink or grow its shorter side.
 
     Arguments, result and errors are those of `decode_bytes` and `content`.
     """
     name = os.fspath(path)
-    data = content(name, max_pixels)
-    return decode_bytes(data, name, shorter_side, interpolation, max_pixels, share)
+    return decode_bytes(content(name, sizing.max_pixels), name, sizing, share)
 
 
 def decode_bytes(
     data: bytes,
     name: str,
-    shorter_side: int | None = None,
-    interpolation: str = "bilinear",
-    max_pixels: int = MAX_PIXELS,
+    sizing: Sizing = OWN_SIZE,
     share: float | None = None,
 ) -> np.ndarray:
-    """Decodes what a file holds; several threads may, at the same time.
+    """Decode a file's content; several threads may, at the same time.
 
     Args:
+      data: the content.
       name: of the file, for errors.
-      shorter_side: pixels; None keeps the image's own size.
-      interpolation: one of FILTERS, antialiased.
-      max_pixels: larger images are refused by their header, before any memory is taken.
-      share: where in the resized image the square lies that is wanted of it, which is the same
-        as resize.crop's, in less time; None: all of it is.
+      sizing: size of the result.
+      share: place of a square in the resized image. Only the square is computed, the same as
+        resize.crop's in less time; None: all of the image.
 
     Returns:
       uint8 [height, width, 3], RGB; alpha on white, the first frame of an animation.
@@ -78,8 +70,8 @@ def decode_bytes(
         raise UnreadableImage(name, "empty file")
     try:
         with Image.open(io.BytesIO(data), formats=_formats()) as image:
-            _check_size(*image.size, max_pixels)
-            return _upright(image, data, shorter_side, interpolation, max_pixels, share)
+            _check_size(*image.size, sizing.max_pixels)
+            return _upright(image, data, sizing, share)
     except UnidentifiedImageError:
         raise UnreadableImage(name, "not an image of a known format") from None
     except Image.DecompressionBombError as error:
@@ -101,24 +93,16 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
         raise ValueError(f"{width} x {height} pixels, the limit is {max_pixels}")
 
 
-def _upright(
-    image: Image.Image,
-    data: bytes,
-    shorter_side: int | None,
-    interpolation: str,
-    max_pixels: int,
-    share: float | None,
-) -> np.ndarray:
-    pixels = _jpeg(data, shorter_side, max_pixels) if image.format in ("JPEG", "MPO") else None
+def _upright(image: Image.Image, data: bytes, sizing: Sizing, share: float | None) -> np.ndarray:
+    pixels = _jpeg(data, sizing) if image.format in ("JPEG", "MPO") else None
     if pixels is None:
         _check_sums(image, data)
         image.load()  # first, for it turns a TIFF upright and then drops its orientation
         pixels = np.asarray(_to_rgb(image))
     orientation = _orientation(image)
     turn = UPRIGHT.get(orientation, lambda upright: upright)
-    if shorter_side is not None:
-        turned = BOTTOM_UP if pixels.shape[0] > pixels.shape[1] else RIGHT_TO_LEFT
-        pixels = resize(pixels, shorter_side, interpolation, share, orientation in turned)
+    turned = BOTTOM_UP if pixels.shape[0] > pixels.shape[1] else RIGHT_TO_LEFT
+    pixels = resize(pixels, sizing, share, orientation in turned)
     return np.require(turn(pixels), requirements=("C_CONTIGUOUS", "WRITEABLE"))
 
 
@@ -129,7 +113,7 @@ def _check_sums(image: Image.Image, data: bytes) -> None:
             again.verify()
 
 
-def _jpeg(data: bytes, shorter_side: int | None, max_pixels: int) -> np.ndarray | None:
+def _jpeg(data: bytes, sizing: Sizing) -> np.ndarray | None:
     """The pixels of a JPEG, no smaller than they will be needed; None where only Pillow knows it.
 
     Strict: what a lenient decoder would mend or make up is an error.
@@ -138,8 +122,8 @@ def _jpeg(data: bytes, shorter_side: int | None, max_pixels: int) -> np.ndarray 
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
     except (ValueError, KeyError):
         return None
-    _check_size(width, height, max_pixels)
-    factor = _shrinking(min(height, width), shorter_side)
+    _check_size(width, height, sizing.max_pixels)
+    factor = _shrinking(min(height, width), sizing.shorter_side)
     pixels = simplejpeg.decode_jpeg(
         data,
         "CMYK" if colours in ("CMYK", "YCCK") else "RGB",

@@ -12,6 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import csr_array
 
+from jaxft.data.images.sizing import Sizing
+
 # Of an image longer than this many shorter sides only the middle is kept: 1 x 3000 pixels, made
 # 256 wide, would be 590 MB.
 MAX_ASPECT = 8
@@ -42,27 +44,25 @@ FILTERS = {"bilinear": (_triangle, 1), "bicubic": (_keys_cubic, 2)}
 
 
 def resize(
-    pixels: np.ndarray,
-    shorter_side: int,
-    interpolation: str = "bilinear",
-    share: float | None = None,
-    from_end: bool = False,
+    pixels: np.ndarray, sizing: Sizing, share: float | None = None, from_end: bool = False
 ) -> np.ndarray:
-    """Shrinks or grows an image until its shorter side is as wanted.
+    """Shrink or grow an image until its shorter side is as wanted.
 
     Args:
       pixels: uint8 [height, width, 3].
-      shorter_side: pixels.
-      interpolation: one of FILTERS.
+      sizing: size of the result; the limit of pixels does not count here.
       share: of the result only the square at this share of the room that the longer side leaves
         (see `crop`); None: all of it.
-      from_end: whether that room is counted from the other end.
+      from_end: count that room from the other end.
 
     Returns:
       uint8 [height, width, 3], within two levels of Pillow's resize (more where bicubic overshoots
       black or white, for Pillow takes the directions in the other order); of an image longer than
-      MAX_ASPECT shorter sides, the middle.
+      MAX_ASPECT shorter sides, the middle. At its own size an image is returned as it is, whole.
     """
+    shorter_side, interpolation, _ = sizing
+    if shorter_side is None:
+        return pixels
     pixels = _middle(pixels)
     height, width = pixels.shape[:2]
     new_height, new_width = (_scaled(n, shorter_side / min(height, width)) for n in (height, width))

@@ -21,7 +21,7 @@ from PIL import Image
 from jaxft.data.images.content import content
 from jaxft.data.images.decode import decode_bytes
 from jaxft.data.images.resize import resize
-from jaxft.data.images.sizing import MAX_PIXELS
+from jaxft.data.images.sizing import MAX_PIXELS, Sizing
 from jaxft.data.images.unreadable import UnreadableImage
 from jaxft.data.prepare import description
 from jaxft.errors import Interrupted, UserError
@@ -162,7 +162,7 @@ def _records(job: Job, slot: int) -> Iterator[tuple[str, bytes] | str]:
             raise Interrupted
         try:
             data = content(file, job.form.max_pixels)
-            decoded = decode_bytes(data, file, max_pixels=job.form.max_pixels)
+            decoded = decode_bytes(data, file, Sizing(max_pixels=job.form.max_pixels))
             pixels = _shrunk(decoded, job.form.shorter_side)
             if job.form.image_format == "jpeg" and max(pixels.shape) > LONGEST_JPEG:
                 raise UnreadableImage(file, f"longer than the {LONGEST_JPEG} pixels of a JPEG")
@@ -175,7 +175,8 @@ def _records(job: Job, slot: int) -> Iterator[tuple[str, bytes] | str]:
 
 
 def _shrunk(pixels: np.ndarray, shorter_side: int) -> np.ndarray:
-    return pixels if min(pixels.shape[:2]) <= shorter_side else resize(pixels, shorter_side)
+    smaller = min(pixels.shape[:2]) <= shorter_side
+    return pixels if smaller else resize(pixels, Sizing(shorter_side))
 
 
 @cache

@@ -8,7 +8,7 @@ from jaxtyping import Int, UInt8
 
 from jaxft.data import Split
 from jaxft.data.images.resize import resize
-from jaxft.data.images.sizing import MAX_PIXELS
+from jaxft.data.images.sizing import OWN_SIZE, Sizing
 
 
 def array_split(
@@ -26,13 +26,8 @@ def array_split(
 
 
 def _read(
-    pixels: np.ndarray,
-    index: int,
-    shorter_side: int | None = None,
-    interpolation: str = "bilinear",
-    _: int = MAX_PIXELS,
-    share: float | None = None,
+    pixels: np.ndarray, index: int, sizing: Sizing = OWN_SIZE, share: float | None = None
 ) -> np.ndarray:
     image = pixels[index]
     rgb = np.repeat(image[..., None], 3, axis=-1) if image.ndim == 2 else image
-    return rgb if shorter_side is None else resize(rgb, shorter_side, interpolation, share)
+    return resize(rgb, sizing, share)

@@ -18,7 +18,7 @@ import numpy as np
 
 from jaxft.data import Dataset, Split
 from jaxft.data.images.decode import decode
-from jaxft.data.images.sizing import MAX_PIXELS
+from jaxft.data.images.sizing import OWN_SIZE, Sizing
 from jaxft.data.sources import bucket, idx, tfds
 from jaxft.data.sources.arrays import array_split
 from jaxft.data.sources.classes import class_problems
@@ -472,11 +472,6 @@ def _identity(file: str) -> str:
 
 
 def _read_file(
-    files: tuple[str, ...],
-    index: int,
-    shorter_side: int | None = None,
-    interpolation: str = "bilinear",
-    max_pixels: int = MAX_PIXELS,
-    share: float | None = None,
+    files: tuple[str, ...], index: int, sizing: Sizing = OWN_SIZE, share: float | None = None
 ) -> np.ndarray:
-    return decode(files[index], shorter_side, interpolation, max_pixels, share)
+    return decode(files[index], sizing, share)

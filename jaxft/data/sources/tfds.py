@@ -21,7 +21,7 @@ from tqdm import tqdm
 from jaxft.data import Dataset, Split
 from jaxft.data.images.decode import decode_bytes
 from jaxft.data.images.resize import crop, resize
-from jaxft.data.images.sizing import MAX_PIXELS
+from jaxft.data.images.sizing import OWN_SIZE, Sizing
 from jaxft.data.images.unreadable import UnreadableImage
 from jaxft.data.sources import catalogue, fields
 from jaxft.data.sources.catalogue import Catalogue
@@ -55,12 +55,7 @@ class Records:
     image: ImageField
 
     def __call__(
-        self,
-        index: int,
-        shorter_side: int | None = None,
-        interpolation: str = "bilinear",
-        max_pixels: int = MAX_PIXELS,
-        share: float | None = None,
+        self, index: int, sizing: Sizing = OWN_SIZE, share: float | None = None
     ) -> np.ndarray:
         """As data.Split.read."""
         name = self.names[index]
@@ -68,15 +63,14 @@ class Records:
         try:
             if self.image.encoding == "file":
                 data = features[self.image.name].bytes_list.value[0]
-                return decode_bytes(data, name, shorter_side, interpolation, max_pixels, share)
+                return decode_bytes(data, name, sizing, share)
             pixels = self.image.pixels(features)
         except (IndexError, ValueError, zlib.error) as error:
             raise UnreadableImage(name, f"no image in its record: {error}") from None
-        if shorter_side is None:
-            return pixels
-        if min(pixels.shape[:2]) == shorter_side:
-            return pixels if share is None else crop(pixels, shorter_side, share)
-        return resize(pixels, shorter_side, interpolation, share)
+        side = min(pixels.shape[:2])
+        if side == sizing.shorter_side:
+            return pixels if share is None else crop(pixels, side, share)
+        return resize(pixels, sizing, share)
 
 
 def _features(source: Any, index: int, name: str) -> Any:
