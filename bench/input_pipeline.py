@@ -35,8 +35,6 @@ from pathlib import Path
 from typing import Any
 
 import side_by_side
-from jaxft.augment.view import normalize
-from jaxft.materials.start_up import set_up
 from side_by_side import Passes, Side
 
 CANVAS, SIZE, BATCH = 247, 224, 64
@@ -156,13 +154,16 @@ def jaxft_sides(options: argparse.Namespace) -> tuple[dict, Passes]:
     import simplejpeg
 
     from jaxft.augment import augment
+    from jaxft.augment.view import normalize
     from jaxft.config import load
     from jaxft.configs import base
     from jaxft.data import batches
     from jaxft.data.images.decode import decode_bytes
     from jaxft.data.images.memory import Images, Memory
     from jaxft.data.images.sizing import Sizing
+    from jaxft.data.order import epoch_key, position_keys
     from jaxft.data.sources.registry import open_dataset
+    from jaxft.materials.start_up import set_up
 
     config = base.get_config()
     config.cache_dir = tempfile.mkdtemp()
@@ -181,7 +182,7 @@ def jaxft_sides(options: argparse.Namespace) -> tuple[dict, Passes]:
 
     @jax.jit
     def view(canvases: Any, positions: Any) -> Any:
-        keys = batches.example_keys(batches.epoch_key(0, 0, 0), positions)
+        keys = position_keys(epoch_key(0, 0, 0), positions)
         seen = augment.augment(canvases, keys, settings.augment, SIZE)
         return normalize(seen, MEAN, STD)
 

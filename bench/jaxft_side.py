@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jaxft.data.images.sizing import canvas_size
 from jaxft.features.inference import make_fold, make_forward
 from jaxft.materials.start_up import set_up
 from jaxft.models.variables import Weights
@@ -107,6 +106,8 @@ def programs(
 def _batch(batch_size: int, image_size: int, classes: int) -> Any:
     """Random canvases and labels."""
     import numpy as np
+
+    from jaxft.data.images.sizing import canvas_size
 
     rng = np.random.default_rng(0)
     side = canvas_size(image_size)

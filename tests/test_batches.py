@@ -12,6 +12,16 @@ from jaxft.data.images.memory import Images, Memory
 from jaxft.data.images.resize import crop
 from jaxft.data.images.sizing import Sizing, canvas_size
 from jaxft.data.images.unreadable import UnreadableImage
+from jaxft.data.order import (
+    ORDER_STREAM,
+    crop_shares,
+    epoch_key,
+    epoch_order,
+    host_order,
+    position_keys,
+    stream_key,
+)
+from jaxft.data.slots import layout
 
 SIDE = 12
 GOLDEN_ORDER = [2, 1, 4, 6, 0, 7, 3, 5]
@@ -54,48 +64,48 @@ class TestOrder:
         assert {size: canvas_size(size) for size in sizes} == sizes
 
     def test_is_a_permutation_that_depends_on_all_three(self):
-        first = batches.host_order(1, 2, 3, 1000)
+        first = host_order(1, 2, 3, 1000)
         assert first.dtype == np.int32 and sorted(first) == list(range(1000))
         for other in ((0, 2, 3), (1, 0, 3), (1, 2, 0)):
-            assert (batches.host_order(*other, 1000) != first).mean() > 0.9
+            assert (host_order(*other, 1000) != first).mean() > 0.9
 
     def test_host_and_device_agree_bit_for_bit(self):
-        host = batches.host_order(1, 2, 3, 1000)
-        np.testing.assert_array_equal(batches.order(1, 2, 3, 1000), host)
-        traced = jax.jit(batches.order, static_argnums=3)(1, 2, jnp.asarray(3), 1000)
+        host = host_order(1, 2, 3, 1000)
+        np.testing.assert_array_equal(epoch_order(1, 2, 3, 1000), host)
+        traced = jax.jit(epoch_order, static_argnums=3)(1, 2, jnp.asarray(3), 1000)
         assert traced.dtype == jnp.int32
         np.testing.assert_array_equal(traced, host)
         with jax.enable_x64(True):
-            np.testing.assert_array_equal(batches.host_order(1, 2, 3, 1000), host)
+            np.testing.assert_array_equal(host_order(1, 2, 3, 1000), host)
 
     def test_the_users_default_generator_changes_nothing(self):
-        host = batches.host_order(1, 2, 3, 100)
+        host = host_order(1, 2, 3, 100)
         with jax.default_prng_impl("rbg"):
-            np.testing.assert_array_equal(batches.order(1, 2, 3, 100), host)
+            np.testing.assert_array_equal(epoch_order(1, 2, 3, 100), host)
 
     def test_stays_the_same_for_ever(self):
         """Golden: if these change, a run begun by an earlier release can't be continued."""
-        assert batches.host_order(0, 1, 2, 8).tolist() == GOLDEN_ORDER
-        assert batches.crop_shares(0, 1, 2, 2).tolist() == pytest.approx(GOLDEN_SHARES, abs=1e-12)
+        assert host_order(0, 1, 2, 8).tolist() == GOLDEN_ORDER
+        assert crop_shares(0, 1, 2, 2).tolist() == pytest.approx(GOLDEN_SHARES, abs=1e-12)
 
     def test_allowed_where_transfers_are_not(self):
         with jax.transfer_guard("disallow"):
-            batches.host_order(1, 2, 3, 50)
+            host_order(1, 2, 3, 50)
 
 
 class TestKeys:
     def test_belong_to_positions(self):
-        key = batches.epoch_key(1, 2, 3)
-        whole = jax.random.key_data(batches.example_keys(key, jnp.arange(16)))
-        part = jax.random.key_data(jax.jit(batches.example_keys)(key, jnp.arange(8, 16)))
+        key = epoch_key(1, 2, 3)
+        whole = jax.random.key_data(position_keys(key, jnp.arange(16)))
+        part = jax.random.key_data(jax.jit(position_keys)(key, jnp.arange(8, 16)))
         np.testing.assert_array_equal(whole[8:], part)
         assert len(np.unique(whole, axis=0)) == 16
 
     def test_differ_by_seed_phase_and_epoch(self):
         keys = [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)]
-        data = np.stack([jax.random.key_data(batches.epoch_key(*key)) for key in keys])
+        data = np.stack([jax.random.key_data(epoch_key(*key)) for key in keys])
         assert len(np.unique(data, axis=0)) == 4
-        order_key = jax.random.key_data(batches._key(0, 0, 0, batches.ORDER_STREAM))
+        order_key = jax.random.key_data(stream_key(0, 0, 0, ORDER_STREAM))
         assert not (order_key == data).all(1).any()
 
 
@@ -106,7 +116,7 @@ class TestTrainBatches:
         assert len(got) == 6
         for epoch in range(2):
             indices = np.concatenate([batch.index for batch in got[3 * epoch : 3 * epoch + 3]])
-            np.testing.assert_array_equal(indices, batches.host_order(1, 2, epoch, 26)[:24])
+            np.testing.assert_array_equal(indices, host_order(1, 2, epoch, 26)[:24])
         for batch in got:
             assert batch.image.shape == (8, SIDE, SIDE, 3) and batch.image.dtype == np.uint8
             assert batch.index.dtype == batch.label.dtype == np.int32
@@ -128,7 +138,7 @@ class TestTrainBatches:
             return wide(index, *how)
 
         train(make_images(26, read=noting), start_step=4, steps=1)
-        assert sorted(read) == sorted(batches.host_order(1, 2, 1, 26)[8:16].tolist())
+        assert sorted(read) == sorted(host_order(1, 2, 1, 26)[8:16].tolist())
 
     def test_same_for_any_number_of_workers_memory_or_not(self):
         whole = train(make_images(26), threads=1)
@@ -140,7 +150,7 @@ class TestTrainBatches:
     def test_same_from_worker_processes(self, workers):
         """With as many threads there, order and pixels are those of one thread here."""
         images = make_images(26)
-        options = {"layout": batches.layout(8, 4, 2), "start_step": 2, "steps": 5}
+        options = {"layout": layout(8, 4, 2), "start_step": 2, "steps": 5}
         whole = train(images, threads=1, **options)
         assert same(train(images, workers=workers, **options), whole)
 
@@ -184,9 +194,9 @@ class TestTrainBatches:
 
     def test_crops_belong_to_positions(self):
         images = make_images(26)
-        shares = batches.crop_shares(1, 2, 0, 26)
+        shares = crop_shares(1, 2, 0, 26)
         assert shares.min() >= 0 and shares.max() < 1 and len(set(shares)) == 26
-        np.testing.assert_array_equal(batches.crop_shares(1, 2, 0, 5), shares[:5])
+        np.testing.assert_array_equal(crop_shares(1, 2, 0, 5), shares[:5])
         for step, batch in enumerate(train(images, steps=3)):
             for slot in range(8):
                 odd = batch.index[slot] % 2

@@ -12,6 +12,7 @@ import tiny
 from jaxft.augment.augment import PRESETS, augment
 from jaxft.augment.view import network_input
 from jaxft.data import batches
+from jaxft.data.order import epoch_key, position_keys
 from jaxft.devices import sharding
 from jaxft.errors import NonFiniteError
 from jaxft.evaluation import metrics
@@ -64,7 +65,7 @@ def _forward_cost():
 
     @jax.jit
     def forward(weights, canvas):
-        keys = batches.example_keys(batches.epoch_key(0, 1, 0), jnp.arange(32))
+        keys = position_keys(epoch_key(0, 1, 0), jnp.arange(32))
         view = augment(canvas, keys, PRESETS["side_on"], 32)
         view = network_input(view, net.preprocessing, jnp.float32)
         return net.classify(*weights, net.features(*weights, view)[0])[0]

@@ -12,10 +12,12 @@ from jaxft.augment.augment import PRESETS
 from jaxft.config import load
 from jaxft.config.settings import Phase
 from jaxft.configs import base
-from jaxft.data import Dataset, Split, batches
+from jaxft.data import Dataset, Split
 from jaxft.data.balance import UNBALANCED, Balance
 from jaxft.data.images.memory import Images, Memory
 from jaxft.data.images.sizing import OWN_SIZE, Sizing, canvas_size
+from jaxft.data.order import host_order
+from jaxft.data.slots import layout
 from jaxft.devices import sharding
 from jaxft.features.inference import make_forward
 from jaxft.materials.materials import Materials
@@ -127,10 +129,10 @@ def shuffled(a_spec: StepSpec, data: TrainBatch, steps: int, mesh: Any, seed: in
     balanced = data.label if a_spec.balance.kind == "sampling" else None
     for number in range(steps):
         epoch, place = divmod(number, a_spec.steps_per_epoch)
-        order = batches.host_order(seed, a_spec.phase_index, epoch, a_spec.examples, balanced)
+        order = host_order(seed, a_spec.phase_index, epoch, a_spec.examples, balanced)
         chosen = order[place * size : (place + 1) * size]
         parts = a_spec.phase.microbatches
-        mine = sharding.my_rows(chosen[batches.layout(size, mesh.size, parts)])
+        mine = sharding.my_rows(chosen[layout(size, mesh.size, parts)])
         yield sharding.split_batch(TrainBatch(data.inputs[mine], data.label[mine]), mesh)
 
 

@@ -9,132 +9,17 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int32, Key
 
-from jaxft.data import Batch, balance
+from jaxft.data import Batch
 from jaxft.data.feed import Feed, read_ahead
 from jaxft.data.images.memory import Images
+from jaxft.data.order import crop_shares, host_order, steps_per_epoch
 from jaxft.runtime.process import cores
 
-ORDER_STREAM, EXAMPLE_STREAM = 0, 1
-CROP_STREAM, VIEW_STREAM = 2, 3
 # What a thread decodes at once, of a batch that all threads share: enough that handing it over
 # costs nothing beside it, and little enough that the first batch is soon there.
 PART_EXAMPLES = 16
-
-
-def steps_per_epoch(examples: int, batch_size: int) -> int:
-    """Full batches in an epoch; the remainder is dropped, another one in each epoch.
-
-    Raises:
-      ValueError: there is not one full batch.
-    """
-    if examples < batch_size:
-        raise ValueError(
-            f"a batch of {batch_size} is more than the {examples} training images: "
-            f"set batch_size to {examples} or less"
-        )
-    return examples // batch_size
-
-
-def layout(batch_size: int, devices: int, microbatches: int) -> np.ndarray:
-    """The order in which a batch goes to the devices, int [batch_size].
-
-    Each device takes its share of every microbatch, so that a microbatch holds the same examples
-    on any number of devices.
-    """
-    parts = np.arange(batch_size).reshape(microbatches, devices, -1)
-    return parts.swapaxes(0, 1).reshape(-1)
-
-
-def epoch_key(seed: int | Array, phase: int | Array, epoch: int | Array) -> Key[Array, ""]:
-    """The key from which everything random for the examples of an epoch follows."""
-    return _key(seed, phase, epoch, EXAMPLE_STREAM)
-
-
-def example_keys(key: Key[Array, ""], positions: Int32[Array, " batch"]) -> Key[Array, " batch"]:
-    """One key for each position in the global order of an epoch; for use inside the step."""
-    return jax.vmap(partial(jax.random.fold_in, key))(positions)
-
-
-def order(
-    seed: int | Array,
-    phase: int | Array,
-    epoch: int | Array,
-    examples: int,
-    labels: Int32[Array, " examples"] | None = None,
-    counts: tuple[int, ...] = (),
-) -> Int32[Array, " examples"]:
-    """The order of an epoch: the same bits on host and device, inside `jit` or not.
-
-    With `labels`, and the `counts` of each, it is class-balanced (balance.order).
-    """
-    key = _key(seed, phase, epoch, ORDER_STREAM)
-    if labels is not None:
-        return balance.order(key, labels, counts)
-    return jax.random.permutation(key, jnp.arange(examples, dtype=jnp.int32))
-
-
-def cached_rows(
-    order: Int32[Array, " examples"],
-    seed: int | Array,
-    phase: int | Array,
-    epoch: int | Array,
-    views: int,
-) -> Int32[Array, " examples"]:
-    """Rows at which the positions of an epoch find their features among those of several views.
-
-    They lie view after view, views * examples rows: an example's row is its number, plus the number
-    of examples for every view before the one that is drawn for this position. Of one: `order`.
-    """
-    if views == 1:
-        return order
-    key = _key(seed, phase, epoch, VIEW_STREAM)
-    return order + len(order) * jax.random.randint(key, order.shape, 0, views, jnp.int32)
-
-
-def _key(seed: int | Array, phase: int | Array, epoch: int | Array, stream: int) -> Key[Array, ""]:
-    # Named, so that a user's jax_default_prng_impl changes no run.
-    key = jax.random.key(seed, impl="threefry2x32")
-    for number in (phase, epoch, stream):
-        key = jax.random.fold_in(key, number)
-    return key
-
-
-def host_order(
-    seed: int, phase: int, epoch: int, examples: int, labels: np.ndarray | None = None
-) -> np.ndarray:
-    """`order` as a NumPy array, computed on the CPU where there is one beside the accelerator."""
-    counts = () if labels is None else balance.counts_of(labels)
-    return _on_host(_jitted_order, seed, phase, epoch, examples, labels, counts)
-
-
-def host_rows(order: np.ndarray, seed: int, phase: int, epoch: int, views: int) -> np.ndarray:
-    """`cached_rows`, as `host_order` is `order`."""
-    return _on_host(_jitted_rows, order, seed, phase, epoch, views)
-
-
-_jitted_order = jax.jit(order, static_argnums=(3, 5))
-_jitted_rows = jax.jit(cached_rows, static_argnums=4)
-
-
-def _on_host(compute: Callable[..., Array], *arguments: Any) -> np.ndarray:
-    try:
-        device = jax.local_devices(backend="cpu")[0]
-    except RuntimeError:
-        device = jax.local_devices()[0]
-    with jax.default_device(device), jax.transfer_guard("allow"):
-        return np.asarray(compute(*arguments))
-
-
-def crop_shares(seed: int, phase: int, epoch: int, examples: int) -> np.ndarray:
-    """Places of the canvases along their images' longer sides, float64 [examples] in [0, 1)."""
-    bits = np.random.Philox(np.random.SeedSequence([seed, phase, epoch, CROP_STREAM]))
-    # Raw words: NumPy promises that these stay the same from release to release.
-    return (bits.random_raw(examples) >> np.uint64(11)) * 2.0**-53
 
 
 # A batch's number -> the examples of this process's share of it, and where each one's canvas lies.

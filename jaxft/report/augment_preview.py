@@ -12,9 +12,10 @@ from jaxft.augment import mix
 from jaxft.augment.augment import Augmentation, augment, in_words
 from jaxft.augment.view import evaluate_view
 from jaxft.config.settings import Settings
-from jaxft.data import Dataset, batches
+from jaxft.data import Dataset
 from jaxft.data.images.memory import Images
 from jaxft.data.images.sizing import Sizing, canvas_size
+from jaxft.data.order import epoch_key, position_keys
 from jaxft.report.figure import save_figure
 from jaxft.runtime.paths import AnyPath
 
@@ -42,7 +43,7 @@ def make(
     columns = [np.asarray(evaluate_view(canvases, size))]
     view = jax.jit(partial(_view, settings=settings.augment, image_size=size))
     for number in range(views):
-        key = batches.epoch_key(settings.seed, 0, number)
+        key = epoch_key(settings.seed, 0, number)
         columns.append(np.asarray(view(canvases, key)))
     names = [dataset.classes[split.labels[i]] for i in chosen]
     title = f"{size} px; {in_words(settings.augment)}"
@@ -62,7 +63,7 @@ def _view(
     canvases: jax.Array, key: jax.Array, settings: Augmentation, image_size: int
 ) -> jax.Array:
     """One view of each canvas."""
-    keys = batches.example_keys(key, jnp.arange(len(canvases), dtype=jnp.int32))
+    keys = position_keys(key, jnp.arange(len(canvases), dtype=jnp.int32))
     views = augment(canvases, keys, settings, image_size)
     paired = len(canvases) // 2 * 2 if settings.mixes else 0
     mixed, _ = mix.mix(views[:paired], keys[:paired], settings) if paired else (views[:0], None)

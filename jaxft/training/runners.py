@@ -11,6 +11,7 @@ import numpy as np
 from jaxft.data import batches
 from jaxft.data.feed import Feed
 from jaxft.data.images.sizing import canvas_size
+from jaxft.data.slots import layout
 from jaxft.devices import sharding
 from jaxft.materials.materials import Materials
 from jaxft.models.variables import Weights
@@ -57,7 +58,7 @@ def train_feed(spec: StepSpec, materials: Materials, first: int, steps: int) -> 
         steps=steps,
         host_index=hosts.index(),
         host_count=hosts.count(),
-        layout=batches.layout(data.batch_size, materials.mesh.size, spec.phase.microbatches),
+        layout=layout(data.batch_size, materials.mesh.size, spec.phase.microbatches),
         balanced=spec.balance.kind == "sampling",
         finish=lambda batch: sharding.split_batch(
             TrainBatch(batch.image, batch.label), materials.mesh
