@@ -157,11 +157,12 @@ def jaxft_sides(options: argparse.Namespace) -> tuple[dict, Passes]:
     from jaxft.augment.view import normalize
     from jaxft.config import load
     from jaxft.configs import base
-    from jaxft.data import batches
+    from jaxft.data.batches import Stretch, train_batches
     from jaxft.data.images.decode import decode_bytes
     from jaxft.data.images.memory import Images, Memory
     from jaxft.data.images.sizing import Sizing
     from jaxft.data.order import epoch_key, position_keys
+    from jaxft.data.slots import Slots
     from jaxft.data.sources.registry import open_dataset
     from jaxft.materials.start_up import set_up
 
@@ -197,11 +198,11 @@ def jaxft_sides(options: argparse.Namespace) -> tuple[dict, Passes]:
     def chain(source: str, memory_bytes: int = 0) -> Any:
         split = open_dataset(source, valid_fraction=0.01).train
         images = Images(split, Sizing(CANVAS), Memory(memory_bytes))
-        how = {"batch_size": BATCH, "canvas": CANVAS, "seed": 0, "phase": 0, "finish": placed}
+        how = {"slots": Slots(BATCH), "canvas": CANVAS, "finish": placed}
 
         def epoch() -> None:
             steps, pending = len(images) // BATCH, None
-            with batches.train_batches(images, split.labels, steps=steps, **how) as feed:
+            with train_batches(images, split.labels, stretch=Stretch(0, 0, steps), **how) as feed:
                 for batch in feed:
                     previous, pending = pending, view(*batch)
                     if previous is not None:

@@ -11,9 +11,11 @@ import tiny
 import tiny_config
 
 import jaxft
-from jaxft.data import balance, batches
+from jaxft.data import balance
 from jaxft.data.balance import Balance
+from jaxft.data.batches import Stretch, eval_batches, train_batches
 from jaxft.data.order import epoch_order, host_order
+from jaxft.data.slots import Slots
 from jaxft.devices import sharding
 from jaxft.features import inference
 from jaxft.features.inference import make_forward
@@ -75,14 +77,12 @@ class TestOrder:
     def test_is_what_training_batches_follow(self):
         data = tiny.canvases(20)
         split = tiny.split(data, "train")
-        source = batches.train_batches(
+        source = train_batches(
             tiny.images(split),
             split.labels,
-            batch_size=5,
+            slots=Slots(5),
             canvas=18,
-            seed=1,
-            phase=2,
-            steps=8,
+            stretch=Stretch(1, 2, 8),
             balanced=True,
         )
         expected = [host_order(1, 2, epoch, 20, split.labels) for epoch in (0, 1)]
@@ -128,7 +128,7 @@ def _cached(spec: StepSpec, start: Weights, data: TrainBatch, devices: int):
     mesh = sharding.data_mesh(devices)
     forward = make_forward(spec.model, spec.augmentation, 16, mesh)
     split = tiny.split(data, "train")
-    source = batches.eval_batches(tiny.images(split), split.labels, batch_size=8, canvas=18)
+    source = eval_batches(tiny.images(split), split.labels, slots=Slots(8), canvas=18)
     features = inference.extract(forward, sharding.replicate(start, mesh), source, mesh)
     state, frozen = sharding.replicate(train_state.start(spec, start), mesh)
     rates, seed = sharding.replicate((np.full(2, 0.3, np.float32), np.int32(0)), mesh)

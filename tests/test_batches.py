@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxft.data import Split, batches
+from jaxft.data.batches import Readers, Stretch, eval_batches, train_batches
 from jaxft.data.images.memory import Images, Memory
 from jaxft.data.images.resize import crop
 from jaxft.data.images.sizing import Sizing, canvas_size
@@ -21,7 +22,7 @@ from jaxft.data.order import (
     position_keys,
     stream_key,
 )
-from jaxft.data.slots import layout
+from jaxft.data.slots import Slots, layout
 
 SIDE = 12
 GOLDEN_ORDER = [2, 1, 4, 6, 0, 7, 3, 5]
@@ -48,9 +49,9 @@ def make_images(count: int, memory_bytes: int = 0, read=wide) -> Images:
     return Images(split, Sizing(SIDE), Memory(memory_bytes))
 
 
-def train(images: Images, **changes) -> list:
-    options = {"batch_size": 8, "canvas": SIDE, "seed": 1, "phase": 2, "steps": 10} | changes
-    return list(batches.train_batches(images, images.split.labels, **options))
+def train(images: Images, steps: int = 10, **changes) -> list:
+    plain = {"slots": Slots(8), "canvas": SIDE, "stretch": Stretch(1, 2, steps)}
+    return list(train_batches(images, images.split.labels, **(plain | changes)))
 
 
 def same(first: list, second: list) -> bool:
@@ -128,7 +129,7 @@ class TestTrainBatches:
         images = make_images(26)
         whole = train(images, steps=10)
         for start in (1, 3, 7):
-            assert same(train(images, start_step=start, steps=10 - start), whole[start:])
+            assert same(train(images, stretch=Stretch(1, 2, 10 - start, start)), whole[start:])
 
     def test_starting_late_reads_nothing_before(self):
         read = []
@@ -137,12 +138,12 @@ class TestTrainBatches:
             read.append(index)
             return wide(index, *how)
 
-        train(make_images(26, read=noting), start_step=4, steps=1)
+        train(make_images(26, read=noting), stretch=Stretch(1, 2, 1, 4))
         assert sorted(read) == sorted(host_order(1, 2, 1, 26)[8:16].tolist())
 
     def test_same_for_any_number_of_workers_memory_or_not(self):
-        whole = train(make_images(26), threads=1)
-        assert same(train(make_images(26), threads=4), whole)
+        whole = train(make_images(26), readers=Readers(threads=1))
+        assert same(train(make_images(26), readers=Readers(threads=4)), whole)
         assert same(train(make_images(26, memory_bytes=1 << 20)), whole)
 
     @pytest.mark.slow
@@ -150,15 +151,17 @@ class TestTrainBatches:
     def test_same_from_worker_processes(self, workers):
         """With as many threads there, order and pixels are those of one thread here."""
         images = make_images(26)
-        options = {"layout": layout(8, 4, 2), "start_step": 2, "steps": 5}
-        whole = train(images, threads=1, **options)
-        assert same(train(images, workers=workers, **options), whole)
+        options = {"slots": Slots(8, layout=layout(8, 4, 2)), "stretch": Stretch(1, 2, 5, 2)}
+        whole = train(images, readers=Readers(threads=1), **options)
+        assert same(train(images, readers=Readers(workers=workers), **options), whole)
 
     @pytest.mark.slow
     def test_batches_stay_as_they_are(self):
         """What comes from another process is not overwritten while somebody holds on to it."""
         images = make_images(26)
-        placed = train(images, workers=1, steps=6, finish=partial(jax.tree.map, jnp.asarray))
+        placed = train(
+            images, readers=Readers(workers=1), steps=6, finish=partial(jax.tree.map, jnp.asarray)
+        )
         assert same(placed, train(images, steps=6))
 
     def test_parts_do_not_show(self, monkeypatch):
@@ -171,7 +174,7 @@ class TestTrainBatches:
     def test_unreadable_images_are_named(self):
         for workers in (0, 1):
             with pytest.raises(UnreadableImage, match="image 3: gone"):
-                train(make_images(26, read=without_3), workers=workers)
+                train(make_images(26, read=without_3), readers=Readers(workers=workers))
 
     def test_other_errors_tell_the_file(self):
         def read(index, *_):
@@ -185,7 +188,7 @@ class TestTrainBatches:
     def test_hosts_share_the_global_batch(self, hosts):
         images = make_images(26)
         whole = train(images)
-        parts = [train(images, host_index=host, host_count=hosts) for host in range(hosts)]
+        parts = [train(images, slots=Slots(8, host, hosts)) for host in range(hosts)]
         joined = [
             [np.concatenate(fields) for fields in zip(*batch, strict=True)]
             for batch in zip(*parts, strict=True)
@@ -208,15 +211,13 @@ class TestTrainBatches:
         with pytest.raises(ValueError, match="batch of 8 is more than the 5"):
             train(make_images(5))
         with pytest.raises(ValueError, match="no multiple of the 3 hosts"):
-            train(make_images(26), host_count=3)
+            train(make_images(26), slots=Slots(8, host_count=3))
         with pytest.raises(ValueError, match="canvases 13"):
             train(make_images(26), canvas=13)
         with pytest.raises(ValueError, match="26 images and 2 labels"):
             images = make_images(26)
-            list(
-                batches.train_batches(
-                    images, np.zeros(2), batch_size=8, canvas=SIDE, seed=0, phase=0, steps=1
-                )
+            train_batches(
+                images, np.zeros(2), slots=Slots(8), canvas=SIDE, stretch=Stretch(0, 0, 1)
             )
 
 
@@ -229,13 +230,11 @@ class TestEvalBatches:
         images = make_images(count)
         parts = [
             list(
-                batches.eval_batches(
+                eval_batches(
                     images,
                     images.split.labels,
-                    batch_size=batch_size,
+                    slots=Slots(batch_size, host, hosts),
                     canvas=SIDE,
-                    host_index=host,
-                    host_count=hosts,
                 )
             )
             for host in range(hosts)
@@ -253,5 +252,5 @@ class TestEvalBatches:
 
     def test_centred(self):
         images = make_images(2)
-        (batch,) = batches.eval_batches(images, images.split.labels, batch_size=2, canvas=SIDE)
+        (batch,) = eval_batches(images, images.split.labels, slots=Slots(2), canvas=SIDE)
         assert batch.image[1, 0, :, 1].tolist() == list(range(10, 10 + SIDE))

@@ -106,9 +106,9 @@ def _extractions(monkeypatch):
     seen = []
     extract = extraction.extract_parts
 
-    def watched(materials, weights, split, images, what, view=None, **rest):
+    def watched(materials, weights, images, what, view=None, **rest):
         seen.append((what, view))
-        return extract(materials, weights, split, images, what, view, **rest)
+        return extract(materials, weights, images, what, view, **rest)
 
     monkeypatch.setattr(extraction, "extract_parts", watched)
     return seen

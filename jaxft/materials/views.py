@@ -52,7 +52,6 @@ def view_features(
         extraction.extract_parts,
         materials,
         weights,
-        split,
         images,
         what,
         view,

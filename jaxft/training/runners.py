@@ -8,10 +8,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxft.data import batches
+from jaxft.data.batches import Readers, Stretch, train_batches
 from jaxft.data.feed import Feed
 from jaxft.data.images.sizing import canvas_size
-from jaxft.data.slots import layout
+from jaxft.data.slots import Slots, layout
 from jaxft.devices import sharding
 from jaxft.materials.materials import Materials
 from jaxft.models.variables import Weights
@@ -47,24 +47,22 @@ def seed_of(materials: Materials) -> Any:
 def train_feed(spec: StepSpec, materials: Materials, first: int, steps: int) -> Feed[TrainBatch]:
     """The batches of a phase's steps from `first` on, read ahead and placed on the mesh."""
     data = materials.settings.data
-    return batches.train_batches(
+    return train_batches(
         materials.train_images,
         materials.dataset.train.labels,
-        batch_size=data.batch_size,
+        slots=Slots(
+            data.batch_size,
+            hosts.index(),
+            hosts.count(),
+            layout(data.batch_size, materials.mesh.size, spec.phase.microbatches),
+        ),
         canvas=canvas_size(data.image_size),
-        seed=materials.settings.seed,
-        phase=spec.phase_index,
-        start_step=first,
-        steps=steps,
-        host_index=hosts.index(),
-        host_count=hosts.count(),
-        layout=layout(data.batch_size, materials.mesh.size, spec.phase.microbatches),
+        stretch=Stretch(materials.settings.seed, spec.phase_index, steps, first),
         balanced=spec.balance.kind == "sampling",
         finish=lambda batch: sharding.split_batch(
             TrainBatch(batch.image, batch.label), materials.mesh
         ),
-        threads=data.threads,
-        workers=data.workers,
+        readers=Readers(data.threads, data.workers),
     )
 
 
