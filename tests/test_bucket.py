@@ -24,6 +24,7 @@ from jaxft.data.images.loading import load_images
 from jaxft.data.images.sizing import Sizing
 from jaxft.data.images.unreadable import UnreadableImage
 from jaxft.data.sources import registry
+from jaxft.data.sources.files import files_split, image_files
 from jaxft.errors import UserError
 from jaxft.evaluation import predict
 from jaxft.features import cache as features
@@ -240,15 +241,13 @@ class TestData:
         )
 
     def test_files_to_predict(self, photos):
-        files = registry.image_files([photos[1], f"{photos[1]}/dog/1.png"])
-        inner = [
-            os.path.relpath(file, photos[0]) for file in registry.image_files([str(photos[0])])
-        ]
+        files = image_files([photos[1], f"{photos[1]}/dog/1.png"])
+        inner = [os.path.relpath(file, photos[0]) for file in image_files([str(photos[0])])]
         assert [file.removeprefix(f"{photos[1]}/") for file in files] == [*inner, "dog/1.png"]
-        split = registry.files_split(files)
+        split = files_split(files)
         assert len(set(split.identity)) == len(inner) and "missing" not in str(split.identity)
         with pytest.raises(UserError) as error:
-            registry.image_files([f"{photos[1]}/bird.png"])
+            image_files([f"{photos[1]}/bird.png"])
         assert error.value.offenders == (f"{photos[1]}/bird.png: not found",)
 
     def test_unreadable_is_the_image_and_not_the_store(self, store, new_bucket):

@@ -10,7 +10,9 @@ from PIL import Image
 
 from jaxft.data import Dataset
 from jaxft.data.images.sizing import Sizing
-from jaxft.data.sources.registry import files_split, image_files, left_out_in_words, open_dataset
+from jaxft.data.sources.files import files_split, image_files
+from jaxft.data.sources.left_out import left_out_in_words
+from jaxft.data.sources.registry import open_dataset
 from jaxft.errors import UserError
 
 

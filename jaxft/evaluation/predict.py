@@ -17,7 +17,7 @@ from jaxft.config import load
 from jaxft.config.settings import Settings
 from jaxft.data import Dataset, Split
 from jaxft.data.images.sizing import canvas_size
-from jaxft.data.sources import registry
+from jaxft.data.sources.files import files_split, image_files
 from jaxft.devices import sharding
 from jaxft.errors import UserError
 from jaxft.evaluation import validate
@@ -234,7 +234,7 @@ def predict_files(
     settings = in_batches(settings, batch_size)
     set_up(settings)
     weights = read_weights(workdir, which)
-    split = registry.files_split(hosts.together(lambda: registry.image_files(files)))
+    split = files_split(hosts.together(lambda: image_files(files)))
     materials = _materials(settings, Dataset(classes, split, split), expected, console)
     probabilities = probabilities_of(materials, weights, tta, method)
     _write_csv(output, classes, materials.dataset.valid.names, probabilities)

@@ -32,6 +32,7 @@ from jaxft.data.prepare.shard import Form, Job, Note, Shared
 from jaxft.data.sources import catalogue, registry, tfds
 from jaxft.data.sources.catalogue import Catalogue, Listing
 from jaxft.data.sources.holdout import Holdout
+from jaxft.data.sources.left_out import left_out_in_words
 from jaxft.errors import UserError
 from jaxft.runtime import paths
 from jaxft.runtime.console import Console
@@ -103,7 +104,7 @@ def prepare(
         jobs = _jobs(aside, _dataset_name(place), splits, base, len(classes), form)
         total = sum(len(job.files) for _, job in jobs)
         console.say(f"{total:,} images in {len(classes)} classes -> {place}")
-        if told := registry.left_out_in_words(found):
+        if told := left_out_in_words(found):
             console.say(told)
         _write([job for _, job in jobs], workers or cores(), console)
         notes = [(split, job, _note(job)) for split, job in jobs]
