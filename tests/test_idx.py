@@ -11,6 +11,7 @@ import pytest
 
 from jaxft.data.images.sizing import Sizing
 from jaxft.data.sources import idx
+from jaxft.data.sources.idx_file import read_idx
 from jaxft.data.sources.registry import open_dataset
 from jaxft.errors import UserError
 
@@ -182,7 +183,7 @@ class TestWhatIsWrong:
         bomb = gzip.compress(packed(np.zeros((2, 3, 3))) + bytes(2**26))
         tracemalloc.start()
         with pytest.raises(ValueError, match="18 bytes, and it has more"):
-            idx.read_idx(bomb, (3,))
+            read_idx(bomb, (3,))
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert most < 2**22

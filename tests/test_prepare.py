@@ -97,9 +97,10 @@ def test_plain_tfds_opens_it(prepared, photos):
 
 
 def test_jaxft_opens_it_without_reading_a_record(prepared, photos, monkeypatch):
-    from jaxft.data.sources import tfds
+    from jaxft.data.sources import record_labels, records
 
-    monkeypatch.setattr(tfds, "_features", None)
+    for module in (records, record_labels):
+        monkeypatch.setattr(module, "features_of", None)
     data = open_dataset(f"tfds_dir:{prepared}")
     source = open_dataset(f"folder:{photos}")
     assert data.classes == source.classes

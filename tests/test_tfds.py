@@ -19,7 +19,7 @@ from jaxft.data import Dataset
 from jaxft.data.images.resize import crop
 from jaxft.data.images.sizing import Sizing
 from jaxft.data.images.unreadable import UnreadableImage
-from jaxft.data.sources import tfds
+from jaxft.data.sources import prepared, record_labels, tfds
 from jaxft.data.sources.registry import open_dataset
 from jaxft.errors import UserError
 
@@ -346,17 +346,19 @@ def test_a_damaged_record_is_named(toy):
 def test_labels_are_looked_for_once(toy, monkeypatch):
     first = open_dataset(f"tfds_dir:{toy}")
     with monkeypatch.context() as patch:
-        patch.setattr(tfds, "_labels", None)
+        patch.setattr(record_labels, "_read_all", None)
         again = open_dataset(f"tfds_dir:{toy}")
     assert again.train.identity == first.train.identity
     assert again.train.labels.tolist() == first.train.labels.tolist()
     os.utime(next(toy.glob("*train*")), ns=(1, 1))
     asked = []
     monkeypatch.setattr(
-        tfds, "_labels", lambda source, *_: asked.append(0) or np.zeros(len(source), np.int32)
+        record_labels,
+        "_read_all",
+        lambda source, *_: asked.append(0) or np.zeros(len(source), np.int32),
     )
     monkeypatch.setattr(
-        tfds, "_dataset", lambda _, splits, *more: Dataset((), splits["train"], splits["train"])
+        prepared, "_dataset", lambda _, splits, *more: Dataset((), splits["train"], splits["train"])
     )
     assert open_dataset(f"tfds_dir:{toy}").train.identity != first.train.identity
     assert asked
