@@ -1,6 +1,7 @@
 """`jaxft prepare`: what is in the data set, that it survives being killed, what is refused."""
 
 import csv
+import fcntl
 import multiprocessing
 import os
 import resource
@@ -19,7 +20,10 @@ from jaxft.data.images.decode import decode
 from jaxft.data.images.resize import crop, resize
 from jaxft.data.images.sizing import Sizing
 from jaxft.data.prepare import copies, description, prepare, shard
-from jaxft.data.prepare.shard import Form
+from jaxft.data.prepare.aside import held, remove
+from jaxft.data.prepare.job import Form, Job, read_note
+from jaxft.data.prepare.outcome import BAD, DUPLICATES, text
+from jaxft.data.prepare.shards import MOST_SHARDS, images_a_shard
 from jaxft.data.sources.registry import open_dataset
 from jaxft.errors import Interrupted, UserError
 from jaxft.runtime import allocator, child
@@ -241,14 +245,14 @@ def done(tmp_path_factory):
 class TestWhatIsWrongWithTheImages:
     def test_bad_files(self, done):
         root, found = done
-        listed = rows(root / "out" / prepare.BAD)
+        listed = rows(root / "out" / BAD)
         assert listed[0] == ["file", "reason"]
         assert [row[0] for row in listed[1:]] == [
             str(root / name) for name in ("empty.jpg", "cut.png", "page.jpg")
         ]
         assert listed[1][1] == "empty file" and all(reason for _, reason in listed)
         assert found.images == {"train": 6, "validation": 3}
-        assert "3 unreadable images" in prepare.text(found)
+        assert "3 unreadable images" in text(found)
         data = open_dataset(f"tfds_dir:{root / 'out'}")
         assert data.train.names == (
             "0.png",
@@ -263,14 +267,14 @@ class TestWhatIsWrongWithTheImages:
 
     def test_duplicates(self, done):
         root, found = done
-        listed = rows(root / "out" / prepare.DUPLICATES)
+        listed = rows(root / "out" / DUPLICATES)
         assert listed[0] == list(copies.HEADER)
         assert [[os.path.basename(cell) for cell in row] for row in listed[1:]] == [
             ["0_again.png", "train", "a", "0.png", "train", "a"],
             ["1_other.png", "train", "a", "1.png", "train", "b"],
             ["2_valid.png", "validation", "a", "2.png", "train", "a"],
         ]
-        told = prepare.text(found)
+        told = text(found)
         assert "2 images of train are copies of others in it" in told
         assert "1 images of validation are in train, too" in told
         assert "1 of the copies are of another class" in told
@@ -305,7 +309,7 @@ class TestWhatIsWrongWithTheImages:
             (tmp_path / "in" / "c").mkdir(exist_ok=True)
             (tmp_path / "in" / "c" / f"{number}.png").write_bytes(b"x")
         found = prepare.prepare(f"folder:{tmp_path / 'in'}", str(tmp_path / "out"), RAW, 1)
-        assert found.empty == ["c"] and 'class "c" has no readable image' in prepare.text(found)
+        assert found.empty == ["c"] and 'class "c" has no readable image' in text(found)
 
 
 class Watching(Console):
@@ -403,7 +407,7 @@ def test_another_call_than_the_one_that_began(photos, tmp_path):
 
 def test_two_at_once(photos, tmp_path):
     with (
-        prepare._held(tmp_path / "out.partial"),
+        held(tmp_path / "out.partial"),
         pytest.raises(UserError, match="another process is at work"),
     ):
         prepare.prepare(f"folder:{photos}", str(tmp_path / "out"), RAW, 1)
@@ -411,9 +415,7 @@ def test_two_at_once(photos, tmp_path):
 
 def job(photos, tmp_path, count=20):
     files = tuple(map(str, sorted(photos.rglob("*.png"))[:count]))
-    return shard.Job(
-        str(tmp_path / "s"), str(tmp_path / "s.json"), files, files, (0,) * count, 2, RAW
-    )
+    return Job(str(tmp_path / "s"), str(tmp_path / "s.json"), files, files, (0,) * count, 2, RAW)
 
 
 def test_a_full_disk(photos, tmp_path, monkeypatch):
@@ -445,17 +447,15 @@ def test_a_worker_stops_when_told(photos, tmp_path, monkeypatch):
 def test_too_long_for_a_jpeg(tmp_path):
     Image.new("L", (66_000, 2)).save(tmp_path / "long.png")
     long = str(tmp_path / "long.png")
-    wanted = shard.Job(
-        str(tmp_path / "s"), str(tmp_path / "s.json"), (long,), ("long",), (0,), 2, JPEG
-    )
+    wanted = Job(str(tmp_path / "s"), str(tmp_path / "s.json"), (long,), ("long",), (0,), 2, JPEG)
     shard.write(wanted, 0)
-    note = shard.read_note(wanted)
+    note = read_note(wanted)
     assert not note.kept and "65535" in note.bad[0]
 
 
 def test_shards_are_neither_few_nor_many():
-    assert [prepare.images_a_shard(n) for n in (1, 4096, 20_000, 200_000)] == [64, 64, 313, 2048]
-    assert -(-14_000_000 // prepare.images_a_shard(14_000_000)) <= prepare.MOST_SHARDS
+    assert [images_a_shard(n) for n in (1, 4096, 20_000, 200_000)] == [64, 64, 313, 2048]
+    assert -(-14_000_000 // images_a_shard(14_000_000)) <= MOST_SHARDS
 
 
 @pytest.mark.parametrize("name", ["photos/1.0.0", "Photos-2!", "1st", "日本"])
@@ -528,9 +528,9 @@ class TestWhatIsThereAlready:
 
     def test_files_put_beside_what_a_call_began(self, tmp_path):
         (tmp_path / "out.partial").mkdir()
-        with prepare._held(tmp_path / "out.partial"):
+        with held(tmp_path / "out.partial"):
             (tmp_path / "out.partial" / "thesis.txt").write_text("mine")
-            prepare._remove(tmp_path / "out.partial")
+            remove(tmp_path / "out.partial")
         assert [path.name for path in (tmp_path / "out.partial").iterdir()] == ["thesis.txt"]
 
     def test_what_a_call_leaves_that_is_killed_before_it_has_a_plan(self, photos, tmp_path):
@@ -564,14 +564,14 @@ class TestWhatIsThereAlready:
             prepare.prepare(f"folder:{photos}", str(tmp_path / "loop" / "out"), RAW, 1)
 
     def test_a_lock_that_its_holder_has_removed(self, tmp_path, monkeypatch):
-        aside, flock = tmp_path / "out.partial", prepare.fcntl.flock
+        aside, flock = tmp_path / "out.partial", fcntl.flock
 
         def late(*how):
             (aside / "lock").unlink()
             flock(*how)
 
-        monkeypatch.setattr(prepare.fcntl, "flock", late)
-        with pytest.raises(UserError, match=r"at work|can't be written"), prepare._held(aside):
+        monkeypatch.setattr(fcntl, "flock", late)
+        with pytest.raises(UserError, match=r"at work|can't be written"), held(aside):
             pass
 
 
