@@ -1,4 +1,4 @@
-"""Images in: what a data set, a split and a batch are."""
+"""Data sets, their splits, and batches of images."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,7 +16,7 @@ class Split:
     """The examples of one split, in a fixed order; nothing is decoded until it is read.
 
     Attributes:
-      names: what to call each example to a person: its file, or "digits/17".
+      names: of the examples, for people: a file, or "digits/17".
       labels: int32 [N], positions in the data set's classes.
       identity: content identity of each example ("path:size:mtime_ns"); a cache keys on it.
       read: (index, sizing=OWN_SIZE, share=None) -> uint8 [height, width, 3], upright RGB;
@@ -52,8 +52,8 @@ class Dataset:
 
     Attributes:
       classes: names of the classes; a label is a position in it.
-      test: None where the source has none; no run decodes it, only an evaluation that asks for it.
-      left_out: by suffix, how many files beside the images do not have that of an image.
+      test: None where the source has none; only an evaluation that asks for it decodes it.
+      left_out: by suffix, the number of files beside the images.
     """
 
     classes: tuple[str, ...]
@@ -63,6 +63,7 @@ class Dataset:
     left_out: Mapping[str, int] = field(default_factory=dict)
 
     def with_splits(self, train: Split, valid: Split) -> "Dataset":
+        """The data set with other splits for training and validation."""
         return replace(self, train=train, valid=valid)
 
 

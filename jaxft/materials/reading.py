@@ -1,4 +1,4 @@
-"""Materials that all phases share, and the images that go into steps, features and validation."""
+"""Reading of the images that steps, features and validation take."""
 
 from dataclasses import replace
 

@@ -8,19 +8,19 @@ from jaxft.data.images.unreadable import UnreadableImage, reason_of
 from jaxft.errors import UserError
 from jaxft.runtime import paths
 
-# A file may hold more than this by what surrounds the pixels; 16-bit colours with alpha take 8.
+# Room for what surrounds the pixels in a file; 16-bit colours with alpha take 8.
 MAX_BYTES_PER_PIXEL = 16
 
 
 def content(name: str, max_pixels: int = MAX_PIXELS) -> bytes:
-    """All that a file or object holds.
+    """All bytes of a file or object.
 
-    What is no regular file is never opened, for a pipe would block, nor is one that is too large
-    for an image of `max_pixels`.
+    Only a regular file is opened, for a pipe would block, and only one that is not too large for an
+    image of `max_pixels`.
 
     Raises:
       UnreadableImage: it is missing, no file, or too large.
-      UserError: a store fails, which is no fault of the image, and not to be skipped.
+      UserError: a store fails; the image is not at fault, and must not be skipped.
     """
     return _fetched(name) if paths.is_remote(name) else _read(name, max_pixels)
 

@@ -1,6 +1,6 @@
-"""An image file to upright RGB pixels, or the reason why it is none.
+"""Decoding of an image file to upright RGB pixels.
 
-What a file holds decides how it is read, not what it is called. Nothing is ever written.
+A file's content decides how it is read, not its name. Nothing is ever written.
 """
 
 import io
@@ -100,23 +100,24 @@ def _upright(image: Image.Image, data: bytes, sizing: Sizing, share: float | Non
         image.load()  # first, for it turns a TIFF upright and then drops its orientation
         pixels = np.asarray(_to_rgb(image))
     orientation = _orientation(image)
-    turn = UPRIGHT.get(orientation, lambda upright: upright)
+    turn = UPRIGHT.get(orientation)
     turned = BOTTOM_UP if pixels.shape[0] > pixels.shape[1] else RIGHT_TO_LEFT
     pixels = resize(pixels, sizing, share, orientation in turned)
-    return np.require(turn(pixels), requirements=("C_CONTIGUOUS", "WRITEABLE"))
+    upright = turn(pixels) if turn else pixels
+    return np.require(upright, requirements=("C_CONTIGUOUS", "WRITEABLE"))
 
 
 def _check_sums(image: Image.Image, data: bytes) -> None:
-    """Fails where a checksum of a PNG's chunks is wrong, which `load` does not look at."""
+    """Raise an error where a checksum of a PNG's chunks is wrong; `load` does not look at them."""
     if image.format == "PNG":
         with Image.open(io.BytesIO(data), formats=("PNG",)) as again:
             again.verify()
 
 
 def _jpeg(data: bytes, sizing: Sizing) -> np.ndarray | None:
-    """The pixels of a JPEG, no smaller than they will be needed; None where only Pillow knows it.
+    """The pixels of a JPEG, no smaller than needed; None where only Pillow can decode it.
 
-    Strict: what a lenient decoder would mend or make up is an error.
+    Strict: damage that a lenient decoder would mend is an error.
     """
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
@@ -124,7 +125,7 @@ def _jpeg(data: bytes, sizing: Sizing) -> np.ndarray | None:
         return None
     _check_size(width, height, sizing.max_pixels)
     factor = _shrinking(min(height, width), sizing.shorter_side)
-    pixels = simplejpeg.decode_jpeg(
+    pixels: np.ndarray = simplejpeg.decode_jpeg(
         data,
         "CMYK" if colours in ("CMYK", "YCCK") else "RGB",
         min_height=-(-height // factor),
@@ -138,14 +139,14 @@ def _jpeg(data: bytes, sizing: Sizing) -> np.ndarray | None:
 
 
 def _shrinking(side: int, shorter_side: int | None) -> int:
-    """By how much the decoder itself may shrink an image: 1, or a power of two, which is quick."""
+    """Factor by which the decoder itself may shrink an image, quickly: 1, 2, 4 or 8."""
     if shorter_side is None:
         return 1
     return max(factor for factor in (1, 2, 4, 8) if factor == 1 or side >= factor * shorter_side)
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation 1..8; a broken EXIF block means 1, for the pixels may well be whole."""
+    """EXIF orientation 1..8; 1 for a broken EXIF block, as the pixels may be whole."""
     try:
         return int(image.getexif().get(ORIENTATION_TAG, 1))
     except Exception:

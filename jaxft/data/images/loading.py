@@ -1,4 +1,4 @@
-"""The images of a data set, each decoded once: all bad ones are reported together."""
+"""Loading of a data set's images: each is decoded once, all bad ones are reported together."""
 
 import os
 import sys
@@ -29,7 +29,7 @@ class Leniency(NamedTuple):
     Attributes:
       skip: go on without them, with a warning that lists them; else they end the run.
       warn: called with the warning; None: printed to stderr.
-      advice: for the error, what to do about them.
+      advice: for the error: how to mend them.
     """
 
     skip: bool = False
@@ -59,8 +59,8 @@ def load_images(
       sizing: its shorter side is canvas_size(image_size).
       leniency: treatment of unreadable images.
       memory_bytes: for both splits; None: `spare_memory_bytes()`.
-      cache_dir: remembers there, by path, size and time of change, which files were seen whole,
-        so that what does not fit in memory is not decoded again merely for this check.
+      cache_dir: keeps the list of files that were seen whole, by path, size and time of change, so
+        that images that do not fit in memory are not decoded again merely for this check.
       progress: called with (done, total) images, from this thread.
       workers: decoding threads; None: one for each core.
 

@@ -1,4 +1,4 @@
-"""The pixels of a split: resized once, kept in memory while there is room."""
+"""Images of a split, resized once and kept in memory while there is room."""
 
 import threading
 from typing import Any
@@ -55,7 +55,7 @@ class Images:
 
     @property
     def shorter_side(self) -> int:
-        """Pixels."""
+        """The shorter side of each image, pixels."""
         assert self.sizing.shorter_side is not None
         return self.sizing.shorter_side
 

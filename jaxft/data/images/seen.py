@@ -27,7 +27,7 @@ def recall(cache_dir: str | os.PathLike[str] | None) -> set[str]:
 
 
 def remember(cache_dir: str | os.PathLike[str] | None, digests: list[str]) -> None:
-    """Append digests; a line cut short by a crash, or a full disk, costs a second look at one file.
+    """Append digests; a line cut short by a crash or a full disk costs a second look at one file.
 
     Nothing can be appended to an object: in a bucket every call adds one, named by its content.
     """

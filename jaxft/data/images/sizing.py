@@ -12,7 +12,7 @@ class Sizing(NamedTuple):
 
     Attributes:
       shorter_side: pixels; None keeps the image's own size.
-      interpolation: one of resize.FILTERS, antialiased.
+      interpolation: one of kernel.FILTERS, antialiased.
       max_pixels: larger images are refused by their header, before any memory is taken.
     """
 

@@ -19,7 +19,7 @@ def array_split(
 ) -> Split:
     """A split over gray [N,H,W] or RGB [N,H,W,3] pixels; examples are called "NAME/17".
 
-    `identity` is the content identity of each example; None: its name says it.
+    `identity`: content identity of each example; None: its name.
     """
     names = tuple(f"{name}/{index}" for index in range(len(pixels)))
     return Split(names, labels.astype(np.int32), tuple(identity or names), partial(_read, pixels))

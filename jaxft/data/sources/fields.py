@@ -1,4 +1,4 @@
-"""Which features of a TFDS data set are the image and the label, and what is in them."""
+"""The features of a TFDS data set that hold the image and the label."""
 
 import zlib
 from collections.abc import Iterator, Sequence
@@ -10,12 +10,12 @@ import numpy as np
 
 @dataclass(frozen=True)
 class ImageField:
-    """Where the image is in a record, and how it is stored.
+    """Feature that holds the image of a record.
 
     Attributes:
       name: of the feature.
-      encoding: "file" (a whole JPEG or PNG file), or how an array of uint8 was put away: "none"
-        (as numbers), "bytes" or "zlib".
+      encoding: "file" (a whole JPEG or PNG file), or that of an array of uint8: "none" (numbers),
+        "bytes" or "zlib".
       shape: of such an array, None where it varies.
     """
 
@@ -40,7 +40,7 @@ class ImageField:
 
 
 class LabelField(NamedTuple):
-    """Where the label is in a record, and what its numbers mean."""
+    """Feature that holds the label of a record, and the names of its numbers."""
 
     name: str
     classes: tuple[str, ...]
@@ -49,7 +49,7 @@ class LabelField(NamedTuple):
 def candidates(info: Any) -> tuple[list[ImageField], list[LabelField]]:
     """The features that may be the image, and those that may be the label.
 
-    One of each, where the data set says which two make up its supervised form.
+    One of each, where the data set's supervised_keys name them.
     """
     from tensorflow_datasets.core import features as kinds
 
@@ -81,7 +81,7 @@ def _image_field(name: str, kind: Any) -> ImageField | None:
 
 
 def problems(what: str, kind: str, found: Sequence[ImageField | LabelField]) -> Iterator[str]:
-    """What is wrong where a data set does not have exactly one such feature."""
+    """Yield a problem where a data set does not have exactly one such feature."""
     if not found:
         yield f"none of its features is {kind}"
     elif len(found) > 1:
