@@ -19,7 +19,7 @@ from safetensors.numpy import save
 import jaxft
 from jaxft import run
 from jaxft.cli import main
-from jaxft.data.images.decode import decode
+from jaxft.data.images.file import decode
 from jaxft.data.images.loading import load_images
 from jaxft.data.images.sizing import Sizing
 from jaxft.data.images.unreadable import UnreadableImage

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxft.data.images.decode import ORIENTATION_TAG, decode
+from jaxft.data.images.decode import ORIENTATION_TAG
+from jaxft.data.images.file import decode
 from jaxft.data.images.names import is_image_name
 from jaxft.data.images.resize import MAX_ASPECT, crop, resize
 from jaxft.data.images.sizing import MAX_PIXELS, Sizing

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from jaxft.data import Dataset, Split
-from jaxft.data.images.decode import decode
+from jaxft.data.images.file import decode
 from jaxft.data.images.loading import Leniency, load_images
 from jaxft.data.images.memory import Images, Memory
 from jaxft.data.images.resize import crop

@@ -18,7 +18,6 @@ ROOMS = {
     "tensorflow_datasets": (
         "jaxft/data/sources/tfds.py",
         "jaxft/data/sources/prepared.py",
-        "jaxft/data/sources/records.py",
         "jaxft/data/prepare/description.py",
         "jaxft/data/sources/fields.py",
         "jaxft/data/prepare/shard.py",

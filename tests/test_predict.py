@@ -10,7 +10,7 @@ from PIL import Image
 
 import jaxft
 from jaxft.cli import main
-from jaxft.data.images import decode
+from jaxft.data.images.file import decode
 from jaxft.data.images.resize import resize
 from jaxft.data.images.sizing import Sizing
 from jaxft.errors import UserError
@@ -163,7 +163,7 @@ def test_views_change_probabilities_and_not_from_call_to_call(finished, tiny, dr
 def test_restored_apply_agrees_with_predict(finished, tiny, tmp_path):
     canvas = np.random.default_rng(1).integers(0, 256, (36, 36, 3), np.uint8)
     Image.fromarray(canvas).save(tmp_path / "square.png")
-    assert (decode.decode(str(tmp_path / "square.png")) == canvas).all()
+    assert (decode(str(tmp_path / "square.png")) == canvas).all()
     predict.predict_files(finished, [str(tmp_path / "square.png")], tmp_path / "out.csv")
     (row,) = table(tmp_path / "out.csv")
     applied = jaxft.restore(finished).apply(canvas[None])[0]

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from jaxft.cli import main
-from jaxft.data.images.decode import decode
+from jaxft.data.images.file import decode
 from jaxft.data.images.resize import crop, resize
 from jaxft.data.images.sizing import Sizing
 from jaxft.data.prepare import copies, description, prepare, shard

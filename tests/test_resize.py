@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxft.data.images.decode import decode
+from jaxft.data.images.file import decode
 from jaxft.data.images.resize import MAX_ASPECT, crop, resize
 from jaxft.data.images.sizing import Sizing
 

@@ -16,7 +16,8 @@ import pytest
 import zoo
 from PIL import Image
 
-from jaxft.data.images.decode import decode, decode_bytes
+from jaxft.data.images.decode import decode_bytes
+from jaxft.data.images.file import decode
 from jaxft.data.images.loading import Leniency, load_images
 from jaxft.data.images.sizing import Sizing
 from jaxft.data.images.unreadable import UnreadableImage

@@ -4,7 +4,6 @@ A file's content decides how it is read, not its name. Nothing is ever written.
 """
 
 import io
-import os
 from collections.abc import Callable
 from functools import cache
 
@@ -12,7 +11,6 @@ import numpy as np
 import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
-from jaxft.data.images.content import content
 from jaxft.data.images.resize import resize
 from jaxft.data.images.sizing import OWN_SIZE, Sizing
 from jaxft.data.images.unreadable import UnreadableImage, reason_of
@@ -32,17 +30,6 @@ UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 }
 # The orientations whose rows, or columns, stand the other way round.
 BOTTOM_UP, RIGHT_TO_LEFT = frozenset((3, 4, 6, 7)), frozenset((2, 3, 7, 8))
-
-
-def decode(
-    path: str | os.PathLike[str], sizing: Sizing = OWN_SIZE, share: float | None = None
-) -> np.ndarray:
-    """Decode a whole file, turn it upright, and shrink or grow its shorter side.
-
-    Arguments, result and errors are those of `decode_bytes` and `content`.
-    """
-    name = os.fspath(path)
-    return decode_bytes(content(name, sizing.max_pixels), name, sizing, share)
 
 
 def decode_bytes(

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from jaxft.data.images.content import content
 from jaxft.data.images.decode import decode_bytes
+from jaxft.data.images.file import content
 from jaxft.data.images.resize import resize
 from jaxft.data.images.sizing import Sizing
 from jaxft.data.images.unreadable import UnreadableImage

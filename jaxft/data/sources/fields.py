@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxft.data.images.unreadable import UnreadableImage
+
 
 @dataclass(frozen=True)
 class ImageField:
@@ -87,3 +89,17 @@ def problems(what: str, kind: str, found: Sequence[ImageField | LabelField]) -> 
     elif len(found) > 1:
         names = ", ".join(field.name for field in found)
         yield f"which feature is the {what}: {names}? Its supervised_keys do not say"
+
+
+def features_of(source: Any, index: int, name: str) -> Any:
+    """The features of a record by name.
+
+    Raises:
+      UnreadableImage: it is damaged, by array_record's own checksums.
+    """
+    from tensorflow_datasets.proto import tf_example_pb2
+
+    try:
+        return tf_example_pb2.Example.FromString(source[index]).features.feature
+    except (RuntimeError, OSError, ValueError) as error:
+        raise UnreadableImage(name, " ".join(str(error).split())) from None

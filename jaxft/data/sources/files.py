@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from jaxft.data import Split
-from jaxft.data.images.decode import decode
+from jaxft.data.images.file import decode
 from jaxft.data.images.sizing import OWN_SIZE, Sizing
 from jaxft.data.sources import bucket
 from jaxft.data.sources.tree import open_tree

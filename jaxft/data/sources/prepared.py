@@ -1,4 +1,8 @@
-"""A data set that TFDS or `jaxft prepare` has prepared, opened for reading."""
+"""Data sets that TFDS or `jaxft prepare` has prepared in array_record files, read at random.
+
+The labels of a data set that `jaxft prepare` made are known without reading its records; those of
+others are read once, and kept.
+"""
 
 import hashlib
 from collections import Counter
@@ -15,17 +19,31 @@ from jaxft.data.sources.holdout import Holdout
 from jaxft.data.sources.record_labels import labels_of
 from jaxft.data.sources.records import Records
 from jaxft.data.sources.sides import TEST_NAMES, TRAIN_NAMES, VALID_NAMES
+from jaxft.data.sources.tfds import builder_in, builder_named, tensorflow_commands
 from jaxft.errors import UserError, unusable_data
 
 SIDES = {"train": TRAIN_NAMES, "valid": VALID_NAMES, "test": TEST_NAMES}
 
 
-def open_prepared(builder: Any, holdout: Holdout) -> Dataset:
-    """The data set of one of TFDS's builders.
+def open_named(name: str, holdout: Holdout) -> Dataset:
+    """The prepared data set NAME[/CONFIG][:VERSION] of TFDS's data directory.
+
+    Raises:
+      UserError: it is not there; or listing all that is wrong with it.
+    """
+    return _open(builder_named(name), holdout)
+
+
+def open_directory(path: str, holdout: Holdout) -> Dataset:
+    """The prepared data set in a directory, TFDS's own or one that `jaxft prepare` made.
 
     Raises:
       UserError: listing all that is wrong with it.
     """
+    return _open(builder_in(path), holdout)
+
+
+def _open(builder: Any, holdout: Holdout) -> Dataset:
     folder = Path(builder.data_dir)
     info = _random_access(builder, folder)
     images, labels = fields.candidates(info)
@@ -70,11 +88,6 @@ def _random_access(builder: Any, folder: Path) -> Any:
 
 def _kinds(info: Any) -> str:
     return " and ".join(sorted(kind.value for kind in info.available_file_formats())) or "no known"
-
-
-def tensorflow_commands(command: str, does: str) -> str:
-    """Advice to run a command once that needs TensorFlow; `does` names its effect."""
-    return f"TensorFlow {does}, once:\n  pip install tensorflow\n  {command}"
 
 
 def _sides(splits: Any) -> dict[str, Any]:

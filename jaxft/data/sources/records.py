@@ -10,7 +10,7 @@ from jaxft.data.images.decode import decode_bytes
 from jaxft.data.images.resize import crop, resize
 from jaxft.data.images.sizing import OWN_SIZE, Sizing
 from jaxft.data.images.unreadable import UnreadableImage
-from jaxft.data.sources.fields import ImageField
+from jaxft.data.sources.fields import ImageField, features_of
 
 
 @dataclass(frozen=True)
@@ -44,17 +44,3 @@ class Records:
         if side == sizing.shorter_side:
             return pixels if share is None else crop(pixels, side, share)
         return resize(pixels, sizing, share)
-
-
-def features_of(source: Any, index: int, name: str) -> Any:
-    """The features of a record by name.
-
-    Raises:
-      UnreadableImage: it is damaged, by array_record's own checksums.
-    """
-    from tensorflow_datasets.proto import tf_example_pb2
-
-    try:
-        return tf_example_pb2.Example.FromString(source[index]).features.feature
-    except (RuntimeError, OSError, ValueError) as error:
-        raise UnreadableImage(name, " ".join(str(error).split())) from None

@@ -3,15 +3,20 @@
 Pixels are not touched here: loading.load_images does that, and reports what can't be read.
 """
 
+from collections import Counter
 from collections.abc import Callable
 
 from jaxft.data import Dataset
-from jaxft.data.sources import idx, tfds
+from jaxft.data.sources.classes import class_problems
 from jaxft.data.sources.digits import open_digits
-from jaxft.data.sources.folder import open_folder
+from jaxft.data.sources.files import files_split
+from jaxft.data.sources.folder import list_folder
+from jaxft.data.sources.found import Found
 from jaxft.data.sources.holdout import Holdout
-from jaxft.data.sources.table import open_table
-from jaxft.errors import UserError
+from jaxft.data.sources.idx import open_idx
+from jaxft.data.sources.prepared import open_directory, open_named
+from jaxft.data.sources.table import list_table
+from jaxft.errors import UserError, unusable_data
 from jaxft.runtime import paths
 
 
@@ -61,13 +66,54 @@ def open_held_out(source: str, holdout: Holdout) -> Dataset:
         raise UserError(f"can't read {error.filename}: {error.strerror}") from None
 
 
+def _folder(argument: str, holdout: Holdout) -> Dataset:
+    return _numbered(list_folder(argument), holdout)
+
+
+def _table(argument: str, holdout: Holdout) -> Dataset:
+    return _numbered(list_table(argument), holdout)
+
+
 SOURCES: dict[str, Callable[[str, Holdout], Dataset]] = {
     "digits": open_digits,
-    "folder": open_folder,
-    "csv": open_table,
-    "idx": idx.open_idx,
-    "tfds": tfds.open_named,
-    "tfds_dir": tfds.open_directory,
+    "folder": _folder,
+    "csv": _table,
+    "idx": open_idx,
+    "tfds": open_named,
+    "tfds_dir": open_directory,
 }
 KNOWN = ("digits", "folder:PATH", "csv:FILE", "idx:DIR", "tfds:NAME[/CONFIG]", "tfds_dir:PATH")
 LOCAL = ("tfds", "tfds_dir")  # whose files can't be in a bucket
+
+
+def _numbered(found: Found, holdout: Holdout) -> Dataset:
+    """Number the labels and make the split.
+
+    Raises:
+      UserError: listing all that is wrong.
+    """
+    train_counts, test_counts = _counts(found.train), _counts(found.test)
+    valid_counts = None if found.valid is None else _counts(found.valid)
+    problems = [
+        *found.problems,
+        *class_problems(train_counts, valid_counts, test_counts, seen_whole=not found.problems),
+    ]
+    if problems:
+        raise unusable_data(found.place, problems)
+    classes = tuple(sorted(train_counts))
+    number = {name: label for label, name in enumerate(classes)}
+    train, valid, test = (
+        files_split(
+            [file for file, _ in pairs], [number[label] for _, label in pairs], found.identity
+        )
+        for pairs in (found.train, found.valid or [], found.test)
+    )
+    if found.valid is None:
+        train, valid = holdout.split(train)
+    else:
+        holdout.demand_needed(found.place)
+    return Dataset(classes, train, valid, test if found.test else None, found.left_out)
+
+
+def _counts(pairs: list[tuple[str, str]]) -> Counter[str]:
+    return Counter(label for _, label in pairs)

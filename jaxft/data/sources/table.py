@@ -9,31 +9,28 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxft.data import Dataset
 from jaxft.data.sources import bucket
 from jaxft.data.sources.classes import composed
-from jaxft.data.sources.found import Found, dataset_of, is_labelled
-from jaxft.data.sources.holdout import Holdout
+from jaxft.data.sources.found import Found, is_labelled
 from jaxft.data.sources.sides import TEST_NAMES, TRAIN_NAMES, VALID_NAMES
 from jaxft.errors import UserError, unusable_data
 from jaxft.runtime import paths
 from jaxft.runtime.paths import AnyPath
 
 
-def open_table(argument: str, holdout: Holdout) -> Dataset:
-    """Open a CSV with the columns file,label[,split]; files are relative to its folder.
+def list_table(argument: str) -> Found:
+    """List a CSV with the columns file,label[,split]; files are relative to its folder.
 
     Raises:
-      UserError: listing all that is wrong with it.
+      UserError: no such file, or no CSV.
     """
     table = paths.of(argument)
     if not table.is_file():
         raise UserError(f"no such file: {table}")
     try:
-        found = _rows(table)
+        return _rows(table)
     except (UnicodeDecodeError, csv.Error) as error:
         raise unusable_data(table, [f"not a CSV file in UTF-8: {error}"]) from None
-    return dataset_of(found, table, holdout)
 
 
 class Row(NamedTuple):
@@ -55,7 +52,7 @@ def _rows(table: AnyPath) -> Found:
     )
     reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
     if problems := list(_wrong_columns(reader.fieldnames)):
-        return Found([], None, [], problems)
+        return Found(str(table), [], None, [], problems)
     has_split = "split" in reader.fieldnames
     rows = [_row(reader.line_num, cells, table, has_split) for cells in reader]
     known = bucket.beside(row.file for row in rows if paths.is_remote(row.file))
@@ -67,7 +64,8 @@ def _rows(table: AnyPath) -> Found:
     if not train and not valid:
         problems.append("no rows")
     test = test if is_labelled(test, train) else []
-    return Found(train, valid if has_split and valid else None, test, problems, known)
+    valid_or_none = valid if has_split and valid else None
+    return Found(str(table), train, valid_or_none, test, problems, known)
 
 
 def _wrong_columns(names: Sequence[str]) -> Iterator[str]:

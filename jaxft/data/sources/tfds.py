@@ -1,15 +1,9 @@
-"""Data sets of TensorFlow Datasets in array_record files, read at random, without TensorFlow.
-
-The labels of a data set that `jaxft prepare` made are known without reading its records; those of
-others are read once, and kept.
-"""
+"""Data sets of TensorFlow Datasets, found by name or directory, without TensorFlow."""
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
-from jaxft.data import Dataset
-from jaxft.data.sources.holdout import Holdout
-from jaxft.data.sources.prepared import open_prepared, tensorflow_commands
 from jaxft.errors import UserError
 from jaxft.runtime import paths
 
@@ -25,19 +19,18 @@ def demand_packages(what: str) -> None:
         raise UserError(f"{what} needs packages that are not installed:", missing, INSTALL)
 
 
-def open_named(name: str, holdout: Holdout) -> Dataset:
-    """The prepared data set NAME[/CONFIG][:VERSION] of TFDS's data directory.
+def builder_named(name: str) -> Any:
+    """TFDS's builder of the data set NAME[/CONFIG][:VERSION] in its data directory.
 
     Raises:
-      UserError: it is not there in array_record files, with the commands that make it; or as
-        open_directory raises.
+      UserError: packages are missing; or the data set is, with the commands that make it.
     """
     demand_packages(f"tfds:{name}")
     from tensorflow_datasets.core import read_only_builder, registered
     from tensorflow_datasets.core.utils import file_utils
 
     try:
-        builder = read_only_builder.builder_from_files(name)
+        return read_only_builder.builder_from_files(name)
     except registered.DatasetNotFoundError:
         where = ", ".join(str(path) for path in file_utils.list_data_dirs())
         raise UserError(
@@ -46,14 +39,13 @@ def open_named(name: str, holdout: Holdout) -> Dataset:
         ) from None
     except (ValueError, AssertionError) as error:
         raise UserError(f"tfds:{name}: {_first_line(error)}") from None
-    return open_prepared(builder, holdout)
 
 
-def open_directory(path: str, holdout: Holdout) -> Dataset:
-    """The prepared data set in a directory, TFDS's own or one that `jaxft prepare` made.
+def builder_in(path: str) -> Any:
+    """TFDS's builder of the data set in a directory.
 
     Raises:
-      UserError: listing all that is wrong with it.
+      UserError: packages are missing; or no data set is there that TFDS can open.
     """
     demand_packages(f"tfds_dir:{path}")
     from tensorflow_datasets.core import read_only_builder
@@ -67,12 +59,16 @@ def open_directory(path: str, holdout: Holdout) -> Dataset:
         hint = f"There is one in {', '.join(versions)}." if versions else ""
         raise UserError(f"no data set of TFDS in {folder}: {DESCRIPTION} is missing", hint=hint)
     try:
-        builder = read_only_builder.builder_from_directory(folder)
+        return read_only_builder.builder_from_directory(folder)
     except Exception as error:  # json, protobuf and TFDS each have their own
         raise UserError(f"{folder} can't be opened by TFDS: {_first_line(error)}") from None
-    return open_prepared(builder, holdout)
 
 
 def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+def tensorflow_commands(command: str, does: str) -> str:
+    """Advice to run a command once that needs TensorFlow; `does` names its effect."""
+    return f"TensorFlow {does}, once:\n  pip install tensorflow\n  {command}"

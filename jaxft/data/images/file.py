@@ -1,15 +1,29 @@
-"""Contents of image files, on a disk or in a bucket."""
+"""Image files, on a disk or in a bucket."""
 
 import os
 import stat
 
-from jaxft.data.images.sizing import MAX_PIXELS
+import numpy as np
+
+from jaxft.data.images.decode import decode_bytes
+from jaxft.data.images.sizing import MAX_PIXELS, OWN_SIZE, Sizing
 from jaxft.data.images.unreadable import UnreadableImage, reason_of
 from jaxft.errors import UserError
 from jaxft.runtime import paths
 
 # Room for what surrounds the pixels in a file; 16-bit colours with alpha take 8.
 MAX_BYTES_PER_PIXEL = 16
+
+
+def decode(
+    path: str | os.PathLike[str], sizing: Sizing = OWN_SIZE, share: float | None = None
+) -> np.ndarray:
+    """Decode a whole file, turn it upright, and shrink or grow its shorter side.
+
+    Arguments, result and errors are those of `decode_bytes` and `content`.
+    """
+    name = os.fspath(path)
+    return decode_bytes(content(name, sizing.max_pixels), name, sizing, share)
 
 
 def content(name: str, max_pixels: int = MAX_PIXELS) -> bytes:
