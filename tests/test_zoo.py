@@ -28,7 +28,7 @@ SIDE = 24
 COLOURS = {"blue": (50, 80, 200), "green": (60, 190, 80), "red": (200, 60, 50)}
 ANSWERS = """
 import json, resource, sys
-from jaxft.data.images.decode import decode
+from jaxft.data.images.file import decode
 from jaxft.data.images.sizing import Sizing
 from jaxft.data.images.unreadable import UnreadableImage
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
