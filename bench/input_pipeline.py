@@ -35,8 +35,6 @@ from pathlib import Path
 from typing import Any
 
 import side_by_side
-from jaxft.augment.view import normalize
-from jaxft.materials.start_up import set_up
 from side_by_side import Passes, Side
 
 CANVAS, SIZE, BATCH = 247, 224, 64
@@ -156,12 +154,17 @@ def jaxft_sides(options: argparse.Namespace) -> tuple[dict, Passes]:
     import simplejpeg
 
     from jaxft.augment import augment
+    from jaxft.augment.view import normalize
     from jaxft.config import load
     from jaxft.configs import base
-    from jaxft.data import batches
+    from jaxft.data.batches import Stretch, train_batches
     from jaxft.data.images.decode import decode_bytes
     from jaxft.data.images.memory import Images, Memory
+    from jaxft.data.images.sizing import Sizing
+    from jaxft.data.order import epoch_key, position_keys
+    from jaxft.data.slots import Slots
     from jaxft.data.sources.registry import open_dataset
+    from jaxft.materials.start_up import set_up
 
     config = base.get_config()
     config.cache_dir = tempfile.mkdtemp()
@@ -176,11 +179,11 @@ def jaxft_sides(options: argparse.Namespace) -> tuple[dict, Passes]:
 
     def canvas() -> None:
         for data in files:
-            square[:] = decode_bytes(data, "", CANVAS, share=0.5)
+            square[:] = decode_bytes(data, "", Sizing(CANVAS), 0.5)
 
     @jax.jit
     def view(canvases: Any, positions: Any) -> Any:
-        keys = batches.example_keys(batches.epoch_key(0, 0, 0), positions)
+        keys = position_keys(epoch_key(0, 0, 0), positions)
         seen = augment.augment(canvases, keys, settings.augment, SIZE)
         return normalize(seen, MEAN, STD)
 
@@ -194,12 +197,12 @@ def jaxft_sides(options: argparse.Namespace) -> tuple[dict, Passes]:
 
     def chain(source: str, memory_bytes: int = 0) -> Any:
         split = open_dataset(source, valid_fraction=0.01).train
-        images = Images(split, CANVAS, Memory(memory_bytes))
-        how = {"batch_size": BATCH, "canvas": CANVAS, "seed": 0, "phase": 0, "finish": placed}
+        images = Images(split, Sizing(CANVAS), Memory(memory_bytes))
+        how = {"slots": Slots(BATCH), "canvas": CANVAS, "finish": placed}
 
         def epoch() -> None:
             steps, pending = len(images) // BATCH, None
-            with batches.train_batches(images, split.labels, steps=steps, **how) as feed:
+            with train_batches(images, split.labels, stretch=Stretch(0, 0, steps), **how) as feed:
                 for batch in feed:
                     previous, pending = pending, view(*batch)
                     if previous is not None:
@@ -219,7 +222,7 @@ def jaxft_sides(options: argparse.Namespace) -> tuple[dict, Passes]:
     for side in PREPARED:
         source = f"tfds_dir:{options.data}/raw{side}"
         sources[f"raw{side}"] = (source, 0)
-        images = Images(open_dataset(source, valid_fraction=0.01).train, CANVAS)
+        images = Images(open_dataset(source, valid_fraction=0.01).train, Sizing(CANVAS))
         found[f"canvas/raw{side}"] = partial(read_canvases, images)
     counts = {}
     for name, what in sources.items():

@@ -106,10 +106,10 @@ def _batch(batch_size: int, image_size: int, classes: int) -> Any:
     """Random canvases and labels."""
     import numpy as np
 
-    from jaxft.data import batches
+    from jaxft.data.images.sizing import canvas_size
 
     rng = np.random.default_rng(0)
-    side = batches.canvas_size(image_size)
+    side = canvas_size(image_size)
     canvas = rng.integers(256, size=(batch_size, side, side, 3)).astype(np.uint8)
     labels = rng.integers(classes, size=batch_size).astype(np.int32)
     return TrainBatch(canvas, labels)

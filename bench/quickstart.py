@@ -62,8 +62,8 @@ def baselines() -> dict:
     for which in ("train", "valid"):
         split = getattr(materials.dataset, which)
         images = materials.train_images if which == "train" else materials.valid_images
-        features = extraction.extract(materials, weights, split, images, which)
-        pixels = np.stack([split.read(i, None)[..., 0].ravel() for i in range(len(split))])
+        features = extraction.extract(materials, weights, images, which)
+        pixels = np.stack([split.read(i)[..., 0].ravel() for i in range(len(split))])
         sides[which] = features, pixels / 255, split.labels
     scaler = StandardScaler().fit(sides["train"][0])
     probe = max(

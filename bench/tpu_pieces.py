@@ -29,7 +29,7 @@ from jax.sharding import NamedSharding, PartitionSpec, SingleDeviceSharding
 
 from jaxft.augment import augment, warp
 from jaxft.costs import costs
-from jaxft.data import batches
+from jaxft.data.images.sizing import canvas_size
 from jaxft.devices import compiler, platform, sharding, topology
 from jaxft.devices.compiler import Options
 from jaxft.devices.topology import Target
@@ -45,7 +45,7 @@ def augmentation(target: Target, way: str) -> jax.stages.Lowered:
     if way == "products":
         warp.by_shears = warp.by_products
     place = SingleDeviceSharding(target.mesh.devices.flat[0])
-    side, settings = batches.canvas_size(224), augment.PRESETS["side_on"]
+    side, settings = canvas_size(224), augment.PRESETS["side_on"]
     canvas = jax.ShapeDtypeStruct((IMAGES, side, side, 3), jnp.uint8, sharding=place)
     words = jax.ShapeDtypeStruct((IMAGES, 2), jnp.uint32, sharding=place)
 

@@ -18,26 +18,28 @@ from pathlib import Path
 
 from input_pipeline import draw
 from jaxft.costs import provenance
-from jaxft.data import batches
+from jaxft.data.batches import Readers, Stretch, train_batches
 from jaxft.data.images.memory import Images
+from jaxft.data.images.sizing import Sizing, canvas_size
+from jaxft.data.slots import Slots
 from jaxft.data.sources.registry import open_dataset
 from jaxft.runtime.process import cores
 
 FIRST = 6  # batches before the clock starts: more than are read ahead
 
 
-def images_a_second(images: Images, steps: int, batch_size: int, **way: int) -> tuple[float, float]:
+def images_a_second(
+    images: Images, steps: int, batch_size: int, readers: Readers
+) -> tuple[float, float]:
     """-> (images a second, seconds until the first batch)."""
     started = time.perf_counter()
-    with batches.train_batches(
+    with train_batches(
         images,
         images.split.labels,
-        batch_size=batch_size,
+        slots=Slots(batch_size),
         canvas=images.shorter_side,
-        seed=0,
-        phase=0,
-        steps=FIRST + steps,
-        **way,
+        stretch=Stretch(0, 0, FIRST + steps),
+        readers=readers,
     ) as feed:
         next(feed)
         first = time.perf_counter() - started
@@ -60,18 +62,18 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    ways = {f"threads={n}": {"threads": n} for n in options.threads}
-    ways |= {f"workers={n}": {"workers": n} for n in options.workers}
+    ways = {f"threads={n}": Readers(threads=n) for n in options.threads}
+    ways |= {f"workers={n}": Readers(workers=n) for n in options.workers}
     rates: dict[str, list[float]] = {name: [] for name in ways}
     starts: dict[str, list[float]] = {name: [] for name in ways}
     with tempfile.TemporaryDirectory() as folder:
         files = Path(folder, "files")
         draw(files, options.images)
         split = open_dataset(f"folder:{files}", valid_fraction=0.01).train
-        images = Images(split, batches.canvas_size(options.image_size))
+        images = Images(split, Sizing(canvas_size(options.image_size)))
         for _ in range(options.rounds):
-            for name, way in ways.items():
-                rate, first = images_a_second(images, options.steps, options.batch_size, **way)
+            for name, readers in ways.items():
+                rate, first = images_a_second(images, options.steps, options.batch_size, readers)
                 rates[name].append(rate)
                 starts[name].append(first)
     told = {

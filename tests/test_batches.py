@@ -8,9 +8,21 @@ import numpy as np
 import pytest
 
 from jaxft.data import Split, batches
-from jaxft.data.images.decode import UnreadableImage
+from jaxft.data.batches import Readers, Stretch, eval_batches, train_batches
 from jaxft.data.images.memory import Images, Memory
 from jaxft.data.images.resize import crop
+from jaxft.data.images.sizing import Sizing, canvas_size
+from jaxft.data.images.unreadable import UnreadableImage
+from jaxft.data.order import (
+    ORDER_STREAM,
+    crop_shares,
+    epoch_key,
+    epoch_order,
+    host_order,
+    position_keys,
+    stream_key,
+)
+from jaxft.data.slots import Slots, layout
 
 SIDE = 12
 GOLDEN_ORDER = [2, 1, 4, 6, 0, 7, 3, 5]
@@ -22,7 +34,7 @@ def wide(index: int, *how) -> np.ndarray:
     image = np.zeros((SIDE, SIDE + 20, 3), np.uint8)
     image[..., 0], image[..., 1] = index, np.arange(SIDE + 20)
     image = image if index % 2 else image.transpose(1, 0, 2)
-    return crop(image, SIDE, how[3]) if len(how) > 3 else image
+    return crop(image, SIDE, how[1]) if len(how) > 1 else image
 
 
 def without_3(index: int, *how) -> np.ndarray:
@@ -34,12 +46,12 @@ def without_3(index: int, *how) -> np.ndarray:
 def make_images(count: int, memory_bytes: int = 0, read=wide) -> Images:
     names = tuple(f"image {i}" for i in range(count))
     split = Split(names, np.arange(count, dtype=np.int32) % 3, names, read)
-    return Images(split, SIDE, Memory(memory_bytes))
+    return Images(split, Sizing(SIDE), Memory(memory_bytes))
 
 
-def train(images: Images, **changes) -> list:
-    options = {"batch_size": 8, "canvas": SIDE, "seed": 1, "phase": 2, "steps": 10} | changes
-    return list(batches.train_batches(images, images.split.labels, **options))
+def train(images: Images, steps: int = 10, **changes) -> list:
+    plain = {"slots": Slots(8), "canvas": SIDE, "stretch": Stretch(1, 2, steps)}
+    return list(train_batches(images, images.split.labels, **(plain | changes)))
 
 
 def same(first: list, second: list) -> bool:
@@ -50,51 +62,51 @@ def same(first: list, second: list) -> bool:
 class TestOrder:
     def test_canvas_size(self):
         sizes = {64: 71, 50: 55, 160: 176, 224: 247, 10: 11, 1: 2}
-        assert {size: batches.canvas_size(size) for size in sizes} == sizes
+        assert {size: canvas_size(size) for size in sizes} == sizes
 
     def test_is_a_permutation_that_depends_on_all_three(self):
-        first = batches.host_order(1, 2, 3, 1000)
+        first = host_order(1, 2, 3, 1000)
         assert first.dtype == np.int32 and sorted(first) == list(range(1000))
         for other in ((0, 2, 3), (1, 0, 3), (1, 2, 0)):
-            assert (batches.host_order(*other, 1000) != first).mean() > 0.9
+            assert (host_order(*other, 1000) != first).mean() > 0.9
 
     def test_host_and_device_agree_bit_for_bit(self):
-        host = batches.host_order(1, 2, 3, 1000)
-        np.testing.assert_array_equal(batches.order(1, 2, 3, 1000), host)
-        traced = jax.jit(batches.order, static_argnums=3)(1, 2, jnp.asarray(3), 1000)
+        host = host_order(1, 2, 3, 1000)
+        np.testing.assert_array_equal(epoch_order(1, 2, 3, 1000), host)
+        traced = jax.jit(epoch_order, static_argnums=3)(1, 2, jnp.asarray(3), 1000)
         assert traced.dtype == jnp.int32
         np.testing.assert_array_equal(traced, host)
         with jax.enable_x64(True):
-            np.testing.assert_array_equal(batches.host_order(1, 2, 3, 1000), host)
+            np.testing.assert_array_equal(host_order(1, 2, 3, 1000), host)
 
     def test_the_users_default_generator_changes_nothing(self):
-        host = batches.host_order(1, 2, 3, 100)
+        host = host_order(1, 2, 3, 100)
         with jax.default_prng_impl("rbg"):
-            np.testing.assert_array_equal(batches.order(1, 2, 3, 100), host)
+            np.testing.assert_array_equal(epoch_order(1, 2, 3, 100), host)
 
     def test_stays_the_same_for_ever(self):
         """Golden: if these change, a run begun by an earlier release can't be continued."""
-        assert batches.host_order(0, 1, 2, 8).tolist() == GOLDEN_ORDER
-        assert batches.crop_shares(0, 1, 2, 2).tolist() == pytest.approx(GOLDEN_SHARES, abs=1e-12)
+        assert host_order(0, 1, 2, 8).tolist() == GOLDEN_ORDER
+        assert crop_shares(0, 1, 2, 2).tolist() == pytest.approx(GOLDEN_SHARES, abs=1e-12)
 
     def test_allowed_where_transfers_are_not(self):
         with jax.transfer_guard("disallow"):
-            batches.host_order(1, 2, 3, 50)
+            host_order(1, 2, 3, 50)
 
 
 class TestKeys:
     def test_belong_to_positions(self):
-        key = batches.epoch_key(1, 2, 3)
-        whole = jax.random.key_data(batches.example_keys(key, jnp.arange(16)))
-        part = jax.random.key_data(jax.jit(batches.example_keys)(key, jnp.arange(8, 16)))
+        key = epoch_key(1, 2, 3)
+        whole = jax.random.key_data(position_keys(key, jnp.arange(16)))
+        part = jax.random.key_data(jax.jit(position_keys)(key, jnp.arange(8, 16)))
         np.testing.assert_array_equal(whole[8:], part)
         assert len(np.unique(whole, axis=0)) == 16
 
     def test_differ_by_seed_phase_and_epoch(self):
         keys = [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)]
-        data = np.stack([jax.random.key_data(batches.epoch_key(*key)) for key in keys])
+        data = np.stack([jax.random.key_data(epoch_key(*key)) for key in keys])
         assert len(np.unique(data, axis=0)) == 4
-        order_key = jax.random.key_data(batches._key(0, 0, 0, batches.ORDER_STREAM))
+        order_key = jax.random.key_data(stream_key(0, 0, 0, ORDER_STREAM))
         assert not (order_key == data).all(1).any()
 
 
@@ -105,7 +117,7 @@ class TestTrainBatches:
         assert len(got) == 6
         for epoch in range(2):
             indices = np.concatenate([batch.index for batch in got[3 * epoch : 3 * epoch + 3]])
-            np.testing.assert_array_equal(indices, batches.host_order(1, 2, epoch, 26)[:24])
+            np.testing.assert_array_equal(indices, host_order(1, 2, epoch, 26)[:24])
         for batch in got:
             assert batch.image.shape == (8, SIDE, SIDE, 3) and batch.image.dtype == np.uint8
             assert batch.index.dtype == batch.label.dtype == np.int32
@@ -117,7 +129,7 @@ class TestTrainBatches:
         images = make_images(26)
         whole = train(images, steps=10)
         for start in (1, 3, 7):
-            assert same(train(images, start_step=start, steps=10 - start), whole[start:])
+            assert same(train(images, stretch=Stretch(1, 2, 10 - start, start)), whole[start:])
 
     def test_starting_late_reads_nothing_before(self):
         read = []
@@ -126,12 +138,12 @@ class TestTrainBatches:
             read.append(index)
             return wide(index, *how)
 
-        train(make_images(26, read=noting), start_step=4, steps=1)
-        assert sorted(read) == sorted(batches.host_order(1, 2, 1, 26)[8:16].tolist())
+        train(make_images(26, read=noting), stretch=Stretch(1, 2, 1, 4))
+        assert sorted(read) == sorted(host_order(1, 2, 1, 26)[8:16].tolist())
 
     def test_same_for_any_number_of_workers_memory_or_not(self):
-        whole = train(make_images(26), threads=1)
-        assert same(train(make_images(26), threads=4), whole)
+        whole = train(make_images(26), readers=Readers(threads=1))
+        assert same(train(make_images(26), readers=Readers(threads=4)), whole)
         assert same(train(make_images(26, memory_bytes=1 << 20)), whole)
 
     @pytest.mark.slow
@@ -139,15 +151,17 @@ class TestTrainBatches:
     def test_same_from_worker_processes(self, workers):
         """With as many threads there, order and pixels are those of one thread here."""
         images = make_images(26)
-        options = {"layout": batches.layout(8, 4, 2), "start_step": 2, "steps": 5}
-        whole = train(images, threads=1, **options)
-        assert same(train(images, workers=workers, **options), whole)
+        options = {"slots": Slots(8, layout=layout(8, 4, 2)), "stretch": Stretch(1, 2, 5, 2)}
+        whole = train(images, readers=Readers(threads=1), **options)
+        assert same(train(images, readers=Readers(workers=workers), **options), whole)
 
     @pytest.mark.slow
     def test_batches_stay_as_they_are(self):
         """What comes from another process is not overwritten while somebody holds on to it."""
         images = make_images(26)
-        placed = train(images, workers=1, steps=6, finish=partial(jax.tree.map, jnp.asarray))
+        placed = train(
+            images, readers=Readers(workers=1), steps=6, finish=partial(jax.tree.map, jnp.asarray)
+        )
         assert same(placed, train(images, steps=6))
 
     def test_parts_do_not_show(self, monkeypatch):
@@ -160,7 +174,7 @@ class TestTrainBatches:
     def test_unreadable_images_are_named(self):
         for workers in (0, 1):
             with pytest.raises(UnreadableImage, match="image 3: gone"):
-                train(make_images(26, read=without_3), workers=workers)
+                train(make_images(26, read=without_3), readers=Readers(workers=workers))
 
     def test_other_errors_tell_the_file(self):
         def read(index, *_):
@@ -174,7 +188,7 @@ class TestTrainBatches:
     def test_hosts_share_the_global_batch(self, hosts):
         images = make_images(26)
         whole = train(images)
-        parts = [train(images, host_index=host, host_count=hosts) for host in range(hosts)]
+        parts = [train(images, slots=Slots(8, host, hosts)) for host in range(hosts)]
         joined = [
             [np.concatenate(fields) for fields in zip(*batch, strict=True)]
             for batch in zip(*parts, strict=True)
@@ -183,9 +197,9 @@ class TestTrainBatches:
 
     def test_crops_belong_to_positions(self):
         images = make_images(26)
-        shares = batches.crop_shares(1, 2, 0, 26)
+        shares = crop_shares(1, 2, 0, 26)
         assert shares.min() >= 0 and shares.max() < 1 and len(set(shares)) == 26
-        np.testing.assert_array_equal(batches.crop_shares(1, 2, 0, 5), shares[:5])
+        np.testing.assert_array_equal(crop_shares(1, 2, 0, 5), shares[:5])
         for step, batch in enumerate(train(images, steps=3)):
             for slot in range(8):
                 odd = batch.index[slot] % 2
@@ -197,15 +211,13 @@ class TestTrainBatches:
         with pytest.raises(ValueError, match="batch of 8 is more than the 5"):
             train(make_images(5))
         with pytest.raises(ValueError, match="no multiple of the 3 hosts"):
-            train(make_images(26), host_count=3)
+            train(make_images(26), slots=Slots(8, host_count=3))
         with pytest.raises(ValueError, match="canvases 13"):
             train(make_images(26), canvas=13)
         with pytest.raises(ValueError, match="26 images and 2 labels"):
             images = make_images(26)
-            list(
-                batches.train_batches(
-                    images, np.zeros(2), batch_size=8, canvas=SIDE, seed=0, phase=0, steps=1
-                )
+            train_batches(
+                images, np.zeros(2), slots=Slots(8), canvas=SIDE, stretch=Stretch(0, 0, 1)
             )
 
 
@@ -218,13 +230,11 @@ class TestEvalBatches:
         images = make_images(count)
         parts = [
             list(
-                batches.eval_batches(
+                eval_batches(
                     images,
                     images.split.labels,
-                    batch_size=batch_size,
+                    slots=Slots(batch_size, host, hosts),
                     canvas=SIDE,
-                    host_index=host,
-                    host_count=hosts,
                 )
             )
             for host in range(hosts)
@@ -242,5 +252,5 @@ class TestEvalBatches:
 
     def test_centred(self):
         images = make_images(2)
-        (batch,) = batches.eval_batches(images, images.split.labels, batch_size=2, canvas=SIDE)
+        (batch,) = eval_batches(images, images.split.labels, slots=Slots(2), canvas=SIDE)
         assert batch.image[1, 0, :, 1].tolist() == list(range(10, 10 + SIDE))

@@ -19,9 +19,12 @@ from safetensors.numpy import save
 import jaxft
 from jaxft import run
 from jaxft.cli import main
-from jaxft.data.images import memory
-from jaxft.data.images.decode import UnreadableImage, decode
+from jaxft.data.images.file import decode
+from jaxft.data.images.loading import load_images
+from jaxft.data.images.sizing import Sizing
+from jaxft.data.images.unreadable import UnreadableImage
 from jaxft.data.sources import registry
+from jaxft.data.sources.files import files_split, image_files
 from jaxft.errors import UserError
 from jaxft.evaluation import predict
 from jaxft.evaluation.evaluate import score_split
@@ -170,7 +173,9 @@ class TestData:
             assert [name.removeprefix(f"{photos[1]}/") for name in other.names] == inner
             np.testing.assert_array_equal(mine.labels, other.labels)
             for index in range(len(mine)):
-                np.testing.assert_array_equal(mine.read(index, 8), other.read(index, 8))
+                np.testing.assert_array_equal(
+                    mine.read(index, Sizing(8)), other.read(index, Sizing(8))
+                )
 
     def test_folders_of_splits_count_too(self, store, new_bucket):
         for side in ("train", "valid"):
@@ -237,15 +242,13 @@ class TestData:
         )
 
     def test_files_to_predict(self, photos):
-        files = registry.image_files([photos[1], f"{photos[1]}/dog/1.png"])
-        inner = [
-            os.path.relpath(file, photos[0]) for file in registry.image_files([str(photos[0])])
-        ]
+        files = image_files([photos[1], f"{photos[1]}/dog/1.png"])
+        inner = [os.path.relpath(file, photos[0]) for file in image_files([str(photos[0])])]
         assert [file.removeprefix(f"{photos[1]}/") for file in files] == [*inner, "dog/1.png"]
-        split = registry.files_split(files)
+        split = files_split(files)
         assert len(set(split.identity)) == len(inner) and "missing" not in str(split.identity)
         with pytest.raises(UserError) as error:
-            registry.image_files([f"{photos[1]}/bird.png"])
+            image_files([f"{photos[1]}/bird.png"])
         assert error.value.offenders == (f"{photos[1]}/bird.png: not found",)
 
     def test_unreadable_is_the_image_and_not_the_store(self, store, new_bucket):
@@ -268,7 +271,7 @@ class TestData:
         cache = f"gs://{new_bucket}/cache"
         for fetched in (5, 0):
             store.log.clear()
-            memory.load_images(dataset, 8, memory_bytes=0, cache_dir=cache)
+            load_images(dataset, Sizing(8), memory_bytes=0, cache_dir=cache)
             assert sum("photos" in address for _, address in store.log) == fetched
 
 

@@ -10,8 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxft.data.images.decode import ORIENTATION_TAG, UnreadableImage, decode, is_image_name
+from jaxft.data.images.decode import ORIENTATION_TAG
+from jaxft.data.images.file import decode
+from jaxft.data.images.names import is_image_name
 from jaxft.data.images.resize import MAX_ASPECT, crop, resize
+from jaxft.data.images.sizing import MAX_PIXELS, Sizing
+from jaxft.data.images.unreadable import UnreadableImage
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +63,7 @@ def test_exif_orientation(tmp_path, photo, orientation, suffix):
     options = {} if suffix == "tif" else {"quality": 95}
     path = save(tmp_path / f"a.{suffix}", np.ascontiguousarray(stored), exif=exif, **options)
     assert close(decode(path), photo)
-    assert close(decode(path, 60), resize(photo, 60))
+    assert close(decode(path, Sizing(60)), resize(photo, Sizing(60)))
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
@@ -131,7 +135,7 @@ def test_truncated_files_raise(tmp_path, photo, suffix):
             path = tmp_path / f"cut.{suffix}"
             path.write_bytes(whole[: int(len(whole) * share)])
             with pytest.raises(UnreadableImage) as failure:
-                decode(path, size)
+                decode(path, Sizing(size))
             assert str(path) in str(failure.value) and failure.value.reason
 
 
@@ -162,17 +166,17 @@ def test_pixel_limit_is_checked_by_the_header(tmp_path):
         header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
         return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
 
-    for side, limit in ((20_000, None), (500, 200_000)):
+    for side, limit in ((20_000, MAX_PIXELS), (500, 200_000)):
         (tmp_path / "bomb.png").write_bytes(header_only(side, side))
         with pytest.raises(UnreadableImage, match=r"too large|the limit is"):
-            decode(tmp_path / "bomb.png", **({"max_pixels": limit} if limit else {}))
+            decode(tmp_path / "bomb.png", Sizing(max_pixels=limit))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 3000), (3000, 1), (7, 5), (640, 480), (481, 640)])
 def test_shorter_side(tmp_path, size):
     path = tmp_path / "a.png"
     Image.new("RGB", size, (10, 200, 30)).save(path)
-    pixels = decode(path, 32)
+    pixels = decode(path, Sizing(32))
     assert min(pixels.shape[:2]) == 32 and max(pixels.shape[:2]) <= 32 * MAX_ASPECT
     assert (pixels == [10, 200, 30]).all()
     if max(size) < MAX_ASPECT * min(size):
@@ -183,7 +187,7 @@ def test_scaled_decoding_equals_full_decoding(tmp_path, photo):
     large = np.asarray(Image.fromarray(photo).resize((1600, 1200)))
     path = save(tmp_path / "a.jpg", large, quality=95)
     for side in (64, 256, 599, 601):
-        assert close(decode(path, side), resize(large, side), 1)
+        assert close(decode(path, Sizing(side)), resize(large, Sizing(side)), 1)
 
 
 @pytest.mark.parametrize("turned", [False, True])
@@ -197,8 +201,8 @@ def test_a_square_alone_is_that_of_the_whole_whatever_the_orientation(
         exif[ORIENTATION_TAG] = orientation
         path = save(tmp_path / f"{orientation}.{suffix}", pixels, exif=exif)
         for share in (0.1, 0.5, 0.9):
-            found = decode(path, 50, share=share)
-            np.testing.assert_array_equal(found, crop(decode(path, 50), 50, share))
+            found = decode(path, Sizing(50), share)
+            np.testing.assert_array_equal(found, crop(decode(path, Sizing(50)), 50, share))
             assert found.flags.c_contiguous and found.shape == (50, 50, 3)
 
 
@@ -227,6 +231,6 @@ def test_random_byte_flips_never_escape(tmp_path, photo):
         data[random.integers(len(data))] ^= 1 << random.integers(8)
         path.write_bytes(data)
         try:
-            assert decode(path, 32).shape[2] == 3
+            assert decode(path, Sizing(32)).shape[2] == 3
         except UnreadableImage as error:
             assert error.reason

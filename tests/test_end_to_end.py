@@ -33,7 +33,7 @@ def few_digits(tmp_path_factory):
         for index in np.flatnonzero(split.labels == label)[:PER_CLASS]:
             path = folder / str(label) / f"{index}.png"
             path.parent.mkdir(exist_ok=True)
-            Image.fromarray(split.read(int(index), None)).save(path)
+            Image.fromarray(split.read(int(index))).save(path)
     return folder
 
 

@@ -5,7 +5,8 @@ import pytest
 import tiny
 
 from jaxft.augment.augment import PRESETS
-from jaxft.data import batches
+from jaxft.data.batches import eval_batches
+from jaxft.data.slots import Slots
 from jaxft.devices import sharding
 from jaxft.evaluation import metrics, tta
 from jaxft.features import inference
@@ -26,7 +27,7 @@ def _forward(devices):
 
 def _extract(devices, batch_size=8, view=None):
     forward, weights, mesh = _forward(devices)
-    source = batches.eval_batches(IMAGES, SPLIT.labels, batch_size=batch_size, canvas=18)
+    source = eval_batches(IMAGES, SPLIT.labels, slots=Slots(batch_size), canvas=18)
     return inference.extract(forward, weights, source, mesh, view)
 
 

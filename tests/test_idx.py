@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jaxft.data.images.sizing import Sizing
 from jaxft.data.sources import idx
+from jaxft.data.sources.idx_file import read_idx
 from jaxft.data.sources.registry import open_dataset
 from jaxft.errors import UserError
 
@@ -63,11 +65,11 @@ class TestWhatIsRead:
             for i, (name, label) in enumerate(zip(split.names, split.labels, strict=True)):
                 number = int(name.partition("/")[2])
                 assert label == number % 3
-                pixels = split.read(i, None)
+                pixels = split.read(i)
                 assert pixels.shape == (5, 4, 3) and pixels.dtype == np.uint8
                 assert (pixels == first + number).all()
-        assert dataset.test.read(0, 8).shape == (10, 8, 3)
-        assert dataset.test.read(0, 8, "bilinear", 10**6, 0.5).shape == (8, 8, 3)
+        assert dataset.test.read(0, Sizing(8)).shape == (10, 8, 3)
+        assert dataset.test.read(0, Sizing(8), 0.5).shape == (8, 8, 3)
 
     def test_without_test_files(self, tmp_path):
         write(tmp_path, {name: a for name, a in arrays().items() if name.startswith("train")})
@@ -95,7 +97,7 @@ class TestWhatIsRead:
         files = {"train-images-idx4-ubyte": pixels, "train-labels-idx1-ubyte": np.arange(4) % 2}
         dataset = open_dataset(f"idx:{write(tmp_path, files)}")
         number = int(dataset.train.names[0].partition("/")[2])
-        np.testing.assert_array_equal(dataset.train.read(0, None), pixels[number])
+        np.testing.assert_array_equal(dataset.train.read(0), pixels[number])
 
 
 class TestClasses:
@@ -181,7 +183,7 @@ class TestWhatIsWrong:
         bomb = gzip.compress(packed(np.zeros((2, 3, 3))) + bytes(2**26))
         tracemalloc.start()
         with pytest.raises(ValueError, match="18 bytes, and it has more"):
-            idx.read_idx(bomb, (3,))
+            read_idx(bomb, (3,))
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert most < 2**22

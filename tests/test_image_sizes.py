@@ -11,7 +11,7 @@ import tiny_config
 from jaxft import run
 from jaxft.config import load
 from jaxft.costs import bench, bench_text, plan, plan_text, programs
-from jaxft.data.images.decode import UnreadableImage
+from jaxft.data.images.unreadable import UnreadableImage
 from jaxft.devices import sharding, topology
 from jaxft.errors import Interrupted, UserError
 from jaxft.evaluation.evaluate import score_split

@@ -10,8 +10,9 @@ from PIL import Image
 
 import jaxft
 from jaxft.cli import main
-from jaxft.data.images import decode
+from jaxft.data.images.file import decode
 from jaxft.data.images.resize import resize
+from jaxft.data.images.sizing import Sizing
 from jaxft.errors import UserError
 from jaxft.evaluation import predict
 from jaxft.evaluation.evaluate import score_split
@@ -81,7 +82,7 @@ def test_the_workdir_alone_says_how_images_are_fed(finished, tiny, drawn, tmp_pa
 def test_arrays_are_shrunk_as_files_are(interpolation):
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
     ours = _shrink(noise[None], 24, interpolation)[0].astype(int)
-    assert np.abs(ours - resize(noise, 24, interpolation)).max() <= 2
+    assert np.abs(ours - resize(noise, Sizing(24, interpolation))).max() <= 2
 
 
 @pytest.mark.slow
@@ -164,7 +165,7 @@ def test_views_change_probabilities_and_not_from_call_to_call(finished, tiny, dr
 def test_restored_apply_agrees_with_predict(finished, tiny, tmp_path):
     canvas = np.random.default_rng(1).integers(0, 256, (36, 36, 3), np.uint8)
     Image.fromarray(canvas).save(tmp_path / "square.png")
-    assert (decode.decode(str(tmp_path / "square.png")) == canvas).all()
+    assert (decode(str(tmp_path / "square.png")) == canvas).all()
     predict.predict_files(finished, [str(tmp_path / "square.png")], tmp_path / "out.csv")
     (row,) = table(tmp_path / "out.csv")
     applied = jaxft.restore(finished).apply(canvas[None])[0]

@@ -1,6 +1,7 @@
 """`jaxft prepare`: what is in the data set, that it survives being killed, what is refused."""
 
 import csv
+import fcntl
 import multiprocessing
 import os
 import resource
@@ -15,10 +16,14 @@ import pytest
 from PIL import Image
 
 from jaxft.cli import main
-from jaxft.data.images.decode import decode
+from jaxft.data.images.file import decode
 from jaxft.data.images.resize import crop, resize
+from jaxft.data.images.sizing import Sizing
 from jaxft.data.prepare import copies, description, prepare, shard
-from jaxft.data.prepare.shard import Form
+from jaxft.data.prepare.aside import held, remove
+from jaxft.data.prepare.job import Form, Job, read_note
+from jaxft.data.prepare.outcome import BAD, DUPLICATES, text
+from jaxft.data.prepare.shards import MOST_SHARDS, images_a_shard
 from jaxft.data.sources.registry import open_dataset
 from jaxft.errors import Interrupted, UserError
 from jaxft.runtime import allocator, child
@@ -89,16 +94,17 @@ def test_plain_tfds_opens_it(prepared, photos):
         for example in split:
             name = example["image/filename"].decode()
             assert "ab"[example["label"]] == name.split("/")[1]
-            expected = resize(decode(photos / name), 24)
+            expected = resize(decode(photos / name), Sizing(24))
             assert expected.shape == (24, 32, 3)
             assert np.array_equal(example["image"], expected)
     assert not prepared.with_name("photos.partial").exists()
 
 
 def test_jaxft_opens_it_without_reading_a_record(prepared, photos, monkeypatch):
-    from jaxft.data.sources import tfds
+    from jaxft.data.sources import record_labels, records
 
-    monkeypatch.setattr(tfds, "_features", None)
+    for module in (records, record_labels):
+        monkeypatch.setattr(module, "features_of", None)
     data = open_dataset(f"tfds_dir:{prepared}")
     source = open_dataset(f"folder:{photos}")
     assert data.classes == source.classes
@@ -106,11 +112,13 @@ def test_jaxft_opens_it_without_reading_a_record(prepared, photos, monkeypatch):
         assert [str(photos / name) for name in ours.names] == list(theirs.names)
         assert ours.labels.tolist() == theirs.labels.tolist()
     monkeypatch.undo()
-    assert np.array_equal(data.valid.read(5), source.valid.read(5, 24))
-    assert data.valid.read(5, 24).base is not None  # the record's own memory: nothing to decode
+    assert np.array_equal(data.valid.read(5), source.valid.read(5, Sizing(24)))
+    assert (
+        data.valid.read(5, Sizing(24)).base is not None
+    )  # the record's own memory: nothing to decode
     for side in (24, 12):
-        square = data.valid.read(5, side, "bilinear", 10**6, 0.9)
-        np.testing.assert_array_equal(square, crop(data.valid.read(5, side), side, 0.9))
+        square = data.valid.read(5, Sizing(side), 0.9)
+        np.testing.assert_array_equal(square, crop(data.valid.read(5, Sizing(side)), side, 0.9))
 
 
 def test_jpegs(photos, tmp_path):
@@ -118,7 +126,7 @@ def test_jpegs(photos, tmp_path):
     data, source = open_dataset(f"tfds_dir:{tmp_path / 'out'}"), open_dataset(f"folder:{photos}")
     plain = library.builder_from_directory(tmp_path / "out").as_data_source("validation")
     for index in range(10):
-        ours, theirs = data.valid.read(index), source.valid.read(index, 24)
+        ours, theirs = data.valid.read(index), source.valid.read(index, Sizing(24))
         assert ours.shape == theirs.shape
         assert np.abs(ours.astype(int) - theirs).mean() < 3
         assert np.abs(plain[index]["image"].astype(int) - ours).max() <= 2
@@ -237,14 +245,14 @@ def done(tmp_path_factory):
 class TestWhatIsWrongWithTheImages:
     def test_bad_files(self, done):
         root, found = done
-        listed = rows(root / "out" / prepare.BAD)
+        listed = rows(root / "out" / BAD)
         assert listed[0] == ["file", "reason"]
         assert [row[0] for row in listed[1:]] == [
             str(root / name) for name in ("empty.jpg", "cut.png", "page.jpg")
         ]
         assert listed[1][1] == "empty file" and all(reason for _, reason in listed)
         assert found.images == {"train": 6, "validation": 3}
-        assert "3 unreadable images" in prepare.text(found)
+        assert "3 unreadable images" in text(found)
         data = open_dataset(f"tfds_dir:{root / 'out'}")
         assert data.train.names == (
             "0.png",
@@ -259,14 +267,14 @@ class TestWhatIsWrongWithTheImages:
 
     def test_duplicates(self, done):
         root, found = done
-        listed = rows(root / "out" / prepare.DUPLICATES)
+        listed = rows(root / "out" / DUPLICATES)
         assert listed[0] == list(copies.HEADER)
         assert [[os.path.basename(cell) for cell in row] for row in listed[1:]] == [
             ["0_again.png", "train", "a", "0.png", "train", "a"],
             ["1_other.png", "train", "a", "1.png", "train", "b"],
             ["2_valid.png", "validation", "a", "2.png", "train", "a"],
         ]
-        told = prepare.text(found)
+        told = text(found)
         assert "2 images of train are copies of others in it" in told
         assert "1 images of validation are in train, too" in told
         assert "1 of the copies are of another class" in told
@@ -292,7 +300,7 @@ class TestWhatIsWrongWithTheImages:
         assert [example["label"] for example in found] == [0] * 2 + [1] * 70
         data = open_dataset(f"tfds_dir:{tmp_path / 'out'}", valid_fraction=0.1)
         assert len(data.train) + len(data.valid) == 72
-        assert data.train.read(20, 24).shape == (24, 32, 3)
+        assert data.train.read(20, Sizing(24)).shape == (24, 32, 3)
 
     def test_a_class_without_images(self, tmp_path):
         for number in range(4):
@@ -301,7 +309,7 @@ class TestWhatIsWrongWithTheImages:
             (tmp_path / "in" / "c").mkdir(exist_ok=True)
             (tmp_path / "in" / "c" / f"{number}.png").write_bytes(b"x")
         found = prepare.prepare(f"folder:{tmp_path / 'in'}", str(tmp_path / "out"), RAW, 1)
-        assert found.empty == ["c"] and 'class "c" has no readable image' in prepare.text(found)
+        assert found.empty == ["c"] and 'class "c" has no readable image' in text(found)
 
 
 class Watching(Console):
@@ -399,7 +407,7 @@ def test_another_call_than_the_one_that_began(photos, tmp_path):
 
 def test_two_at_once(photos, tmp_path):
     with (
-        prepare._held(tmp_path / "out.partial"),
+        held(tmp_path / "out.partial"),
         pytest.raises(UserError, match="another process is at work"),
     ):
         prepare.prepare(f"folder:{photos}", str(tmp_path / "out"), RAW, 1)
@@ -407,9 +415,7 @@ def test_two_at_once(photos, tmp_path):
 
 def job(photos, tmp_path, count=20):
     files = tuple(map(str, sorted(photos.rglob("*.png"))[:count]))
-    return shard.Job(
-        str(tmp_path / "s"), str(tmp_path / "s.json"), files, files, (0,) * count, 2, RAW
-    )
+    return Job(str(tmp_path / "s"), str(tmp_path / "s.json"), files, files, (0,) * count, 2, RAW)
 
 
 def test_a_full_disk(photos, tmp_path, monkeypatch):
@@ -441,17 +447,15 @@ def test_a_worker_stops_when_told(photos, tmp_path, monkeypatch):
 def test_too_long_for_a_jpeg(tmp_path):
     Image.new("L", (66_000, 2)).save(tmp_path / "long.png")
     long = str(tmp_path / "long.png")
-    wanted = shard.Job(
-        str(tmp_path / "s"), str(tmp_path / "s.json"), (long,), ("long",), (0,), 2, JPEG
-    )
+    wanted = Job(str(tmp_path / "s"), str(tmp_path / "s.json"), (long,), ("long",), (0,), 2, JPEG)
     shard.write(wanted, 0)
-    note = shard.read_note(wanted)
+    note = read_note(wanted)
     assert not note.kept and "65535" in note.bad[0]
 
 
 def test_shards_are_neither_few_nor_many():
-    assert [prepare.images_a_shard(n) for n in (1, 4096, 20_000, 200_000)] == [64, 64, 313, 2048]
-    assert -(-14_000_000 // prepare.images_a_shard(14_000_000)) <= prepare.MOST_SHARDS
+    assert [images_a_shard(n) for n in (1, 4096, 20_000, 200_000)] == [64, 64, 313, 2048]
+    assert -(-14_000_000 // images_a_shard(14_000_000)) <= MOST_SHARDS
 
 
 @pytest.mark.parametrize("name", ["photos/1.0.0", "Photos-2!", "1st", "日本"])
@@ -524,9 +528,9 @@ class TestWhatIsThereAlready:
 
     def test_files_put_beside_what_a_call_began(self, tmp_path):
         (tmp_path / "out.partial").mkdir()
-        with prepare._held(tmp_path / "out.partial"):
+        with held(tmp_path / "out.partial"):
             (tmp_path / "out.partial" / "thesis.txt").write_text("mine")
-            prepare._remove(tmp_path / "out.partial")
+            remove(tmp_path / "out.partial")
         assert [path.name for path in (tmp_path / "out.partial").iterdir()] == ["thesis.txt"]
 
     def test_what_a_call_leaves_that_is_killed_before_it_has_a_plan(self, photos, tmp_path):
@@ -560,14 +564,14 @@ class TestWhatIsThereAlready:
             prepare.prepare(f"folder:{photos}", str(tmp_path / "loop" / "out"), RAW, 1)
 
     def test_a_lock_that_its_holder_has_removed(self, tmp_path, monkeypatch):
-        aside, flock = tmp_path / "out.partial", prepare.fcntl.flock
+        aside, flock = tmp_path / "out.partial", fcntl.flock
 
         def late(*how):
             (aside / "lock").unlink()
             flock(*how)
 
-        monkeypatch.setattr(prepare.fcntl, "flock", late)
-        with pytest.raises(UserError, match=r"at work|can't be written"), prepare._held(aside):
+        monkeypatch.setattr(fcntl, "flock", late)
+        with pytest.raises(UserError, match=r"at work|can't be written"), held(aside):
             pass
 
 

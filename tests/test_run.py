@@ -453,7 +453,7 @@ def test_weights_of_another_run_are_fed_as_they_were_there(finished, drawn, tiny
     materials, _ = opening.prepare(settings, Console(told))
     assert "in 3 classes, at 40 px, bicubic; tiny on" in told.getvalue()
     assert materials.model.preprocessing.mean == (1.0, 2.0, 3.0)
-    assert materials.train_images.interpolation == "bicubic"
+    assert materials.train_images.sizing.interpolation == "bicubic"
     assert materials.valid_images.shorter_side == 44
 
 

@@ -9,7 +9,10 @@ import pytest
 from PIL import Image
 
 from jaxft.data import Dataset
-from jaxft.data.sources.registry import files_split, image_files, left_out_in_words, open_dataset
+from jaxft.data.images.sizing import Sizing
+from jaxft.data.sources.files import files_split, image_files
+from jaxft.data.sources.left_out import left_out_in_words
+from jaxft.data.sources.registry import open_dataset
 from jaxft.errors import UserError
 
 
@@ -54,10 +57,10 @@ class TestDigits:
         for i in (0, 100, 539):
             number = int(split.names[i].removeprefix("digits/"))
             assert bunch.target[number] == split.labels[i]
-            pixels = split.read(i, None)
+            pixels = split.read(i)
             assert pixels.dtype == np.uint8 and pixels.shape == (8, 8, 3)
             np.testing.assert_allclose(pixels[..., 1] / 255 * 16, bunch.images[number], atol=0.04)
-        assert split.read(0, 71).shape == (71, 71, 3)
+        assert split.read(0, Sizing(71)).shape == (71, 71, 3)
 
 
 class TestFolder:
@@ -79,7 +82,7 @@ class TestFolder:
         ]
         assert short(dataset, tmp_path / valid, "valid") == [("b/3.png", "b")]
         assert short(dataset, tmp_path / "Test", "test") == [("b/4.png", "b")]
-        assert dataset.train.read(1, None)[0, 0, 0] == 1
+        assert dataset.train.read(1)[0, 0, 0] == 1
 
     def test_own_split(self, tmp_path):
         make(tmp_path, *(f"{name}/{i}.png" for name in ("cat", "dog") for i in range(10)))
@@ -90,7 +93,7 @@ class TestFolder:
             for i, (name, label) in enumerate(zip(split.names, split.labels, strict=True)):
                 assert Path(name).parent.name == dataset.classes[label]
                 number = 10 * label + int(Path(name).stem)
-                assert split.read(i, None)[0, 0, 0] == number
+                assert split.read(i)[0, 0, 0] == number
                 assert split.identity[i].startswith(name)
         again = open_dataset(f"folder:{tmp_path}", valid_fraction=0.2)
         assert again.valid.names == dataset.valid.names
@@ -282,7 +285,7 @@ class TestCsv:
         assert short(dataset, tmp_path, "train") == [("i/2.png", "b"), ("i/1.png", "a")]
         assert short(dataset, tmp_path, "valid") == [("i/3, x.png", "a"), ("i/4", "b")]
         assert short(dataset, tmp_path, "test") == [("far/5.png", "a")]
-        assert dataset.valid.read(1, None)[0, 0, 0] == 3
+        assert dataset.valid.read(1)[0, 0, 0] == 3
 
     def test_own_split(self, tmp_path):
         make(tmp_path, *(f"{i}.png" for i in range(20)))

@@ -11,7 +11,9 @@ import tiny
 
 from jaxft.augment.augment import PRESETS, augment
 from jaxft.augment.view import network_input
-from jaxft.data import batches
+from jaxft.data.batches import eval_batches
+from jaxft.data.order import epoch_key, position_keys
+from jaxft.data.slots import Slots
 from jaxft.devices import sharding
 from jaxft.errors import NonFiniteError
 from jaxft.evaluation import metrics
@@ -64,7 +66,7 @@ def _forward_cost():
 
     @jax.jit
     def forward(weights, canvas):
-        keys = batches.example_keys(batches.epoch_key(0, 1, 0), jnp.arange(32))
+        keys = position_keys(epoch_key(0, 1, 0), jnp.arange(32))
         view = augment(canvas, keys, PRESETS["side_on"], 32)
         view = network_input(view, net.preprocessing, jnp.float32)
         return net.classify(*weights, net.features(*weights, view)[0])[0]
@@ -253,7 +255,7 @@ def _cached(spec, devices, steps):
     forward = make_forward(NET, PRESETS["none"], 16, mesh)
     placed = sharding.replicate(WEIGHTS, mesh)
     split = tiny.split(DATA, "train")
-    source = batches.eval_batches(tiny.images(split), split.labels, batch_size=8, canvas=18)
+    source = eval_batches(tiny.images(split), split.labels, slots=Slots(8), canvas=18)
     features = inference.extract(forward, placed, source, mesh)
     state, frozen = sharding.replicate(step.start(spec, WEIGHTS), mesh)
     rates, seed = sharding.replicate((np.full(steps, 0.3, np.float32), np.int32(0)), mesh)

@@ -16,9 +16,10 @@ import pytest
 from PIL import Image
 
 from jaxft.data import Dataset
-from jaxft.data.images.decode import UnreadableImage
 from jaxft.data.images.resize import crop
-from jaxft.data.sources import tfds
+from jaxft.data.images.sizing import Sizing
+from jaxft.data.images.unreadable import UnreadableImage
+from jaxft.data.sources import prepared, record_labels, tfds
 from jaxft.data.sources.registry import open_dataset
 from jaxft.errors import UserError
 
@@ -146,6 +147,7 @@ def test_a_data_set_that_tfds_builds(tmp_path):
 
         Squares(file_format="array_record").download_and_prepare()
 
+        from jaxft.data.images.sizing import Sizing
         from jaxft.data.sources.registry import open_dataset
         for source in ("tfds:squares/plain", "tfds:squares:1.2.3", "tfds:squares"):
             data = open_dataset(source)
@@ -154,7 +156,7 @@ def test_a_data_set_that_tfds_builds(tmp_path):
                 seen = [int(split.read(i)[0, 0, 0]) for i in range(len(split))]
                 assert sorted(seen) == list(expected)
                 assert [number % 2 for number in seen] == split.labels.tolist()
-        assert data.train.read(0, 16).shape == (21, 16, 3)
+        assert data.train.read(0, Sizing(16)).shape == (21, 16, 3)
         assert "tensorflow" not in sys.modules
     """
     (tmp_path / "squares.py").write_text(textwrap.dedent(script))
@@ -171,6 +173,7 @@ def test_the_sets_of_the_cards(card, classes, valid, tmp_path):
         import sys
         from jaxft.cli import main
         from jaxft.config import load
+        from jaxft.data.images.sizing import Sizing
         from jaxft.materials import opening
         settings = load.read(main.load_config("{card}"))
         import tfds_standins
@@ -178,7 +181,7 @@ def test_the_sets_of_the_cards(card, classes, valid, tmp_path):
         data = opening.open_data(settings)
         assert "tensorflow" not in sys.modules
         print(len(data.classes), len(data.train), len(data.valid), len(data.test), data.classes[:2])
-        assert data.train.read(0, 35).shape in ((35, 42, 3), (42, 35, 3))
+        assert data.train.read(0, Sizing(35)).shape in ((35, 42, 3), (42, 35, 3))
     """
     environment = os.environ | {"TFDS_DATA_DIR": str(tmp_path)}
     command = [sys.executable, "-c", textwrap.dedent(script)]
@@ -202,10 +205,10 @@ def test_splits_labels_and_pixels(toy):
         assert split.labels.dtype == np.int32
         assert [number % 2 for number in numbers(split)] == split.labels.tolist()
     assert np.array_equal(data.train.read(0), picture(numbers(data.train)[0]))
-    assert data.train.read(0, 12).shape == (16, 12, 3)
+    assert data.train.read(0, Sizing(12)).shape == (16, 12, 3)
     for side in (6, 12):
-        square = data.train.read(0, side, "bilinear", 10**6, 0.9)
-        np.testing.assert_array_equal(square, crop(data.train.read(0, side), side, 0.9))
+        square = data.train.read(0, Sizing(side), 0.9)
+        np.testing.assert_array_equal(square, crop(data.train.read(0, Sizing(side)), side, 0.9))
     assert len({*data.train.identity, *data.valid.identity}) == 20
     assert data.train.names[0].startswith("train/")
 
@@ -241,8 +244,8 @@ def test_arrays_need_no_decoding(tmp_path, shape, encoding, channels):
     for i, pixels in enumerate(pictures):
         expected = np.repeat(pixels, 3, -1) if channels == 1 else pixels
         assert np.array_equal(data.train.read(i), expected)
-    assert data.train.read(7, 3).shape[1] == 3
-    assert np.array_equal(data.train.read(7, 6), data.train.read(7))
+    assert data.train.read(7, Sizing(3)).shape[1] == 3
+    assert np.array_equal(data.train.read(7, Sizing(6)), data.train.read(7))
 
 
 FEATURES = {
@@ -353,17 +356,19 @@ def test_a_damaged_record_is_named(toy):
 def test_labels_are_looked_for_once(toy, monkeypatch):
     first = open_dataset(f"tfds_dir:{toy}")
     with monkeypatch.context() as patch:
-        patch.setattr(tfds, "_labels", None)
+        patch.setattr(record_labels, "_read_all", None)
         again = open_dataset(f"tfds_dir:{toy}")
     assert again.train.identity == first.train.identity
     assert again.train.labels.tolist() == first.train.labels.tolist()
     os.utime(next(toy.glob("*train*")), ns=(1, 1))
     asked = []
     monkeypatch.setattr(
-        tfds, "_labels", lambda source, *_: asked.append(0) or np.zeros(len(source), np.int32)
+        record_labels,
+        "_read_all",
+        lambda source, *_: asked.append(0) or np.zeros(len(source), np.int32),
     )
     monkeypatch.setattr(
-        tfds, "_dataset", lambda _, splits, *more: Dataset((), splits["train"], splits["train"])
+        prepared, "_dataset", lambda _, splits, *more: Dataset((), splits["train"], splits["train"])
     )
     assert open_dataset(f"tfds_dir:{toy}").train.identity != first.train.identity
     assert asked

@@ -8,8 +8,8 @@ import pytest
 import tiny
 
 from jaxft.augment.augment import PRESETS
-from jaxft.data import batches
 from jaxft.data.feed import read_ahead
+from jaxft.data.order import host_order, host_rows
 from jaxft.devices import sharding
 from jaxft.features import cache
 from jaxft.features.inference import make_forward
@@ -106,9 +106,9 @@ def _extractions(monkeypatch):
     seen = []
     extract = extraction.extract_parts
 
-    def watched(materials, weights, split, images, what, view=None, **rest):
+    def watched(materials, weights, images, what, view=None, **rest):
         seen.append((what, view))
-        return extract(materials, weights, split, images, what, view, **rest)
+        return extract(materials, weights, images, what, view, **rest)
 
     monkeypatch.setattr(extraction, "extract_parts", watched)
     return seen
@@ -198,18 +198,18 @@ def test_the_long_side_of_a_random_view_is_cropped_at_random(tmp_path, monkeypat
 
 
 def _rows(seed, phase, epoch, examples, count):
-    order = batches.host_order(seed, phase, epoch, examples)
-    return batches.host_rows(order, seed, phase, epoch, count)
+    order = host_order(seed, phase, epoch, examples)
+    return host_rows(order, seed, phase, epoch, count)
 
 
 def test_one_view_is_taken_in_the_epoch_s_order():
     rows = _rows(3, 1, 2, 50, 1)
-    np.testing.assert_array_equal(rows, batches.host_order(3, 1, 2, 50))
+    np.testing.assert_array_equal(rows, host_order(3, 1, 2, 50))
 
 
 def test_every_example_is_taken_once_by_one_of_its_views():
     rows = _rows(3, 1, 2, 4000, 4)
-    np.testing.assert_array_equal(rows % 4000, batches.host_order(3, 1, 2, 4000))
+    np.testing.assert_array_equal(rows % 4000, host_order(3, 1, 2, 4000))
     counts = np.bincount(rows // 4000, minlength=4)
     assert len(counts) == 4 and abs(counts - 1000).max() < 110  # 4 standard deviations
 

@@ -16,8 +16,11 @@ import pytest
 import zoo
 from PIL import Image
 
-from jaxft.data.images.decode import UnreadableImage, decode, decode_bytes
-from jaxft.data.images.memory import load_images
+from jaxft.data.images.decode import decode_bytes
+from jaxft.data.images.file import decode
+from jaxft.data.images.loading import Leniency, load_images
+from jaxft.data.images.sizing import Sizing
+from jaxft.data.images.unreadable import UnreadableImage
 from jaxft.data.sources.registry import open_dataset
 from jaxft.errors import UserError
 
@@ -25,13 +28,15 @@ SIDE = 24
 COLOURS = {"blue": (50, 80, 200), "green": (60, 190, 80), "red": (200, 60, 50)}
 ANSWERS = """
 import json, resource, sys
-from jaxft.data.images.decode import UnreadableImage, decode
+from jaxft.data.images.file import decode
+from jaxft.data.images.sizing import Sizing
+from jaxft.data.images.unreadable import UnreadableImage
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 answers = {}
 for path in sys.argv[1:]:
     for side in (None, 24):
         try:
-            answers[path] = list(decode(path, side).shape)
+            answers[path] = list(decode(path, Sizing(side)).shape)
         except UnreadableImage as error:
             answers[path] = error.reason
 grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
@@ -52,7 +57,7 @@ def test_the_right_pixels(tmp_path, specimen):
     assert off(pixels, specimen.pixels) <= specimen.levels
     np.testing.assert_array_equal(pixels, decode_bytes(specimen.data, "any"))
     assert pixels.flags.c_contiguous and pixels.flags.writeable
-    small = decode(path, SIDE)
+    small = decode(path, Sizing(SIDE))
     assert min(small.shape[:2]) == SIDE
     height, width = specimen.pixels.shape[:2]
     if max(height, width) < 8 * min(height, width):
@@ -69,7 +74,7 @@ def test_a_reason(tmp_path, specimen, side):
     path = tmp_path / specimen.name
     path.write_bytes(specimen.data)
     with pytest.raises(UnreadableImage) as failure:
-        decode(path, side)
+        decode(path, Sizing(side))
     assert failure.value.name == str(path) and failure.value.reason
     assert str(path) in str(failure.value)
 
@@ -101,7 +106,7 @@ def test_a_flipped_bit_anywhere(kind):
         data = bytearray(whole)
         data[random.integers(len(data))] ^= 1 << random.integers(8)
         try:
-            found = decode_bytes(bytes(data), "flipped", SIDE, max_pixels=10**6)
+            found = decode_bytes(bytes(data), "flipped", Sizing(SIDE, max_pixels=10**6))
         except UnreadableImage as error:
             noticed += bool(error.reason)
             continue
@@ -115,8 +120,8 @@ def test_the_limit_of_pixels(tmp_path):
     for format in ("png", "jpeg"):
         data = zoo.encoded(zoo.picture(), format)
         with pytest.raises(UnreadableImage, match=r"64 x 48 pixels, the limit is 3071"):
-            decode_bytes(data, "a", max_pixels=3071)
-        assert decode_bytes(data, "a", max_pixels=3072).shape == (48, 64, 3)
+            decode_bytes(data, "a", Sizing(max_pixels=3071))
+        assert decode_bytes(data, "a", Sizing(max_pixels=3072)).shape == (48, 64, 3)
     path = tmp_path / "sparse.jpg"
     with open(path, "wb") as file:
         file.truncate(2 * 10**10)
@@ -233,14 +238,16 @@ def test_no_label_shifts_and_nothing_is_changed(tmp_path, source):
     before = states(tmp_path)
     dataset = open_dataset(named, valid_fraction=0.4)
     with pytest.raises(UserError) as failure:
-        load_images(dataset, SIDE, memory_bytes=0)
+        load_images(dataset, Sizing(SIDE), memory_bytes=0)
     offenders = failure.value.offenders
     assert len(offenders) == len(bad)
     assert all(
         line.startswith(f"{path}: ") for line, path in zip(offenders, sorted(bad), strict=True)
     )
     said: list[str] = []
-    kept, *both = load_images(dataset, SIDE, skip_bad=True, memory_bytes=0, warn=said.append)
+    kept, *both = load_images(
+        dataset, Sizing(SIDE), leniency=Leniency(True, said.append), memory_bytes=0
+    )
     assert f"{len(bad)} unreadable images skipped" in said[0]
     seen = []
     for split, images in zip((kept.train, kept.valid), both, strict=True):

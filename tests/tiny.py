@@ -12,9 +12,12 @@ from jaxft.augment.augment import PRESETS
 from jaxft.config import load
 from jaxft.config.settings import Phase
 from jaxft.configs import base
-from jaxft.data import Dataset, Split, batches
+from jaxft.data import Dataset, Split
 from jaxft.data.balance import UNBALANCED, Balance
 from jaxft.data.images.memory import Images, Memory
+from jaxft.data.images.sizing import OWN_SIZE, Sizing, canvas_size
+from jaxft.data.order import host_order
+from jaxft.data.slots import layout
 from jaxft.devices import sharding
 from jaxft.features.inference import make_forward
 from jaxft.materials.materials import Materials
@@ -114,7 +117,7 @@ def canvases(count: int = 20, image_size: int = 16, classes: int = 3) -> TrainBa
     """Random smooth canvases, brighter the higher their label, and labels."""
     random = np.random.default_rng(1)
     labels = random.integers(classes, size=count).astype(np.int32)
-    side = batches.canvas_size(image_size)
+    side = canvas_size(image_size)
     coarse = random.random((count, 4, 4, 3)) * 160 + labels[:, None, None, None] * 30
     fine = coarse.repeat(-(-side // 4), 1).repeat(-(-side // 4), 2)[:, :side, :side]
     return TrainBatch(fine.astype(np.uint8), labels)
@@ -126,10 +129,10 @@ def shuffled(a_spec: StepSpec, data: TrainBatch, steps: int, mesh: Any, seed: in
     balanced = data.label if a_spec.balance.kind == "sampling" else None
     for number in range(steps):
         epoch, place = divmod(number, a_spec.steps_per_epoch)
-        order = batches.host_order(seed, a_spec.phase_index, epoch, a_spec.examples, balanced)
+        order = host_order(seed, a_spec.phase_index, epoch, a_spec.examples, balanced)
         chosen = order[place * size : (place + 1) * size]
         parts = a_spec.phase.microbatches
-        mine = sharding.my_rows(chosen[batches.layout(size, mesh.size, parts)])
+        mine = sharding.my_rows(chosen[layout(size, mesh.size, parts)])
         yield sharding.split_batch(TrainBatch(data.inputs[mine], data.label[mine]), mesh)
 
 
@@ -168,14 +171,14 @@ def split(data: TrainBatch, name: str) -> Split:
     return Split(names, data.label, names, partial(_read, data.inputs))
 
 
-def _read(images: np.ndarray, index: int, shorter_side: int | None = None, *_: Any) -> np.ndarray:
-    assert shorter_side in (None, images.shape[1])
+def _read(images: np.ndarray, index: int, sizing: Sizing = OWN_SIZE, *_: Any) -> np.ndarray:
+    assert sizing.shorter_side in (None, images.shape[1])
     return images[index]
 
 
 def images(a_split: Split, image_size: int = 16) -> Images:
     """Its images, kept in memory once read."""
-    return Images(a_split, batches.canvas_size(image_size), Memory(2**24))
+    return Images(a_split, Sizing(canvas_size(image_size)), Memory(2**24))
 
 
 def materials(cache_dir: Any, *, phases: tuple[Phase, ...] = (), devices: int = 1, **data: Any):

@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxft.augment import augment
 from jaxft.costs import costs
-from jaxft.data import batches
+from jaxft.data.images.sizing import canvas_size
 from jaxft.devices import sharding
 from jaxft.features.inference import make_forward
 from pieces import clock, layers, network
@@ -18,7 +18,7 @@ from pieces.setting import Setting
 def fused(setting: Setting, report: Report) -> None:
     """Features of a batch of images in bfloat16, BatchNorm folded; their error beside float32."""
     network.start(report)
-    mesh, side = sharding.data_mesh(1), batches.canvas_size(setting.image_size)
+    mesh, side = sharding.data_mesh(1), canvas_size(setting.image_size)
     weights = sharding.replicate(network.weights(network.create(setting)), mesh)
     random = np.random.default_rng(0)
     shape = (setting.batch, side, side, 3)

@@ -5,8 +5,10 @@ from typing import Any
 
 import jax
 
-from jaxft.data import batches
+from jaxft.data.batches import Stretch, train_batches
 from jaxft.data.images.memory import Images, Memory
+from jaxft.data.images.sizing import Sizing, canvas_size
+from jaxft.data.slots import Slots
 from jaxft.data.sources.registry import open_dataset
 from jaxft.runtime.process import cores
 from pieces import network, photos
@@ -22,11 +24,11 @@ def with_jax(setting: Setting, report: Report) -> None:
     """A line for each way: milliseconds a batch, over whole rounds."""
     network.start(report)
     split = open_dataset(f"folder:{photos.folder(setting)}", valid_fraction=0.2).train
-    side = batches.canvas_size(setting.image_size)
+    side = canvas_size(setting.image_size)
     for name, limit in MEMORIES.items():
         shape = f"{setting.batch} canvases of {side} px"
         with report.guard("batch", lowering=name, shape=shape):
-            images = Images(split, side, Memory(limit))
+            images = Images(split, Sizing(side), Memory(limit))
             if limit:
                 for index in range(len(images)):
                     images[index]
@@ -40,14 +42,12 @@ def rounds(setting: Setting, images: Images) -> Timing:
     """Times rounds of so many batches, each until it is on the device."""
     steps = 2 if setting.tiny else 16
     ms = []
-    with batches.train_batches(
+    with train_batches(
         images,
         images.split.labels,
-        batch_size=setting.batch,
+        slots=Slots(setting.batch),
         canvas=images.shorter_side,
-        seed=0,
-        phase=0,
-        steps=FIRST + steps * setting.rounds,
+        stretch=Stretch(0, 0, FIRST + steps * setting.rounds),
         finish=placed,
     ) as feed:
         for _ in range(FIRST):

@@ -475,15 +475,16 @@ def _predict(flags: argparse.Namespace) -> int:
 
 
 def _prepare(flags: argparse.Namespace) -> int:
-    from jaxft.data.images import decode
-    from jaxft.data.prepare import prepare, shard
+    from jaxft.data.images.sizing import MAX_PIXELS
+    from jaxft.data.prepare import outcome, prepare
+    from jaxft.data.prepare.job import Form
     from jaxft.runtime.console import Console
 
-    max_pixels = flags.max_pixels or decode.MAX_PIXELS
-    form = shard.Form(flags.shorter_side, flags.format, flags.quality, max_pixels)
+    max_pixels = flags.max_pixels or MAX_PIXELS
+    form = Form(flags.shorter_side, flags.format, flags.quality, max_pixels)
     console = Console(sys.stdout)
     found = prepare.prepare(flags.source, flags.output_dir, form, flags.workers, console)
-    console.say(prepare.text(found))
+    console.say(outcome.text(found))
     return 0
 
 

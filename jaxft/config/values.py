@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from jaxft.config.settings import UNTIL_OVERFIT
-from jaxft.data.images.decode import MOST_PIXELS
+from jaxft.data.images.sizing import MOST_PIXELS
 from jaxft.data.sources.holdout import Holdout
 from jaxft.models.conv.lowerings import LOWERINGS, is_lowering
 from jaxft.models.registry import BODIES

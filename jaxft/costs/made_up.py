@@ -6,7 +6,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxft.config.settings import Settings
-from jaxft.data import batches
+from jaxft.data.images.sizing import canvas_size
 from jaxft.devices import sharding
 from jaxft.runtime import hosts
 from jaxft.training.spec import StepSpec
@@ -15,7 +15,7 @@ from jaxft.training.train_state import TrainBatch
 
 def canvases(settings: Settings) -> np.ndarray:
     """Random pixels, this process's share of a batch."""
-    data, side = settings.data, batches.canvas_size(settings.data.image_size)
+    data, side = settings.data, canvas_size(settings.data.image_size)
     shape = (data.batch_size // hosts.count(), side, side, 3)
     return np.random.default_rng(hosts.index()).integers(256, size=shape, dtype=np.uint8)
 

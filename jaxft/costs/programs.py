@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxft.config.settings import Phase, Settings
-from jaxft.data import batches
+from jaxft.data.images.sizing import canvas_size
 from jaxft.devices import sharding
 from jaxft.features.inference import make_fold, make_forward
 from jaxft.models.model import Model
@@ -105,7 +105,7 @@ def rates_length(spec: StepSpec, settings: Settings) -> int:
 
 
 def _canvases(image_size: int, count: int) -> jax.ShapeDtypeStruct:
-    side = batches.canvas_size(image_size)
+    side = canvas_size(image_size)
     return jax.ShapeDtypeStruct((count, side, side, 3), jnp.uint8)
 
 

@@ -116,9 +116,8 @@ def forward(job: Job) -> Program:
 
 def _passes(materials: Materials) -> Generator[Any]:
     """The canvases of the training images, batch by batch, over and over."""
-    split, images = materials.dataset.train, materials.train_images
     while True:
-        with eval_feed(materials, split, images) as ready:
+        with eval_feed(materials, materials.train_images) as ready:
             for batch in ready:
                 yield batch.image
 

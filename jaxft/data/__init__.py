@@ -1,9 +1,9 @@
-"""Images in: what a data set, a split and a batch are."""
+"""Data sets, their splits, and batches of images."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,11 +16,11 @@ class Split:
     """The examples of one split, in a fixed order; nothing is decoded until it is read.
 
     Attributes:
-      names: what to call each example to a person: its file, or "digits/17".
+      names: of the examples, for people: a file, or "digits/17".
       labels: int32 [N], positions in the data set's classes.
       identity: content identity of each example ("path:size:mtime_ns"); a cache keys on it.
-      read: (index, shorter_side=None, interpolation="bilinear", max_pixels=MAX_PIXELS, share=None)
-        -> uint8 [height, width, 3], upright RGB; arguments and errors are decode.decode_bytes's.
+      read: (index, sizing=OWN_SIZE, share=None) -> uint8 [height, width, 3], upright RGB;
+        arguments and errors are decode.decode_bytes's.
     """
 
     names: tuple[str, ...]
@@ -42,10 +42,8 @@ class Split:
         )
 
 
-def _read_selected(
-    read: Read, chosen: np.ndarray, index: int, *resize: int | str | float | None
-) -> np.ndarray:
-    return read(int(chosen[index]), *resize)
+def _read_selected(read: Read, chosen: np.ndarray, index: int, *how: Any) -> np.ndarray:
+    return read(int(chosen[index]), *how)
 
 
 @dataclass(frozen=True)
@@ -54,8 +52,8 @@ class Dataset:
 
     Attributes:
       classes: names of the classes; a label is a position in it.
-      test: None where the source has none; no run decodes it, only an evaluation that asks for it.
-      left_out: by suffix, how many files beside the images do not have that of an image.
+      test: None where the source has none; only an evaluation that asks for it decodes it.
+      left_out: by suffix, the number of files beside the images.
     """
 
     classes: tuple[str, ...]
@@ -65,6 +63,7 @@ class Dataset:
     left_out: Mapping[str, int] = field(default_factory=dict)
 
     def with_splits(self, train: Split, valid: Split) -> "Dataset":
+        """The data set with other splits for training and validation."""
         return replace(self, train=train, valid=valid)
 
 

@@ -1,4 +1,4 @@
-"""Skewed classes: how skewed they are, and the two ways of making up for it while training."""
+"""Skewed classes, and two ways to make up for them in training."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,28 +27,29 @@ class Balance:
 
     @property
     def class_weights(self) -> Float[np.ndarray, " classes"]:
-        """n / (classes * count) of each class: every class adds up to the same, their mean is 1.
+        """n / (classes * count) of each class: all classes weigh the same in all.
 
-        The mean over the examples, that is, so the loss stays of the size that it has without; as
-        scikit-learn's class_weight="balanced". A class without examples gets 1.
+        The mean over the examples is 1, so that the loss keeps its size; as scikit-learn's
+        class_weight="balanced". A class without examples gets 1.
         """
         counts = np.asarray(self.counts, float)
         even = counts.sum() / np.count_nonzero(counts)
-        return np.divide(even, counts, out=np.ones_like(counts), where=counts > 0)
+        weights: np.ndarray = np.divide(even, counts, out=np.ones_like(counts), where=counts > 0)
+        return weights
 
 
 UNBALANCED = Balance()
 
 
 def counts_of(labels: np.ndarray, classes: int = 0) -> tuple[int, ...]:
-    """Number of examples of each class; of at least so many classes."""
+    """Number of examples of each class, of `classes` classes at least."""
     return tuple(np.bincount(labels, minlength=classes).tolist())
 
 
 def order(
     key: Key[Array, ""], labels: Int32[Array, " examples"], counts: Sequence[int]
 ) -> Int32[Array, " examples"]:
-    """A random order, as long as there are examples, in which each class is equally often.
+    """A random order, as long as `labels`, in which each class comes equally often.
 
     Classes differ by one place at most. Within a class no example comes a second time before
     all have come once: a large class is seen in part, another part in each epoch, a small one
@@ -78,7 +79,7 @@ def is_skewed(labels: np.ndarray) -> bool:
 
 
 def in_words(labels: np.ndarray, classes: Sequence[str], kind: str) -> str:
-    """A line that says how skewed the training examples are, and what is done about it."""
+    """Report in a line how skewed the training examples are, and the treatment."""
     numbers, counts = np.unique(labels, return_counts=True)
     few, many = counts.argmin(), counts.argmax()
     done = {

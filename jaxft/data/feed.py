@@ -1,7 +1,7 @@
-"""What is needed next, made ahead of time: by threads, or in processes of their own.
+"""Feeds: items made ahead of time, by threads or by processes.
 
-Everything is made from its number alone and comes out in the order of the numbers, whoever made
-it, so that neither how many threads or processes there are nor where one begins changes anything.
+An item is made from its number alone, and items come out in the order of their numbers. The number
+of threads or processes and the first number change nothing about them.
 """
 
 import re
@@ -26,13 +26,13 @@ KILLED = re.compile(r"terminated unexpectedly with exit code (-?\d+)")
 
 
 class Feed(Generic[T]):
-    """An iterator over what is made ahead of time; a context manager.
+    """An iterator over items that are made ahead of time; a context manager.
 
     Errors of the makers come out of `next`, and end it. Closing (or leaving the `with`) stops
     threads and processes.
 
     Attributes:
-      waited_seconds: how long `next` has kept its caller waiting, in all.
+      waited_seconds: time that callers have waited in `next`, in all.
     """
 
     def __init__(self, source: Any) -> None:
@@ -48,7 +48,8 @@ class Feed(Generic[T]):
             raise StopIteration
         start = time.perf_counter()
         try:
-            return next(self._source)
+            item: T = next(self._source)
+            return item
         except BaseException as error:
             self.close()
             if found := KILLED.search(str(error)):
@@ -58,7 +59,7 @@ class Feed(Generic[T]):
             self.waited_seconds += time.perf_counter() - start
 
     def close(self) -> None:
-        """Stops the makers, and waits for the processes among them to end."""
+        """Stop the makers, and wait for the processes among them to end."""
         self._finished = True
         self._source.close()
 
@@ -84,15 +85,16 @@ def read_ahead(
     threads: int = 0,
     workers: int = 0,
 ) -> Feed[T]:
-    """What `finish(join([make(parts * n), ..., make(parts * n + parts - 1)]))` gives for each n.
+    """Yield finish(join([make(parts * n), ..., make(parts * n + parts - 1)])) for each n.
 
     Args:
-      make: a part, from its number, never None; can be pickled, if there are workers.
-      numbers: of what to yield, in this order.
-      parts: so many make a whole; threads share the work of one.
-      finish: called in a thread of this process, AHEAD times before it is waited for.
+      make: makes a part from its number, never None; can be pickled, if there are workers.
+      numbers: the values of n, in this order.
+      parts: number of parts of an item; threads share the work on one item.
+      join: makes an item of its parts.
+      finish: called in a thread of this process, AHEAD items before they are asked for.
       threads: that make parts; 0: the thread that also finishes them.
-      workers: processes that make whole ones, instead of the threads.
+      workers: processes that make whole items, instead of the threads.
 
     Raises:
       UserError: (of `next`) a worker was killed.
@@ -116,13 +118,13 @@ def read_ahead(
 
 
 def _begin_worker(_: int, __: int) -> None:
-    """A worker leaves the accelerators to its parent, which still wants to finish its step."""
+    """Begin a worker, which leaves the accelerators and the signals to its parent."""
     jax.config.update("jax_platforms", "cpu")
     child.obey((signal.SIGINT, signal.SIGTERM))
 
 
 def _lost(code: int) -> UserError:
-    """What to tell of a worker that is gone."""
+    """The error for a worker that is gone."""
     how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
     causes = {
         -signal.SIGKILL: "It was killed, perhaps for lack of memory.",

@@ -1,7 +1,8 @@
-"""Whether images that validate now are among those that another run was trained on.
+"""Overlap of the images that validate with those that another run was trained on.
 
-A run leaves a sample of its training examples, by their names and classes: those whose digests are
-the smallest. So it is the same for every run on them, and a share of it estimates the share of all.
+A run leaves a sample of its training examples, by their names and classes: those with the smallest
+digests. Every run on the same examples leaves the same sample, and a share of the sample estimates
+the share of all.
 """
 
 import heapq
@@ -21,7 +22,7 @@ def sample(dataset: Dataset) -> list[str]:
 def share_validating(taken: Collection[str], dataset: Dataset) -> float:
     """The share of a run's sample that validates in another data set, 0 ... 1.
 
-    Names count from the folder that all examples have in common, wherever that lies.
+    Names count from the folder that all examples share, wherever it lies.
     """
     validating = set(_digests(dataset, dataset.valid))
     return sum(digest in validating for digest in taken) / max(len(taken), 1)

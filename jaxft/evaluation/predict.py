@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from jaxft.data import Dataset
-from jaxft.data.sources import registry
+from jaxft.data.sources.files import files_split, image_files
 from jaxft.errors import UserError
 from jaxft.evaluation.probabilities import in_batches, materials_of, probabilities_of
 from jaxft.evaluation.restore import read_weights, read_workdir
@@ -47,7 +47,7 @@ def predict_files(
     settings = in_batches(settings, batch_size)
     set_up(settings)
     weights = read_weights(workdir, which)
-    split = registry.files_split(hosts.together(lambda: registry.image_files(files)))
+    split = files_split(hosts.together(lambda: image_files(files)))
     materials = materials_of(settings, Dataset(classes, split, split), expected, console)
     probabilities = probabilities_of(materials, weights, tta, method)
     _write_csv(output, classes, materials.dataset.valid.names, probabilities)

@@ -48,14 +48,14 @@ def _views(
 ) -> list[Float[np.ndarray, "examples classes"]]:
     """Probabilities by the plain view, and by each random one."""
     placed = sharding.replicate(weights, materials.mesh)
-    split, found = materials.dataset.valid, materials.valid_images
+    found = materials.valid_images
 
     def view(number: int | None) -> np.ndarray:
         keyed = None
         if number is not None:
             keyed = View(materials.settings.seed, TTA_PHASE, number)
         what = "predicting" if number is None else f"view {number + 1} of {tta}"
-        features = extraction.extract(materials, placed, split, found, what, keyed)
+        features = extraction.extract(materials, placed, found, what, keyed)
         return validate.score(materials, placed, features).probabilities
 
     return [view(number) for number in (None, *range(tta))]

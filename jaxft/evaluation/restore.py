@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, UInt8
 from jaxft.augment.view import evaluate_view, network_input
 from jaxft.config import load
 from jaxft.config.settings import Settings
-from jaxft.data import batches
+from jaxft.data.images.sizing import canvas_size
 from jaxft.errors import UserError
 from jaxft.materials.model import create_model
 from jaxft.models.body import Preprocessing
@@ -56,7 +56,7 @@ def restore(workdir: str | AnyPath, which: str = "best") -> Restored:
     @jax.jit
     def apply(images: Array) -> Array:
         size = settings.data.image_size
-        canvas = _shrink(images, batches.canvas_size(size), settings.data.interpolation)
+        canvas = _shrink(images, canvas_size(size), settings.data.interpolation)
         view = evaluate_view(canvas, size)
         dtype = param_dtype(weights.params)
         normalised = network_input(view, model.preprocessing, dtype)

@@ -13,9 +13,8 @@ def evaluate_weights(
     materials: Materials, weights: Weights, valid_features: np.ndarray | None = None
 ) -> metrics.Evaluation:
     """Metrics on the validation split; `valid_features` where the body has not changed."""
-    split = materials.dataset.valid
     if valid_features is None:
-        valid_features = extract(materials, weights, split, materials.valid_images, "validating")
+        valid_features = extract(materials, weights, materials.valid_images, "validating")
     return score(materials, weights, valid_features)
 
 

@@ -11,7 +11,8 @@ from jaxtyping import Array, Float
 
 from jaxft.augment.augment import Augmentation, augment
 from jaxft.augment.view import evaluate_view, network_input
-from jaxft.data import Batch, batches
+from jaxft.data import Batch
+from jaxft.data.order import epoch_key, position_keys
 from jaxft.devices import compiler, sharding
 from jaxft.devices.sharding import AXIS
 from jaxft.models.fold import fold
@@ -64,7 +65,7 @@ def make_forward(
         return run_body(weights, evaluate_view(canvas, image_size))
 
     def views(weights: Weights, canvas: Array, index: Array, *view: Array) -> Array:
-        keys = batches.example_keys(batches.epoch_key(*view), index)
+        keys = position_keys(epoch_key(*view), index)
         return run_body(weights, augment(canvas, keys, augmentation, image_size))
 
     def logits(weights: Weights, pooled: Array) -> Array:

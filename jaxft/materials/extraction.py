@@ -1,13 +1,16 @@
-"""The body's features of a split's images."""
+"""Extraction of the body's features from a split's images."""
 
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 from jaxtyping import Float
 
-from jaxft.data import Batch, Split, batches
+from jaxft.data import Batch
+from jaxft.data.batches import eval_batches
 from jaxft.data.feed import Feed
 from jaxft.data.images.memory import Images
+from jaxft.data.images.sizing import canvas_size
+from jaxft.data.slots import Slots
 from jaxft.features import inference
 from jaxft.features.inference import View
 from jaxft.materials.materials import Materials
@@ -19,19 +22,17 @@ from jaxft.runtime.hosts import Ballot
 def extract(
     materials: Materials,
     weights: Weights,
-    split: Split,
     images: Images,
     what: str,
     view: View | None = None,
 ) -> Float[np.ndarray, "examples features"]:
-    """The body's features of every example of a split, computed now."""
-    return np.concatenate(list(extract_parts(materials, weights, split, images, what, view)))
+    """The body's features of all images, in order, computed now."""
+    return np.concatenate(list(extract_parts(materials, weights, images, what, view)))
 
 
 def extract_parts(
     materials: Materials,
     weights: Weights,
-    split: Split,
     images: Images,
     what: str,
     view: View | None = None,
@@ -40,15 +41,15 @@ def extract_parts(
     shares: np.ndarray | None = None,
     part_examples: int | None = None,
 ) -> Iterator[Float[np.ndarray, "examples features"]]:
-    """As `extract`, of the examples from `first` on, in parts of so many (of whole batches).
+    """As `extract`, of the images from `first` on, in parts of `part_examples` (whole batches).
 
-    `shares` as for batches.eval_batches.
+    `shares` as for eval_batches.
     """
     ballot = Ballot(materials.stop)
     part_batches = part_examples and part_examples // materials.settings.data.batch_size
     with (
-        materials.console.bar(len(split), what, done=first) as bar,
-        eval_feed(materials, split, images, first, shares) as ready,
+        materials.console.bar(len(images), what, done=first) as bar,
+        eval_feed(materials, images, first, shares) as ready,
     ):
 
         def counted(source: Iterable[Batch]) -> Iterator[Batch]:
@@ -65,21 +66,18 @@ def extract_parts(
 
 def eval_feed(
     materials: Materials,
-    split: Split,
     images: Images,
     first: int = 0,
     shares: np.ndarray | None = None,
 ) -> Feed[Batch]:
-    """Every example of a split from `first` on, in order, read ahead; of each process its share."""
+    """All images from `first` on, in order, read ahead; of each process its share."""
     data = materials.settings.data
-    return batches.eval_batches(
+    return eval_batches(
         images,
-        split.labels,
-        batch_size=data.batch_size,
-        canvas=batches.canvas_size(data.image_size),
+        images.split.labels,
+        slots=Slots(data.batch_size, hosts.index(), hosts.count()),
+        canvas=canvas_size(data.image_size),
         first=first,
         shares=shares,
-        host_index=hosts.index(),
-        host_count=hosts.count(),
         threads=data.threads,
     )

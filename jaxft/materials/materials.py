@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from jax.sharding import Mesh
 
 from jaxft.config.settings import Settings
-from jaxft.data import Dataset, batches
+from jaxft.data import Dataset, order
 from jaxft.data.images.memory import Images
 from jaxft.errors import Interrupted
 from jaxft.features.inference import Forward
@@ -45,4 +45,4 @@ class Materials(NamedTuple):
     @property
     def steps_per_epoch(self) -> int:
         """Whole training batches in an epoch."""
-        return batches.steps_per_epoch(len(self.dataset.train), self.settings.data.batch_size)
+        return order.steps_per_epoch(len(self.dataset.train), self.settings.data.batch_size)

@@ -9,6 +9,7 @@ import jax
 from jaxft.config.settings import Settings
 from jaxft.data import Dataset, balance, overlap
 from jaxft.data.sources import registry
+from jaxft.data.sources.left_out import left_out_in_words
 from jaxft.devices import sharding
 from jaxft.errors import UserError
 from jaxft.features.inference import make_forward
@@ -64,7 +65,7 @@ def prepare(
     if balance.is_skewed(dataset.train.labels):
         labels, classes = dataset.train.labels, dataset.classes
         console.say(balance.in_words(labels, classes, settings.data.balance))
-    for told in (registry.left_out_in_words(dataset), pretrained.in_words(origin)):
+    for told in (left_out_in_words(dataset), pretrained.in_words(origin)):
         if told:
             console.say(told)
     forward = make_forward(model, settings.augment, data.image_size, mesh, settings.deterministic)

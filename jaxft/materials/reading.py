@@ -1,10 +1,12 @@
-"""Materials that all phases share, and the images that go into steps, features and validation."""
+"""Reading of the images that steps, features and validation take."""
 
 from dataclasses import replace
 
 from jaxft.config.settings import Settings
-from jaxft.data import Dataset, batches
-from jaxft.data.images.memory import GO_ON, Images, load_images
+from jaxft.data import Dataset
+from jaxft.data.images.loading import GO_ON, Leniency, load_images
+from jaxft.data.images.memory import Images
+from jaxft.data.images.sizing import Sizing, canvas_size
 from jaxft.errors import Interrupted
 from jaxft.features.inference import make_forward
 from jaxft.materials.materials import NEVER, Materials
@@ -24,7 +26,7 @@ def read_images(
     stop: Stop = NEVER,
     advice: str = GO_ON,
 ) -> tuple[Dataset, Images, Images]:
-    """images.load_images as the settings say, at `data.image_size`, with progress.
+    """Load the images as the settings say, at `data.image_size`, with progress.
 
     Raises:
       UserError: unreadable images.
@@ -40,21 +42,17 @@ def read_images(
 
         return load_images(
             dataset,
-            batches.canvas_size(data.image_size),
-            interpolation=data.interpolation,
-            max_pixels=data.max_pixels,
-            skip_bad=data.skip_bad,
+            Sizing(canvas_size(data.image_size), data.interpolation, data.max_pixels),
+            leniency=Leniency(data.skip_bad, console.say, advice),
             memory_bytes=None if data.memory_gb < 0 else int(data.memory_gb * 2**30),
             cache_dir=cache_dir,
             progress=count,
-            warn=console.say,
             workers=data.threads or None,
-            advice=advice,
         )
 
 
 def at_size(materials: Materials, image_size: int) -> Materials:
-    """The same with images of so many pixels, read now; those of another size are let go of.
+    """The same with images of `image_size` pixels, read now; those of another size are dropped.
 
     Raises:
       UserError, Interrupted: as `read_images`.

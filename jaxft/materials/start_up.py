@@ -1,7 +1,5 @@
 """Reads a config and sets the process up for it."""
 
-import os
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -9,13 +7,8 @@ import jax
 from jaxft.config import load
 from jaxft.config.settings import Settings
 from jaxft.runtime import allocator, hosts, paths
+from jaxft.runtime.folders import default_directory
 from jaxft.runtime.paths import AnyPath
-
-
-def default_directory() -> Path:
-    """The user's cache directory (XDG_CACHE_HOME, or ~/.cache) + `jaxft`."""
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "jaxft"
 
 
 def cache_directory(settings: Settings) -> AnyPath:

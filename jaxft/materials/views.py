@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from jaxft.data import batches
+from jaxft.data.order import crop_shares
 from jaxft.devices import sharding
 from jaxft.features import cache
 from jaxft.features.cache import Part
@@ -52,11 +52,10 @@ def view_features(
         extraction.extract_parts,
         materials,
         weights,
-        split,
         images,
         what,
         view,
-        shares=batches.crop_shares(*view, len(split)) if view else None,
+        shares=crop_shares(*view, len(split)) if view else None,
         part_examples=cache.part_examples(len(split), settings.data.batch_size),
     )
     parts, found = cache.cached(

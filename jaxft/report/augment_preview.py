@@ -12,8 +12,10 @@ from jaxft.augment import mix
 from jaxft.augment.augment import Augmentation, augment, in_words
 from jaxft.augment.view import evaluate_view
 from jaxft.config.settings import Settings
-from jaxft.data import Dataset, batches
+from jaxft.data import Dataset
 from jaxft.data.images.memory import Images
+from jaxft.data.images.sizing import Sizing, canvas_size
+from jaxft.data.order import epoch_key, position_keys
 from jaxft.report.figure import save_figure
 from jaxft.runtime.paths import AnyPath
 
@@ -30,19 +32,18 @@ def make(
     that of the row below or above, as in training.
 
     Raises:
-      decode.UnreadableImage: naming the file.
+      UnreadableImage: naming the file.
     """
     split = dataset.train
     chosen = choose(split.labels, examples)
     size = settings.phases[-1].image_size
-    canvas = batches.canvas_size(size)
-    how = (settings.data.interpolation, settings.data.max_pixels)
-    images = Images(split, canvas, None, *how)
+    data = settings.data
+    images = Images(split, Sizing(canvas_size(size), data.interpolation, data.max_pixels))
     canvases = jnp.asarray(np.stack([images.canvas(i) for i in chosen]))
     columns = [np.asarray(evaluate_view(canvases, size))]
     view = jax.jit(partial(_view, settings=settings.augment, image_size=size))
     for number in range(views):
-        key = batches.epoch_key(settings.seed, 0, number)
+        key = epoch_key(settings.seed, 0, number)
         columns.append(np.asarray(view(canvases, key)))
     names = [dataset.classes[split.labels[i]] for i in chosen]
     title = f"{size} px; {in_words(settings.augment)}"
@@ -62,7 +63,7 @@ def _view(
     canvases: jax.Array, key: jax.Array, settings: Augmentation, image_size: int
 ) -> jax.Array:
     """One view of each canvas."""
-    keys = batches.example_keys(key, jnp.arange(len(canvases), dtype=jnp.int32))
+    keys = position_keys(key, jnp.arange(len(canvases), dtype=jnp.int32))
     views = augment(canvases, keys, settings, image_size)
     paired = len(canvases) // 2 * 2 if settings.mixes else 0
     mixed, _ = mix.mix(views[:paired], keys[:paired], settings) if paired else (views[:0], None)

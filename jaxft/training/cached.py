@@ -7,8 +7,8 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from jaxft.data import batches
 from jaxft.data.feed import Feed, read_ahead
+from jaxft.data.order import host_order, host_rows
 from jaxft.devices import sharding
 from jaxft.features import cache
 from jaxft.features.cache import Rows
@@ -104,8 +104,8 @@ def feature_feed(
     @lru_cache(maxsize=1)
     def rows_of(epoch: int) -> np.ndarray:
         where = (seed, spec.phase_index, epoch)
-        order = batches.host_order(*where, spec.examples, balanced)
-        return batches.host_rows(order, *where, spec.phase.views)
+        order = host_order(*where, spec.examples, balanced)
+        return host_rows(order, *where, spec.phase.views)
 
     def make(number: int) -> TrainBatch:
         epoch, within = divmod(number, spec.steps_per_epoch)

@@ -1,4 +1,4 @@
-"""Runners: a number of steps in a row, on batches that are read ahead."""
+"""Runners of consecutive steps, on batches that are read ahead."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,8 +8,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxft.data import batches
+from jaxft.data.batches import Readers, Stretch, train_batches
 from jaxft.data.feed import Feed
+from jaxft.data.images.sizing import canvas_size
+from jaxft.data.slots import Slots, layout
 from jaxft.devices import sharding
 from jaxft.materials.materials import Materials
 from jaxft.models.variables import Weights
@@ -45,24 +47,22 @@ def seed_of(materials: Materials) -> Any:
 def train_feed(spec: StepSpec, materials: Materials, first: int, steps: int) -> Feed[TrainBatch]:
     """The batches of a phase's steps from `first` on, read ahead and placed on the mesh."""
     data = materials.settings.data
-    return batches.train_batches(
+    return train_batches(
         materials.train_images,
         materials.dataset.train.labels,
-        batch_size=data.batch_size,
-        canvas=batches.canvas_size(data.image_size),
-        seed=materials.settings.seed,
-        phase=spec.phase_index,
-        start_step=first,
-        steps=steps,
-        host_index=hosts.index(),
-        host_count=hosts.count(),
-        layout=batches.layout(data.batch_size, materials.mesh.size, spec.phase.microbatches),
+        slots=Slots(
+            data.batch_size,
+            hosts.index(),
+            hosts.count(),
+            layout(data.batch_size, materials.mesh.size, spec.phase.microbatches),
+        ),
+        canvas=canvas_size(data.image_size),
+        stretch=Stretch(materials.settings.seed, spec.phase_index, steps, first),
         balanced=spec.balance.kind == "sampling",
         finish=lambda batch: sharding.split_batch(
             TrainBatch(batch.image, batch.label), materials.mesh
         ),
-        threads=data.threads,
-        workers=data.workers,
+        readers=Readers(data.threads, data.workers),
     )
 
 
@@ -77,8 +77,8 @@ def image_runner(
 class FedRunner:
     """A Runner of `one_step` on the batches that `feed(first, steps)` reads ahead.
 
-    They are read on to the end of the phase, so that the next epoch's first ones are there when the
-    validation before it is done, and worker processes start once. To be closed.
+    Reading goes on to the end of the phase: the next epoch's first batches are there when the
+    validation before it is done, and worker processes start only once. To be closed.
     """
 
     def __init__(
@@ -113,14 +113,14 @@ class FedRunner:
         return state, done, ready.waited_seconds - waited
 
     def _ready(self, first: int, steps: int) -> Feed[TrainBatch]:
-        """The open feed if it stands at `first`, or a new one; a range test leaves it elsewhere."""
+        """The open feed if it stands at `first`, else a new one, as after a range test."""
         if self._open is None or self._next_step != first:
             self.close()
             self._open = self._feed(first, max(steps, self._phase_steps - first))
         return self._open
 
     def close(self) -> None:
-        """Stops reading ahead."""
+        """Stop reading ahead."""
         if self._open is not None:
             self._open.close()
         self._open = None
@@ -128,7 +128,7 @@ class FedRunner:
 
 @contextmanager
 def closing(runner: Runner) -> Iterator[Runner]:
-    """Stops what a runner reads ahead, if it does, at the end."""
+    """Close a runner that reads ahead, at the end."""
     try:
         yield runner
     finally:

@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
 
-from jaxft.data import batches
+from jaxft.data.order import cached_rows, epoch_key, epoch_order, position_keys
 from jaxft.devices import compiler, sharding
 from jaxft.devices.sharding import AXIS
 from jaxft.errors import NonFiniteError
@@ -32,10 +32,10 @@ def example_keys(
     count = spec.phase.microbatches
     share, part = local // count, spec.batch_size // count
     firsts = (in_epoch + jnp.arange(steps)) * spec.batch_size + lax.axis_index(AXIS) * share
-    # Each microbatch is divided over the devices, as batches.layout lays out what comes in.
+    # Each microbatch is divided over the devices, as slots.layout lays out what comes in.
     within = (jnp.arange(count)[:, None] * part + jnp.arange(share)).reshape(-1)
     positions = (firsts[:, None] + within).reshape(-1)
-    keys = batches.example_keys(batches.epoch_key(seed, spec.phase_index, epoch), positions)
+    keys = position_keys(epoch_key(seed, spec.phase_index, epoch), positions)
     return ExampleKeys(*jax.vmap(jax.random.split, out_axes=1)(keys))
 
 
@@ -202,10 +202,10 @@ def make_epoch(spec: StepSpec, mesh: Mesh, steps: int) -> Step:
     ) -> tuple[TrainState, Array]:
         epoch = state.step // spec.steps_per_epoch
         balanced = labels if spec.balance.kind == "sampling" else None
-        order = batches.order(
+        order = epoch_order(
             seed, spec.phase_index, epoch, spec.examples, balanced, spec.balance.counts
         )
-        rows = batches.cached_rows(order, seed, spec.phase_index, epoch, spec.phase.views)
+        rows = cached_rows(order, seed, spec.phase_index, epoch, spec.phase.views)
         local = spec.batch_size // lax.axis_size(AXIS)
         first = state.step % spec.steps_per_epoch * spec.batch_size
         rows = lax.dynamic_slice(rows, (first,), (steps * spec.batch_size,))

@@ -1,11 +1,9 @@
-"""An image file to upright RGB pixels, or the reason why it is none.
+"""Decoding of an image file to upright RGB pixels.
 
-What a file holds decides how it is read, not what it is called. Nothing is ever written.
+A file's content decides how it is read, not its name. Nothing is ever written.
 """
 
 import io
-import os
-import stat
 from collections.abc import Callable
 from functools import cache
 
@@ -14,22 +12,11 @@ import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
 from jaxft.data.images.resize import resize
-from jaxft.errors import UserError
-from jaxft.runtime import paths
+from jaxft.data.images.sizing import OWN_SIZE, Sizing
+from jaxft.data.images.unreadable import UnreadableImage, reason_of
 
-# fmt: off
-SUFFIXES = frozenset((
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".gif", ".bmp", ".dib",
-    ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".avif",
-))
-# fmt: on
 # A list, because Pillow would otherwise hand PostScript to Ghostscript to run.
 FORMATS = ["JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "AVIF"]
-# Pillow warns above this; it is 268 MB of RGB pixels.
-MAX_PIXELS = 89_478_485
-MOST_PIXELS = 2 * MAX_PIXELS  # Pillow opens no larger
-# A file may hold more than this by what surrounds the pixels; 16-bit colours with alpha take 8.
-MAX_BYTES_PER_PIXEL = 16
 ORIENTATION_TAG = 0x0112
 # By EXIF orientation, what turns the pixels upright.
 UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
@@ -45,69 +32,20 @@ UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 BOTTOM_UP, RIGHT_TO_LEFT = frozenset((3, 4, 6, 7)), frozenset((2, 3, 7, 8))
 
 
-class UnreadableImage(UserError):
-    """A file that does not hold a whole image of a kind that we read."""
-
-    def __init__(self, name: str, reason: str) -> None:
-        self.name = name
-        self.reason = reason
-        super().__init__("an image can't be read:", [f"{name}: {reason}"])
-
-    def __reduce__(self) -> tuple[type, tuple[str, str]]:
-        return type(self), (self.name, self.reason)
-
-
-def is_image_name(name: str) -> bool:
-    """Whether a file in a class folder counts: known suffix, not hidden."""
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES
-
-
-def decode(
-    path: str | os.PathLike[str],
-    shorter_side: int | None = None,
-    interpolation: str = "bilinear",
-    max_pixels: int = MAX_PIXELS,
-    share: float | None = None,
-) -> np.ndarray:
-    """Decodes a whole file, turns it upright, and shrinks or grows its shorter side.
-
-    Arguments, result and errors are those of `decode_bytes` and `content`.
-    """
-    name = os.fspath(path)
-    data = content(name, max_pixels)
-    return decode_bytes(data, name, shorter_side, interpolation, max_pixels, share)
-
-
-def content(name: str, max_pixels: int = MAX_PIXELS) -> bytes:
-    """All that a file or object holds.
-
-    What is no regular file is never opened, for a pipe would block, nor is one that is too large
-    for an image of `max_pixels`.
-
-    Raises:
-      UnreadableImage: it is missing, no file, or too large.
-      UserError: a store fails, which is no fault of the image, and not to be skipped.
-    """
-    return _fetched(name) if paths.is_remote(name) else _read(name, max_pixels)
-
-
 def decode_bytes(
     data: bytes,
     name: str,
-    shorter_side: int | None = None,
-    interpolation: str = "bilinear",
-    max_pixels: int = MAX_PIXELS,
+    sizing: Sizing = OWN_SIZE,
     share: float | None = None,
 ) -> np.ndarray:
-    """Decodes what a file holds; several threads may, at the same time.
+    """Decode a file's content; several threads may, at the same time.
 
     Args:
+      data: the content.
       name: of the file, for errors.
-      shorter_side: pixels; None keeps the image's own size.
-      interpolation: one of FILTERS, antialiased.
-      max_pixels: larger images are refused by their header, before any memory is taken.
-      share: where in the resized image the square lies that is wanted of it, which is the same
-        as resize.crop's, in less time; None: all of it is.
+      sizing: size of the result.
+      share: place of a square in the resized image. Only the square is computed, the same as
+        resize.crop's in less time; None: all of the image.
 
     Returns:
       uint8 [height, width, 3], RGB; alpha on white, the first frame of an animation.
@@ -119,8 +57,8 @@ def decode_bytes(
         raise UnreadableImage(name, "empty file")
     try:
         with Image.open(io.BytesIO(data), formats=_formats()) as image:
-            _check_size(*image.size, max_pixels)
-            return _upright(image, data, shorter_side, interpolation, max_pixels, share)
+            _check_size(*image.size, sizing.max_pixels)
+            return _upright(image, data, sizing, share)
     except UnidentifiedImageError:
         raise UnreadableImage(name, "not an image of a known format") from None
     except Image.DecompressionBombError as error:
@@ -128,34 +66,7 @@ def decode_bytes(
     except MemoryError:
         raise
     except Exception as error:  # Pillow's plugins raise whatever their parsers meet
-        raise UnreadableImage(name, _reason(error)) from None
-
-
-def _read(name: str, max_pixels: int) -> bytes:
-    try:
-        about = os.stat(name)
-        if stat.S_ISDIR(about.st_mode):
-            raise UnreadableImage(name, "is a directory")
-        if not stat.S_ISREG(about.st_mode):
-            raise UnreadableImage(name, "is a device, a pipe or a socket")
-        if about.st_size > MAX_BYTES_PER_PIXEL * max_pixels:
-            raise UnreadableImage(
-                name, f"{about.st_size} bytes, too large for an image of {max_pixels} pixels"
-            )
-        with open(name, "rb") as file:
-            return file.read()
-    except OSError as error:
-        raise UnreadableImage(name, _reason(error)) from None
-
-
-def _fetched(name: str) -> bytes:
-    """All of an object, in one request."""
-    try:
-        return paths.read(paths.of(name))
-    except FileNotFoundError as error:
-        raise UnreadableImage(name, _reason(error)) from None
-    except OSError as error:
-        raise UserError(f"{name} cannot be fetched: {error.strerror}") from None
+        raise UnreadableImage(name, reason_of(error)) from None
 
 
 @cache
@@ -169,46 +80,39 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
         raise ValueError(f"{width} x {height} pixels, the limit is {max_pixels}")
 
 
-def _upright(
-    image: Image.Image,
-    data: bytes,
-    shorter_side: int | None,
-    interpolation: str,
-    max_pixels: int,
-    share: float | None,
-) -> np.ndarray:
-    pixels = _jpeg(data, shorter_side, max_pixels) if image.format in ("JPEG", "MPO") else None
+def _upright(image: Image.Image, data: bytes, sizing: Sizing, share: float | None) -> np.ndarray:
+    pixels = _jpeg(data, sizing) if image.format in ("JPEG", "MPO") else None
     if pixels is None:
         _check_sums(image, data)
         image.load()  # first, for it turns a TIFF upright and then drops its orientation
         pixels = np.asarray(_to_rgb(image))
     orientation = _orientation(image)
-    turn = UPRIGHT.get(orientation, lambda upright: upright)
-    if shorter_side is not None:
-        turned = BOTTOM_UP if pixels.shape[0] > pixels.shape[1] else RIGHT_TO_LEFT
-        pixels = resize(pixels, shorter_side, interpolation, share, orientation in turned)
-    return np.require(turn(pixels), requirements=("C_CONTIGUOUS", "WRITEABLE"))
+    turn = UPRIGHT.get(orientation)
+    turned = BOTTOM_UP if pixels.shape[0] > pixels.shape[1] else RIGHT_TO_LEFT
+    pixels = resize(pixels, sizing, share, orientation in turned)
+    upright = turn(pixels) if turn else pixels
+    return np.require(upright, requirements=("C_CONTIGUOUS", "WRITEABLE"))
 
 
 def _check_sums(image: Image.Image, data: bytes) -> None:
-    """Fails where a checksum of a PNG's chunks is wrong, which `load` does not look at."""
+    """Raise an error where a checksum of a PNG's chunks is wrong; `load` does not look at them."""
     if image.format == "PNG":
         with Image.open(io.BytesIO(data), formats=("PNG",)) as again:
             again.verify()
 
 
-def _jpeg(data: bytes, shorter_side: int | None, max_pixels: int) -> np.ndarray | None:
-    """The pixels of a JPEG, no smaller than they will be needed; None where only Pillow knows it.
+def _jpeg(data: bytes, sizing: Sizing) -> np.ndarray | None:
+    """The pixels of a JPEG, no smaller than needed; None where only Pillow can decode it.
 
-    Strict: what a lenient decoder would mend or make up is an error.
+    Strict: damage that a lenient decoder would mend is an error.
     """
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
     except (ValueError, KeyError):
         return None
-    _check_size(width, height, max_pixels)
-    factor = _shrinking(min(height, width), shorter_side)
-    pixels = simplejpeg.decode_jpeg(
+    _check_size(width, height, sizing.max_pixels)
+    factor = _shrinking(min(height, width), sizing.shorter_side)
+    pixels: np.ndarray = simplejpeg.decode_jpeg(
         data,
         "CMYK" if colours in ("CMYK", "YCCK") else "RGB",
         min_height=-(-height // factor),
@@ -222,14 +126,14 @@ def _jpeg(data: bytes, shorter_side: int | None, max_pixels: int) -> np.ndarray 
 
 
 def _shrinking(side: int, shorter_side: int | None) -> int:
-    """By how much the decoder itself may shrink an image: 1, or a power of two, which is quick."""
+    """Factor by which the decoder itself may shrink an image, quickly: 1, 2, 4 or 8."""
     if shorter_side is None:
         return 1
     return max(factor for factor in (1, 2, 4, 8) if factor == 1 or side >= factor * shorter_side)
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation 1..8; a broken EXIF block means 1, for the pixels may well be whole."""
+    """EXIF orientation 1..8; 1 for a broken EXIF block, as the pixels may be whole."""
     try:
         return int(image.getexif().get(ORIENTATION_TAG, 1))
     except Exception:
@@ -254,10 +158,3 @@ def _from_16_bit(image: Image.Image) -> Image.Image:
     if values.min() < 0 or values.max() > 65535:
         raise ValueError("32-bit pixels, of which the scale is not known")
     return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
-    text = " ".join(str(error).split())
-    return text or type(error).__name__

@@ -1,23 +1,21 @@
-"""Pixels at another size, antialiased: what Pillow computes, in well under half of its time.
+"""Pixels at another size, antialiased: Pillow's, in well under half of its time.
 
 One direction after the other is the product of a sparse matrix with the image's lines, in whole
-numbers, so that every machine gets the same bits. It lets other threads run meanwhile. Where a
-square of the result is all that is wanted, no more is computed.
+numbers, so that every machine gets the same bits. Other threads run meanwhile. For a square of the
+result no more than the square is computed.
 """
 
 import math
-from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_array
 
+from jaxft.data.images.kernel import matrix
+from jaxft.data.images.sizing import Sizing
+
 # Of an image longer than this many shorter sides only the middle is kept: 1 x 3000 pixels, made
 # 256 wide, would be 590 MB.
 MAX_ASPECT = 8
-# Of a sum of 16 bits 8 are left for the weights, which is within a level of exact, as long as
-# there are few of them; else (and for negative weights) 32 bits are summed.
-MAX_SHORT_TAPS = 8
 # Numbers that are widened at once, so that an image never stands in memory as whole numbers of
 # 32 bits; smaller blocks are no faster.
 BLOCK = 2**20
@@ -26,43 +24,26 @@ BLOCK = 2**20
 CACHE_LINE, CACHED_LINES = 64, 128
 
 
-def _triangle(x: np.ndarray) -> np.ndarray:
-    return np.maximum(1 - np.abs(x), 0)
-
-
-def _keys_cubic(x: np.ndarray) -> np.ndarray:
-    """Keys' cubic convolution with a = -0.5."""
-    x = np.abs(x)
-    near, far = (1.5 * x - 2.5) * x * x + 1, ((-0.5 * x + 2.5) * x - 4) * x + 2
-    return np.where(x < 1, near, np.where(x < 2, far, 0))
-
-
-# By name, the filter and how far it reaches, in pixels of the smaller image.
-FILTERS = {"bilinear": (_triangle, 1), "bicubic": (_keys_cubic, 2)}
-
-
 def resize(
-    pixels: np.ndarray,
-    shorter_side: int,
-    interpolation: str = "bilinear",
-    share: float | None = None,
-    from_end: bool = False,
+    pixels: np.ndarray, sizing: Sizing, share: float | None = None, from_end: bool = False
 ) -> np.ndarray:
-    """Shrinks or grows an image until its shorter side is as wanted.
+    """Shrink or grow an image until its shorter side is as wanted.
 
     Args:
       pixels: uint8 [height, width, 3].
-      shorter_side: pixels.
-      interpolation: one of FILTERS.
+      sizing: size of the result; the limit of pixels does not count here.
       share: of the result only the square at this share of the room that the longer side leaves
         (see `crop`); None: all of it.
-      from_end: whether that room is counted from the other end.
+      from_end: count that room from the other end.
 
     Returns:
       uint8 [height, width, 3], within two levels of Pillow's resize (more where bicubic overshoots
       black or white, for Pillow takes the directions in the other order); of an image longer than
-      MAX_ASPECT shorter sides, the middle.
+      MAX_ASPECT shorter sides, the middle. At its own size an image is returned as it is, whole.
     """
+    shorter_side, interpolation, _ = sizing
+    if shorter_side is None:
+        return pixels
     pixels = _middle(pixels)
     height, width = pixels.shape[:2]
     new_height, new_width = (_scaled(n, shorter_side / min(height, width)) for n in (height, width))
@@ -71,8 +52,8 @@ def resize(
     )
     if (new_height, new_width) == (height, width):
         return np.array(pixels[rows, columns])
-    down, above = _matrix(height, new_height, interpolation, rows.start, rows.stop)
-    across, beside = _matrix(width, new_width, interpolation, columns.start, columns.stop)
+    down, above = matrix(height, new_height, interpolation, rows.start, rows.stop)
+    across, beside = matrix(width, new_width, interpolation, columns.start, columns.stop)
     source = pixels[above, beside]
     lines = _filtered(source.reshape(len(source), -1), down, spread=True)
     lines = _transposed(lines).reshape(source.shape[1], -1)  # of the other direction
@@ -87,7 +68,7 @@ def crop(image: np.ndarray, side: int, share: float = 0.5) -> np.ndarray:
 
 
 def _wanted(length: int, side: int, share: float | None, from_end: bool = False) -> slice:
-    """Of the lines of one direction those in the square."""
+    """The square's lines among those of one direction."""
     if share is None:
         return slice(0, length)
     start = round((length - side) * share)
@@ -104,53 +85,6 @@ def _middle(pixels: np.ndarray) -> np.ndarray:
 
 def _scaled(length: int, scale: float) -> int:
     return math.floor(length * scale + 0.5)
-
-
-class Kernel(NamedTuple):
-    """What each line of the result is made of.
-
-    Attributes:
-      weights: [target, taps], times 2^n; every row's sum is 2^n exactly; n is 8 where the numbers
-        are uint16, 16 where they are int32.
-      lines: int32 [target, taps], of the source, ascending.
-    """
-
-    weights: np.ndarray
-    lines: np.ndarray
-
-
-@lru_cache(maxsize=256)  # of 10 KB each, of 100 KB where the source is a large photo
-def _kernel(source: int, target: int, interpolation: str) -> Kernel:
-    """The kernel that makes `target` lines of `source`."""
-    filter, reach = FILTERS[interpolation]
-    scale = source / target
-    stretch = max(scale, 1.0)  # a smaller image takes in all that lies between its pixels
-    centre = (np.arange(target) + 0.5) * scale
-    first = np.maximum((centre - reach * stretch + 0.5).astype(np.int64), 0)
-    last = np.minimum((centre + reach * stretch + 0.5).astype(np.int64), source)
-    taps = first[:, None] + np.arange((last - first).max())
-    weights = filter((taps + 0.5 - centre[:, None]) / stretch) * (taps < last[:, None])
-    weights /= weights.sum(1, keepdims=True)
-    short = weights.min() >= 0 and taps.shape[1] <= MAX_SHORT_TAPS
-    # Rounded as running sums, so that the errors of a row cancel.
-    sums = np.round(np.cumsum(weights, 1) * (256 if short else 65536))
-    whole = np.diff(sums, axis=1, prepend=0).astype(np.uint16 if short else np.int32)
-    lines = np.minimum(taps, source - 1).astype(np.int32)  # of weight 0 where that changes them
-    return Kernel(whole, lines)
-
-
-@lru_cache(maxsize=256)
-def _matrix(
-    source: int, target: int, interpolation: str, start: int, stop: int
-) -> tuple[csr_array, slice]:
-    """What makes lines start ... stop - 1 of the target, and the source's lines that it takes."""
-    kernel = _kernel(source, target, interpolation)
-    weights, lines = kernel.weights[start:stop], kernel.lines[start:stop]
-    used = slice(int(lines[0, 0]), int(lines[-1, -1]) + 1)
-    some = weights != 0
-    ends = np.concatenate([[0], np.cumsum(some.sum(1))]).astype(np.int32)
-    shape = len(lines), used.stop - used.start
-    return csr_array((weights[some], lines[some] - used.start, ends), shape=shape), used
 
 
 def _filtered(lines: np.ndarray, matrix: csr_array, spread: bool = False) -> np.ndarray:
@@ -171,7 +105,7 @@ def _filtered(lines: np.ndarray, matrix: csr_array, spread: bool = False) -> np.
 def _empty(count: int, length: int, spread: bool) -> np.ndarray:
     """uint8 [count, length]; `spread`: so far apart that a cache holds one column of many lines.
 
-    Lines that are nearly a power of two apart would all go to the same few places of it.
+    Lines that are nearly a power of two apart would share a few places of the cache.
     """
     apart = length
     if spread:

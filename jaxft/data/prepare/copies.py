@@ -1,4 +1,4 @@
-"""Images of a data set that are the same file twice: leaks between its splits, and doubts."""
+"""Images of a data set that are there twice: leaks between its splits, and doubtful classes."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,7 +25,7 @@ class Copy(NamedTuple):
 
 
 def find(images: Iterable[Kept]) -> Iterator[Copy]:
-    """Every image whose bytes were met before, by the digests of their files."""
+    """Yield every image whose bytes came before, by the digests of their files."""
     first: dict[str, Kept] = {}
     for image in images:
         if image.digest in first:
@@ -44,7 +44,7 @@ def row(copy: Copy, classes: Sequence[str]) -> tuple[str, ...]:
 
 
 def in_words(copies: Sequence[Copy]) -> Iterator[str]:
-    """How many there are, a line for each pair of splits."""
+    """Report the number of copies, in a line for each pair of splits."""
     pairs = Counter((copy.image.split, copy.first.split) for copy in copies)
     for (split, first), count in pairs.items():
         if split == first:

@@ -28,7 +28,7 @@ def features(classes: int, image_format: str) -> Any:
 
 
 def shard_paths(folder: Path, dataset: str, split: str, count: int) -> list[str]:
-    """What TFDS calls the files of a split."""
+    """TFDS's names of a split's files."""
     from tensorflow_datasets.core import naming
 
     template = naming.ShardedFileTemplate(
@@ -45,10 +45,10 @@ def write(
     sizes: Mapping[str, int],
     about: str,
 ) -> None:
-    """Puts the description beside the shards.
+    """Write the description beside the shards.
 
     Args:
-      lengths: by split, how many records are in each shard.
+      lengths: by split, the number of records in each shard.
       sizes: by split, the bytes of all shards.
       about: for a person.
     """
@@ -81,7 +81,7 @@ def write(
 def as_line(name: str) -> str:
     """A class name for TFDS's list, a file of lines without blanks around them.
 
-    One that would not come back as it was is quoted there, as Python does it.
+    A name that would not come back as it was is quoted, as Python does it.
     """
     in_utf8 = name.encode(errors="replace").decode()
     plain = name == in_utf8.strip() and not set(name) & set("\r\n")

@@ -1,7 +1,7 @@
 """One shard of a data set in preparation: image files in, an array_record file and a note out.
 
-Runs in a process of its own. A shard is whole when its note is there; before that, whatever
-happened, it is made anew.
+Runs in a process of its own. A shard is whole when its note is there; without a note it is made
+anew.
 """
 
 import hashlib
@@ -10,7 +10,6 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,9 +17,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from jaxft.data.images.decode import MAX_PIXELS, UnreadableImage, content, decode_bytes
+from jaxft.data.images.decode import decode_bytes
+from jaxft.data.images.file import content
 from jaxft.data.images.resize import resize
+from jaxft.data.images.sizing import Sizing
+from jaxft.data.images.unreadable import UnreadableImage
 from jaxft.data.prepare import description
+from jaxft.data.prepare.job import Form, Job, Note
 from jaxft.errors import Interrupted, UserError
 from jaxft.runtime import child, paths
 
@@ -30,53 +33,10 @@ FORMATS = ("jpeg", "raw")
 LONGEST_JPEG = 65535
 
 
-@dataclass(frozen=True)
-class Form:
-    """How images are put away.
-
-    Attributes:
-      shorter_side: pixels; larger images are shrunk to it, smaller ones stay as they are.
-      image_format: "jpeg", or "raw" (uint8, nothing to decode).
-      quality: of a JPEG, 1..100; its colours have all their pixels (4:4:4).
-      max_pixels: larger images are refused by their header.
-    """
-
-    shorter_side: int
-    image_format: str
-    quality: int
-    max_pixels: int = MAX_PIXELS
-
-
-class Job(NamedTuple):
-    """A shard to write: `files` in their order, what to call them in it, and their labels."""
-
-    shard: str
-    note: str
-    files: tuple[str, ...]
-    names: tuple[str, ...]
-    labels: tuple[int, ...]
-    classes: int
-    form: Form
-
-
-class Note(NamedTuple):
-    """What became of a job; positions are those in its `files`.
-
-    `kept` are in the shard, in this order; `digests` are of the bytes of their files, `bad` maps
-    the others to the reason; `records` is a digest of all records, `size` the shard's bytes.
-    """
-
-    kept: list[int]
-    digests: list[str]
-    bad: dict[int, str]
-    records: str
-    size: int
-
-
 class Shared(NamedTuple):
-    """Memory that the workers share with their parent; without locks, for a killed one keeps its.
+    """Memory that the workers share with their parent; no locks, as a killed worker keeps its own.
 
-    `done` holds for each job how many of its files were seen, `stop` whether to give up.
+    `done` counts the files seen of each job; `stop`, once not 0, ends the workers.
     """
 
     done: Any
@@ -87,32 +47,22 @@ _shared: Shared | None = None
 
 
 def start_worker(shared: Shared) -> None:
-    """What a worker does first."""
+    """Begin a worker process."""
     global _shared
     _shared = shared
     child.obey()
 
 
-def read_note(job: Job) -> Note | None:
-    """The note of a shard, or None while it is not whole."""
-    try:
-        note = Note(**json.loads(Path(job.note).read_text(encoding="ascii")))
-        if os.path.getsize(job.shard) != note.size:
-            return None
-    except (OSError, ValueError, TypeError):
-        return None
-    return note._replace(bad={int(position): reason for position, reason in note.bad.items()})
-
-
 def write(job: Job, slot: int) -> None:
-    """Makes a shard, then its note.
+    """Make a shard, then its note.
 
     Args:
-      slot: where in `Shared.done` to count.
+      job: the shard.
+      slot: position in `Shared.done`, where its files are counted.
 
     Raises:
       UserError: it can't be written.
-      Interrupted: the parent wished so.
+      Interrupted: the parent has set `Shared.stop`.
     """
     from array_record.python import array_record_module
 
@@ -146,20 +96,20 @@ def write(job: Job, slot: int) -> None:
 
 
 def _place(aside: str, shard: str) -> None:
-    """Gives a file its name once the disk has it."""
+    """Give a file its name once the disk has it."""
     with open(aside, "rb+") as file:
         os.fsync(file.fileno())
     os.replace(aside, shard)
 
 
 def _records(job: Job, slot: int) -> Iterator[tuple[str, bytes] | str]:
-    """For every file the digest of its bytes and its record; or why there is none."""
+    """Yield for every file the digest of its bytes and its record, or why there is none."""
     for file, name, label in zip(job.files, job.names, job.labels, strict=True):
         if _shared is not None and _shared.stop.value:
             raise Interrupted
         try:
             data = content(file, job.form.max_pixels)
-            decoded = decode_bytes(data, file, max_pixels=job.form.max_pixels)
+            decoded = decode_bytes(data, file, Sizing(max_pixels=job.form.max_pixels))
             pixels = _shrunk(decoded, job.form.shorter_side)
             if job.form.image_format == "jpeg" and max(pixels.shape) > LONGEST_JPEG:
                 raise UnreadableImage(file, f"longer than the {LONGEST_JPEG} pixels of a JPEG")
@@ -172,7 +122,8 @@ def _records(job: Job, slot: int) -> Iterator[tuple[str, bytes] | str]:
 
 
 def _shrunk(pixels: np.ndarray, shorter_side: int) -> np.ndarray:
-    return pixels if min(pixels.shape[:2]) <= shorter_side else resize(pixels, shorter_side)
+    smaller = min(pixels.shape[:2]) <= shorter_side
+    return pixels if smaller else resize(pixels, Sizing(shorter_side))
 
 
 @cache
@@ -192,7 +143,8 @@ def _record(pixels: np.ndarray, name: str, label: int, classes: int, form: Form)
             "label": label,
         }
     )
-    return serializer.serialize_example(example)
+    serialized: bytes = serializer.serialize_example(example)
+    return serialized
 
 
 def _jpeg(pixels: np.ndarray, quality: int) -> bytes:

@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from jaxft.data import Split
-from jaxft.data.images.decode import MAX_PIXELS
 from jaxft.data.images.resize import resize
+from jaxft.data.images.sizing import OWN_SIZE, Sizing
 
 
 def array_split(
@@ -19,20 +19,15 @@ def array_split(
 ) -> Split:
     """A split over gray [N,H,W] or RGB [N,H,W,3] pixels; examples are called "NAME/17".
 
-    `identity` is the content identity of each example; None: its name says it.
+    `identity`: content identity of each example; None: its name.
     """
     names = tuple(f"{name}/{index}" for index in range(len(pixels)))
     return Split(names, labels.astype(np.int32), tuple(identity or names), partial(_read, pixels))
 
 
 def _read(
-    pixels: np.ndarray,
-    index: int,
-    shorter_side: int | None = None,
-    interpolation: str = "bilinear",
-    _: int = MAX_PIXELS,
-    share: float | None = None,
+    pixels: np.ndarray, index: int, sizing: Sizing = OWN_SIZE, share: float | None = None
 ) -> np.ndarray:
     image = pixels[index]
     rgb = np.repeat(image[..., None], 3, axis=-1) if image.ndim == 2 else image
-    return rgb if shorter_side is None else resize(rgb, shorter_side, interpolation, share)
+    return resize(rgb, sizing, share)

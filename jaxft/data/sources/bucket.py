@@ -1,4 +1,4 @@
-"""The objects of a bucket, listed: a thousand names a request, where a look at each costs one."""
+"""Listings of a bucket's objects: a request lists a thousand, and a look at each would take one."""
 
 import os
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ def below(folder: str) -> dict[str, str]:
 
 
 def beside(files: Iterable[str]) -> dict[str, str]:
-    """The identity of every object that is there, of `files` and of what lies beside them.
+    """Content identity of every object that is there, of `files` and of those beside them.
 
     One listing for every folder among them, so that a million files in a hundred folders cost a
     thousand requests.
@@ -32,7 +32,7 @@ def beside(files: Iterable[str]) -> dict[str, str]:
 
 
 def _described(entries: Iterable[Any]) -> dict[str, str]:
-    """By name: name, size and generation; the store gives every write a generation of its own."""
+    """Name, size and generation by name; the store gives every write a generation of its own."""
     objects = [entry for entry in entries if entry["type"] == "file"]
     names = {paths.REMOTE + entry["name"]: entry for entry in objects}
     return {

@@ -1,7 +1,7 @@
-"""What a prepared data set says of itself, beside the files that are TFDS's own.
+"""Catalogue of a prepared data set, beside TFDS's own files.
 
-Labels and names lie in the records, where only reading all of them would find them; here they
-are at hand. Class names are kept as they were: TFDS's own list of them is a file of lines.
+Labels and names lie in the records, too, but only reading all of those would find them. Class names
+are kept as they were: TFDS's own list of them is a file of lines.
 """
 
 import hashlib
@@ -40,12 +40,12 @@ class Catalogue(NamedTuple):
 
 
 def digest(parts: Iterable[str]) -> str:
-    """One digest of several, which their order is part of."""
+    """One digest of several texts in their order."""
     return hashlib.sha256("\n".join(parts).encode(errors="surrogateescape")).hexdigest()
 
 
 def write(folder: Path, content: Catalogue) -> None:
-    """Put it beside the data set's files."""
+    """Write it beside the data set's files."""
     splits = {
         name: {"files": listing.files, "labels": listing.labels.tolist()}
         for name, listing in content.splits.items()
@@ -56,7 +56,7 @@ def write(folder: Path, content: Catalogue) -> None:
 
 
 def read(folder: Path) -> Catalogue | None:
-    """What the data set in a folder says of itself; None where it says nothing of these files."""
+    """The catalogue in a folder; None where there is none of these files."""
     try:
         content = json.loads((folder / NAME).read_text(encoding="ascii"))
         if content.pop("version") != VERSION:

@@ -1,5 +1,6 @@
-"""What can be wrong with the classes of a data set."""
+"""Names of classes, and problems with the classes of a data set."""
 
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 
@@ -11,11 +12,11 @@ def class_problems(
     *,
     seen_whole: bool = True,
 ) -> Iterator[str]:
-    """A line for everything that keeps these numbers of images, by class, from being used.
+    """Yield a line for each problem with these numbers of images by class.
 
     Args:
       train, valid, test: of each split; `valid` None: it is to be made from train.
-      seen_whole: whether all was read; else what is missing may be what could not be.
+      seen_whole: all was read; else a missing class may be one that could not be read.
     """
     if len(train) == 1 and seen_whole:
         yield f'only one class: "{next(iter(train))}"; a classifier needs two'
@@ -30,3 +31,8 @@ def class_problems(
         for name, count in sorted(counts.items()):
             if name not in train:
                 yield f'class "{name}" is in {which} ({count} images), but not in train'
+
+
+def composed(name: str) -> str:
+    """A name in Unicode's composed form; some file systems hand over another."""
+    return unicodedata.normalize("NFC", name)

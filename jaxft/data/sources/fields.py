@@ -1,4 +1,4 @@
-"""Which features of a TFDS data set are the image and the label, and what is in them."""
+"""The features of a TFDS data set that hold the image and the label."""
 
 import zlib
 from collections.abc import Iterator, Sequence
@@ -7,15 +7,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxft.data.images.unreadable import UnreadableImage
+
 
 @dataclass(frozen=True)
 class ImageField:
-    """Where the image is in a record, and how it is stored.
+    """Feature that holds the image of a record.
 
     Attributes:
       name: of the feature.
-      encoding: "file" (a whole JPEG or PNG file), or how an array of uint8 was put away: "none"
-        (as numbers), "bytes" or "zlib".
+      encoding: "file" (a whole JPEG or PNG file), or that of an array of uint8: "none" (numbers),
+        "bytes" or "zlib".
       shape: of such an array, None where it varies.
     """
 
@@ -40,7 +42,7 @@ class ImageField:
 
 
 class LabelField(NamedTuple):
-    """Where the label is in a record, and what its numbers mean."""
+    """Feature that holds the label of a record, and the names of its numbers."""
 
     name: str
     classes: tuple[str, ...]
@@ -49,7 +51,7 @@ class LabelField(NamedTuple):
 def candidates(info: Any) -> tuple[list[ImageField], list[LabelField]]:
     """The features that may be the image, and those that may be the label.
 
-    One of each, where the data set says which two make up its supervised form.
+    One of each, where the data set's supervised_keys name them.
     """
     from tensorflow_datasets.core import features as kinds
 
@@ -81,9 +83,23 @@ def _image_field(name: str, kind: Any) -> ImageField | None:
 
 
 def problems(what: str, kind: str, found: Sequence[ImageField | LabelField]) -> Iterator[str]:
-    """What is wrong where a data set does not have exactly one such feature."""
+    """Yield a problem where a data set does not have exactly one such feature."""
     if not found:
         yield f"none of its features is {kind}"
     elif len(found) > 1:
         names = ", ".join(field.name for field in found)
         yield f"which feature is the {what}: {names}? Its supervised_keys do not say"
+
+
+def features_of(source: Any, index: int, name: str) -> Any:
+    """The features of a record by name.
+
+    Raises:
+      UnreadableImage: it is damaged, by array_record's own checksums.
+    """
+    from tensorflow_datasets.proto import tf_example_pb2
+
+    try:
+        return tf_example_pb2.Example.FromString(source[index]).features.feature
+    except (RuntimeError, OSError, ValueError) as error:
+        raise UnreadableImage(name, " ".join(str(error).split())) from None

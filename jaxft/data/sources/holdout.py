@@ -1,4 +1,4 @@
-"""Which examples validate, where a source has no validation split of its own."""
+"""Examples held out for validation, where a source has no validation split of its own."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ class Holdout:
     """A seeded stratified part of the training examples: a share of them, or one fold of several.
 
     `folds` 0 means a share of `valid_fraction`; else `fold`, counted from 0, is the one of `folds`
-    that validates. `split_seed` decides alone, whatever a run's seed.
+    that validates. Only `split_seed` decides, not a run's seed.
     """
 
     valid_fraction: float = 0.3
@@ -24,12 +24,12 @@ class Holdout:
     fold: int = 0
 
     def check(self) -> None:
-        """Raises UserError where the numbers make no sense, listing all that do not."""
+        """Raise UserError where numbers make no sense, listing all of those."""
         if problems := self.problems():
             raise UserError("The held-out part makes no sense:", problems)
 
     def problems(self) -> list[str]:
-        """What is wrong with the numbers."""
+        """Problems with the numbers."""
         wrong = []
         if not 0 < self.valid_fraction < 1:
             wrong.append("data.valid_fraction should be between 0 and 1")
@@ -42,7 +42,7 @@ class Holdout:
         return wrong
 
     def demand_needed(self, source: str) -> None:
-        """Raises UserError where folds are asked of a source that says itself what validates."""
+        """Raise UserError where folds are asked of a source with a validation split."""
         if self.folds:
             raise UserError(
                 f"{source} has a validation split of its own: data.folds={self.folds} can't "
@@ -51,7 +51,7 @@ class Holdout:
             )
 
     def split(self, everything: Split) -> tuple[Split, Split]:
-        """Training and validation examples, each in the order that they had.
+        """Training and validation examples, each in their given order.
 
         Every class needs two examples (a source reports those that have one).
 
@@ -113,5 +113,5 @@ def stratified_folds(labels: Sequence[int] | np.ndarray, folds: int, split_seed:
 
 
 def _lots(split_seed: int, count: int) -> np.ndarray:
-    """Raw words of a counter-based generator: NumPy promises these, not its distributions."""
+    """Raw words of a counter-based generator; NumPy keeps these the same, not its distributions."""
     return np.random.Philox(split_seed).random_raw(count)

@@ -1,19 +1,13 @@
-"""MNIST's file format: a folder of train-images-idx3-ubyte and its like, packed by gzip or not.
+"""A folder of files in MNIST's format, packed by gzip or not.
 
     train-images-idx3-ubyte  train-labels-idx1-ubyte  t10k-images-idx3-ubyte  t10k-labels-idx1-ubyte
 
-Each file is two zero bytes, the type of its numbers (8: unsigned bytes), how many dimensions there
-are, each dimension as a big-endian 32-bit number, and then the numbers. Gray images have three
-dimensions [N,H,W]; four [N,H,W,3] are taken for RGB (train-images-idx4-ubyte).
+Gray images have three dimensions [N,H,W]; four [N,H,W,3] are taken for RGB
+(train-images-idx4-ubyte). The files themselves: idx_file.py.
 """
 
-import gzip
 import hashlib
-import io
-import math
 import re
-import struct
-import zlib
 from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -25,12 +19,11 @@ from jaxft.data import Dataset, Split
 from jaxft.data.sources.arrays import array_split
 from jaxft.data.sources.classes import class_problems
 from jaxft.data.sources.holdout import Holdout
+from jaxft.data.sources.idx_file import in_words, read_idx
 from jaxft.errors import UserError, unusable_data
 from jaxft.runtime import paths
 from jaxft.runtime.paths import AnyPath
 
-UNSIGNED_BYTES = 8
-CHUNK_BYTES = 2**20
 CLASSES_FILE = "classes.txt"
 # A data set known by the SHA-256 of its training labels; its files hold no names.
 KNOWN_CLASSES = {
@@ -52,9 +45,9 @@ class Examples(NamedTuple):
 def open_idx(argument: str, holdout: Holdout) -> Dataset:
     """The data set of a folder; t10k-* (or test-*) is its test split, where it is there.
 
-    The validation split is held out of train, so that nothing is chosen by what is told in the
-    end. Class names are the lines of classes.txt beside the files, the first one for label 0;
-    without it Fashion-MNIST's are known, and any other data set's are its numbers.
+    The validation split is held out of train, so that the test split chooses nothing. Class names
+    are the lines of classes.txt beside the files, the first one for label 0; without it
+    Fashion-MNIST's are known, and any other data set's are its numbers.
 
     Raises:
       UserError: listing all that is wrong with the files.
@@ -76,56 +69,6 @@ def open_idx(argument: str, holdout: Holdout) -> Dataset:
     return Dataset(tuple(names[n] for n in numbers), *holdout.split(splits[0]), splits[1])
 
 
-def read_idx(packed: bytes, dimensions: Sequence[int]) -> UInt8[np.ndarray, "..."]:
-    """The array of a file of unsigned bytes, itself packed by gzip or not.
-
-    Nothing larger than what the header tells is unpacked.
-
-    Args:
-      packed: the file.
-      dimensions: how many dimensions it may have.
-
-    Raises:
-      ValueError: saying what is wrong with it.
-    """
-    file = io.BytesIO(packed)
-    plain = gzip.GzipFile(fileobj=file) if packed.startswith(b"\x1f\x8b") else file
-    try:
-        shape = _read_header(plain, dimensions)
-        size = math.prod(shape)
-        content = _read_up_to(plain, size + 1)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ValueError(f"damaged gzip file: {error}") from None
-    if len(content) != size:
-        there = "more" if len(content) > size else f"{len(content):,}: it is truncated"
-        raise ValueError(f"its header says {_words(shape)}, {size:,} bytes, and it has {there}")
-    return np.frombuffer(content, np.uint8).reshape(shape)
-
-
-def _read_header(plain: io.BufferedIOBase, dimensions: Sequence[int]) -> tuple[int, ...]:
-    magic = plain.read(4)
-    if len(magic) < 4 or magic[:2] != b"\0\0":
-        raise ValueError(f"no idx file: begins with 0x{magic.hex()}" if magic else "empty file")
-    if magic[2] != UNSIGNED_BYTES:
-        raise ValueError(f"holds numbers of type 0x{magic[2]:02x}, not unsigned bytes (0x08)")
-    if magic[3] not in dimensions:
-        wanted = " or ".join(map(str, dimensions))
-        raise ValueError(f"has {magic[3]} dimensions, and should have {wanted}")
-    counts = plain.read(4 * magic[3])
-    if len(counts) < 4 * magic[3]:
-        raise ValueError("its header is truncated")
-    return struct.unpack(f">{magic[3]}I", counts)
-
-
-def _read_up_to(plain: io.BufferedIOBase, limit: int) -> bytes:
-    """As much as there is, in steps: a read of many bytes may set aside what it asks for."""
-    chunks, left = [], limit
-    while left and (chunk := plain.read(min(left, CHUNK_BYTES))):
-        chunks.append(chunk)
-        left -= len(chunk)
-    return b"".join(chunks)
-
-
 def _examples(folder: AnyPath, side: str, problems: list[str]) -> Examples | None:
     """Images and labels of a side; None with the reasons added to `problems`."""
     pixels = _array(folder, f"{side}-images", (3, 4), problems)
@@ -136,7 +79,7 @@ def _examples(folder: AnyPath, side: str, problems: list[str]) -> Examples | Non
     if len(pixels) != len(labels):
         wrong.append(f"{side}: {len(pixels):,} images and {len(labels):,} labels")
     if 0 in pixels.shape or (pixels.ndim == 4 and pixels.shape[3] != 3):
-        wrong.append(f"{side}: images of {_words(pixels.shape)}")
+        wrong.append(f"{side}: images of {in_words(pixels.shape)}")
     problems += wrong
     return None if wrong else Examples(pixels, labels)
 
@@ -172,7 +115,7 @@ def _array(
 
 
 def _files(folder: AnyPath, stem: str) -> list[AnyPath]:
-    """The files of a stem, in any spelling; where one lies beside its .gz, the unpacked one."""
+    """The files of a stem, in any spelling; of a file and its .gz, the unpacked one."""
     pattern = re.compile(rf"{stem}[-.]idx\d-ubyte(\.gz)?")
     found = {path.name: path for path in folder.iterdir() if pattern.fullmatch(path.name)}
     return [
@@ -228,7 +171,3 @@ def _split(side: str, given: Examples | None, numbers: np.ndarray) -> Split | No
     digest = total.hexdigest()[:32]
     identity = [f"{digest}:{index}" for index in range(len(given.labels))]
     return array_split(side, given.pixels, np.searchsorted(numbers, given.labels), identity)
-
-
-def _words(shape: Sequence[int]) -> str:
-    return " x ".join(map(str, shape))

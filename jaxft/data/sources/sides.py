@@ -1,4 +1,4 @@
-"""What the splits of a data set are called, by those who made it."""
+"""Names that data sets have for their splits."""
 
 TRAIN_NAMES = ("train", "training")
 VALID_NAMES = ("valid", "val", "validation")

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from jaxft.data.images.decode import is_image_name
+from jaxft.data.images.names import is_image_name
 from jaxft.data.sources import bucket
 from jaxft.errors import UserError
 from jaxft.runtime import paths
@@ -22,7 +22,7 @@ class Tree(Protocol):
 
     @property
     def identity(self) -> Mapping[str, str]:
-        """What is known of its files without looking at each: content identity by file."""
+        """Content identity by file, as far as it is known without looking at each file."""
 
     def folders(self) -> "list[Tree]":
         """The folders in it, by name."""
@@ -31,10 +31,10 @@ class Tree(Protocol):
         """Every file below it, sorted."""
 
     def images(self) -> Iterator[str]:
-        """Those of them that are images by their names."""
+        """Every file below it that is an image by its name, sorted."""
 
     def loose(self) -> int:
-        """How many image files are in it, and in none of its folders."""
+        """Number of image files in it, and in none of its folders."""
 
 
 def open_tree(path: str) -> Tree:
@@ -99,7 +99,7 @@ def _walk(folder: str, above: tuple[str, ...] = ()) -> Iterator[str]:
 
 
 def is_image_path(path: str) -> bool:
-    """Whether a path's last part is an image's name."""
+    """Tell whether a path's last part is an image's name."""
     return is_image_name(path.rpartition("/")[2])
 
 
@@ -111,10 +111,10 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 class BucketTree:
-    """A folder of a bucket: all that its listing holds, from one go over it.
+    """A folder of a bucket, from one listing of all below it.
 
     Raises:
-      UserError: nothing has a name that begins so.
+      UserError: nothing lies below it.
     """
 
     def __init__(self, root: str, identity: Mapping[str, str] | None = None) -> None:
