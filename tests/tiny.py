@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxft.augment.augment import PRESETS
 from jaxft.config import load
-from jaxft.config.settings import Phase
+from jaxft.config.phase import Phase
 from jaxft.configs import base
 from jaxft.data import Dataset, Split, batches
 from jaxft.data.balance import UNBALANCED, Balance

@@ -8,6 +8,7 @@ bilinear sampling, lowered by platform), `light` and `erase`.
 import dataclasses
 import itertools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum, unique
 from typing import Any, Literal, NamedTuple
@@ -22,6 +23,8 @@ from jaxft.augment import rectangle
 from jaxft.augment.maps import Limits
 from jaxft.augment.warp import warp
 from jaxft.devices import platform
+
+MOST_PERSPECTIVE = 0.25  # beyond, corners show what lies a side outside the canvas
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,31 @@ class Augmentation:
     def mixes(self) -> bool:
         """True where views are mixed with those of other examples."""
         return self.mix_probability > 0 and (self.mixup_alpha > 0 or self.cutmix_alpha > 0)
+
+    def problems(self) -> Iterator[str]:
+        """Yield a message for each value that makes no sense."""
+        names = [field.name for field in dataclasses.fields(self)]
+        shares = ("brightness", "contrast", "crop_min_area", "erase_min_area", "erase_max_area")
+        for key in (*(name for name in names if name.endswith("_probability")), *shares):
+            if not 0 <= getattr(self, key) <= 1:
+                yield f"augment.{key} is {getattr(self, key)}; it should be from 0 to 1"
+        for key in ("max_zoom", "crop_max_ratio", "erase_max_ratio"):
+            if not getattr(self, key) >= 1:
+                yield f"augment.{key} is {getattr(self, key)}; it should be 1 or more"
+        for key in ("rotate_degrees", "mixup_alpha", "cutmix_alpha"):
+            if getattr(self, key) < 0:
+                yield f"augment.{key} is {getattr(self, key)}; it should be 0 or more"
+        if not 0 <= self.perspective <= MOST_PERSPECTIVE:
+            yield f"augment.perspective should be from 0 to {MOST_PERSPECTIVE}"
+        if not self.crop_min_area > 0:
+            yield "augment.crop_min_area should be more than 0 (1 = no such crop)"
+        if self.erase_min_area > self.erase_max_area:
+            yield "augment: erase_min_area should be at most erase_max_area"
+        if not 0 <= self.label_smoothing < 1:
+            yield "augment.label_smoothing should be at least 0 and less than 1"
+        for key in ("brightness", "contrast"):
+            if self.lighting == "logit" and getattr(self, key) == 1:
+                yield f"augment.{key} should be less than 1 with lighting='logit'"
 
 
 _NONE = Augmentation(

@@ -11,7 +11,7 @@ fastai 2, `minimum` and `steep` with fastai 0.7 and 2; the pairing, `fall`,
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -50,6 +50,26 @@ class FinderSettings:
     stop_factor: float = 4.0
     window_fraction: float = 1 / 7
     k: float = 2.0
+
+    def problems(self) -> Iterator[str]:
+        """Yield a message for each value that makes no sense, alone or with others."""
+        if self.rule not in (AUTO, *RULES):
+            yield f"finder.rule is {self.rule!r}; known: {', '.join([AUTO, *RULES])}"
+        if not 0 < self.lo < self.hi:
+            yield (
+                f"finder: 0 < lo < hi should hold; lo is {self.lo:g}, hi {self.hi:g} "
+                "(where None, as the optimizer has it)"
+            )
+        if not self.steps >= 20:
+            yield "finder.steps should be 20 or more"
+        if not self.stop_factor > 1:
+            yield "finder.stop_factor should be more than 1"
+        if not 0 < self.beta < 1:
+            yield "finder.beta should be between 0 and 1"
+        if not 0 < self.window_fraction <= 0.5:
+            yield "finder.window_fraction: 0 to 0.5"
+        if self.k < 0:
+            yield "finder.k should be 0 or more"
 
 
 class Trials(NamedTuple):

@@ -6,7 +6,7 @@ optimizer state. The learning rate itself is applied by the train step (`apply` 
 transformation gives the direction for a rate of 1, scaled by the group's multiplier.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -31,6 +31,24 @@ class OptimizerSettings:
     decay_norm_and_bias: bool = False
     clip_norm: float = 0.0
     ema_decay: float = 0.0
+
+    def problems(self) -> Iterator[str]:
+        """Yield a message for each value that makes no sense, alone or with others."""
+        if self.name not in list(CHAINS):
+            yield f"optimizer.name is {self.name!r}; known: {', '.join(CHAINS)}"
+        if not 0 <= self.momentum < 1:
+            yield "optimizer.momentum: 0 or more, below 1"
+        if not 0 <= self.beta2 < 1:
+            yield "optimizer.beta2: 0 or more, below 1"
+        if not self.eps > 0:
+            yield "optimizer.eps should be more than 0"
+        for key in ("weight_decay", "clip_norm"):
+            if getattr(self, key) < 0:
+                yield f"optimizer.{key} should be 0 or more"
+        if not 0 <= self.ema_decay < 1:
+            yield "optimizer.ema_decay should be at least 0 and less than 1"
+        if self.decay_towards == "start" and not self.weight_decay:
+            yield "optimizer.weight_decay is 0; nothing would decay towards the start"
 
 
 def transformation(
@@ -61,7 +79,7 @@ def apply(params: Any, directions: Any, lr: jax.Array) -> Any:
 
 
 def _chain(settings: OptimizerSettings, momentum: Schedule | None) -> optax.GradientTransformation:
-    chain = {"sgd": _sgd, "adamw": _adamw}[settings.name](settings, momentum)
+    chain = CHAINS[settings.name](settings, momentum)
     if settings.clip_norm:
         return optax.chain(optax.clip_by_global_norm(settings.clip_norm), chain)
     return chain
@@ -88,6 +106,9 @@ def _adamw(settings: OptimizerSettings, momentum: Schedule | None) -> optax.Grad
             b1=momentum, b2=settings.beta2, eps=settings.eps
         )
     return optax.chain(adam, _weight_decay(settings))
+
+
+CHAINS = {"sgd": _sgd, "adamw": _adamw}
 
 
 def _weight_decay(settings: OptimizerSettings) -> optax.GradientTransformation:

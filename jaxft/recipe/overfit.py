@@ -1,7 +1,7 @@
 """Over-fitting: cycle ends held against the best epoch by paired per-example losses."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,11 @@ class OverfitSettings:
 
     t: float = 2.0
     patience: int = 2
+
+    def problems(self) -> Iterator[str]:
+        """Yield a message for each value that makes no sense."""
+        if not self.patience >= 1:
+            yield "overfit.patience should be 1 or more"
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float
 
-from jaxft.config.settings import Phase
+from jaxft.config.phase import Phase
 from jaxft.devices import sharding
 from jaxft.evaluation import baselines
 from jaxft.evaluation.validate import evaluate_weights

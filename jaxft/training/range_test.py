@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float
 
-from jaxft.config.settings import Phase
+from jaxft.config.phase import Phase
 from jaxft.devices import sharding
 from jaxft.errors import UserError
 from jaxft.evaluation import validate

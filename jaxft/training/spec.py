@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import optax
 
 from jaxft.augment.augment import Augmentation
-from jaxft.config.settings import Phase, Settings
+from jaxft.config.phase import Phase
+from jaxft.config.settings import Settings
 from jaxft.data import balance
 from jaxft.data.balance import UNBALANCED, Balance
 from jaxft.devices.sharding import AXIS
