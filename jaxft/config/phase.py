@@ -8,8 +8,8 @@ from typing import Literal
 from jaxft.config import image_sizes
 from jaxft.recipe import schedules
 
-LEAST_WARM_STEPS = 20  # of a warm-up: a rate that rises within fewer makes the loss jump
-MOST_EPOCHS = 10_000  # of a phase
+LEAST_WARM_STEPS = 20  # if the rate rises within fewer, the loss jumps
+MOST_EPOCHS = 10_000
 UNTIL_OVERFIT = "until_overfit"
 
 
@@ -43,7 +43,7 @@ class Phase:
 
     @property
     def cycle_lengths(self) -> tuple[int, ...]:
-        """Epochs of every cycle that the phase may run; without restarts it is one cycle."""
+        """Epochs of every cycle that the phase may run; a phase without restarts has one cycle."""
         if self.schedule != "sgdr":
             return (self.epochs,)
         count = self.max_cycles if self.until_overfit else int(self.cycles)
@@ -55,9 +55,10 @@ class Phase:
         return any(group != "head" for group in self.groups)
 
     def warm_steps(self, steps_per_epoch: int) -> int:
-        """Steps of the warm-up: LEAST_WARM_STEPS or a third of the phase where epochs are short.
+        """Steps of the warm-up.
 
-        Else it leaves the first cycle a step at least.
+        It leaves the first cycle at least one step; but where epochs are short, it takes
+        LEAST_WARM_STEPS, or a third of the phase if that is less.
         """
         if not self.warmup_epochs:
             return 0
@@ -66,7 +67,7 @@ class Phase:
         return max(min(round(self.warmup_epochs * steps_per_epoch), first - 1), least)
 
     def rates(self, lr: float, steps_per_epoch: int) -> schedules.Schedule:
-        """The phase's schedule with its peak at `lr`; a warm-up shortens the first cycles."""
+        """Return the schedule with its peak at `lr`; a warm-up shortens the first cycles."""
         left = warm = self.warm_steps(steps_per_epoch)
         cycle_steps = []
         for epochs in self.cycle_lengths:
@@ -130,7 +131,7 @@ class Phase:
             )
 
     def _has_too_many_epochs(self) -> bool:
-        """Tell whether there are more than MOST_EPOCHS; any numbers may be given."""
+        """Tell whether there are more than MOST_EPOCHS, without computing enormous numbers."""
         if self.schedule != "sgdr":
             return self.epochs > MOST_EPOCHS
         cycles = self.max_cycles if isinstance(self.cycles, str) else self.cycles

@@ -39,7 +39,7 @@ class Settings:
         return self.model.weights == "none" and not self.init_from
 
     def at_size(self, image_size: int) -> "Settings":
-        """With images of so many pixels: `data`'s, and those of every phase that names no size."""
+        """Set the image size of `data`, and of every phase that names none."""
         return dataclasses.replace(
             self,
             data=dataclasses.replace(self.data, image_size=image_size),
