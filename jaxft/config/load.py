@@ -32,7 +32,7 @@ def from_dict(plain: dict[str, Any]) -> Settings:
     # A value of the wrong type, reported already, may be one that nothing can be asked about.
     with suppress(KeyError, TypeError, AttributeError) if errors else nullcontext():
         settings: Settings = _freeze(Settings, plain)
-        problems = [*unknown_names(settings.model), *settings.problems()]
+        problems = [*unknown_names(settings), *settings.problems()]
         errors += [f"config.{problem}" for problem in problems]
     if errors:
         raise UserError("The config has mistakes:", errors, "configs/base.py explains every key.")

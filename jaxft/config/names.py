@@ -1,16 +1,19 @@
-"""Names in a config that must be known: of models, weights and convolutions."""
+"""Names in a config that must be known: models, weights, convolutions, rules of a range test."""
 
 import re
 from collections.abc import Iterator
 
-from jaxft.config.sections import ModelSettings
+from jaxft.config.settings import Settings
 from jaxft.models import BODIES
 from jaxft.models.conv import LOWERINGS, is_lowering
 from jaxft.models.weights import hub, pretrained
+from jaxft.recipe.finder.rules import RULES
+from jaxft.recipe.finder.settings import AUTO
 
 
-def unknown_names(model: ModelSettings) -> Iterator[str]:
-    """Yield a message for each name in `config.model` that nothing has."""
+def unknown_names(settings: Settings) -> Iterator[str]:
+    """Yield a message for each name that nothing has."""
+    model, rule = settings.model, settings.finder.rule
     known = model.name in BODIES
     sources = pretrained.sources(model.name) if known else ("imagenet", *hub.all_tags(), "none")
     if not known:
@@ -25,3 +28,5 @@ def unknown_names(model: ModelSettings) -> Iterator[str]:
             f"model.conv is {model.conv!r}; it should be one of {', '.join(LOWERINGS)}, "
             "WIDTH a power of 2"
         )
+    if rule not in (AUTO, *RULES):
+        yield f"finder.rule is {rule!r}; known: {', '.join([AUTO, *RULES])}"

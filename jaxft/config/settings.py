@@ -8,7 +8,7 @@ from typing import Literal
 from jaxft.augment.augment import Augmentation
 from jaxft.config.phase import Phase
 from jaxft.config.sections import DataSettings, ModelSettings, PlanSettings
-from jaxft.recipe.lr_finder import FinderSettings
+from jaxft.recipe.finder.settings import FinderSettings
 from jaxft.recipe.optim import OptimizerSettings
 from jaxft.recipe.overfit import OverfitSettings
 
