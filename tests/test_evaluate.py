@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tiny
 
-from jaxft.augment.augment import PRESETS
+from jaxft.augment.presets import PRESETS
 from jaxft.data import batches
 from jaxft.devices import sharding
 from jaxft.evaluation import metrics, tta

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import tiny
 
-from jaxft.augment.augment import PRESETS, augment
+from jaxft.augment.augment import augment
+from jaxft.augment.presets import PRESETS
 from jaxft.augment.view import network_input
 from jaxft.data import batches
 from jaxft.devices import sharding

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from jaxft.augment.augment import PRESETS
+from jaxft.augment.presets import PRESETS
 from jaxft.config import load
 from jaxft.config.phase import Phase
 from jaxft.configs import base

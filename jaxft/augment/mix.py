@@ -12,7 +12,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
 from jaxft.augment import rectangle
-from jaxft.augment.augment import Augmentation, Stream
+from jaxft.augment.augmentation import Augmentation
+from jaxft.augment.draws import Stream
 
 
 class Mixture(NamedTuple):

@@ -5,7 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 
-from jaxft.augment.augment import UPRIGHT
+from jaxft.augment.maps import UPRIGHT
 from jaxft.augment.warp import warp
 from jaxft.models.body import Preprocessing
 

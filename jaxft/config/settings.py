@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from jaxft.augment.augment import Augmentation
+from jaxft.augment.augmentation import Augmentation
 from jaxft.config.phase import Phase
 from jaxft.config.sections import DataSettings, ModelSettings, PlanSettings
 from jaxft.recipe.finder.settings import FinderSettings

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from jaxft.augment.augment import PRESETS
+from jaxft.augment.presets import PRESETS
 
 SWEEPS = {"sgd": (1e-7, 10.0), "adamw": (1e-4, 0.1)}  # rates of a range test
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import optax
 
-from jaxft.augment.augment import Augmentation
+from jaxft.augment.augmentation import Augmentation
 from jaxft.config.phase import Phase
 from jaxft.config.settings import Settings
 from jaxft.data import balance
