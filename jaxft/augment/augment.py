@@ -22,7 +22,7 @@ def augment(
     settings: Augmentation,
     image_size: int,
 ) -> Float[Array, "batch size size 3"]:
-    """A random view of every canvas, in 0..1, decided by its own key."""
+    """Draw a random view of every canvas, in 0..1, decided by its own key."""
     parameters = draw(keys, settings)
     maps = maps_of(parameters, settings, canvas.shape[1], image_size)
     view = warp(canvas, maps, image_size, limits(settings))

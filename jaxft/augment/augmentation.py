@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-MOST_PERSPECTIVE = 0.25  # beyond, corners show what lies a side outside the canvas
+MOST_PERSPECTIVE = 0.25  # beyond, corners show places a side outside the canvas
 
 
 @dataclass(frozen=True)
@@ -15,14 +15,14 @@ class Augmentation:
     The defaults are fastai 0.7's `transforms_side_on` with `max_zoom=1.1`.
 
     Attributes:
-      preset: whose strengths these are, where the config gives none of its own.
+      preset: name of the strengths that hold where the config gives none of its own.
       rotate_degrees: rotation is uniform in +- this, about the centre, reflecting at borders.
       rotate_probability: share of the examples that are rotated.
       max_zoom: zoom is uniform in [1, max_zoom]; the view is then cropped at a random offset.
       zoom_probability: share of the examples that are zoomed.
       perspective: the image's edges grow and shrink by up to this share, as if it were turned
         about its upright and its level axis; each uniform in +- this.
-      perspective_probability: share of the examples that are turned, for each axis by itself.
+      perspective_probability: share of the examples that are turned, for each axis separately.
       crop_min_area: the view shows a rectangle of at least this share of the canvas, stretched to
         a square; 1 = no such crop.
       crop_max_ratio: of that rectangle's sides, either way.
@@ -30,12 +30,12 @@ class Augmentation:
       dihedral: one of the 8 symmetries of the square (implies flip), for images without an up.
       lighting: pixel = brightness and contrast change the pixels, as in fastai 0.7; logit = the
         logarithm of x / (1 - x) of each pixel x, as in fastai 2.
-      brightness: pixel: what is added to the pixels (0..1) is uniform in +- this; logit: a pixel
+      brightness: pixel: the number added to the pixels (0..1) is uniform in +- this; logit: a pixel
         of 0.5 becomes one of 0.5 (1 + t), t uniform in +- this.
       contrast: c is uniform in +- this; pixel: the distance from the mean grows by 1 + c, or by
         1 / (1 - c) where c < 0; logit: it is multiplied by up to 1 / (1 - contrast), or divided.
       lighting_probability: share of the examples whose brightness, and whose contrast, changes.
-      erase_probability: share of the examples of which a rectangle takes the mean colour.
+      erase_probability: share of the examples in which a rectangle takes the mean colour.
       erase_min_area, erase_max_area: share of the view that is erased.
       erase_max_ratio: of the erased rectangle's sides, either way.
       mixup_alpha, cutmix_alpha: of the beta distribution of shares (mix.py); 0 = none.
@@ -99,7 +99,7 @@ class Augmentation:
 
 
 def in_words(settings: Augmentation) -> str:
-    """One line: the preset, and the strengths of every kind of variation that there is."""
+    """Tell in one line the preset, and the strengths of every kind of variation in use."""
     s = settings
     kinds = {
         ("rotate_degrees", "rotate_probability"): s.rotate_degrees and s.rotate_probability,

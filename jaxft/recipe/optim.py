@@ -2,7 +2,7 @@
 
 `optax.partition` (of which `optax.multi_transform` is the older name) routes every group to its
 own chain. Its labels name the trained groups only, so a frozen group has neither gradient nor
-optimizer state. The learning rate itself is applied by the train step (`apply` below): the
+optimizer state. The train step applies the learning rate itself (`apply` below): the
 transformation gives the direction for a rate of 1, scaled by the group's multiplier.
 """
 
@@ -56,11 +56,11 @@ def transformation(
     settings: OptimizerSettings,
     momentum: Schedule | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """One chain for each trained group, ending in minus the group's multiplier.
+    """Make one chain for each trained group, which ends in minus the group's multiplier.
 
     Args:
       groups: layer group -> learning-rate multiplier, trained groups only.
-      settings: which optimizer, and its numbers.
+      settings: the optimizer, and its numbers.
       momentum: momentum (SGD) or beta1 (AdamW) by step, in place of the fixed one.
 
     Returns:
@@ -128,10 +128,10 @@ class StartState(NamedTuple):
 
 
 def decay_to_start(rate: float) -> optax.GradientTransformation:
-    """Add `rate` times what the parameters have moved since `init`.
+    """Add `rate` times the distance that the parameters have moved since `init`.
 
-    L2-SP (Li et al. 2018) for the body; there a new head decays towards 0, and here towards what it
-    was when the phase began.
+    L2-SP (Li et al. 2018) for the body. There a new head decays towards 0, here towards its values
+    at the beginning of the phase.
     """
 
     def init(params: Any) -> StartState:
