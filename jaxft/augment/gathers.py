@@ -29,7 +29,8 @@ def by_gathers(
         (upper, lower, right_share[..., None], low_share[..., None])
     )
     high, low = _blend(upper, right_share), _blend(lower, right_share)
-    return (high + (low - high) * low_share) * (1 / 255)
+    view: Array = (high + (low - high) * low_share) * (1 / 255)
+    return view
 
 
 def tap(coordinate: Float[Array, "..."], side: int) -> tuple[Int[Array, "..."], Array]:

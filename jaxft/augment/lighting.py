@@ -20,11 +20,12 @@ def light_views(view: Array, parameters: Parameters, lighting: Literal["pixel", 
     brightness, contrast = parameters.brightness, parameters.contrast
     if platform.current().name != "cpu":
         return light(view, brightness, contrast, lighting)
-    return lax.cond(
+    lit: Array = lax.cond(
         ((brightness != 0) | (contrast != 1)).any(),
         lambda: light(view, brightness, contrast, lighting),
         lambda: view.astype(jnp.promote_types(view.dtype, brightness.dtype)),
     )
+    return lit
 
 
 def light(

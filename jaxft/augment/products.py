@@ -67,7 +67,7 @@ def by_products(
     taps = jnp.arange(-most, most + 1, dtype=jnp.float32)[:, None]
     shares = jnp.maximum(1 - jnp.abs((x - nearest)[:, :, None] - taps), 0).astype(jnp.float32)
     high, low = jnp.moveaxis((found * shares[:, :, :, None, None]).sum(2), 2, 0)
-    view = high + (low - high) * (y - top)[:, :, None]
+    view: Array = high + (low - high) * (y - top)[:, :, None]
     return view.transpose(0, 3, 1, 2) * (1 / 255)
 
 
