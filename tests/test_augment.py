@@ -11,8 +11,8 @@ from jax.sharding import AxisType, PartitionSpec
 from PIL import Image
 from scipy import ndimage
 
-from jaxft.augment import augment as aug
 from jaxft.augment import augmentation, draws, erasing, geometry, lighting
+from jaxft.augment.augment import augment
 from jaxft.augment.augmentation import Augmentation
 from jaxft.augment.draws import Parameters
 from jaxft.augment.gathers import by_gathers
@@ -65,7 +65,7 @@ def view(canvas, parameters: Parameters, size: int) -> np.ndarray:
 
 
 def test_zero_strength_is_the_evaluation_view(canvas, keys):
-    none = jax.jit(partial(aug.augment, settings=PRESETS["none"], image_size=SIZE))(canvas, keys)
+    none = jax.jit(partial(augment, settings=PRESETS["none"], image_size=SIZE))(canvas, keys)
     assert none.dtype == jnp.float32
     evaluation = jax.jit(partial(evaluate_view, image_size=SIZE))(canvas)
     np.testing.assert_array_equal(none, evaluation)
@@ -346,7 +346,7 @@ SETTINGS = {**PRESETS, "everything": EVERYTHING}
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
 def test_pixels_belong_to_the_example(canvas, keys, settings):
     """Whatever the batch and the devices that an example is in."""
-    run = jax.jit(partial(aug.augment, settings=settings, image_size=SIZE))
+    run = jax.jit(partial(augment, settings=settings, image_size=SIZE))
     whole = np.asarray(run(canvas, keys))
     assert whole.min() >= 0 and whole.max() <= 1 and whole.shape == (8, SIZE, SIZE, 3)
     parts = [np.asarray(run(canvas[i : i + 2], keys[i : i + 2])) for i in range(0, 8, 2)]
@@ -358,13 +358,13 @@ def test_pixels_belong_to_the_example(canvas, keys, settings):
 
 
 def test_other_keys_give_other_pixels(canvas, keys):
-    run = jax.jit(partial(aug.augment, settings=PRESETS["side_on"], image_size=SIZE))
+    run = jax.jit(partial(augment, settings=PRESETS["side_on"], image_size=SIZE))
     first, second = run(canvas, keys), run(canvas, jax.random.split(jax.random.key(4), 8))
     assert (np.abs(np.asarray(first - second)).mean((1, 2, 3)) > 1e-3).all()
 
 
 def test_float32_even_with_64_bit_parameters(canvas, keys):
-    run = jax.jit(partial(aug.augment, settings=Augmentation(), image_size=SIZE))
+    run = jax.jit(partial(augment, settings=Augmentation(), image_size=SIZE))
     expected = np.asarray(run(canvas, keys))
     with jax.enable_x64(True):
         got = run(canvas, keys)

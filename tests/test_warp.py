@@ -10,8 +10,8 @@ import numpy as np
 import photos
 import pytest
 
-from jaxft.augment import augment as aug
 from jaxft.augment import draws, geometry, shears, warp
+from jaxft.augment.augment import augment
 from jaxft.augment.gathers import by_gathers
 from jaxft.augment.presets import PRESETS
 from jaxft.augment.products import by_products, by_two_products
@@ -158,7 +158,7 @@ def test_compiles_for_tpu_without_a_matrix_of_ones_in_memory(preset):
 
     def augmented(canvas, words):
         keys = jax.random.wrap_key_data(words)
-        return aug.augment(canvas, keys, PRESETS[preset], 112)
+        return augment(canvas, keys, PRESETS[preset], 112)
 
     with platform.targeting(*target.platform):
         compiled = jax.jit(augmented).lower(canvas, keys).compile()
