@@ -109,7 +109,7 @@ def jaxft_sides(threads: int) -> tuple[dict, Passes]:
     import jax
     import numpy as np
 
-    from jaxft.augment import augment
+    from jaxft.augment.presets import PRESETS
     from jaxft.config import load
     from jaxft.configs import base
     from jaxft.data import Batch
@@ -135,7 +135,7 @@ def jaxft_sides(threads: int) -> tuple[dict, Passes]:
 
     def epoch_runner(examples):
         tx = optim.transformation(phase.groups, settings.optimizer)
-        spec = StepSpec(model, phase, 0, tx, augment.PRESETS["none"], PHOTO_SIZE, BATCH, examples)
+        spec = StepSpec(model, phase, 0, tx, PRESETS["none"], PHOTO_SIZE, BATCH, examples)
         return spec, step.make_epoch(spec, mesh, spec.steps_per_epoch)
 
     spec, epoch = epoch_runner(EXAMPLES)
@@ -156,7 +156,7 @@ def jaxft_sides(threads: int) -> tuple[dict, Passes]:
 
     def cached_epochs():
         jax.clear_caches()  # compilation counts
-        forward = make_forward(model, augment.PRESETS["none"], PHOTO_SIZE, mesh)
+        forward = make_forward(model, PRESETS["none"], PHOTO_SIZE, mesh)
         index = np.arange(BATCH, dtype=np.int32)
         batches = (
             Batch(photos[i : i + BATCH], photo_labels[i : i + BATCH], index, index >= 0)

@@ -65,7 +65,7 @@ def programs(
     """
     import jax
 
-    from jaxft.augment import augment
+    from jaxft.augment.presets import PRESETS
     from jaxft.config import load
     from jaxft.configs import base
     from jaxft.devices import sharding
@@ -83,7 +83,7 @@ def programs(
     mesh = sharding.data_mesh(1)
     net = create(**model, hidden=(), pooling="avg")
     weights = sharding.replicate(Weights(*jax.jit(net.init)(jax.random.key(0))), mesh)
-    views = augment.PRESETS[preset]
+    views = PRESETS[preset]
     batch = sharding.split_batch(_batch(batch_size, image_size, net.classes), mesh)
     forward_pass = make_forward(net, views, image_size, mesh)
 

@@ -28,6 +28,8 @@ from jax import Array, lax
 from jax.sharding import NamedSharding, PartitionSpec, SingleDeviceSharding
 
 from jaxft.augment import augment, warp
+from jaxft.augment.presets import PRESETS
+from jaxft.augment.products import by_products
 from jaxft.costs import costs
 from jaxft.data.images.sizing import canvas_size
 from jaxft.devices import compiler, platform, sharding, topology
@@ -43,9 +45,9 @@ IMAGES = 64
 def augmentation(target: Target, way: str) -> jax.stages.Lowered:
     """The card's augmentation on one device."""
     if way == "products":
-        warp.by_shears = warp.by_products
+        warp.by_shears = by_products
     place = SingleDeviceSharding(target.mesh.devices.flat[0])
-    side, settings = canvas_size(224), augment.PRESETS["side_on"]
+    side, settings = canvas_size(224), PRESETS["side_on"]
     canvas = jax.ShapeDtypeStruct((IMAGES, side, side, 3), jnp.uint8, sharding=place)
     words = jax.ShapeDtypeStruct((IMAGES, 2), jnp.uint32, sharding=place)
 

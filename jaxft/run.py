@@ -4,7 +4,7 @@ import time
 from contextlib import ExitStack
 from typing import Any
 
-from jaxft.augment import augment
+from jaxft.augment import augmentation
 from jaxft.config.settings import Settings
 from jaxft.devices import sharding
 from jaxft.errors import Interrupted, NonFiniteError, UserError
@@ -73,7 +73,7 @@ def train(config: Any, workdir: str | AnyPath, console: Console | None = None) -
         describe(workdir, config, materials)
         checkpoints = Checkpoints(workdir, still_held)
         console.say(tables.phases_table(settings, materials.steps_per_epoch))
-        console.say(augment.in_words(settings.augment))
+        console.say(augmentation.in_words(settings.augment))
         setup_seconds = time.perf_counter() - started
         return run_phases(materials, initial, checkpoints, workdir, timer, setup_seconds)
 

@@ -382,7 +382,7 @@ def test_all_ways_of_a_heads_epoch_train_alike():
 def test_every_idea_changes_the_program_that_a_gpu_would_run(tmp_path, monkeypatch):
     from jax.sharding import Mesh
 
-    from jaxft.augment import augment
+    from jaxft.augment.presets import PRESETS
     from jaxft.config import load
     from jaxft.configs import base
     from jaxft.costs import programs
@@ -402,7 +402,7 @@ def test_every_idea_changes_the_program_that_a_gpu_would_run(tmp_path, monkeypat
         with platform.targeting("gpu", ""), change():
             model = create(CUT, 5, hidden=(), pooling="avg", conv=lowering)
             optimizer = optim.transformation(phase.groups, settings.optimizer)
-            views = augment.PRESETS["none"]
+            views = PRESETS["none"]
             spec = StepSpec(model, phase, 0, optimizer, views, 32, 4, 40)
             shapes = programs.weight_shapes(model)
             return programs.of_phase(spec, settings, shapes, mesh).lower().as_text()

@@ -11,9 +11,14 @@ from jax.sharding import AxisType, PartitionSpec
 from PIL import Image
 from scipy import ndimage
 
-from jaxft.augment import augment as aug
+from jaxft.augment import augmentation, draws, erasing, geometry, lighting
+from jaxft.augment.augment import augment
+from jaxft.augment.augmentation import Augmentation
+from jaxft.augment.draws import Parameters
+from jaxft.augment.gathers import by_gathers
+from jaxft.augment.maps import positions
+from jaxft.augment.presets import PRESETS
 from jaxft.augment.view import evaluate_view, normalize
-from jaxft.augment.warp import by_gathers, positions
 
 SIZE, CANVAS = 40, 44
 # What three keys drew when rotation, zoom, flip, dihedral and lighting were all that there was.
@@ -40,9 +45,9 @@ def keys() -> jax.Array:
     return jax.random.split(jax.random.key(3), 8)
 
 
-def plain(**changes) -> aug.Parameters:
+def plain(**changes) -> Parameters:
     """Parameters for one example that change nothing but what is named."""
-    values = dict.fromkeys(aug.Parameters._fields, 0.0) | {
+    values = dict.fromkeys(Parameters._fields, 0.0) | {
         "zoom": 1.0,
         "flip": 1.0,
         "contrast": 1.0,
@@ -51,18 +56,16 @@ def plain(**changes) -> aug.Parameters:
     }
     arrays = {name: jnp.asarray([value], jnp.float32) for name, value in (values | changes).items()}
     arrays["quarter_turns"] = arrays["quarter_turns"].astype(jnp.int32)
-    return aug.Parameters(**arrays)
+    return Parameters(**arrays)
 
 
-def view(canvas, parameters: aug.Parameters, size: int) -> np.ndarray:
-    maps = aug.affine(parameters, canvas.shape[1], size)
+def view(canvas, parameters: Parameters, size: int) -> np.ndarray:
+    maps = geometry.affine(parameters, canvas.shape[1], size)
     return np.asarray(warp(canvas, maps, size))[0]
 
 
 def test_zero_strength_is_the_evaluation_view(canvas, keys):
-    none = jax.jit(partial(aug.augment, settings=aug.PRESETS["none"], image_size=SIZE))(
-        canvas, keys
-    )
+    none = jax.jit(partial(augment, settings=PRESETS["none"], image_size=SIZE))(canvas, keys)
     assert none.dtype == jnp.float32
     evaluation = jax.jit(partial(evaluate_view, image_size=SIZE))(canvas)
     np.testing.assert_array_equal(none, evaluation)
@@ -127,7 +130,9 @@ def test_flip_and_the_eight_symmetries(canvas):
 def test_lighting_equals_the_formula_of_fastai(canvas):
     image = np.asarray(canvas[:4], np.float32) / 255
     brightness, contrast = np.float32([0, 0.05, -0.05, 0.02]), np.float32([1, 1.05, 1 / 1.05, 1])
-    got = np.asarray(aug.light(jnp.asarray(image), jnp.asarray(brightness), jnp.asarray(contrast)))
+    got = np.asarray(
+        lighting.light(jnp.asarray(image), jnp.asarray(brightness), jnp.asarray(contrast))
+    )
     for i in range(4):
         mean = image[i].mean(dtype=np.float64)
         reference = np.clip((image[i] - mean) * contrast[i] + mean + brightness[i], 0, 1)
@@ -139,7 +144,7 @@ def test_logit_lighting_equals_the_formula_of_fastai_2():
     image = np.random.default_rng(0).random((3, 6, 6, 3)).astype(np.float32)
     image[:, 0, 0], image[:, 0, 1] = 0, 1
     added, factor = np.float32([0, 0.4, -0.3]), np.float32([1, 1.25, 0.8])
-    got = np.asarray(aug.light(*map(jnp.asarray, (image, added, factor)), "logit"))
+    got = np.asarray(lighting.light(*map(jnp.asarray, (image, added, factor)), "logit"))
     inner = np.clip(image.astype(np.float64), 1e-7, 1 - 1e-7)
     logits = (np.log(inner / (1 - inner)) + added[:, None, None, None]) * factor[
         :, None, None, None
@@ -159,7 +164,7 @@ def test_perspective_equals_pillows_through_the_corners_of_fastai_2(tilt_x, tilt
         equations += [[u, v, 1, 0, 0, 0, -a * u, -a * v], [0, 0, 0, u, v, 1, -b * u, -b * v]]
         right += [a, b]
     expected = np.append(np.linalg.solve(equations, right), 1).reshape(3, 3)
-    maps = aug.perspective(plain(perspective_x=x, perspective_y=y), side)
+    maps = geometry.perspective(plain(perspective_x=x, perspective_y=y), side)
     np.testing.assert_allclose(maps[0], expected, atol=1e-5)
     rows, columns = np.mgrid[0:side, 0:side]
     smooth = np.stack([rows * 5, columns * 5, rows + columns], -1).astype(np.uint8)
@@ -196,18 +201,18 @@ def test_a_crop_is_stretched_to_the_view():
 
 def test_erasing_fills_a_rectangle_with_the_mean_colour():
     image = np.random.default_rng(0).random((1, 10, 20, 3)).astype(np.float32)[:, :, :10]
-    got = aug.erase(
+    got = erasing.erase(
         jnp.asarray(image),
         plain(erase_left=0.2, erase_top=0.5, erase_width=0.3, erase_height=0.25),
     )
     expected = image.copy()
     expected[0, 5:7, 2:5] = image[0].mean((0, 1))
     np.testing.assert_allclose(got, expected, atol=1e-6)
-    np.testing.assert_array_equal(aug.erase(jnp.asarray(image), plain()), image)
+    np.testing.assert_array_equal(erasing.erase(jnp.asarray(image), plain()), image)
 
 
 def test_draws_keep_to_their_ranges_and_shares():
-    drawn = jax.jit(partial(aug.draw, settings=aug.PRESETS["top_down"]))(
+    drawn = jax.jit(partial(draws.draw, settings=PRESETS["top_down"]))(
         jax.random.split(jax.random.key(0), 20_000)
     )
     limit = np.deg2rad(10)
@@ -226,18 +231,18 @@ def test_draws_keep_to_their_ranges_and_shares():
 def test_draws_of_today_are_those_of_the_first_release(keys):
     """Kinds of variation that came later have random numbers of their own."""
     settings = dataclasses.replace(
-        aug.PRESETS["top_down"], perspective=0.2, crop_min_area=0.08, erase_probability=0.5
+        PRESETS["top_down"], perspective=0.2, crop_min_area=0.08, erase_probability=0.5
     )
-    drawn = aug.draw(keys, settings)
+    drawn = draws.draw(keys, settings)
     for name, expected in FIRST_RELEASE.items():
         np.testing.assert_allclose(getattr(drawn, name)[:3], expected, rtol=1e-6, err_msg=name)
 
 
-def drawn_by(preset: str, **changes) -> aug.Parameters:
-    settings = dataclasses.replace(aug.PRESETS[preset], **changes)
+def drawn_by(preset: str, **changes) -> Parameters:
+    settings = dataclasses.replace(PRESETS[preset], **changes)
     keys = jax.random.split(jax.random.key(0), 20_000)
-    drawn = jax.jit(partial(aug.draw, settings=settings))(keys)
-    return aug.Parameters(*(np.asarray(column, np.float64) for column in drawn))
+    drawn = jax.jit(partial(draws.draw, settings=settings))(keys)
+    return Parameters(*(np.asarray(column, np.float64) for column in drawn))
 
 
 def test_random_resized_crops_are_torchvisions():
@@ -314,10 +319,8 @@ def test_draws_are_independent():
 
 
 def test_one_kind_of_variation_does_not_move_the_others(keys):
-    everything = dataclasses.replace(
-        aug.PRESETS["fastai2"], crop_min_area=0.08, erase_probability=0.5
-    )
-    both = aug.draw(keys, everything)
+    everything = dataclasses.replace(PRESETS["fastai2"], crop_min_area=0.08, erase_probability=0.5)
+    both = draws.draw(keys, everything)
     for moved, off in {
         "flip": {"flip": False},
         "radians": {"rotate_probability": 0.0},
@@ -327,23 +330,23 @@ def test_one_kind_of_variation_does_not_move_the_others(keys):
         "brightness": {"brightness": 0.0},
         "contrast": {"contrast": 0.0},
     }.items():
-        without = aug.draw(keys, dataclasses.replace(everything, **off))
-        for name in aug.Parameters._fields:
+        without = draws.draw(keys, dataclasses.replace(everything, **off))
+        for name in Parameters._fields:
             same = np.array_equal(getattr(both, name), getattr(without, name))
             assert same != name.startswith(moved), (name, off)
 
 
 EVERYTHING = dataclasses.replace(
-    aug.PRESETS["fastai2"], dihedral=True, crop_min_area=0.3, erase_probability=0.5
+    PRESETS["fastai2"], dihedral=True, crop_min_area=0.3, erase_probability=0.5
 )
-SETTINGS = {**aug.PRESETS, "everything": EVERYTHING}
+SETTINGS = {**PRESETS, "everything": EVERYTHING}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
 def test_pixels_belong_to_the_example(canvas, keys, settings):
     """Whatever the batch and the devices that an example is in."""
-    run = jax.jit(partial(aug.augment, settings=settings, image_size=SIZE))
+    run = jax.jit(partial(augment, settings=settings, image_size=SIZE))
     whole = np.asarray(run(canvas, keys))
     assert whole.min() >= 0 and whole.max() <= 1 and whole.shape == (8, SIZE, SIZE, 3)
     parts = [np.asarray(run(canvas[i : i + 2], keys[i : i + 2])) for i in range(0, 8, 2)]
@@ -355,13 +358,13 @@ def test_pixels_belong_to_the_example(canvas, keys, settings):
 
 
 def test_other_keys_give_other_pixels(canvas, keys):
-    run = jax.jit(partial(aug.augment, settings=aug.PRESETS["side_on"], image_size=SIZE))
+    run = jax.jit(partial(augment, settings=PRESETS["side_on"], image_size=SIZE))
     first, second = run(canvas, keys), run(canvas, jax.random.split(jax.random.key(4), 8))
     assert (np.abs(np.asarray(first - second)).mean((1, 2, 3)) > 1e-3).all()
 
 
 def test_float32_even_with_64_bit_parameters(canvas, keys):
-    run = jax.jit(partial(aug.augment, settings=aug.Augmentation(), image_size=SIZE))
+    run = jax.jit(partial(augment, settings=Augmentation(), image_size=SIZE))
     expected = np.asarray(run(canvas, keys))
     with jax.enable_x64(True):
         got = run(canvas, keys)
@@ -377,8 +380,8 @@ def test_normalize():
 
 
 def test_in_words_says_what_is_done_and_nothing_else():
-    assert aug.in_words(aug.PRESETS["none"]) == "augmentation (none): none"
-    said = aug.in_words(dataclasses.replace(aug.PRESETS["imagenet"], mixup_alpha=0.2))
+    assert augmentation.in_words(PRESETS["none"]) == "augmentation (none): none"
+    said = augmentation.in_words(dataclasses.replace(PRESETS["imagenet"], mixup_alpha=0.2))
     assert said == (
         "augmentation (imagenet): crop_min_area=0.08, crop_max_ratio=1.33, flip=true, "
         "mixup_alpha=0.2, mix_probability=1"
@@ -388,11 +391,11 @@ def test_in_words_says_what_is_done_and_nothing_else():
 @pytest.mark.slow
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
 def test_maps_keep_to_their_limits(settings):
-    limits = aug.limits(settings)
-    drawn = aug.draw(jax.random.split(jax.random.key(0), 500), settings)
-    maps = aug.affine(drawn, CANVAS, SIZE)
+    limits = geometry.limits(settings)
+    drawn = draws.draw(jax.random.split(jax.random.key(0), 500), settings)
+    maps = geometry.affine(drawn, CANVAS, SIZE)
     if settings.perspective:
-        maps = aug.perspective(drawn, CANVAS) @ aug._square(maps)
+        maps = geometry.perspective(drawn, CANVAS) @ geometry.as_homographies(maps)
     x, y = (np.asarray(where) for where in positions(maps, CANVAS, SIZE))
     # The border is half a pixel beyond the outermost centres.
     reach = max(-x.min(), -y.min(), x.max() - CANVAS + 1, y.max() - CANVAS + 1) - 0.5

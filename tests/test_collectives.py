@@ -17,7 +17,7 @@ from jax import lax
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxft.augment.augment import PRESETS
+from jaxft.augment.presets import PRESETS
 from jaxft.devices import sharding
 from jaxft.features.inference import make_forward
 from jaxft.recipe import optim

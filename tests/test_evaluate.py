@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tiny
 
-from jaxft.augment.augment import PRESETS
+from jaxft.augment.presets import PRESETS
 from jaxft.data.batches import eval_batches
 from jaxft.data.slots import Slots
 from jaxft.devices import sharding

@@ -11,15 +11,18 @@ import tiny
 
 from jaxft.devices import sharding
 from jaxft.errors import UserError
-from jaxft.recipe import lr_finder
-from jaxft.recipe.lr_finder import RULES, FinderSettings
+from jaxft.recipe.finder import choice, sweep, trend
+from jaxft.recipe.finder.curve import Paired, Trials
+from jaxft.recipe.finder.rules import RULES
+from jaxft.recipe.finder.settings import FinderSettings, settled
+from jaxft.recipe.finder.trials import MOST_TRIALS, TRIAL, climb, decided
 from jaxft.training import fit, range_test, step, train_state
 from jaxft.training.fit import make_spec
 from jaxft.training.runners import rates_table, seed_of
 
 GOLDEN = json.loads((Path(__file__).parent / "data" / "schedules.json").read_text())
 SETTINGS = FinderSettings()
-RATES = lr_finder.sweep(SETTINGS)
+RATES = sweep.rates(SETTINGS)
 # Flat, falling over points 30 to 69, flat at the bottom, rising from point 85.
 CURVE = np.interp(np.arange(100), [0, 30, 70, 85, 99], [3, 3, 1, 1, 2.4])
 AT_REST = np.full(100, 3.0)  # losses of the unmoved weights
@@ -28,8 +31,8 @@ AT_REST = np.full(100, 3.0)  # losses of the unmoved weights
 def _rule(name, losses, smoothed=None, settings=SETTINGS):
     """(rate or None, reason) of a rule on a curve that needs no smoothing."""
     smoothed = losses if smoothed is None else smoothed
-    rates, trend = RATES[: len(losses)], lr_finder.trend(losses, 100)
-    return RULES[name](lr_finder.Paired(rates, losses, smoothed, *trend, 0.5), settings)
+    rates, mean_and_error = RATES[: len(losses)], trend.trend(losses, 100)
+    return RULES[name](Paired(rates, losses, smoothed, *mean_and_error, 0.5), settings)
 
 
 def test_the_sweep_goes_from_lo_to_hi():
@@ -38,9 +41,9 @@ def test_the_sweep_goes_from_lo_to_hi():
 
 
 def test_smoothing_is_corrected_for_its_start_at_zero():
-    np.testing.assert_allclose(lr_finder.smooth(np.full(50, 2.5), 0.98), 2.5)
+    np.testing.assert_allclose(trend.smooth(np.full(50, 2.5), 0.98), 2.5)
     by_hand = [4, (0.5 * 0.5 * 4 + 0.5 * 1) / 0.75, (0.125 * 4 + 0.25 * 1 + 0.5 * 2) / 0.875]
-    np.testing.assert_allclose(lr_finder.smooth(np.array([4.0, 1.0, 2.0]), 0.5), by_hand)
+    np.testing.assert_allclose(trend.smooth(np.array([4.0, 1.0, 2.0]), 0.5), by_hand)
 
 
 # When it stops. beta = 0: the smoothed losses are the raw ones.
@@ -51,21 +54,21 @@ RAW_LIMIT = replace(SETTINGS, stop_factor=1e9)
 
 def test_it_stops_above_four_times_the_best():
     losses = np.array([1.0] * 12 + [3.9, 4.1, 1.0])
-    assert lr_finder.stop_at(losses[:13], RAW) is None
-    assert lr_finder.stop_at(losses[:14], RAW) == 13
-    assert lr_finder.stop_at(losses, RAW) == 13
+    assert sweep.stop_at(losses[:13], RAW) is None
+    assert sweep.stop_at(losses[:14], RAW) == 13
+    assert sweep.stop_at(losses, RAW) == 13
 
 
 def test_the_best_counts_only_after_ten_steps():
-    assert lr_finder.stop_at(np.array([0.1, *[3.0] * 20]), RAW) is None
-    assert lr_finder.stop_at(np.array([3.0] * 10 + [0.1] + [3.0]), RAW) == 11
-    assert lr_finder.stop_at(np.array([3.0] * 9 + [0.1] + [3.0] * 9), RAW) is None
+    assert sweep.stop_at(np.array([0.1, *[3.0] * 20]), RAW) is None
+    assert sweep.stop_at(np.array([3.0] * 10 + [0.1] + [3.0]), RAW) == 11
+    assert sweep.stop_at(np.array([3.0] * 9 + [0.1] + [3.0] * 9), RAW) is None
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_it_stops_at_a_loss_that_is_not_finite(bad):
-    assert lr_finder.stop_at(np.array([1.0] * 5 + [bad, 1.0]), SETTINGS) == 5
-    assert lr_finder.stop_at(np.array([bad]), SETTINGS) == 0
+    assert sweep.stop_at(np.array([1.0] * 5 + [bad, 1.0]), SETTINGS) == 5
+    assert sweep.stop_at(np.array([bad]), SETTINGS) == 0
 
 
 # The rules.
@@ -197,7 +200,7 @@ def test_losses_that_are_all_the_same_give_no_rate():
 
 def test_choose_reports_every_rule_and_takes_the_one_asked_for():
     for name in RULES:
-        curve = lr_finder.choose(RATES, CURVE, AT_REST, replace(SETTINGS, rule=name))
+        curve = choice.choose(RATES, CURVE, AT_REST, replace(SETTINGS, rule=name))
         assert set(curve.rules) == set(RULES)
         assert (curve.rule, curve.lr) == (name, curve.rules[name][0])
         assert curve.reason == curve.rules[name][1]
@@ -205,27 +208,27 @@ def test_choose_reports_every_rule_and_takes_the_one_asked_for():
 
 def test_where_the_rule_finds_none_the_next_one_that_does_is_taken_and_said():
     settings = replace(SETTINGS, rule="still_improving", k=math.inf)
-    curve = lr_finder.choose(RATES, CURVE, AT_REST, settings)
+    curve = choice.choose(RATES, CURVE, AT_REST, settings)
     assert curve.rule == "valley"
     assert curve.reason.startswith("still_improving found none; middle of the longest valley")
 
 
 def test_choose_uses_the_curve_up_to_where_it_stops():
     losses = np.append(CURVE[:80], [np.nan] * 20)
-    curve = lr_finder.choose(RATES, losses, AT_REST, SETTINGS)
+    curve = choice.choose(RATES, losses, AT_REST, SETTINGS)
     assert len(curve.rates) == len(curve.losses) == len(curve.trend) == 80
 
 
 def test_a_curve_too_short_says_what_to_change():
     with pytest.raises(ValueError, match=r"diverged after 3 steps.*lower config.finder.lo"):
-        lr_finder.choose(RATES, np.append([2.0] * 3, np.nan), AT_REST, SETTINGS)
+        choice.choose(RATES, np.append([2.0] * 3, np.nan), AT_REST, SETTINGS)
 
 
 def test_a_loss_that_only_rises_gives_no_rate():
     rising = 1 + np.arange(100.0) ** 2 / 100  # too steep at its right end for `slide` too
     with pytest.raises(ValueError, match="never fell"):
         settings = replace(RAW, k=math.inf, stop_factor=1e9)
-        lr_finder.choose(RATES, rising, AT_REST, settings)
+        choice.choose(RATES, rising, AT_REST, settings)
 
 
 # Pairing.
@@ -233,19 +236,17 @@ def test_a_loss_that_only_rises_gives_no_rate():
 
 def test_the_rules_read_what_the_rates_did_and_not_how_hard_the_batches_are():
     hard = np.random.RandomState(0).standard_normal(100)
-    curve = lr_finder.choose(RATES, CURVE + hard, AT_REST + hard, RAW_LIMIT)
-    easy = lr_finder.choose(RATES, CURVE, AT_REST, RAW_LIMIT)
+    curve = choice.choose(RATES, CURVE + hard, AT_REST + hard, RAW_LIMIT)
+    easy = choice.choose(RATES, CURVE, AT_REST, RAW_LIMIT)
     assert curve.lr == easy.lr
     np.testing.assert_allclose(curve.paired, CURVE - 3)
 
 
 def test_the_trend_is_a_local_mean_with_its_standard_error():
-    found = np.array(
-        [lr_finder.trend(row, 100) for row in np.random.RandomState(0).randn(400, 100)]
-    )
+    found = np.array([trend.trend(row, 100) for row in np.random.RandomState(0).randn(400, 100)])
     mean, error = found[:, 0], found[:, 1]
     np.testing.assert_allclose(mean[:, 50].std(), error[:, 50].mean(), rtol=0.2)
-    line, _ = lr_finder.trend(np.arange(100.0), 100)
+    line, _ = trend.trend(np.arange(100.0), 100)
     assert line[50] == pytest.approx(50)
 
 
@@ -306,7 +307,7 @@ def test_a_small_loss_is_harmed_when_it_has_doubled():
     # A network of two classes that comes to answer the same for every image loses ln 2 at most.
     collapse = np.interp(np.arange(100), [0, 60, 70, 99], [0, 0, 0.4, 0.4])
     small, large = (
-        lr_finder.choose(RATES, rest + collapse, np.full(100, rest), RISING) for rest in (0.3, 3.0)
+        choice.choose(RATES, rest + collapse, np.full(100, rest), RISING) for rest in (0.3, 3.0)
     )
     assert RATES[64] < 1.5 * small.lr < RATES[72] and "risen by 0.3" in small.reason
     assert large.lr == pytest.approx(RISING.hi / 15)
@@ -314,9 +315,9 @@ def test_a_small_loss_is_harmed_when_it_has_doubled():
 
 def test_rise_in_a_narrow_sweep_takes_a_rate_of_it():
     narrow = replace(RISING, lo=1e-3, hi=5e-3)
-    rates = lr_finder.sweep(narrow)
+    rates = sweep.rates(narrow)
     losses = 3 + np.where(np.arange(100) < 90, 0, 1.0) + 0.02 * np.sin(np.arange(100.0))
-    curve = lr_finder.choose(rates, losses, AT_REST, narrow)
+    curve = choice.choose(rates, losses, AT_REST, narrow)
     assert narrow.lo < curve.lr < narrow.hi
 
 
@@ -330,7 +331,7 @@ def test_rise_is_two_thirds_of_the_rate_where_the_loss_diverges_at_once(end, cou
     flat = 3 + 0.02 * np.random.default_rng(10).normal(size=count)
     losses = np.append(flat, [end] * 3)
     at_rest = np.full(count + 3, 3.0)
-    curve = lr_finder.choose(RATES, losses, at_rest, RISING)
+    curve = choice.choose(RATES, losses, at_rest, RISING)
     assert curve.rule == "rise" and "diverged" in curve.reason
     assert RATES[count] * 0.999 <= 1.5 * curve.lr <= RATES[count + 2]
 
@@ -338,20 +339,20 @@ def test_rise_is_two_thirds_of_the_rate_where_the_loss_diverges_at_once(end, cou
 def test_a_sweep_by_rise_ends_soon_after_its_rate_is_found_and_finds_the_same():
     bowl = np.interp(np.arange(100), [0, 30, 60, 80, 99], [0, 0, -0.6, 1.4, 4])
     losses = AT_REST + bowl + 0.1 * np.random.default_rng(8).normal(size=100)
-    ends = [n for n in range(100) if lr_finder.ended(losses[:n], AT_REST, RISING)]
+    ends = [n for n in range(100) if sweep.ended(losses[:n], AT_REST, RISING)]
     count = ends[0]
     assert 78 <= count <= 86  # the rise is at step 65, and the trend sees 16 steps ahead
-    lr = lr_finder.choose(RATES[:count], losses[:count], AT_REST[:count], RISING).lr
-    assert lr == pytest.approx(lr_finder.choose(RATES, losses, AT_REST, RISING).lr, rel=0.21)
-    assert not lr_finder.ended(losses, AT_REST, SETTINGS)
+    lr = choice.choose(RATES[:count], losses[:count], AT_REST[:count], RISING).lr
+    assert lr == pytest.approx(choice.choose(RATES, losses, AT_REST, RISING).lr, rel=0.21)
+    assert not sweep.ended(losses, AT_REST, SETTINGS)
 
 
 def test_a_sweep_by_rise_goes_no_further_than_a_rise_is_looked_for():
     short = replace(RISING, lo=1e-4, hi=0.1, steps=40)
     losses = 3 + 0.02 * np.random.default_rng(12).normal(size=40)
-    ends = [n for n in range(41) if lr_finder.ended(losses[:n], np.full(40, 3.0), short)]
+    ends = [n for n in range(41) if sweep.ended(losses[:n], np.full(40, 3.0), short)]
     assert ends[0] == 34  # 0.01 is step 27, and the trend's mean 2.5 steps wide
-    assert lr_finder.sweep(short)[27] == pytest.approx(0.0119, rel=0.01)
+    assert sweep.rates(short)[27] == pytest.approx(0.0119, rel=0.01)
 
 
 def test_a_short_rise_early_in_a_long_sweep_is_noise():
@@ -359,14 +360,14 @@ def test_a_short_rise_early_in_a_long_sweep_is_noise():
     losses = AT_REST + 0.05 * np.random.default_rng(11).normal(size=100)
     losses[20:24] += 2.0
     rising = replace(RISING, steps=400)
-    assert not any(lr_finder.ended(losses[:n], AT_REST, rising) for n in range(100))
+    assert not any(sweep.ended(losses[:n], AT_REST, rising) for n in range(100))
 
 
 def test_auto_is_a_rule_for_the_head_and_one_for_the_body():
     auto = replace(SETTINGS, rule="auto")
-    assert lr_finder.settled(auto, trains_body=False).rule == "fall"
-    assert lr_finder.settled(auto, trains_body=True).rule == "rise"
-    assert lr_finder.settled(SETTINGS, trains_body=True) == SETTINGS
+    assert settled(auto, trains_body=False).rule == "fall"
+    assert settled(auto, trains_body=True).rule == "rise"
+    assert settled(SETTINGS, trains_body=True) == SETTINGS
 
 
 # Trials: rates are tried until the best has two worse ones on either side.
@@ -386,7 +387,7 @@ def _bowl(lowest, tried):
 @pytest.mark.parametrize("start", [1.1e-3, 8e-3, 3e-2])
 def test_a_climb_ends_where_two_rates_on_either_side_are_worse(start):
     tried = []
-    trials = lr_finder.climb(start, _bowl(4e-3, tried), *ENDS)
+    trials = climb(start, _bowl(4e-3, tried), *ENDS)
     assert sorted(tried) == trials.rates.tolist() and len(set(tried)) == len(tried)
     best = int(np.argmin(trials.losses))
     assert trials.rates[best] == 4e-3 and 2 <= best <= len(tried) - 3
@@ -396,27 +397,27 @@ def test_a_climb_ends_where_two_rates_on_either_side_are_worse(start):
 
 def test_a_climb_passes_over_one_rate_that_is_worse_by_chance():
     losses = {1e-3: 1.0, 2e-3: 1.2, 4e-3: 1.3, 8e-3: 1.25, 1.6e-2: 1.4, 3.2e-2: 1.5}
-    trials = lr_finder.climb(8e-3, lambda lr: losses.get(lr, 2.0), *ENDS)
+    trials = climb(8e-3, lambda lr: losses.get(lr, 2.0), *ENDS)
     assert trials.rates[np.argmin(trials.losses)] == 1e-3
 
 
 def test_a_climb_takes_a_loss_that_is_no_number_for_the_worst_and_has_an_end():
-    trials = lr_finder.climb(4e-3, lambda lr: math.nan if lr > 2e-3 else 1.0 + lr, *ENDS)
+    trials = climb(4e-3, lambda lr: math.nan if lr > 2e-3 else 1.0 + lr, *ENDS)
     assert trials.rates[np.argmin(trials.losses)] < 4e-3
-    assert len(trials.rates) == lr_finder.MOST_TRIALS  # the loss falls ever on
-    assert len(lr_finder.climb(1e-3, lambda lr: lr, *ENDS).rates) == lr_finder.MOST_TRIALS
+    assert len(trials.rates) == MOST_TRIALS  # the loss falls ever on
+    assert len(climb(1e-3, lambda lr: lr, *ENDS).rates) == MOST_TRIALS
 
 
 def test_a_climb_stays_between_the_ends_of_the_sweep():
-    trials = lr_finder.climb(0.05, lambda lr: 1 / lr, 3e-3, 0.1)
+    trials = climb(0.05, lambda lr: 1 / lr, 3e-3, 0.1)
     assert trials.rates.tolist() == [0.016, 0.032, 0.064]
-    assert lr_finder.climb(1e-4, lambda lr: lr, 3e-3, 0.1).rates.tolist() == [0.004, 0.008, 0.016]
+    assert climb(1e-4, lambda lr: lr, 3e-3, 0.1).rates.tolist() == [0.004, 0.008, 0.016]
 
 
 def test_where_every_trial_diverges_the_sweep_decides():
-    curve = lr_finder.choose(RATES, CURVE, AT_REST, SETTINGS)
-    trials = lr_finder.climb(4e-3, lambda lr: math.nan, *ENDS)
-    assert lr_finder.decided(curve, trials) is curve
+    curve = choice.choose(RATES, CURVE, AT_REST, SETTINGS)
+    trials = climb(4e-3, lambda lr: math.nan, *ENDS)
+    assert decided(curve, trials) is curve
 
 
 @pytest.mark.parametrize("cycle", [{"schedule": "one_cycle", "epochs": 20}, {"epochs": 4}])
@@ -450,13 +451,13 @@ def test_a_loss_that_is_no_number_ends_a_trial(tmp_path):
 
 
 def test_trials_decide_and_say_by_what():
-    curve = lr_finder.choose(RATES, CURVE, AT_REST, SETTINGS)
-    trials = lr_finder.Trials(np.array([1e-3, 2e-3]), np.array([0.9, 0.6]))
-    decided = lr_finder.decided(curve, trials)
-    assert (decided.lr, decided.rule) == (2e-3, lr_finder.TRIAL)
-    assert decided.rules == {lr_finder.TRIAL: (2e-3, decided.reason), **curve.rules}
+    curve = choice.choose(RATES, CURVE, AT_REST, SETTINGS)
+    trials = Trials(np.array([1e-3, 2e-3]), np.array([0.9, 0.6]))
+    chosen = decided(curve, trials)
+    assert (chosen.lr, chosen.rule) == (2e-3, TRIAL)
+    assert chosen.rules == {TRIAL: (2e-3, chosen.reason), **curve.rules}
     told = "0.6000; 0.9000 at half of it; not tried at twice it"
-    assert told in decided.reason and decided.trials == trials
+    assert told in chosen.reason and chosen.trials == trials
 
 
 def test_fall_of_noise_is_none():
@@ -494,7 +495,7 @@ def test_a_fit_is_bit_identical_with_and_without_a_range_test_before_it(tmp_path
     first = range_test.range_test(spec, materials, runner, start)
     second = range_test.range_test(spec, materials, runner, start)
     np.testing.assert_array_equal(first.losses, second.losses)
-    assert first.rule == {"augmented": "fall", "cached": lr_finder.TRIAL}[source]
+    assert first.rule == {"augmented": "fall", "cached": TRIAL}[source]
     if first.trials:
         np.testing.assert_array_equal(first.trials.losses, second.trials.losses)
     losses_after, weights_after = trained()

@@ -15,7 +15,7 @@ import pytest
 import safetensors.numpy
 
 from jaxft import run
-from jaxft.augment.augment import PRESETS
+from jaxft.augment.presets import PRESETS
 from jaxft.cli import main
 from jaxft.config import load
 from jaxft.errors import Interrupted, NonFiniteError, UserError

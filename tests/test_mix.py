@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from jaxft.augment import mix
-from jaxft.augment.augment import PRESETS
+from jaxft.augment.presets import PRESETS
 
 NONE = PRESETS["none"]
 MIXUP = dataclasses.replace(NONE, mixup_alpha=0.4)

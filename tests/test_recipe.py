@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tiny
 
-from jaxft.augment.augment import PRESETS
+from jaxft.augment.presets import PRESETS
 from jaxft.config import load
 from jaxft.configs import base
 from jaxft.errors import UserError

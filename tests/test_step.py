@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import tiny
 
-from jaxft.augment.augment import PRESETS, augment
+from jaxft.augment.augment import augment
+from jaxft.augment.presets import PRESETS
 from jaxft.augment.view import network_input
 from jaxft.data.batches import eval_batches
 from jaxft.data.order import epoch_key, position_keys

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tiny
 
-from jaxft.augment.augment import PRESETS
+from jaxft.augment.presets import PRESETS
 from jaxft.data.feed import read_ahead
 from jaxft.data.order import host_order, host_rows
 from jaxft.devices import sharding

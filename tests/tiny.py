@@ -8,9 +8,9 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from jaxft.augment.augment import PRESETS
+from jaxft.augment.presets import PRESETS
 from jaxft.config import load
-from jaxft.config.settings import Phase
+from jaxft.config.phase import Phase
 from jaxft.configs import base
 from jaxft.data import Dataset, Split
 from jaxft.data.balance import UNBALANCED, Balance

@@ -22,7 +22,7 @@ import tiny_body
 from jaxft.cli import main
 from jaxft.evaluation import baselines
 from jaxft.features import cache
-from jaxft.recipe import lr_finder
+from jaxft.recipe.finder import sweep
 from jaxft.training import fit, loop
 from jaxft.workdir import checkpoint, lease
 
@@ -40,7 +40,7 @@ def arm(place: str) -> None:
     elif kind == "part":
         after(cache, "_store", int(where[0]), end)
     elif kind == "find":
-        before(lr_finder, "stop_at", int(where[0]), end)
+        before(sweep, "stop_at", int(where[0]), end)
     elif kind == "row":
         after(loop, "append_row", int(where[0]), end)
     elif kind == "save":

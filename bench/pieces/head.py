@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jax import lax
 
-from jaxft.augment import augment
+from jaxft.augment.presets import PRESETS
 from jaxft.config import load
 from jaxft.configs import base
 from jaxft.devices import sharding
@@ -106,7 +106,7 @@ def prepared(head: Head) -> tuple[Any, Any, tuple[Any, ...]]:
     model = create(head.model, head.classes, hidden=(head.hidden,))
     params, stats = model.init_head(jax.random.key(0))
     optimizer = optim.transformation(phase.groups, settings.optimizer)
-    plain = augment.PRESETS["none"]
+    plain = PRESETS["none"]
     spec = StepSpec(model, phase, 0, optimizer, plain, 224, head.batch, head.examples)
     shape = (head.examples, head.features)
     features = jax.random.normal(jax.random.key(1), shape)

@@ -5,7 +5,7 @@ from functools import partial
 import jax
 import numpy as np
 
-from jaxft.augment import augment
+from jaxft.augment.presets import PRESETS
 from jaxft.costs import costs
 from jaxft.data.images.sizing import canvas_size
 from jaxft.devices import sharding
@@ -30,7 +30,7 @@ def fused(setting: Setting, report: Report) -> None:
     kept, seconds = {}, list[float]()
     for dtype in ("bfloat16", "float32"):
         model = network.create(setting, dtype)
-        forward = make_forward(model, augment.PRESETS["none"], setting.image_size, mesh)
+        forward = make_forward(model, PRESETS["none"], setting.image_size, mesh)
         precision = "highest" if dtype == "float32" else "default"
         with report.guard("features", lowering=dtype), jax.default_matmul_precision(precision):
             folded = forward.fold(weights)

@@ -1,4 +1,4 @@
-"""Maps from views to canvases: what they keep to, and where they put the pixels of a view."""
+"""Maps from views to canvases: their bounds, and the places of a view's pixels on the canvas."""
 
 from typing import NamedTuple
 
@@ -7,11 +7,12 @@ from jaxtyping import Array, Float
 
 
 class Limits(NamedTuple):
-    """Bounds that the maps of a batch keep to; the matrix products go by them.
+    """Bounds of the maps of a batch; the matrix products rely on them.
 
-    `upright`: rows stay rows. `reach`: how far beyond its borders a canvas is looked at, in sides.
-    `slope`: how many pixels a view's column goes aside on the canvas for one row down, once x and
-    y are exchanged where that makes it steeper. `turned`: whether there is such an exchange.
+    `upright`: rows stay rows. `reach`: distance beyond the borders of a canvas at which it is
+    sampled, in sides. `slope`: pixels that a view's column moves aside on the canvas for one row
+    down, after x and y are exchanged where that makes it steeper. `turned`: there may be such an
+    exchange.
     """
 
     upright: bool
@@ -22,6 +23,7 @@ class Limits(NamedTuple):
 
 # A square turned about its centre by any angle, and nothing in perspective.
 ANY_ROTATION = Limits(False, 0.21, 1.0)
+UPRIGHT = Limits(upright=True, reach=0.0, slope=0.0, turned=False)
 
 
 class Positions(NamedTuple):
@@ -32,12 +34,12 @@ class Positions(NamedTuple):
 
 
 def centred(image_size: int) -> Float[Array, " size"]:
-    """The coordinates of a view's rows, or columns, in pixels from its centre."""
+    """Coordinates of a view's rows, or columns, in pixels from its centre."""
     return jnp.arange(image_size, dtype=jnp.float32) - (image_size - 1) / 2
 
 
 def positions(maps: Float[Array, "batch rows 3"], side: int, image_size: int) -> Positions:
-    """Find the places that the maps give the pixels of a view."""
+    """Return the places of a view's pixels on its canvas."""
     u, v = centred(image_size)[None, None, :], centred(image_size)[None, :, None]
     a = maps[..., None, None]
     x, y, *rest = (a[:, row, 0] * u + a[:, row, 1] * v + a[:, row, 2] for row in range(a.shape[1]))
@@ -48,7 +50,7 @@ def positions(maps: Float[Array, "batch rows 3"], side: int, image_size: int) ->
 
 
 def steep(canvas: Array, maps: Array) -> tuple[Array, Array]:
-    """Canvases and maps with x and y exchanged where the view's columns run more along x."""
+    """Exchange x and y of canvases and maps where the view's columns run more along x."""
     across, down = maps[:, 0, 1], maps[:, 1, 1]
     if maps.shape[1] == 3:  # the derivatives at the middle of the view
         across = across - maps[:, 0, 2] * maps[:, 2, 1]
@@ -60,9 +62,8 @@ def steep(canvas: Array, maps: Array) -> tuple[Array, Array]:
 
 
 def in_4096ths(numbers: Array) -> Array:
-    """Numbers rounded so that float32 holds their sums and multiples exactly.
+    """Round numbers so that float32 holds their sums and multiples exactly.
 
-    However it is computed, the pixel nearest to such a sum is the same one wherever it is asked
-    for.
+    The pixel nearest to such a sum is then the same one, however the sum is computed.
     """
     return (jnp.round(numbers * 4096) / 4096).astype(jnp.float32)

@@ -2,7 +2,7 @@
 
 The partner of position 2k in the epoch's order is 2k + 1, and the other way round. A device's
 share of a microbatch has an even number of examples, so both lie on the same device, next to each
-other, however many devices there are: no communication, and the same pairs on any mesh.
+other, on any number of devices: no communication, and the same pairs on any mesh.
 """
 
 from typing import NamedTuple
@@ -12,13 +12,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
 from jaxft.augment import rectangle
-from jaxft.augment.augment import Augmentation, Stream
+from jaxft.augment.augmentation import Augmentation
+from jaxft.augment.draws import Stream
 
 
 class Mixture(NamedTuple):
     """Draws for each example of a batch.
 
-    `share` 0..1 of the example itself; `cut`: whether by a rectangle; `x`, `y`: the rectangle's
+    `share` 0..1 of the example itself; `cut`: mixed by a rectangle; `x`, `y`: the rectangle's
     centre as a share of the image.
     """
 
@@ -29,7 +30,7 @@ class Mixture(NamedTuple):
 
 
 def partner(values: Array) -> Array:
-    """Each pair of neighbours along the first axis exchanged, [batch, ...]; batch is even."""
+    """Exchange each pair of neighbours along the first axis, [batch, ...]; batch is even."""
     return values.reshape(-1, 2, *values.shape[1:])[:, ::-1].reshape(values.shape)
 
 
@@ -38,9 +39,9 @@ def mix(
     keys: Key[Array, " batch"],
     settings: Augmentation,
 ) -> tuple[Float[Array, "batch size size 3"], Float[Array, " batch"]]:
-    """Views mixed with their partners', and the share of each that is its own.
+    """Mix views with their partners'; return them, and the share of each that is its own.
 
-    The loss is `share` times that of the own label and 1 - share times that of the partner's.
+    The loss is `share` times that of the own label plus 1 - share times that of the partner's.
     """
     drawn = draw(keys, settings)
     blend = drawn.share[:, None, None, None].astype(view.dtype)
@@ -56,10 +57,10 @@ def mix(
 
 
 def draw(keys: Key[Array, " batch"], settings: Augmentation) -> Mixture:
-    """Draws every example's mixture.
+    """Draw every example's mixture.
 
     Mixup: the greater of lambda and 1 - lambda is the example's own, lambda ~ beta(alpha, alpha)
-    (Zhang 2018; own share as fastai 2, so that no example gets lost). Cutmix: a rectangle of the
+    (Zhang 2018; own share as in fastai 2, so that no example gets lost). Cutmix: a rectangle of the
     image's aspect and the area 1 - lambda about a uniform centre (Yun 2019). With both, each is
     used half of the time.
     """
@@ -83,6 +84,6 @@ def draw(keys: Key[Array, " batch"], settings: Augmentation) -> Mixture:
 
 
 def hole(drawn: Mixture, image_size: int) -> Bool[Array, "batch size size"]:
-    """The pixels that cutmix takes from the partner."""
+    """Pixels that cutmix takes from the partner."""
     side = jnp.sqrt(1 - drawn.share)
     return rectangle.inside(drawn.x - side / 2, drawn.y - side / 2, side, side, image_size)

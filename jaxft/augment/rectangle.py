@@ -1,4 +1,4 @@
-"""Random rectangles in the unit square: what is cropped, erased, or pasted from another image."""
+"""Random rectangles in the unit square, to crop, to erase, or to paste from another image."""
 
 import math
 
@@ -13,7 +13,7 @@ def sides(
 ) -> tuple[Float[Array, " batch"], Float[Array, " batch"]]:
     """Width and height, as shares of the square, of the first of ten rectangles that fits.
 
-    Both are 0 where none of the ten does.
+    Both are 0 where none of the ten fits.
 
     Args:
       uniform: 2 * ATTEMPTS numbers in [0, 1) for each example.
@@ -35,7 +35,7 @@ def inside(
     height: Float[Array, " batch"],
     image_size: int,
 ) -> Bool[Array, "batch size size"]:
-    """The pixels whose centres lie in a rectangle, which is given in shares of the square."""
+    """Pixels whose centres lie in a rectangle, which is given in shares of the square."""
     centres = (jnp.arange(image_size, dtype=left.dtype) + 0.5) / image_size
 
     def within(first: Array, extent: Array) -> Array:

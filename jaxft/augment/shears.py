@@ -3,11 +3,11 @@
 A turned and zoomed view is a shear of the canvas's rows, a zoom across, a shear of its columns and
 a zoom down. Here the shears are by whole pixels, some six selections between an array and itself
 moved by a power of 2; the zooms take the few pixels that may then be wanted about each place, by a
-product with zeros and ones that all rows (all columns) of an image share, as matrix units like it.
-What is blended are the very four pixels that `by_gathers` blends.
+product with zeros and ones that all rows (all columns) of an image share, as suits matrix units.
+The four pixels blended are the very ones that `by_gathers` blends.
 
 The three colours travel in one 32-bit word. In a product each is a bfloat16 of its own, red times
-1, green times 256, blue times 65536: all exact, and so is their sum in float32, the word again.
+1, green times 256, blue times 65536: all are exact, and so is their sum in float32, the word again.
 """
 
 import math
@@ -22,7 +22,7 @@ from jaxft.augment.maps import ANY_ROTATION, Limits, centred, in_4096ths, positi
 from jaxft.models.reduce import sum_together
 
 BITS = 2  # of a distance that one selection is for: four arrays to choose from
-COLOURS = (1, 256, 65536)  # what a colour is multiplied by in a word
+COLOURS = (1, 256, 65536)  # factors of the colours in a word
 DOWN = 3  # rows of which two are wanted: the whole part of a sum is that of its parts, or 1 more
 
 
@@ -37,17 +37,17 @@ class _Line(NamedTuple):
     centre: Float[Array, "batch 1"]
 
     def aside(self, y: Array) -> Array:
-        """Whole pixels that row y is moved by, which make every column cross it at `start`."""
+        """Whole pixels to move row y by, so that every column crosses it at `start`."""
         return jnp.floor(_across(self.slope, y) * (y - _across(self.centre, y)))
 
     def nearest(self, y: Float[Array, "... size"]) -> Array:
-        """The pixel of row y that is nearest to the crossing."""
+        """Pixel of row y that is nearest to the crossing."""
         moved = _across(self.slope, y) * (y - _across(self.centre, y))
         return jnp.floor(_across(self.start, y) + moved + 0.5)
 
 
 def _across(numbers: Array, like: Array) -> Array:
-    """Numbers [batch, n] with axes of 1 between, as many as those of `like`."""
+    """Give numbers [batch, n] the rank of `like`, by axes of 1 between."""
     return numbers.reshape(len(numbers), *(1,) * (like.ndim - 2), -1)
 
 
@@ -106,25 +106,25 @@ def _line(maps: Array, side: int, image_size: int) -> _Line:
 
 
 def _tent(distance: Array) -> Float[Array, "..."]:
-    """The share of a pixel in what lies so far from it."""
+    """Share of a pixel in a point at this distance."""
     return jnp.maximum(1 - jnp.abs(distance), 0).astype(jnp.float32)
 
 
 def _words(canvas: UInt8[Array, "... 3"]) -> Int[Array, "..."]:
-    """The three colours of each pixel as one number."""
+    """Pack the three colours of each pixel into one number."""
     red, green, blue = (canvas[..., i].astype(jnp.int32) * COLOURS[i] for i in range(3))
     return red | green | blue
 
 
 def _colours(words: Int[Array, "..."], axis: int) -> Int[Array, "..."]:
-    """Each colour by itself, still multiplied, along a new axis."""
+    """Separate the colours, still multiplied, along a new axis."""
     words = jnp.expand_dims(words, axis)
     shape = [3 if i == axis else 1 for i in range(words.ndim)]
     return words & (255 * jnp.asarray(COLOURS, words.dtype)).reshape(shape)
 
 
 def _moved(words: Array, distance: Array, furthest: int) -> Array:
-    """Along the last axis but one: what lies `distance` further on, zero beyond the end.
+    """Move words along the last axis but one, by `distance` towards its start; zeros fill up.
 
     Distances are whole numbers, at most `furthest` either way.
     """
@@ -149,14 +149,14 @@ def _moved(words: Array, distance: Array, furthest: int) -> Array:
 def _places(
     base: Float[Array, "batch size"], taps: Iterable[int], margin: int, count: int
 ) -> Array:
-    """A matrix that takes each tap of each place out of `count` pixels, as often as colours."""
+    """Matrix that takes each tap of each place out of `count` pixels, once for each colour."""
     at = jnp.stack([base + tap for tap in taps], 1).astype(jnp.int32) + margin
     ones = at[..., None] == jnp.arange(count)
     return jnp.broadcast_to(ones[:, None], (len(ones), 3, *ones.shape[1:])).astype(jnp.bfloat16)
 
 
 def _select(form: str, words: Array, places: Array) -> Int[Array, "..."]:
-    """The words at places: a product over pixels and colours, which puts them together again."""
+    """Take the words at places: a product over pixels and colours, which joins the colours."""
     axis = form.index("c") - form.index("b")
     colours = _colours(words, axis).astype(jnp.bfloat16)
     found = jnp.einsum(form, colours, places, preferred_element_type=jnp.float32)

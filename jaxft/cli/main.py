@@ -489,7 +489,7 @@ def _prepare(flags: argparse.Namespace) -> int:
 
 
 def _augment_preview(flags: argparse.Namespace) -> int:
-    from jaxft.augment import augment
+    from jaxft.augment import augmentation
     from jaxft.report import augment_preview
     from jaxft.runtime import paths
 
@@ -498,7 +498,7 @@ def _augment_preview(flags: argparse.Namespace) -> int:
     settings, _ = start_up(flags.config)
     dataset, output = open_data(settings), paths.of(flags.output)
     augment_preview.make(settings, dataset, output, flags.examples, flags.views)
-    print(f"{augment.in_words(settings.augment)}\n-> {flags.output}")
+    print(f"{augmentation.in_words(settings.augment)}\n-> {flags.output}")
     return 0
 
 

@@ -12,10 +12,10 @@ from jaxft.runtime import paths
 
 
 def expected(settings: Settings) -> Preprocessing:
-    """Preprocessing that the weights expect which a run begins with.
+    """Return the preprocessing that a run's first weights expect.
 
     Raises:
-      UserError: it is written beside them, and cannot be read or fetched.
+      UserError: it is stored beside the weights, and cannot be read or fetched.
     """
     if settings.init_from:
         return of_run(paths.of(settings.init_from))
@@ -23,10 +23,10 @@ def expected(settings: Settings) -> Preprocessing:
 
 
 def expected_size(settings: Settings) -> tuple[int, bool]:
-    """Pixels of the images that the weights expect, and whether these were asked.
+    """Return the image size that the weights expect, and whether it is certain.
 
-    Without a connection: only a file or a run on this machine is looked at, where it is there. Of
-    other weights the size is the one that is usual for the model.
+    Works without a connection: only a file or a run on this machine is read, if it exists. For
+    all other weights it is the model's usual size.
     """
     kind, _, file = settings.model.weights.partition(":")
     place = settings.init_from or (file if kind == "file" else "")

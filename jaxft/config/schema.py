@@ -1,4 +1,4 @@
-"""Keys and types of a config, by the dataclasses of its sections."""
+"""Keys and types of a config, as the dataclasses of its sections declare them."""
 
 import dataclasses
 import difflib
@@ -11,7 +11,7 @@ from jaxft.models.variables import GROUPS
 
 
 def shape_errors(kind: Any, section: Any, path: str) -> Iterator[str]:
-    """Unknown keys, missing keys and wrong types of a section and all below it."""
+    """Yield a message for each unknown key, missing key and wrong type, at any depth."""
     if not isinstance(section, Mapping):
         yield f"{path} is {section!r}; it should be a section with keys of its own"
         return

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jaxft.config.phase import Phase
 from jaxft.config.resolve import expected_size
-from jaxft.config.settings import Phase, Settings
+from jaxft.config.settings import Settings
 from jaxft.costs import costs, flops, programs
 from jaxft.costs.costs import Costs
 from jaxft.costs.programs import Call

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from matplotlib.figure import Figure
 
-from jaxft.augment import augment
+from jaxft.augment import augmentation
 from jaxft.costs.costs import Collective, Costs
 from jaxft.costs.plan import Fit, PhasePlan, Plan, Program
 from jaxft.report.figure import save_figure
@@ -25,7 +25,7 @@ def text(plan: Plan) -> str:
             f"classes ({sizes.source}); {settings.model.name} on {plan.target.name}",
             "",
             phases_table(settings, steps_per_epoch),
-            augment.in_words(settings.augment),
+            augmentation.in_words(settings.augment),
             "",
             *_phase_lines(plan),
             "",

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxft.config.settings import Phase, Settings
+from jaxft.config.phase import Phase
+from jaxft.config.settings import Settings
 from jaxft.data.images.sizing import canvas_size
 from jaxft.devices import sharding
 from jaxft.features.inference import make_fold, make_forward

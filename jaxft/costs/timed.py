@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxft.config.settings import Phase, Settings
+from jaxft.config.phase import Phase
+from jaxft.config.settings import Settings
 from jaxft.costs import made_up, programs
 from jaxft.costs.plan import Sizes
 from jaxft.costs.programs import Call

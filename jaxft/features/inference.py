@@ -9,7 +9,8 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float
 
-from jaxft.augment.augment import Augmentation, augment
+from jaxft.augment.augment import augment
+from jaxft.augment.augmentation import Augmentation
 from jaxft.augment.view import evaluate_view, network_input
 from jaxft.data import Batch
 from jaxft.data.order import epoch_key, position_keys

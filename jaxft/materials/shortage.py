@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import jax
 
-from jaxft.config.settings import Phase, Settings
+from jaxft.config.phase import Phase
+from jaxft.config.settings import Settings
 from jaxft.devices import platform, pool
 from jaxft.errors import UserError
 

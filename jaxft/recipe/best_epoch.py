@@ -7,10 +7,10 @@ KEPT = ("phase", "epoch", "trn_loss", "val_loss", "accuracy")
 
 
 def better(row: Mapping[str, Any], best: Mapping[str, Any] | None, best_by: str) -> bool:
-    """Tell whether an epoch beats the best one before it, None: there is none.
+    """Tell whether an epoch beats the best one before it, or is the first.
 
     Args:
-      row, best: with `val_loss` and `accuracy`.
+      row, best: with `val_loss` and `accuracy`; best is None if there is none yet.
       best_by: val_loss or accuracy, as `config.best_by` says; the other one breaks ties.
     """
     return best is None or _rank(row, best_by) > _rank(best, best_by)
@@ -22,7 +22,7 @@ def _rank(row: Mapping[str, Any], best_by: str) -> tuple[float, float]:
 
 
 def record(row: Mapping[str, Any], image_size: int) -> dict[str, Any]:
-    """An epoch as the cursor and `summary.json` keep it, with the size that it was measured at."""
+    """Return an epoch as the cursor and `summary.json` keep it, with the image size it had."""
     return {**{key: row[key] for key in KEPT}, "image_size": image_size}
 
 

@@ -14,7 +14,7 @@ def cross_entropy(
 
     The label's logit is found by a mask: by its index it would have a scatter for a gradient, which
     is an atomic operation on a GPU. The gradient is written out so that a GPU takes two kernels
-    for both; for XLA's derivative it takes four.
+    for both; with XLA's own derivative it takes four.
     """
     return _cross_entropy_forward(logits, label)[0]
 

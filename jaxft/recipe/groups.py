@@ -17,7 +17,7 @@ def split(tree: Mapping[str, Any], names: Collection[str]) -> tuple[Tree, Tree]:
       (the named groups, all other groups), both in the tree's order.
 
     Raises:
-      KeyError: a name is no group of the tree.
+      KeyError: a name is not a group of the tree.
     """
     unknown = sorted(set(names) - set(tree))
     if unknown:
@@ -28,10 +28,10 @@ def split(tree: Mapping[str, Any], names: Collection[str]) -> tuple[Tree, Tree]:
 
 
 def join(*trees: Mapping[str, Any]) -> Tree:
-    """Put groups together again, in the order early, late, head.
+    """Join groups again, in the order early, late, head.
 
     Raises:
-      ValueError: a group stands in more than one tree.
+      ValueError: a group is in more than one tree.
     """
     joined: Tree = {}
     for tree in trees:

@@ -2,11 +2,11 @@
 
 `optax.partition` (of which `optax.multi_transform` is the older name) routes every group to its
 own chain. Its labels name the trained groups only, so a frozen group has neither gradient nor
-optimizer state. The learning rate itself is applied by the train step (`apply` below): the
+optimizer state. The train step applies the learning rate itself (`apply` below): the
 transformation gives the direction for a rate of 1, scaled by the group's multiplier.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -32,17 +32,35 @@ class OptimizerSettings:
     clip_norm: float = 0.0
     ema_decay: float = 0.0
 
+    def problems(self) -> Iterator[str]:
+        """Yield a message for each value that makes no sense, alone or with others."""
+        if self.name not in list(CHAINS):
+            yield f"optimizer.name is {self.name!r}; known: {', '.join(CHAINS)}"
+        if not 0 <= self.momentum < 1:
+            yield "optimizer.momentum: 0 or more, below 1"
+        if not 0 <= self.beta2 < 1:
+            yield "optimizer.beta2: 0 or more, below 1"
+        if not self.eps > 0:
+            yield "optimizer.eps should be more than 0"
+        for key in ("weight_decay", "clip_norm"):
+            if getattr(self, key) < 0:
+                yield f"optimizer.{key} should be 0 or more"
+        if not 0 <= self.ema_decay < 1:
+            yield "optimizer.ema_decay should be at least 0 and less than 1"
+        if self.decay_towards == "start" and not self.weight_decay:
+            yield "optimizer.weight_decay is 0; nothing would decay towards the start"
+
 
 def transformation(
     groups: Mapping[str, float],
     settings: OptimizerSettings,
     momentum: Schedule | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """One chain for each trained group, ending in minus the group's multiplier.
+    """Make one chain for each trained group, which ends in minus the group's multiplier.
 
     Args:
       groups: layer group -> learning-rate multiplier, trained groups only.
-      settings: which optimizer, and its numbers.
+      settings: the optimizer, and its numbers.
       momentum: momentum (SGD) or beta1 (AdamW) by step, in place of the fixed one.
 
     Returns:
@@ -61,7 +79,7 @@ def apply(params: Any, directions: Any, lr: jax.Array) -> Any:
 
 
 def _chain(settings: OptimizerSettings, momentum: Schedule | None) -> optax.GradientTransformation:
-    chain = {"sgd": _sgd, "adamw": _adamw}[settings.name](settings, momentum)
+    chain = CHAINS[settings.name](settings, momentum)
     if settings.clip_norm:
         return optax.chain(optax.clip_by_global_norm(settings.clip_norm), chain)
     return chain
@@ -90,6 +108,9 @@ def _adamw(settings: OptimizerSettings, momentum: Schedule | None) -> optax.Grad
     return optax.chain(adam, _weight_decay(settings))
 
 
+CHAINS = {"sgd": _sgd, "adamw": _adamw}
+
+
 def _weight_decay(settings: OptimizerSettings) -> optax.GradientTransformation:
     if not settings.weight_decay:
         return optax.identity()
@@ -107,10 +128,10 @@ class StartState(NamedTuple):
 
 
 def decay_to_start(rate: float) -> optax.GradientTransformation:
-    """Add `rate` times what the parameters have moved since `init`.
+    """Add `rate` times the distance that the parameters have moved since `init`.
 
-    L2-SP (Li et al. 2018) for the body; there a new head decays towards 0, and here towards what it
-    was when the phase began.
+    L2-SP (Li et al. 2018) for the body. There a new head decays towards 0, here towards its values
+    at the beginning of the phase.
     """
 
     def init(params: Any) -> StartState:

@@ -1,7 +1,7 @@
-"""Over-fitting: cycle ends held against the best epoch by paired per-example losses."""
+"""Over-fitting: cycle ends compared with the best epoch, by paired per-example losses."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,15 +10,20 @@ from jaxtyping import Float
 
 @dataclass(frozen=True)
 class OverfitSettings:
-    """Settings of `config.overfit`: the least t, at so many consecutive cycle ends."""
+    """Settings of `config.overfit`: the least t, and the consecutive cycle ends that show it."""
 
     t: float = 2.0
     patience: int = 2
 
+    def problems(self) -> Iterator[str]:
+        """Yield a message for each value that makes no sense."""
+        if not self.patience >= 1:
+            yield "overfit.patience should be 1 or more"
+
 
 @dataclass(frozen=True)
 class CycleEnd:
-    """Losses at the end of a cycle, or of the best epoch that it is held against.
+    """Losses at the end of a cycle, or of the best epoch to compare it with.
 
     `trn_loss` is the mean training loss of the epoch, `losses` the validation loss of every
     example, in the data set's order.
@@ -36,7 +41,7 @@ class CycleEnd:
 def paired_t(losses: Float[np.ndarray, " examples"], best: Float[np.ndarray, " examples"]) -> float:
     """Student's t of the mean rise over `best`, example by example; positive is worse.
 
-    Source: the paired t-test. A constant difference gives an infinity of its sign, or 0.
+    Source: the paired t-test. A constant difference gives infinity with its sign, or 0.
     """
     rise = np.asarray(losses, np.float64) - np.asarray(best, np.float64)
     error = float(np.std(rise, ddof=1)) / math.sqrt(len(rise)) if len(rise) > 1 else 0.0
@@ -47,14 +52,14 @@ def paired_t(losses: Float[np.ndarray, " examples"], best: Float[np.ndarray, " e
 
 
 def signs(end: CycleEnd, best: CycleEnd, settings: OverfitSettings) -> bool:
-    """Tell if this cycle end shows over-fitting against the best one.
+    """Tell whether this cycle end shows over-fitting against the best one.
 
-    It does where the validation loss is significantly higher while the training loss is lower.
+    It does if the validation loss is significantly higher while the training loss is lower.
     """
     return paired_t(end.losses, best.losses) > settings.t and end.trn_loss < best.trn_loss
 
 
 def over_fitted(recent: Sequence[bool], settings: OverfitSettings) -> bool:
-    """Tell if the last `patience` cycle ends all showed over-fitting."""
+    """Tell whether the last `patience` cycle ends all showed over-fitting."""
     last = list(recent)[-settings.patience :]
     return len(last) == settings.patience and all(last)

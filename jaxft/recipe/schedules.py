@@ -15,7 +15,7 @@ Schedule = Callable[[Any], Any]
 
 
 def constant(lr: float) -> Schedule:
-    """The same learning rate at every step."""
+    """Keep the same learning rate at every step."""
 
     def schedule(step: Any) -> Any:
         return lr + 0.0 * _array(step)
@@ -73,7 +73,7 @@ def one_cycle_momentum(
 
 
 def exponential_sweep(lo: float, hi: float, steps: int) -> Schedule:
-    """The range test's rates: lo (hi/lo)^(i/(steps-1)), evenly spaced on a logarithmic axis.
+    """Rates of the range test: lo (hi/lo)^(i/(steps-1)), evenly spaced on a logarithmic axis.
 
     Source: Smith, Cyclical Learning Rates (2017).
     """

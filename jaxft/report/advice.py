@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jaxft.config.settings import Phase, Settings
+from jaxft.config.phase import Phase
+from jaxft.config.settings import Settings
 
 
 def advice(

@@ -9,7 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jaxft.augment import mix
-from jaxft.augment.augment import Augmentation, augment, in_words
+from jaxft.augment.augment import augment
+from jaxft.augment.augmentation import Augmentation, in_words
 from jaxft.augment.view import evaluate_view
 from jaxft.config.settings import Settings
 from jaxft.data import Dataset

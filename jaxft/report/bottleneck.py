@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jaxft.config.settings import DataSettings
+from jaxft.config.sections import DataSettings
 
 # A share of the time, and seconds, below which waiting is not worth a word.
 WORTH_TELLING = 0.1

@@ -5,7 +5,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from jaxft.recipe.lr_finder import LRCurve, Trials, rise_of
+from jaxft.recipe.finder.curve import LRCurve, Trials
+from jaxft.recipe.finder.rise import rise_of
 from jaxft.report.figure import save_figure
 from jaxft.runtime import hosts
 from jaxft.runtime.paths import AnyPath

@@ -6,7 +6,8 @@ Of several processes the first one writes, and the others pass over it.
 from collections.abc import Mapping
 from typing import Any
 
-from jaxft.config.settings import Phase, Settings
+from jaxft.config.phase import Phase
+from jaxft.config.settings import Settings
 from jaxft.evaluation import baselines
 from jaxft.recipe import best_epoch
 from jaxft.report import bottleneck

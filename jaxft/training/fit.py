@@ -8,7 +8,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float
 
-from jaxft.config.settings import Phase
+from jaxft.config.phase import Phase
 from jaxft.data import balance
 from jaxft.data.balance import Balance
 from jaxft.devices import sharding

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxft.config.settings import Phase
+from jaxft.config.phase import Phase
 from jaxft.data import balance
 from jaxft.devices import sharding
 from jaxft.errors import Interrupted

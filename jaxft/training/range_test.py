@@ -5,14 +5,16 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float
 
-from jaxft.config.settings import Phase
+from jaxft.config.phase import Phase
 from jaxft.devices import sharding
 from jaxft.errors import UserError
 from jaxft.evaluation import validate
 from jaxft.materials import views
 from jaxft.materials.materials import Materials
 from jaxft.models.variables import Weights
-from jaxft.recipe import lr_finder
+from jaxft.recipe.finder import choice, sweep, trials
+from jaxft.recipe.finder.curve import LRCurve
+from jaxft.recipe.finder.settings import AUTO, settled
 from jaxft.report.curve import curve_json, plot_curve, rules_table
 from jaxft.runtime import hosts, paths
 from jaxft.runtime.console import Console
@@ -27,9 +29,7 @@ MOST_TRIAL_EPOCHS = 3
 MOST_TRIAL_STEPS = 1000
 
 
-def range_test(
-    spec: StepSpec, materials: Materials, runner: Runner, weights: Weights
-) -> lr_finder.LRCurve:
+def range_test(spec: StepSpec, materials: Materials, runner: Runner, weights: Weights) -> LRCurve:
     """Find a phase's learning rate on a copy of the state; changes nothing.
 
     Where the rule is `auto` and training takes cached features, which is cheap, the rates around
@@ -40,7 +40,7 @@ def range_test(
     """
     curve = sweep_curve(spec, materials, runner, weights)
     finder = materials.settings.finder
-    if finder.rule != lr_finder.AUTO or spec.phase.inputs != "cached":
+    if finder.rule != AUTO or spec.phase.inputs != "cached":
         return curve
     quiet = materials._replace(console=Console(None))  # the phase has told of them
     valid_features = views.body_features(quiet, weights, "valid")
@@ -49,25 +49,23 @@ def range_test(
         return trial(spec, materials, runner, weights, valid_features, lr)
 
     start = hosts.gather(curve.lr)[0]
-    return lr_finder.decided(curve, lr_finder.climb(start, loss_of, finder.lo, finder.hi))
+    return trials.decided(curve, trials.climb(start, loss_of, finder.lo, finder.hi))
 
 
-def sweep_curve(
-    spec: StepSpec, materials: Materials, runner: Runner, weights: Weights
-) -> lr_finder.LRCurve:
+def sweep_curve(spec: StepSpec, materials: Materials, runner: Runner, weights: Weights) -> LRCurve:
     """The sweep over all rates, and what the rules make of it; raises as `range_test`."""
-    settings = lr_finder.settled(materials.settings.finder, spec.phase.trains_body)
-    sweep = lr_finder.sweep(settings)
-    unmoved = losses_at_rest(spec, materials, runner, weights, len(sweep))
+    settings = settled(materials.settings.finder, spec.phase.trains_body)
+    rates = sweep.rates(settings)
+    unmoved = losses_at_rest(spec, materials, runner, weights, len(rates))
 
     def going_on(losses: list[float]) -> bool:
         # The first process's answer: where processors differ, the last bit might.
-        return not hosts.gather(lr_finder.ended(np.asarray(losses), unmoved, settings))[0]
+        return not hosts.gather(sweep.ended(np.asarray(losses), unmoved, settings))[0]
 
-    losses, _ = try_rates(spec, materials, runner, weights, sweep, going_on)
+    losses, _ = try_rates(spec, materials, runner, weights, rates, going_on)
     count = len(losses)
     try:
-        return lr_finder.choose(sweep[:count], losses, unmoved[:count], settings)
+        return choice.choose(rates[:count], losses, unmoved[:count], settings)
     except ValueError as error:
         raise UserError(f"No learning rate found for phase {spec.phase.name!r}: {error}") from None
 
@@ -154,7 +152,7 @@ def find_rate(
     runner: Runner,
     weights: Weights,
     workdir: AnyPath,
-) -> lr_finder.LRCurve:
+) -> LRCurve:
     """The range test of a phase, told and drawn: `lr_find/PHASE.json` and `.png`."""
     curve = range_test(spec, materials, runner, weights)
     directory = workdir / "lr_find"

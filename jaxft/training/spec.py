@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import optax
 
-from jaxft.augment.augment import Augmentation
-from jaxft.config.settings import Phase, Settings
+from jaxft.augment.augmentation import Augmentation
+from jaxft.config.phase import Phase
+from jaxft.config.settings import Settings
 from jaxft.data.balance import UNBALANCED, Balance
 from jaxft.devices.sharding import AXIS
 from jaxft.models.model import Model
