@@ -30,7 +30,7 @@ from jax import Array, lax
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxft.cli import main
+from jaxft.cli.config_file import load_config
 from jaxft.config import load
 from jaxft.costs import costs, plan
 from jaxft.costs.costs import Costs
@@ -47,7 +47,7 @@ GIB = 2**30
 def measure(slice_name: str, conv: str, images: int, overlap: bool) -> dict[str, object]:
     """The step of the furniture card's last phase, compiled for so many images a chip."""
     target = topology.slice_of(slice_name)
-    card = load.read(main.load_config("furniture_resnext101"))
+    card = load.read(load_config("furniture_resnext101"))
     settings = replace(
         card,
         overlap_gradients=overlap,

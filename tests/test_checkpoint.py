@@ -211,7 +211,7 @@ def test_digest_sees_names_shapes_types_and_numbers(other):
 @pytest.mark.slow
 def test_a_second_process_is_turned_away(tmp_path):
     code = (
-        "import sys; from jaxft import checkpoint; from jaxft.errors import UserError\n"
+        "import sys; from jaxft.workdir import checkpoint; from jaxft.errors import UserError\n"
         "try:\n    checkpoint.lock(sys.argv[1]).__enter__()\n"
         "except UserError as error: print(error)\n"
     )

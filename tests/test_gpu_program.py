@@ -13,7 +13,7 @@ import pytest
 import tiny
 from jax.sharding import Mesh
 
-from jaxft.cli import main
+from jaxft.cli.config_file import load_config
 from jaxft.config import load
 from jaxft.costs import costs, plan, programs
 from jaxft.devices import platform, sharding, topology
@@ -40,7 +40,7 @@ def shallow():
 def compiled(name, phase, where="h100", batch=BATCH, image_size=64):
     """The forward pass (phase None) or a phase's step of the furniture card, as HLO text."""
     target = topology.slice_of(where)
-    card = load.read(main.load_config("furniture_resnext101"))
+    card = load.read(load_config("furniture_resnext101"))
     chosen = card.phases[phase or 0]
     settings = replace(
         card,

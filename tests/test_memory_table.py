@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxft.cli import main
+from jaxft.cli.config_file import load_config
 from jaxft.config import load
 from jaxft.costs import costs, plan, programs
 from jaxft.devices import platform, pool, topology
@@ -45,7 +45,7 @@ def test_the_cards_are_those_whose_pool_holds_every_phase(batch):
 def test_the_last_phase_takes_what_the_table_says():
     """The largest program of the card; within what another version of XLA may change."""
     target = topology.slice_of("h100")
-    card = load.read(main.load_config("furniture_resnext101"))
+    card = load.read(load_config("furniture_resnext101"))
     settings = replace(card, data=replace(card.data, batch_size=64))
     with platform.targeting(*target.platform):
         model = create_model(settings, 128)

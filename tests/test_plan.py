@@ -12,7 +12,7 @@ import pytest
 import tiny_config
 from jax.sharding import Mesh
 
-from jaxft.cli import main
+from jaxft.cli.config_file import load_config
 from jaxft.config import load
 from jaxft.costs import plan, plan_json, plan_text
 from jaxft.costs.costs import Costs, Memory
@@ -157,7 +157,7 @@ def test_without_the_compilers_count_there_is_a_roofline(drawn, tiny, monkeypatc
 
 
 def test_without_the_data_the_sizes_are_the_cards_or_the_users(tiny, tmp_path):
-    settings = load.read(main.load_config("furniture_resnext101"))
+    settings = load.read(load_config("furniture_resnext101"))
     assert plan.sizes_of(settings, None, None)[:3] == (180_000, 6_400, 128)
     assert plan.sizes_of(settings, 1000, 5)[:3] == (1000, 6_400, 5)
     with pytest.raises(UserError, match="--examples=N"):

@@ -15,7 +15,7 @@ from tiny import PREPROCESSING
 
 import jaxft
 from jaxft import run
-from jaxft.cli import main
+from jaxft.cli.config_file import load_config
 from jaxft.config import load
 from jaxft.devices import sharding
 from jaxft.errors import Interrupted, NonFiniteError, UserError
@@ -431,7 +431,7 @@ def test_init_from_a_run_of_other_classes_takes_the_body(finished, drawn, tiny, 
 
 
 def test_the_config_says_how_convolutions_are_lowered():
-    config = load.read(main.load_config("quickstart"))
+    config = load.read(load_config("quickstart"))
     config = replace(config, model=replace(config.model, conv="native"))
     assert create_model(config, 3).body.conv == "native"
 

@@ -159,11 +159,13 @@ def test_the_sets_of_the_cards(card, classes, valid, tmp_path):
     """What TFDS's own builders make: two class labels, two images, classes by name or number."""
     script = f"""
         import sys
-        from jaxft import main, recipe, run
-        settings = recipe.read(main.load_config("{card}"))
+        from jaxft.cli.config_file import load_config
+        from jaxft.config import load
+        from jaxft.materials.opening import open_data
+        settings = load.read(load_config("{card}"))
         import tfds_standins
         tfds_standins.prepare(settings.data.source.partition(":")[2], {str(tmp_path)!r})
-        data = run.open_data(settings)
+        data = open_data(settings)
         assert "tensorflow" not in sys.modules
         print(len(data.classes), len(data.train), len(data.valid), len(data.test), data.classes[:2])
         assert data.train.read(0, 35).shape in ((35, 42, 3), (42, 35, 3))

@@ -13,14 +13,14 @@ EXAMPLES = 16_384
 
 def bench(setting: Setting, report: Report) -> None:
     """Every program of the card on random images and weights; compiled ones are kept."""
-    from jaxft.cli import main
+    from jaxft.cli.config_file import load_config
     from jaxft.costs import bench, plan
     from jaxft.devices import topology
     from jaxft.runtime.console import Console
 
     network.start(report)
     words = overrides(setting)
-    settings, _ = start_up(main.load_config("furniture_resnext101", words))
+    settings, _ = start_up(load_config("furniture_resnext101", words))
     examples = EXAMPLES
     if setting.tiny:  # two of the three programs of phases are much the same
         settings, examples = replace(settings, phases=settings.phases[::2]), 3 * setting.batch
