@@ -14,7 +14,7 @@ gradients' all-reduces run beside the rest (`config.overlap_gradients`).
 Seconds are the sum of the compiler's own estimates (`estimated_cycles` of the scheduled program at
 the chip's clock) over all operations; those without an estimate are charged the bytes that they
 touch over the memory's bandwidth, and are listed by kind with what they were charged: see
-jaxft/costs/costs.py. A compilation takes five to seven minutes of CPU time.
+jaxft/costs/model_time.py. A compilation takes five to seven minutes of CPU time.
 """
 
 import argparse

@@ -5,7 +5,8 @@ from typing import Any
 
 import jax
 
-from jaxft.costs.costs import Costs, ModelTime
+from jaxft.costs.costs import Costs
+from jaxft.costs.model_time import ModelTime
 from jaxft.costs.plan import Plan, Program
 
 

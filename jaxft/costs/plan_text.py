@@ -6,7 +6,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jaxft.augment import augment
-from jaxft.costs.costs import Collective, Costs
+from jaxft.costs.collectives import Collective
+from jaxft.costs.costs import Costs
 from jaxft.costs.plan import Fit, PhasePlan, Plan, Program
 from jaxft.report.figure import save_figure
 from jaxft.report.tables import clock, phases_table
