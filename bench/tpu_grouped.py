@@ -32,8 +32,10 @@ from jax.sharding import PartitionSpec as P
 
 from jaxft.cli.config_file import load_config
 from jaxft.config import load
-from jaxft.costs import costs, plan
+from jaxft.costs import costs
+from jaxft.costs.compilation import compile_job, step_job
 from jaxft.costs.costs import Costs
+from jaxft.costs.sizes import sizes_of
 from jaxft.devices import platform, sharding, topology
 from jaxft.materials.model import create_model
 from jaxft.models import conv as lowerings
@@ -55,14 +57,14 @@ def measure(slice_name: str, conv: str, images: int, overlap: bool) -> dict[str,
         model=replace(card.model, conv=conv),
         data=replace(card.data, batch_size=images * target.chips),
     )
-    sizes = plan.sizes_of(settings, card.plan.examples, card.plan.classes)
+    sizes = sizes_of(settings, card.plan.examples, card.plan.classes)
     with platform.targeting(*target.platform):
         model = create_model(settings, sizes.classes)
         weights = Weights(*jax.eval_shape(model.init, jax.random.key(0)))
         spec = spec_of(settings, model, 0, sizes.train)
-        job = plan.step_job(spec, settings, weights, target)
+        job = step_job(spec, settings, weights, target)
         started, computed = time.perf_counter(), time.process_time()
-        program = plan.compile_job(job, job.lower(), settings, target)
+        program = compile_job(job, job.lower(), settings, target)
     line = {
         "topology": slice_name,
         "conv": conv,

@@ -19,9 +19,10 @@ from tqdm import tqdm
 
 from jaxft.cli import main
 from jaxft.config import load
-from jaxft.costs import bench, bench_text, costs, flops, plan, programs, timed
+from jaxft.costs import bench, bench_text, costs, flops, programs, timed
 from jaxft.costs import figures as figures_of
 from jaxft.costs.costs import Costs, Memory
+from jaxft.costs.sizes import Sizes
 from jaxft.devices import chips, platform, topology
 from jaxft.errors import UserError
 from jaxft.materials import opening
@@ -38,7 +39,7 @@ def one_device():
 
 def job_on(shared, **changes):
     """A job on made-up input for what phases share."""
-    weights, sizes = tiny.weights(shared.model), plan.Sizes(40, 13, 3, "made up")
+    weights, sizes = tiny.weights(shared.model), Sizes(40, 13, 3, "made up")
     settings, model = shared.settings, shared.model
     job = bench.Job(settings, sizes, one_device(), model, weights, 2, Console(None))
     return dataclasses.replace(job, **changes)
@@ -54,7 +55,7 @@ def benched(drawn):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(BODIES, "tiny", tiny_body.body)
         settings = load.read(tiny_config.get_config(drawn))
-        sizes = plan.Sizes(24, 8, 3, "made up")
+        sizes = Sizes(24, 8, 3, "made up")
         target = one_device()._replace(device=CHIP)
         job = bench.synthetic(settings, sizes, target, 3, Console(None))
         yield job, list(bench.make(job))

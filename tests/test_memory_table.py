@@ -8,7 +8,8 @@ import pytest
 
 from jaxft.cli.config_file import load_config
 from jaxft.config import load
-from jaxft.costs import costs, plan, programs
+from jaxft.costs import costs, programs
+from jaxft.costs.compilation import compile_job, step_job
 from jaxft.devices import platform, pool, topology
 from jaxft.devices.cards import CARDS
 from jaxft.materials.model import create_model
@@ -50,8 +51,8 @@ def test_the_last_phase_takes_what_the_table_says():
     with platform.targeting(*target.platform):
         model = create_model(settings, 128)
         spec = spec_of(settings, model, 2, card.plan.examples)
-        job = plan.step_job(spec, settings, programs.weight_shapes(model), target)
-        program = plan.compile_job(job, job.lower(), settings, target)
+        job = step_job(spec, settings, programs.weight_shapes(model), target)
+        program = compile_job(job, job.lower(), settings, target)
     assert isinstance(program.costs, costs.Costs)
     assert program.costs.memory.total / GIB == pytest.approx(rows()[64][0][2], rel=0.05)
     assert program.costs.roofline_seconds > 0  # though XLA counts no operations for it

@@ -14,7 +14,8 @@ EXAMPLES = 16_384
 def bench(setting: Setting, report: Report) -> None:
     """Every program of the card on random images and weights; compiled ones are kept."""
     from jaxft.cli.config_file import load_config
-    from jaxft.costs import bench, plan
+    from jaxft.costs import bench
+    from jaxft.costs.sizes import sizes_of
     from jaxft.devices import topology
     from jaxft.runtime.console import Console
 
@@ -24,7 +25,7 @@ def bench(setting: Setting, report: Report) -> None:
     examples = EXAMPLES
     if setting.tiny:  # two of the three programs of phases are much the same
         settings, examples = replace(settings, phases=settings.phases[::2]), 3 * setting.batch
-    sizes = plan.sizes_of(settings, examples, setting.classes)
+    sizes = sizes_of(settings, examples, setting.classes)
     console = Console(None)
     job = bench.synthetic(settings, sizes, topology.here(), setting.rounds, console)
     with report.guard("bench"):

@@ -5,6 +5,7 @@ from argparse import ArgumentParser, Namespace
 
 from jaxft.cli import flags
 from jaxft.cli.outputs import demand_places
+from jaxft.costs.sizes import sizes_of
 from jaxft.errors import UserError
 
 HELP = "how fast a config's steps are on the devices that are there"
@@ -43,7 +44,7 @@ def run(options: Namespace) -> int:
     import jax
 
     from jaxft.config import load
-    from jaxft.costs import bench, bench_text, plan
+    from jaxft.costs import bench, bench_text
     from jaxft.devices import topology
     from jaxft.materials.start_up import set_up, start_up
     from jaxft.runtime import hosts, paths
@@ -65,7 +66,7 @@ def run(options: Namespace) -> int:
     if options.input == "real":
         job = bench.real(settings, target, options.repeats, console)
     else:
-        sizes = hosts.together(lambda: plan.sizes_of(settings, options.examples, options.classes))
+        sizes = hosts.together(lambda: sizes_of(settings, options.examples, options.classes))
         job = bench.synthetic(settings, sizes, target, options.repeats, console)
     rows = list(bench.make(job))
     console.say(f"\n{bench_text.explanation(job)}\nTo paste into an issue:\n")

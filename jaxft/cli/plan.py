@@ -6,6 +6,7 @@ from argparse import ArgumentParser, Namespace
 
 from jaxft.cli import flags
 from jaxft.cli.outputs import demand_picture, demand_places
+from jaxft.costs.sizes import sizes_of
 
 HELP = "what a run would do and cost, without running it"
 
@@ -44,7 +45,7 @@ def run(options: Namespace) -> int:
         demand_picture("--plot", options.plot, (".png", ".jpg", ".jpeg", ".pdf", ".svg"))
     demand_places(options.json, options.plot)
     target = topology.slice_of(options.topology) if options.topology else topology.here()
-    sizes = plan.sizes_of(settings, options.examples, options.classes)
+    sizes = sizes_of(settings, options.examples, options.classes)
     set_up(settings)
     console = Console(sys.stdout)
     found = plan.make(settings, sizes, target, console)

@@ -15,11 +15,11 @@ from jax.sharding import Mesh
 from tqdm import tqdm
 
 from jaxft.config.settings import Settings
-from jaxft.costs import costs, flops, plan, programs, provenance, timed
+from jaxft.costs import costs, flops, programs, provenance, timed
 from jaxft.costs.costs import Costs
 from jaxft.costs.figures import Figures
-from jaxft.costs.plan import Sizes
 from jaxft.costs.programs import Call
+from jaxft.costs.sizes import Sizes, without_weights
 from jaxft.costs.timed import WARM_UP, Job, Program
 from jaxft.devices import platform, pool, sharding
 from jaxft.devices.topology import Target
@@ -46,7 +46,7 @@ def synthetic(
     Raises:
       UserError: the batch cannot be divided over the devices, or is larger than the data set.
     """
-    settings = plan.without_weights(settings, console)
+    settings = without_weights(settings, console)
     check_batch_size(settings, sizes.train, target.mesh.size)
     model = create_model(settings, sizes.classes)
     with shortage.told(settings, "before the first step"):

@@ -7,8 +7,11 @@ from matplotlib.figure import Figure
 
 from jaxft.augment import augment
 from jaxft.costs.collectives import Collective
+from jaxft.costs.compilation import Program
 from jaxft.costs.costs import Costs
-from jaxft.costs.plan import Fit, PhasePlan, Plan, Program
+from jaxft.costs.fit import Fit
+from jaxft.costs.phase_plan import PhasePlan
+from jaxft.costs.plan import Plan
 from jaxft.report.figure import save_figure
 from jaxft.report.tables import clock, phases_table
 from jaxft.runtime.paths import AnyPath

@@ -13,8 +13,8 @@ from jax.sharding import Mesh
 
 from jaxft.config.settings import Phase, Settings
 from jaxft.costs import made_up, programs
-from jaxft.costs.plan import Sizes
 from jaxft.costs.programs import Call
+from jaxft.costs.sizes import Sizes
 from jaxft.devices import sharding
 from jaxft.devices.topology import Target
 from jaxft.features.inference import make_fold
