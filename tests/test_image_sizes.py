@@ -10,7 +10,7 @@ import tiny_config
 
 from jaxft import run
 from jaxft.config import load
-from jaxft.costs import bench, bench_text, plan, plan_text, programs
+from jaxft.costs import bench, bench_json, bench_text, plan, plan_text, programs
 from jaxft.costs.sizes import Sizes
 from jaxft.data.images.decode import UnreadableImage
 from jaxft.devices import sharding, topology
@@ -215,5 +215,5 @@ def test_a_bench_goes_through_every_size(drawn):
     ]
     assert rows[2].model_flops > 1.5 * rows[0].model_flops
     assert rows[1].phases == ("head_cached", "again")
-    assert bench.as_json(job, rows[2], "tiny")["image_size"] == LARGE
+    assert bench_json.as_json(job, rows[2], "tiny")["image_size"] == LARGE
     assert f"{SMALL}, {LARGE} px" in bench_text.block(job, rows, "tiny")

@@ -14,11 +14,12 @@ from jax.sharding import Mesh
 
 from jaxft.cli.config_file import load_config
 from jaxft.config import load
-from jaxft.costs import compilation, plan, plan_json, plan_text
+from jaxft.costs import compilation, plan, plan_json, plan_plot, plan_text
 from jaxft.costs.compilation import Lowered, Refusal, compile_job
 from jaxft.costs.costs import Costs, Memory
 from jaxft.costs.fit import fit_of
 from jaxft.costs.sizes import Sizes, sizes_of
+from jaxft.costs.verdict import verdict
 from jaxft.devices import chips, pool, topology
 from jaxft.devices.platform import Platform
 from jaxft.errors import UserError
@@ -80,7 +81,7 @@ def test_json_and_words(planned, tmp_path):
     data = json.loads(json.dumps(plan_json.as_json(planned)))
     assert set(data["programs"]) == {"head_cached", "head_augmented", "full"}
     assert "full" in plan_text.text(planned) and "not known" in plan_text.text(planned)
-    plan_text.plot(planned, tmp_path / "rates.png")
+    plan_plot.plot(planned, tmp_path / "rates.png")
     assert (tmp_path / "rates.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -133,7 +134,7 @@ def held_against(planned, bytes_there, words="JAX's pool, 75% of a card"):
     """The verdict on a plan for a GPU with so large a pool."""
     target = planned.target._replace(platform=Platform("gpu", "NVIDIA H100 80GB HBM3"))
     there = pool.Pool(bytes_there, words)
-    return "\n".join(plan_text.verdict(dataclasses.replace(planned, target=target, pool=there)))
+    return "\n".join(verdict(dataclasses.replace(planned, target=target, pool=there)))
 
 
 def test_the_verdict_says_what_it_is_held_against(planned):

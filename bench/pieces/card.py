@@ -14,7 +14,7 @@ EXAMPLES = 16_384
 def bench(setting: Setting, report: Report) -> None:
     """Every program of the card on random images and weights; compiled ones are kept."""
     from jaxft.cli.config_file import load_config
-    from jaxft.costs import bench
+    from jaxft.costs import bench, bench_json
     from jaxft.costs.sizes import sizes_of
     from jaxft.devices import topology
     from jaxft.runtime.console import Console
@@ -30,7 +30,7 @@ def bench(setting: Setting, report: Report) -> None:
     job = bench.synthetic(settings, sizes, topology.here(), setting.rounds, console)
     with report.guard("bench"):
         for figures in bench.make(job):
-            found = bench.as_json(job, figures, " ".join(words))
+            found = bench_json.as_json(job, figures, " ".join(words))
             seconds = {name: 1e3 * value for name, value in found.pop("step_seconds").items()}
             ms = {**seconds, "n": found.pop("repeats"), "calls": found.pop("steps_in_a_repeat")}
             report.line(found.pop("program"), ms=ms, **rates(found, ms["median"]), **without(found))

@@ -5,7 +5,6 @@ from argparse import ArgumentParser, Namespace
 
 from jaxft.cli import flags
 from jaxft.cli.outputs import demand_places
-from jaxft.costs.sizes import sizes_of
 from jaxft.errors import UserError
 
 HELP = "how fast a config's steps are on the devices that are there"
@@ -44,7 +43,8 @@ def run(options: Namespace) -> int:
     import jax
 
     from jaxft.config import load
-    from jaxft.costs import bench, bench_text
+    from jaxft.costs import bench, bench_json, bench_text
+    from jaxft.costs.sizes import sizes_of
     from jaxft.devices import topology
     from jaxft.materials.start_up import set_up, start_up
     from jaxft.runtime import hosts, paths
@@ -72,6 +72,6 @@ def run(options: Namespace) -> int:
     console.say(f"\n{bench_text.explanation(job)}\nTo paste into an issue:\n")
     console.say(bench_text.block(job, rows, options.config_words))
     if options.json:
-        lines = [bench.as_json(job, row, options.config_words) for row in rows]
+        lines = [bench_json.as_json(job, row, options.config_words) for row in rows]
         write_rows(paths.of(options.json), lines)
     return 0

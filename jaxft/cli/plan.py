@@ -6,7 +6,6 @@ from argparse import ArgumentParser, Namespace
 
 from jaxft.cli import flags
 from jaxft.cli.outputs import demand_picture, demand_places
-from jaxft.costs.sizes import sizes_of
 
 HELP = "what a run would do and cost, without running it"
 
@@ -33,7 +32,8 @@ def run(options: Namespace) -> int:
         # What is compiled for a device that is not there can't be read back from the cache.
         os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
     from jaxft.config import load
-    from jaxft.costs import plan, plan_json, plan_text
+    from jaxft.costs import plan, plan_json, plan_plot, plan_text
+    from jaxft.costs.sizes import sizes_of
     from jaxft.devices import topology
     from jaxft.materials.start_up import set_up
     from jaxft.runtime import paths
@@ -53,5 +53,5 @@ def run(options: Namespace) -> int:
     if options.json:
         write_json(paths.of(options.json), plan_json.as_json(found))
     if options.plot:
-        plan_text.plot(found, paths.of(options.plot))
+        plan_plot.plot(found, paths.of(options.plot))
     return 0

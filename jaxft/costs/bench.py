@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 from tqdm import tqdm
 
 from jaxft.config.settings import Settings
-from jaxft.costs import costs, flops, programs, provenance, timed
+from jaxft.costs import costs, flops, programs, timed
 from jaxft.costs.costs import Costs
 from jaxft.costs.figures import Figures
 from jaxft.costs.programs import Call
@@ -27,7 +27,6 @@ from jaxft.materials import opening, shortage
 from jaxft.materials.model import create_model
 from jaxft.materials.opening import check_batch_size
 from jaxft.models.variables import Weights
-from jaxft.runtime import hosts
 from jaxft.runtime.console import Console
 
 
@@ -157,61 +156,3 @@ def model_flops(neutral: Callable[[Mesh, int], Call], share: int) -> float:
     mesh = Mesh(np.asarray(jax.local_devices()[:1]), (sharding.AXIS,))
     with platform.targeting("none", ""):
         return flops.of_traced(neutral(mesh, share).trace())
-
-
-def about(job: Job, config: str) -> dict[str, Any]:
-    """What figures mean nothing without: versions, devices, config. JSON data."""
-    return {
-        "config": config,
-        "input": "synthetic" if job.materials is None else "real",
-        "model": job.settings.model.name,
-        "dtype": job.settings.model.compute_dtype,
-        "batch_size": job.settings.data.batch_size,
-        "examples": job.sizes.train,
-        "classes": job.sizes.classes,
-        "device": job.target.platform.chip,
-        "device_kind": jax.local_devices()[0].device_kind,
-        "platform": job.target.platform.name,
-        "devices": job.mesh.size,
-        "processes": hosts.count(),
-        **provenance.versions(),
-        "environment": provenance.environment(),
-        "compilation_cache": bool(jax.config.values["jax_enable_compilation_cache"]),
-        "revision": provenance.revision(),
-    }
-
-
-def as_json(job: Job, figures: Figures, config: str) -> dict[str, Any]:
-    """One program's figures as a flat line of JSON data, with what `about` says."""
-    low, middle, high = figures.step_seconds
-    spent = figures.costs
-    return {
-        "program": figures.program,
-        "phases": figures.phases,
-        "repeats": len(figures.seconds),
-        "steps_in_a_repeat": figures.steps,
-        "step_seconds": {"median": middle, "quartile1": low, "quartile3": high},
-        "images_per_second": figures.images_per_second,
-        "images_per_second_per_device": figures.images_per_second / figures.devices,
-        "input_wait": figures.input_wait,
-        "compile_seconds": figures.compile_seconds,
-        "memory": {**spent.memory._asdict(), "total": spent.memory.total},
-        "peak_bytes_in_use": figures.peak_bytes,
-        "pool_bytes": figures.pool_bytes,
-        "flops": spent.flops,
-        "model_flops": figures.model_flops,
-        "bytes": spent.bytes,
-        "bytes_per_second": figures.bytes_per_second,
-        "mfu": figures.mfu,
-        "roofline_share": figures.roofline_share,
-        "mfu_missing": without_peaks(job),
-        "image_size": figures.image_size,
-        **about(job, config),
-    }
-
-
-def without_peaks(job: Job) -> str | None:
-    """Reason why there is no MFU and no share of the roofline; None where there is one."""
-    if job.target.device is not None:
-        return None
-    return f"the peaks of a {job.target.platform.chip} device are not known"

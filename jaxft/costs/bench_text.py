@@ -4,11 +4,11 @@ import platform as machine
 from collections.abc import Sequence
 from typing import Any
 
-from jaxft.costs import bench, programs, provenance
-from jaxft.costs.bench import Job
+from jaxft.costs import bench_json, programs, provenance, timed
+from jaxft.costs.bench_json import without_peaks
 from jaxft.costs.figures import Figures
-
-GIB = 2**30
+from jaxft.costs.timed import Job
+from jaxft.devices.pool import GIB
 
 
 def table(job: Job, rows: Sequence[Figures]) -> str:
@@ -24,7 +24,7 @@ def table(job: Job, rows: Sequence[Figures]) -> str:
     peaks = [row.peak_bytes for row in rows if row.peak_bytes is not None]
     if peaks:
         lines.append(f"most memory in use on a device: {max(peaks) / GIB:.2f} GiB{_of_pool(rows)}")
-    missing = bench.without_peaks(job)
+    missing = without_peaks(job)
     if missing:
         lines.append(f"no MFU and no share of the roofline: {missing}")
     return "\n".join(lines)
@@ -64,7 +64,7 @@ def explanation(job: Job) -> str:
     """How to read the table."""
     return (
         f"a step is {job.settings.data.batch_size} images over all devices; median and quartiles "
-        f"of {job.repeats} repeats after {bench.WARM_UP}\n(a repeat on cached features is an "
+        f"of {job.repeats} repeats after {timed.WARM_UP}\n(a repeat on cached features is an "
         "epoch); GiB, GFLOP and GB touched are a step's on one device, as compiled;\nMFU is the "
         "share of peak arithmetic, roofline that of what arithmetic and memory allow together"
     )
@@ -72,7 +72,7 @@ def explanation(job: Job) -> str:
 
 def block(job: Job, rows: Sequence[Figures], config: str) -> str:
     """What to paste into an issue: versions, devices, figures; fenced, for Markdown."""
-    facts = bench.about(job, config)
+    facts = bench_json.about(job, config)
     versions = ", ".join(f"{name} {it}" for name, it in provenance.versions().items())
     return "\n".join(
         [

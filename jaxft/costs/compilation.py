@@ -56,7 +56,7 @@ class Job(NamedTuple):
     size: int
 
     def lower(self) -> Lowered:
-        """Trace the program, count its operations, and lower it; while the target is the platform."""
+        """Trace, count and lower the program, while the target is the platform."""
         traced = self.call.trace()
         return Lowered(traced.lower(), flops.of_traced(traced))
 

@@ -12,7 +12,7 @@ from jaxft.costs.plan import Plan
 
 
 def as_json(plan: Plan) -> dict[str, Any]:
-    """All of a plan as plain data."""
+    """Return all of a plan as plain data."""
     return {
         "target": plan.target.name,
         "devices": plan.target.mesh.size,
