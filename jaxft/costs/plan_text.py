@@ -6,16 +6,24 @@ from jaxft.augment import augment
 from jaxft.costs.collectives import Collective
 from jaxft.costs.compilation import Program
 from jaxft.costs.costs import Costs
+from jaxft.costs.phase_plan import PhasePlan
 from jaxft.costs.plan import Plan
 from jaxft.costs.verdict import duration, verdict
 from jaxft.devices.pool import GIB
 from jaxft.report.tables import phases_table
+from jaxft.runtime.table import table_lines
+
+PHASE_COLUMNS = {
+    **{"phase": "<16", "parameters": ">12", "epochs": ">8", "steps": ">8", "lr finder": ">9"},
+    **{"s/step": ">9", "images/s": ">9", "about": ">9"},
+}
 
 
 def text(plan: Plan) -> str:
     """Return all of a plan: data, phases, programs, verdict."""
     sizes, settings = plan.sizes, plan.settings
     steps_per_epoch = sizes.train // settings.data.batch_size
+    phases = [_phase_cells(phase, settings.data.batch_size) for phase in plan.phases]
     return "\n".join(
         [
             f"{sizes.train} training and {sizes.valid} validation images in {sizes.classes} "
@@ -24,7 +32,7 @@ def text(plan: Plan) -> str:
             phases_table(settings, steps_per_epoch),
             augment.in_words(settings.augment),
             "",
-            *_phase_lines(plan),
+            *table_lines(PHASE_COLUMNS, phases),
             "",
             *_program_lines(plan),
             "",
@@ -33,22 +41,17 @@ def text(plan: Plan) -> str:
     )
 
 
-def _phase_lines(plan: Plan) -> Iterator[str]:
-    head = (
-        f"{'phase':<16} {'parameters':>12} {'epochs':>8} {'steps':>8} {'lr finder':>9} "
-        f"{'s/step':>9} {'images/s':>9} {'about':>9}"
+def _phase_cells(phase: PhasePlan, batch_size: int) -> tuple[str, ...]:
+    return (
+        phase.name,
+        f"{phase.parameters:,}",
+        f"{'<= ' if phase.at_most else ''}{phase.epochs}",
+        str(phase.steps),
+        str(phase.finder_steps or "-"),
+        _seconds(phase.step_seconds),
+        f"{batch_size / phase.step_seconds:.0f}" if phase.step_seconds else "-",
+        duration(phase),
     )
-    yield from (head, "-" * len(head))
-    for phase in plan.phases:
-        epochs = f"{'<= ' if phase.at_most else ''}{phase.epochs}"
-        rate = "-"
-        if phase.step_seconds:
-            rate = f"{plan.settings.data.batch_size / phase.step_seconds:.0f}"
-        yield (
-            f"{phase.name:<16} {phase.parameters:>12,} {epochs:>8} {phase.steps:>8} "
-            f"{phase.finder_steps or '-':>9} {_seconds(phase.step_seconds):>9} {rate:>9} "
-            f"{duration(phase):>9}"
-        )
 
 
 def _seconds(seconds: float | None) -> str:
