@@ -27,7 +27,7 @@ from jaxft.config import load
 from jaxft.config.settings import Settings
 from jaxft.configs import base
 from jaxft.costs import bench, provenance
-from jaxft.costs.sizes import sizes_of
+from jaxft.costs.assumptions import sizes_of
 from jaxft.devices import topology
 from jaxft.materials.opening import open_data
 from jaxft.materials.start_up import set_up

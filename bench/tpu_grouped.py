@@ -33,9 +33,9 @@ from jax.sharding import PartitionSpec as P
 from jaxft.cli.config_file import load_config
 from jaxft.config import load
 from jaxft.costs import costs
+from jaxft.costs.assumptions import sizes_of
 from jaxft.costs.compilation import compile_job, step_job
 from jaxft.costs.costs import Costs
-from jaxft.costs.sizes import sizes_of
 from jaxft.devices import platform, sharding, topology
 from jaxft.materials.model import create_model
 from jaxft.models import conv as lowerings

@@ -22,6 +22,7 @@ from jaxft.config import load
 from jaxft.costs import bench, bench_json, bench_text, costs, flops, programs, timed
 from jaxft.costs import figures as figures_of
 from jaxft.costs.costs import Costs, Memory
+from jaxft.costs.job import WARM_UP, Job, Program
 from jaxft.costs.sizes import Sizes
 from jaxft.devices import chips, platform, topology
 from jaxft.errors import UserError
@@ -41,7 +42,7 @@ def job_on(shared, **changes):
     """A job on made-up input for what phases share."""
     weights, sizes = tiny.weights(shared.model), Sizes(40, 13, 3, "made up")
     settings, model = shared.settings, shared.model
-    job = timed.Job(settings, sizes, one_device(), model, weights, 2, Console(None))
+    job = Job(settings, sizes, one_device(), model, weights, 2, Console(None))
     return dataclasses.replace(job, **changes)
 
 
@@ -125,7 +126,7 @@ def test_an_epoch_is_compiled_once_and_a_step_has_its_share(monkeypatch):
         compiled.append(whole)
         return whole
 
-    program = timed.Program(
+    program = Program(
         name="epoch",
         phases=("epoch",),
         phase=spec.phase,
@@ -188,14 +189,14 @@ def test_a_repeat_is_the_time_from_one_result_to_the_next(monkeypatch):
 
     def execute(number):
         clock.events.append(f"run {number}")
-        return Result(clock, number, slow if number < timed.WARM_UP else 2.0)
+        return Result(clock, number, slow if number < WARM_UP else 2.0)
 
     times = bench.repeat(execute, iter(range(100)), 5, tqdm(disable=True))
     assert times.seconds == (2.0,) * 5
     assert times.waited == 0
     # One is always under way when another is waited for, and none is left running.
     assert clock.events[:5] == ["run 0", "run 1", "wait 0", "run 2", "wait 1"]
-    assert clock.events[-1] == f"wait {timed.WARM_UP + 5}"
+    assert clock.events[-1] == f"wait {WARM_UP + 5}"
     assert clock.now == clock.busy_until
 
 
@@ -320,7 +321,7 @@ def test_real_input_is_what_the_run_reads(tmp_path):
         seen = [batch.label.tolist() for (batch,) in feed]
     expected = tiny.shuffled(spec, tiny.canvases(40 + 13), len(seen), materials.mesh)
     assert seen == [batch.label.tolist() for batch in expected]
-    assert len(seen) == timed.WARM_UP + job.repeats + 1
+    assert len(seen) == WARM_UP + job.repeats + 1
     with forward.feed() as feed:  # 5 batches, then from the first one again
         canvases = [next(feed) for _ in range(6)]
     assert np.array_equal(canvases[5], canvases[0])

@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 
 from jaxft.cli.config_file import load_config
 from jaxft.config import load
-from jaxft.costs import plan, programs
+from jaxft.costs import planning, programs
 from jaxft.costs.collectives import collectives
 from jaxft.costs.hlo import computations
 from jaxft.costs.sizes import Sizes
@@ -223,7 +223,7 @@ def test_plan_says_what_a_card_would_do(tiny, drawn):
 
     settings = load.read(tiny_config.get_config(drawn))
     target = topology.slice_of("h100")
-    found = plan.make(settings, Sizes(96, 32, 3, "made up"), target, Console(None))
+    found = planning.make(settings, Sizes(96, 32, 3, "made up"), target, Console(None))
     assert isinstance(target.mesh, Mesh) and target.mesh.size == 1
     assert all(one.costs.bytes > 0 for one in found.programs)
     assert "h100" in plan_text.text(found)

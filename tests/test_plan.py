@@ -14,11 +14,13 @@ from jax.sharding import Mesh
 
 from jaxft.cli.config_file import load_config
 from jaxft.config import load
-from jaxft.costs import compilation, plan, plan_json, plan_plot, plan_text
-from jaxft.costs.compilation import Lowered, Refusal, compile_job
+from jaxft.costs import compilation, plan_json, plan_plot, plan_text, planning
+from jaxft.costs.assumptions import sizes_of
+from jaxft.costs.compilation import Lowered, compile_job
 from jaxft.costs.costs import Costs, Memory
 from jaxft.costs.fit import fit_of
-from jaxft.costs.sizes import Sizes, sizes_of
+from jaxft.costs.program import Program, Refusal
+from jaxft.costs.sizes import Sizes
 from jaxft.costs.verdict import verdict
 from jaxft.devices import chips, pool, topology
 from jaxft.devices.platform import Platform
@@ -47,7 +49,7 @@ def planned(drawn):
         patch.setitem(BODIES, "tiny", tiny_body.body)
         settings = settings_for(drawn)
         sizes = sizes_of(settings, None, None)
-        yield plan.make(settings, sizes, one_device(), Console(None))
+        yield planning.make(settings, sizes, one_device(), Console(None))
 
 
 def test_phases_steps_and_parameters(planned):
@@ -72,7 +74,7 @@ def test_the_weights_own_image_size(drawn, tiny):
     settings = load.read(config)
     sizes = sizes_of(settings, None, None)
     told = io.StringIO()
-    found = plan.make(settings, sizes, one_device(), Console(told))
+    found = planning.make(settings, sizes, one_device(), Console(told))
     assert found.settings.data.image_size == TORCHVISION.image_size == 224
     assert "taken" not in told.getvalue()  # weights="none" expect what the model does
 
@@ -87,7 +89,7 @@ def test_json_and_words(planned, tmp_path):
 
 def program(temporary, images=64):
     memory = Memory(2 * GIB, GIB, GIB, temporary, 0)
-    return compilation.Program("full", images, Costs(1.0, 1.0, memory, {}, None, None), 0.0)
+    return Program("full", images, Costs(1.0, 1.0, memory, {}, None, None), 0.0)
 
 
 def test_what_fits_and_which_batch_would():
@@ -114,7 +116,7 @@ def test_a_refusal_of_the_compiler_is_told_with_its_numbers(drawn, tiny):
     message = "RESOURCE_EXHAUSTED: Ran out of memory in hbm. Used 31.5G of 15.75G hbm. Exceeded"
     found = compile_job(job, refusing(message), settings, target)
     assert found.costs == Refusal(31.5 * GIB, 15.75 * GIB)
-    assert fit_of(compilation.Program("full", 64, found.costs, 0.0), 16 * GIB, 4).batch == 4 * 32
+    assert fit_of(Program("full", 64, found.costs, 0.0), 16 * GIB, 4).batch == 4 * 32
     for other in ("INTERNAL: something else", "RESOURCE_EXHAUSTED: Out of memory allocating 8"):
         with pytest.raises(jax.errors.JaxRuntimeError):
             compile_job(job, refusing(other), settings, target)
@@ -124,10 +126,10 @@ def test_a_shortage_while_compiling_is_the_users(drawn, tiny, monkeypatch):
     def short(*_):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 8589934592")
 
-    monkeypatch.setattr(plan, "compile_all", short)
+    monkeypatch.setattr(planning, "compile_all", short)
     settings = settings_for(drawn)
     with pytest.raises(UserError, match=r"8\.00 GiB"):
-        plan.make(settings, Sizes(24, 8, 3, "x"), one_device(), Console(None))
+        planning.make(settings, Sizes(24, 8, 3, "x"), one_device(), Console(None))
 
 
 def held_against(planned, bytes_there, words="JAX's pool, 75% of a card"):
@@ -153,7 +155,7 @@ def test_without_the_compilers_count_there_is_a_roofline(drawn, tiny, monkeypatc
     config = tiny_config.get_config(drawn)
     config.phases = config.phases[:1]
     target = one_device()._replace(device=chips.of_platform(Platform("gpu", "H100")))
-    found = plan.make(load.read(config), Sizes(24, 8, 3, "x"), target, Console(None))
+    found = planning.make(load.read(config), Sizes(24, 8, 3, "x"), target, Console(None))
     for program in found.programs:
         assert program.costs.flops > 0 and program.costs.bytes > 0
         assert program.costs.roofline_seconds > 0
@@ -185,7 +187,7 @@ def test_a_small_model_compiles_for_a_tpu_that_is_not_there(tiny, drawn):
     assert importlib.util.find_spec("libtpu"), "libtpu comes with [dev]; without it this must fail"
     target = topology.slice_of("v5e:2x2")
     settings = settings_for(drawn)
-    found = plan.make(settings, Sizes(96, 32, 3, "made up"), target, Console(None))
+    found = planning.make(settings, Sizes(96, 32, 3, "made up"), target, Console(None))
     assert (target.mesh.size, target.chips) == (4, 4)
     for one in found.programs:
         assert isinstance(one.costs, Costs) and one.costs.model.costed > 0

@@ -15,7 +15,7 @@ def bench(setting: Setting, report: Report) -> None:
     """Every program of the card on random images and weights; compiled ones are kept."""
     from jaxft.cli.config_file import load_config
     from jaxft.costs import bench, bench_json
-    from jaxft.costs.sizes import sizes_of
+    from jaxft.costs.assumptions import sizes_of
     from jaxft.devices import topology
     from jaxft.runtime.console import Console
 

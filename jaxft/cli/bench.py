@@ -44,7 +44,7 @@ def run(options: Namespace) -> int:
 
     from jaxft.config import load
     from jaxft.costs import bench, bench_json, bench_text
-    from jaxft.costs.sizes import sizes_of
+    from jaxft.costs.assumptions import sizes_of
     from jaxft.devices import topology
     from jaxft.materials.start_up import set_up, start_up
     from jaxft.runtime import hosts, paths

@@ -32,8 +32,8 @@ def run(options: Namespace) -> int:
         # What is compiled for a device that is not there can't be read back from the cache.
         os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
     from jaxft.config import load
-    from jaxft.costs import plan, plan_json, plan_plot, plan_text
-    from jaxft.costs.sizes import sizes_of
+    from jaxft.costs import plan_json, plan_plot, plan_text, planning
+    from jaxft.costs.assumptions import sizes_of
     from jaxft.devices import topology
     from jaxft.materials.start_up import set_up
     from jaxft.runtime import paths
@@ -48,7 +48,7 @@ def run(options: Namespace) -> int:
     sizes = sizes_of(settings, options.examples, options.classes)
     set_up(settings)
     console = Console(sys.stdout)
-    found = plan.make(settings, sizes, target, console)
+    found = planning.make(settings, sizes, target, console)
     console.say("\n" + plan_text.text(found))
     if options.json:
         write_json(paths.of(options.json), plan_json.as_json(found))

@@ -16,11 +16,12 @@ from tqdm import tqdm
 
 from jaxft.config.settings import Settings
 from jaxft.costs import costs, flops, programs, timed
+from jaxft.costs.assumptions import without_weights
+from jaxft.costs.call import Call
 from jaxft.costs.costs import Costs
 from jaxft.costs.figures import Figures
-from jaxft.costs.programs import Call
-from jaxft.costs.sizes import Sizes, without_weights
-from jaxft.costs.timed import WARM_UP, Job, Program
+from jaxft.costs.job import WARM_UP, Job, Program
+from jaxft.costs.sizes import Sizes
 from jaxft.devices import platform, pool, sharding
 from jaxft.devices.topology import Target
 from jaxft.materials import opening, shortage

@@ -6,7 +6,7 @@ import jax
 
 from jaxft.costs import provenance
 from jaxft.costs.figures import Figures
-from jaxft.costs.timed import Job
+from jaxft.costs.job import Job
 from jaxft.runtime import hosts
 
 

@@ -4,10 +4,10 @@ import platform as machine
 from collections.abc import Sequence
 from typing import Any
 
-from jaxft.costs import bench_json, programs, provenance, timed
+from jaxft.costs import bench_json, programs, provenance
 from jaxft.costs.bench_json import without_peaks
 from jaxft.costs.figures import Figures
-from jaxft.costs.timed import Job
+from jaxft.costs.job import WARM_UP, Job
 from jaxft.devices.pool import GIB
 from jaxft.runtime.table import table_lines
 
@@ -74,7 +74,7 @@ def explanation(job: Job) -> str:
     """Explain the table."""
     return (
         f"a step is {job.settings.data.batch_size} images over all devices; median and quartiles "
-        f"of {job.repeats} repeats after {timed.WARM_UP}\n(a repeat on cached features is an "
+        f"of {job.repeats} repeats after {WARM_UP}\n(a repeat on cached features is an "
         "epoch); GiB, GFLOP and GB touched are a step's on one device, as compiled;\nMFU is the "
         "share of peak arithmetic, roofline that of what arithmetic and memory allow together"
     )

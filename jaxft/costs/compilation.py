@@ -4,37 +4,20 @@ import os
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
 
 from jaxft.config.settings import Settings
 from jaxft.costs import costs, flops, programs
+from jaxft.costs.call import Call
 from jaxft.costs.costs import Costs
-from jaxft.costs.programs import Call
+from jaxft.costs.program import Program, Refusal
 from jaxft.devices.topology import Target
 from jaxft.materials import shortage
 from jaxft.models.variables import Weights
 from jaxft.runtime.console import Console
 from jaxft.training.spec import StepSpec
-
-
-class Refusal(NamedTuple):
-    """A program that the compiler refused: the bytes that it needs, and those allowed."""
-
-    needed: float
-    allowed: float
-
-
-@dataclass(frozen=True)
-class Program:
-    """One compiled program: its costs, or its refusal, and the seconds of its compilation."""
-
-    name: str
-    images: int  # a device's share of a batch
-    costs: Costs | Refusal
-    compile_seconds: float
 
 
 class Lowered(NamedTuple):

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from jaxft.costs.compilation import Program, Refusal
+from jaxft.costs.program import Program, Refusal
 
 
 class Fit(NamedTuple):

@@ -5,10 +5,10 @@ from typing import Any
 
 import jax
 
-from jaxft.costs.compilation import Program
 from jaxft.costs.costs import Costs
 from jaxft.costs.model_time import ModelTime
 from jaxft.costs.plan import Plan
+from jaxft.costs.program import Program
 
 
 def as_json(plan: Plan) -> dict[str, Any]:

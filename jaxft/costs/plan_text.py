@@ -4,10 +4,9 @@ from collections.abc import Iterator
 
 from jaxft.augment import augment
 from jaxft.costs.collectives import Collective
-from jaxft.costs.compilation import Program
 from jaxft.costs.costs import Costs
-from jaxft.costs.phase_plan import PhasePlan
-from jaxft.costs.plan import Plan
+from jaxft.costs.plan import PhasePlan, Plan
+from jaxft.costs.program import Program
 from jaxft.costs.verdict import duration, verdict
 from jaxft.devices.pool import GIB
 from jaxft.report.tables import phases_table

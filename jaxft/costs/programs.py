@@ -4,13 +4,14 @@ They are those of the run itself (step.make_step, step.make_epoch, evaluate.make
 shapes instead of arrays they need neither images nor weights.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxft.config.settings import Phase, Settings
+from jaxft.costs.call import Call
 from jaxft.data import batches
 from jaxft.devices import sharding
 from jaxft.features.inference import make_fold, make_forward
@@ -21,21 +22,6 @@ from jaxft.training.spec import StepSpec
 from jaxft.training.train_state import TrainBatch
 
 FORWARD = "features"  # the program that extracts features
-
-
-class Call(NamedTuple):
-    """A jitted function, and what a run calls it with: shapes and their places on a mesh."""
-
-    function: Any
-    arguments: tuple[Any, ...]
-
-    def trace(self) -> Any:
-        """Trace it, to be counted (flops.of_traced) or lowered; nothing is run."""
-        return self.function.trace(*self.arguments)
-
-    def lower(self) -> Any:
-        """Lower it, to be compiled; nothing is run."""
-        return self.trace().lower()
 
 
 def distinct(phase: Phase) -> tuple[Any, ...]:

@@ -3,87 +3,25 @@
 import dataclasses
 import itertools
 from collections.abc import Callable, Generator, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
 from functools import partial
 from typing import Any
 
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxft.config.settings import Phase, Settings
 from jaxft.costs import made_up, programs
-from jaxft.costs.programs import Call
-from jaxft.costs.sizes import Sizes
+from jaxft.costs.call import Call
+from jaxft.costs.job import WARM_UP, Job, Program
 from jaxft.devices import sharding
-from jaxft.devices.topology import Target
 from jaxft.features.inference import make_fold
-from jaxft.materials import reading
 from jaxft.materials.extraction import eval_feed
 from jaxft.materials.materials import Materials
 from jaxft.materials.model import create_model
 from jaxft.models import Model
-from jaxft.models.variables import Weights
-from jaxft.runtime.console import Console
 from jaxft.training import train_state
 from jaxft.training.runners import train_feed
 from jaxft.training.spec import StepSpec, spec_of
-
-# Not counted: more than are read ahead (feed.AHEAD batches, and as many that are yet to be placed)
-# before the input has to keep up.
-WARM_UP = 5
-
-
-@dataclass(frozen=True)
-class Job:
-    """A config to bench.
-
-    `materials` are a run's own, for its real input; without them input is made up. `weights` are
-    all groups, on the mesh.
-    """
-
-    settings: Settings
-    sizes: Sizes
-    target: Target
-    model: Model
-    weights: Weights
-    repeats: int
-    console: Console
-    materials: Materials | None = None
-
-    @property
-    def mesh(self) -> Mesh:
-        """All devices."""
-        return self.target.mesh
-
-    def at_size(self, image_size: int) -> "Job":
-        """On images of so many pixels; what there was of another size is let go of."""
-        materials = self.materials and reading.at_size(self.materials, image_size)
-        settings = self.settings.at_size(image_size)
-        return dataclasses.replace(self, settings=settings, materials=materials)
-
-
-@dataclass(frozen=True)
-class Program:
-    """A program to time: how it is made, fed and driven.
-
-    `phase` is the first of the `phases` that run it, None where none does. `call(steps)` is the
-    program of so many steps. `start(compiled)` gives what executes it on an item of `feed`, and
-    returns something to wait for. `reads`: its input is images. `neutral(mesh, share)` is one step
-    on `share` images, for `model_flops`. `passes` is how often the loop runs that a step may be in,
-    which XLA counts once (costs.of_compiled).
-    """
-
-    name: str
-    phases: tuple[str, ...]
-    phase: Phase | None
-    steps: int
-    reads: bool
-    call: Callable[[int], Call]
-    start: Callable[[Any], Callable[[Any], Any]]
-    feed: Callable[[], AbstractContextManager[Iterator[Any]]]
-    neutral: Callable[[Mesh, int], Call]
-    passes: int = 1
 
 
 def forward(job: Job) -> Program:

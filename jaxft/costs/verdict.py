@@ -4,8 +4,7 @@ from collections.abc import Iterator
 
 from jaxft.costs.costs import Costs
 from jaxft.costs.fit import Fit
-from jaxft.costs.phase_plan import PhasePlan
-from jaxft.costs.plan import Plan
+from jaxft.costs.plan import PhasePlan, Plan
 from jaxft.devices.pool import GIB
 from jaxft.report.tables import clock
 
