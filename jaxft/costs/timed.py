@@ -1,4 +1,4 @@
-"""Programs of a run as they are timed: made, fed, and driven as the run's loop drives them."""
+"""Programs to time, made, fed and driven as in the run's loop."""
 
 import dataclasses
 import itertools
@@ -25,7 +25,7 @@ from jaxft.training.spec import StepSpec, spec_of
 
 
 def forward(job: Job) -> Program:
-    """The extraction of features; it takes the canvases to the devices, as in a run."""
+    """Return the extraction of features, which takes the canvases to the devices, as in a run."""
     shapes, size = programs.weight_shapes(job.model), job.settings.data.image_size
 
     def start(compiled: Any) -> Callable[[Any], Any]:
@@ -53,7 +53,7 @@ def forward(job: Job) -> Program:
 
 
 def _passes(materials: Materials) -> Generator[Any]:
-    """The canvases of the training images, batch by batch, over and over."""
+    """Yield the canvases of the training images, batch by batch, over and over."""
     split, images = materials.dataset.train, materials.train_images
     while True:
         with eval_feed(materials, split, images) as ready:
@@ -62,7 +62,7 @@ def _passes(materials: Materials) -> Generator[Any]:
 
 
 def of_phases(job: Job, indices: list[int]) -> Program:
-    """The step of these phases; on cached features an epoch."""
+    """Return the step of these phases; on cached features an epoch."""
     spec = spec_of(job.settings, job.model, indices[0], job.sizes.train)
     cached = spec.phase.inputs == "cached"
     shapes = programs.weight_shapes(job.model)
@@ -98,7 +98,7 @@ def of_phases(job: Job, indices: list[int]) -> Program:
 
 
 def _training(job: Job, spec: StepSpec, compiled: Any) -> Callable[[Any], Any]:
-    """Executes the program on a batch, handing the state on; returns the loss.
+    """Return a function that trains on a batch, keeps the new state, and returns the loss.
 
     At a rate of 0 the weights stay as they are, and no number becomes infinite.
     """
@@ -118,6 +118,6 @@ def _training(job: Job, spec: StepSpec, compiled: Any) -> Callable[[Any], Any]:
 
 
 def plain_model(job: Job) -> Model:
-    """The job's model with every convolution as XLA has it."""
+    """Return the job's model with every convolution as XLA has it."""
     native = dataclasses.replace(job.settings.model, conv="native")
     return create_model(dataclasses.replace(job.settings, model=native), job.sizes.classes)
