@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from jaxft.runtime.hosts import Stop
+from jaxft.runtime.ballot import Stop
 
 
 @contextmanager
