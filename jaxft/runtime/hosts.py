@@ -140,7 +140,8 @@ def from_first(array: np.ndarray | None) -> np.ndarray | None:
     content = np.zeros(size, np.uint8)
     if is_first() and array is not None:
         content = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-    return broadcast_bytes(content).view(dtype).reshape(shape)
+    received: np.ndarray = broadcast_bytes(content).view(dtype).reshape(shape)
+    return received
 
 
 def together(function: Callable[[], T]) -> T:

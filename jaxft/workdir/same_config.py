@@ -1,4 +1,4 @@
-"""A workdir's run goes on with the config that it began with, but for keys that change nothing."""
+"""Check that a run goes on with the config of its beginning, except for keys without effect."""
 
 import json
 import re
@@ -27,7 +27,7 @@ FREE_BEFOREHAND = re.compile(r"phases\[(\d+)\]\.microbatches")
 
 
 def check(workdir: AnyPath, plain: dict[str, Any]) -> None:
-    """Raises UserError where the workdir is a file, or holds checkpoints of another config."""
+    """Raise UserError where the workdir is a file, or holds checkpoints of another config."""
     if workdir.exists() and not workdir.is_dir():
         raise UserError(f"{workdir} is a file; --workdir should be a directory")
     if not checkpoint.steps(workdir):
@@ -56,16 +56,16 @@ def check(workdir: AnyPath, plain: dict[str, Any]) -> None:
 
 
 def _is_free(key: str, begun: int) -> bool:
-    """Tell whether a key may change without changing what a run, `begun` phases in, gives.
+    """Tell whether a key may change in a run that has begun `begun` of its phases.
 
-    Such a run is the one that it would be had the key been so from the start.
+    The run then gives the same results as with the new value from the start.
     """
     beforehand = FREE_BEFOREHAND.fullmatch(key)
     return key in FREE_KEYS or (beforehand is not None and int(beforehand[1]) >= begun)
 
 
 def _phases_begun(workdir: AnyPath) -> int:
-    """Number of phases of a run that have a rate already, or a step; all where none can tell."""
+    """Count the phases of a run that have a rate or a step; all where no cursor can be read."""
     cursor = checkpoint.newest_cursor(workdir)
     if cursor is None:
         return sys.maxsize
@@ -73,7 +73,11 @@ def _phases_begun(workdir: AnyPath) -> int:
 
 
 def read_json(path: AnyPath) -> Any:
-    """Raises UserError where a file of a workdir is missing or damaged."""
+    """Read a JSON file of a workdir.
+
+    Raises:
+      UserError: it is missing or damaged.
+    """
     try:
         return json.loads(paths.read(path))
     except (OSError, ValueError) as error:
@@ -81,7 +85,7 @@ def read_json(path: AnyPath) -> Any:
 
 
 def _flat(data: Any, path: str = "") -> dict[str, Any]:
-    """Nested JSON data as key path -> value."""
+    """Return nested JSON data as key path -> value."""
     if isinstance(data, dict):
         pairs = [(f"{path}.{key}" if path else key, value) for key, value in data.items()]
     elif isinstance(data, list):

@@ -8,13 +8,13 @@ from jaxft.models.variables import Weights
 
 
 def weights_of(tree: Mapping[str, Any], names: Iterable[str] = GROUPS) -> Weights:
-    """Some groups' weights from a checkpoint's item, which leaves out what is empty."""
+    """Return some groups' weights from a checkpoint's item, which leaves out empty dicts."""
     params, stats = tree["params"], tree.get("batch_stats", {})
     return Weights({n: params[n] for n in names}, {n: stats.get(n, {}) for n in names})
 
 
 def last_weights(state: Mapping[str, Any]) -> Weights:
-    """Weights that validate, from a checkpoint's state: the average, where one is kept."""
+    """Return the weights that validate from a checkpoint's state: the average, if one is kept."""
     weights = weights_of(state)
     if "average" not in state:
         return weights
