@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 import jaxft
-from jaxft.cli import main
+from jaxft.cli.config_file import load_config
 from jaxft.training import loop
 
 HALVINGS = 400
@@ -39,7 +39,7 @@ def record(out: Path, data: Path, seed: int, flags: list[str]) -> None:
     fixed += [f"--config.seed={seed}", "--config.overfit.t=1e9"]
     loop.evaluate_weights = keeping
     try:
-        jaxft.train(main.load_config("folder", [*fixed, *flags]), out.with_suffix(""))
+        jaxft.train(load_config("folder", [*fixed, *flags]), out.with_suffix(""))
     finally:
         loop.evaluate_weights = evaluate
     hits = [one.probabilities.argmax(1) == one.labels for one in found]

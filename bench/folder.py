@@ -120,7 +120,7 @@ def run_fastai(options: argparse.Namespace, seed: int, batch_size: int) -> dict:
 
 def compare(options: argparse.Namespace) -> dict:
     """Both sides for every seed, in turn."""
-    from jaxft.cli.main import load_config
+    from jaxft.cli.config_file import load_config
 
     batch_size = load_config(options.config).data.batch_size
     scratch = Path(tempfile.mkdtemp())

@@ -26,7 +26,8 @@ import input_pipeline
 from jaxft.config import load
 from jaxft.config.settings import Settings
 from jaxft.configs import base
-from jaxft.costs import bench, plan, provenance
+from jaxft.costs import bench, provenance
+from jaxft.costs.assumptions import sizes_of
 from jaxft.devices import topology
 from jaxft.materials.opening import open_data
 from jaxft.materials.start_up import set_up
@@ -66,7 +67,7 @@ def rates(folder: Path, rounds: int, repeats: int) -> dict[str, list[float]]:
             settings = settings_of(f"{folder}/set", memory_gb or 0.0, f"{folder}/cache")
             set_up(settings)
             if memory_gb is None:
-                sizes = plan.sizes_of(settings, None, None)
+                sizes = sizes_of(settings, None, None)
                 job = bench.synthetic(settings, sizes, target, repeats, console)
             else:
                 job = bench.real(settings, target, repeats, console)

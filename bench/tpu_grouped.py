@@ -14,7 +14,7 @@ the gradients' all-reduces run beside the rest (`config.overlap_gradients`).
 Seconds are the sum of the compiler's own estimates (`estimated_cycles` of the scheduled program at
 the chip's clock) over all operations; those without an estimate are charged the bytes that they
 touch over the memory's bandwidth, and are listed by kind with what they were charged: see
-jaxft/costs/costs.py. A compilation takes five to seven minutes of CPU time.
+jaxft/costs/model_time.py. A compilation takes five to seven minutes of CPU time.
 """
 
 import argparse
@@ -30,9 +30,11 @@ from jax import Array, lax
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxft.cli import main
+from jaxft.cli.config_file import load_config
 from jaxft.config import load
-from jaxft.costs import costs, plan
+from jaxft.costs import costs
+from jaxft.costs.assumptions import sizes_of
+from jaxft.costs.compilation import compile_job, step_job
 from jaxft.costs.costs import Costs
 from jaxft.devices import platform, sharding, topology
 from jaxft.materials.model import create_model
@@ -47,7 +49,7 @@ GIB = 2**30
 def measure(slice_name: str, conv: str, images: int, overlap: bool) -> dict[str, object]:
     """The step of the furniture card's last phase, compiled for so many images a chip."""
     target = topology.slice_of(slice_name)
-    card = load.read(main.load_config("furniture_resnext101"))
+    card = load.read(load_config("furniture_resnext101"))
     settings = replace(
         card,
         overlap_gradients=overlap,
@@ -55,14 +57,14 @@ def measure(slice_name: str, conv: str, images: int, overlap: bool) -> dict[str,
         model=replace(card.model, conv=conv),
         data=replace(card.data, batch_size=images * target.chips),
     )
-    sizes = plan.sizes_of(settings, card.plan.examples, card.plan.classes)
+    sizes = sizes_of(settings, card.plan.examples, card.plan.classes)
     with platform.targeting(*target.platform):
         model = create_model(settings, sizes.classes)
         weights = Weights(*jax.eval_shape(model.init, jax.random.key(0)))
         spec = spec_of(settings, model, 0, sizes.train)
-        job = plan.step_job(spec, settings, weights, target)
+        job = step_job(spec, settings, weights, target)
         started, computed = time.perf_counter(), time.process_time()
-        program = plan.compile_job(job, job.lower(), settings, target)
+        program = compile_job(job, job.lower(), settings, target)
     line = {
         "topology": slice_name,
         "conv": conv,

@@ -31,6 +31,7 @@ from jaxft.augment import augment, warp
 from jaxft.augment.presets import PRESETS
 from jaxft.augment.products import by_products
 from jaxft.costs import costs
+from jaxft.costs.hlo import ENTRY, Computations, computations
 from jaxft.data.images.sizing import canvas_size
 from jaxft.devices import compiler, platform, sharding, topology
 from jaxft.devices.compiler import Options
@@ -132,10 +133,10 @@ def options(text: str, target: Target) -> Options | None:
     return dict(pair.split("=", 1) for pair in text.split(",")) if text else None
 
 
-def dearest(program: costs.Computations, clock: float, count: int) -> list[str]:
+def dearest(program: Computations, clock: float, count: int) -> list[str]:
     """The operations with the largest estimates, one a line: ms, result, where it comes from."""
     found = []
-    for operation in program[costs.ENTRY]:
+    for operation in program[ENTRY]:
         cycles = re.search(r'"estimated_cycles":"?(\d+)', operation.line)
         origin = re.search(r'op_name="([^"]*)"', operation.line)
         if cycles:
@@ -180,7 +181,7 @@ def main_() -> None:
         reduced = found.collectives["all-reduce"]
         line |= {"all_reduces": reduced.number, "asynchronous": reduced.asynchronous}
     print(json.dumps(line))
-    program = costs.computations(compiled.as_text())
+    program = computations(compiled.as_text())
     print("\n".join(dearest(program, target.device.clock, flags.top)))
 
 

@@ -6,7 +6,8 @@
 
 from typing import Any
 
-__version__ = "0.1.0"
+from jaxft.runtime.version import VERSION as __version__
+
 __all__ = ["__version__", "restore", "train"]
 
 

@@ -21,7 +21,7 @@ from jaxft.evaluation.restore import read_weights, read_workdir
 from jaxft.materials.opening import open_data
 from jaxft.runtime import hosts
 from jaxft.runtime.console import Console
-from jaxft.training import fit
+from jaxft.training import step
 from jaxft.workdir.rows import read_rows
 
 
@@ -50,17 +50,17 @@ def story(folder, workdir):
 
 def _story(folder, workdir):
     losses = []
-    demand = fit.step.demand_finite
+    demand = step.demand_finite
 
     def recording(number, loss):
         losses.append(loss)
         demand(number, loss)
 
-    fit.step.demand_finite = recording
+    step.demand_finite = recording
     try:
         run.train(get_config(folder), workdir)
     finally:
-        fit.step.demand_finite = demand
+        step.demand_finite = demand
     materials = materials_of(workdir)
     placed = run.sharding.replicate(read_weights(workdir, "best"), materials.mesh)
     probabilities = probabilities_of(materials, placed, 0, "fastai07")

@@ -15,6 +15,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
 import accelerator
 
+from jaxft.costs.hlo import computations
 from jaxft.training.spec import StepSpec
 from pieces import child, gauge, kernels, lines, table
 from pieces.catalogue import PIECES, Part
@@ -338,10 +339,9 @@ def test_what_the_compiler_tried_is_taken_again_unless_the_part_failed(tmp_path)
 
 
 def test_a_trace_is_told_by_kinds_of_kernels_with_bytes_and_gaps():
-    from jaxft.costs import costs
     from pieces import trace
 
-    program = costs.computations(
+    program = computations(
         "ENTRY main {\n"
         "  %a = bf16[100,10]{1,0} parameter(0)\n"
         "  %loop_add_fusion.1 = bf16[100,10]{1,0} fusion(%a), kind=kLoop, calls=%b\n"

@@ -19,9 +19,11 @@ from tqdm import tqdm
 
 from jaxft.cli import main
 from jaxft.config import load
-from jaxft.costs import bench, bench_text, costs, flops, plan, programs, timed
+from jaxft.costs import bench, bench_json, bench_text, costs, flops, programs, timed
 from jaxft.costs import figures as figures_of
 from jaxft.costs.costs import Costs, Memory
+from jaxft.costs.job import WARM_UP, Job, Program
+from jaxft.costs.sizes import Sizes
 from jaxft.devices import chips, platform, topology
 from jaxft.errors import UserError
 from jaxft.materials import opening
@@ -38,9 +40,9 @@ def one_device():
 
 def job_on(shared, **changes):
     """A job on made-up input for what phases share."""
-    weights, sizes = tiny.weights(shared.model), plan.Sizes(40, 13, 3, "made up")
+    weights, sizes = tiny.weights(shared.model), Sizes(40, 13, 3, "made up")
     settings, model = shared.settings, shared.model
-    job = bench.Job(settings, sizes, one_device(), model, weights, 2, Console(None))
+    job = Job(settings, sizes, one_device(), model, weights, 2, Console(None))
     return dataclasses.replace(job, **changes)
 
 
@@ -54,7 +56,7 @@ def benched(drawn):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(BODIES, "tiny", tiny_body.body)
         settings = load.read(tiny_config.get_config(drawn))
-        sizes = plan.Sizes(24, 8, 3, "made up")
+        sizes = Sizes(24, 8, 3, "made up")
         target = one_device()._replace(device=CHIP)
         job = bench.synthetic(settings, sizes, target, 3, Console(None))
         yield job, list(bench.make(job))
@@ -95,7 +97,7 @@ def figures(**changes):
 
 def test_json_holds_what_the_figures_mean_nothing_without(benched):
     job, rows = benched
-    row = json.loads(json.dumps(bench.as_json(job, rows[3], "tiny_config")))
+    row = json.loads(json.dumps(bench_json.as_json(job, rows[3], "tiny_config")))
     assert row["program"] == "full" and row["phases"] == ["full"] and row["repeats"] == 3
     seconds = row["step_seconds"]
     assert 0 < seconds["quartile1"] <= seconds["median"] <= seconds["quartile3"]
@@ -124,7 +126,7 @@ def test_an_epoch_is_compiled_once_and_a_step_has_its_share(monkeypatch):
         compiled.append(whole)
         return whole
 
-    program = timed.Program(
+    program = Program(
         name="epoch",
         phases=("epoch",),
         phase=spec.phase,
@@ -153,8 +155,8 @@ def test_without_a_peak_it_says_why(benched):
     job, rows = benched
     blind = dataclasses.replace(job, target=job.target._replace(device=None))
     rows = [dataclasses.replace(row, chip=None) for row in rows]
-    assert bench.as_json(blind, rows[0], "x")["mfu"] is None
-    assert "cpu" in bench.as_json(blind, rows[0], "x")["mfu_missing"]
+    assert bench_json.as_json(blind, rows[0], "x")["mfu"] is None
+    assert "cpu" in bench_json.as_json(blind, rows[0], "x")["mfu_missing"]
     assert bench_text.table(blind, rows).count("no MFU and no share of the roofline: ") == 1
 
 
@@ -187,14 +189,14 @@ def test_a_repeat_is_the_time_from_one_result_to_the_next(monkeypatch):
 
     def execute(number):
         clock.events.append(f"run {number}")
-        return Result(clock, number, slow if number < bench.WARM_UP else 2.0)
+        return Result(clock, number, slow if number < WARM_UP else 2.0)
 
     times = bench.repeat(execute, iter(range(100)), 5, tqdm(disable=True))
     assert times.seconds == (2.0,) * 5
     assert times.waited == 0
     # One is always under way when another is waited for, and none is left running.
     assert clock.events[:5] == ["run 0", "run 1", "wait 0", "run 2", "wait 1"]
-    assert clock.events[-1] == f"wait {bench.WARM_UP + 5}"
+    assert clock.events[-1] == f"wait {WARM_UP + 5}"
     assert clock.now == clock.busy_until
 
 
@@ -319,7 +321,7 @@ def test_real_input_is_what_the_run_reads(tmp_path):
         seen = [batch.label.tolist() for (batch,) in feed]
     expected = tiny.shuffled(spec, tiny.canvases(40 + 13), len(seen), materials.mesh)
     assert seen == [batch.label.tolist() for batch in expected]
-    assert len(seen) == bench.WARM_UP + job.repeats + 1
+    assert len(seen) == WARM_UP + job.repeats + 1
     with forward.feed() as feed:  # 5 batches, then from the first one again
         canvases = [next(feed) for _ in range(6)]
     assert np.array_equal(canvases[5], canvases[0])

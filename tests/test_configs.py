@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from ml_collections import ConfigDict
 
-from jaxft.cli import main
+from jaxft.cli.config_file import load_config
 from jaxft.config import load
 from jaxft.configs import base
 
@@ -31,14 +31,14 @@ def test_there_are_cards():
 
 @pytest.mark.parametrize("card", [*CARDS, "base"])
 def test_a_card_is_a_right_config(card):
-    settings = load.read(main.load_config(str(FOLDER / f"{card}.py")))
+    settings = load.read(load_config(str(FOLDER / f"{card}.py")))
     assert settings.phases[0].inputs == "cached"
     assert settings.phases[-1].trains_body
 
 
 @pytest.mark.parametrize("card", CARDS)
 def test_a_card_has_exactly_the_keys_of_base(card):
-    config = main.load_config(card)
+    config = load_config(card)
     assert set(keys(config)) == set(keys(base.get_config()))
     for phase in config.phases:
         assert set(keys(phase)) == set(keys(base.phase()))
@@ -64,10 +64,10 @@ def test_every_key_of_base_has_a_comment():
 
 @pytest.mark.parametrize("card", CARDS)
 def test_changing_one_config_changes_no_other(card):
-    first, second = main.load_config(card), main.load_config(card)
+    first, second = load_config(card), load_config(card)
     first.phases[0].lr = 0.5
     first.data.image_size = 100
-    assert load.as_dict(second) == load.as_dict(main.load_config(card))
+    assert load.as_dict(second) == load.as_dict(load_config(card))
 
 
 def test_a_phase_freezes_what_its_groups_leave_out():

@@ -7,6 +7,10 @@ from jax import lax
 from jax.sharding import AxisType, PartitionSpec
 
 from jaxft.costs import costs
+from jaxft.costs.collectives import Collective, collectives
+from jaxft.costs.hlo import computations, shape_bytes
+from jaxft.costs.model_time import model_time
+from jaxft.costs.traffic import touched
 from jaxft.devices import chips
 from jaxft.devices.platform import Platform
 
@@ -29,18 +33,16 @@ ENTRY %main (a: f32[8], b: bf16[4,2]) -> f32[8] {
 
 
 def test_shapes_have_bytes():
-    assert costs.shape_bytes("(f32[8,128]{1,0:T(8,128)}, bf16[3], pred[5], s32[])") == 4096 + 6 + 9
-    assert costs.shape_bytes("u4[3]") == 2
+    assert shape_bytes("(f32[8,128]{1,0:T(8,128)}, bf16[3], pred[5], s32[])") == 4096 + 6 + 9
+    assert shape_bytes("u4[3]") == 2
 
 
 def test_collectives_by_kind_and_bytes():
-    assert costs.collectives(costs.computations(HLO)) == {
-        "all-reduce": costs.Collective(1, 32 + 16)
-    }
+    assert collectives(computations(HLO)) == {"all-reduce": Collective(1, 32 + 16)}
 
 
 def test_what_the_compiler_has_no_estimate_for_is_charged_at_its_roofline():
-    time = costs.model_time(costs.computations(HLO), chips.TPUS["v5e"])
+    time = model_time(computations(HLO), chips.TPUS["v5e"])
     assert time.costed == pytest.approx(4500 / 1.5e9)
     assert {kind: charge.number for kind, charge in time.charges.items()} == {
         "all-reduce": 1,
@@ -80,9 +82,9 @@ ENTRY %main (a: (s32[], f32[8])) -> (s32[], f32[8]) {
     ("", 5), (', backend_config={"known_trip_count":{"n":"7"}}', 7),
 ])  # fmt: skip
 def test_what_a_loop_holds_counts_as_often_as_it_runs(known, trips):
-    program = costs.computations(LOOP.replace("TRIPS", known))
-    assert costs.collectives(program) == {"all-reduce": costs.Collective(trips, trips * 32)}
-    time = costs.model_time(program, chips.TPUS["v5e"])
+    program = computations(LOOP.replace("TRIPS", known))
+    assert collectives(program) == {"all-reduce": Collective(trips, trips * 32)}
+    time = model_time(program, chips.TPUS["v5e"])
     assert time.costed == pytest.approx(trips * 100 / 1.5e9)
     assert time.charges == {"all-reduce": (trips, pytest.approx(trips * 64 / 0.819e12))}
 
@@ -96,13 +98,13 @@ def test_a_compiled_loop_is_read_so():
     spec = PartitionSpec("data")
     mapped = jax.shard_map(loop, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False)
     found = costs.of_compiled(jax.jit(mapped).lower(jnp.zeros(8)).compile(), None, passes=3)
-    assert found.collectives == {"all-reduce": costs.Collective(3, 3 * 16)}
+    assert found.collectives == {"all-reduce": Collective(3, 3 * 16)}
 
 
 def test_bytes_are_those_of_operands_and_results():
-    program = costs.computations(HLO)
-    assert costs.touched(program) == 2 * 32 + 2 * (32 + 16) + 3 * 32 + 2 * 32
-    assert costs.touched(costs.computations(LOOP.replace("TRIPS", ""))) == 5 * (64 + 64)
+    program = computations(HLO)
+    assert touched(program) == 2 * 32 + 2 * (32 + 16) + 3 * 32 + 2 * 32
+    assert touched(computations(LOOP.replace("TRIPS", ""))) == 5 * (64 + 64)
 
 
 EPOCH = """HloModule epoch
@@ -147,7 +149,7 @@ MANY, FEW = 4 * 8000, 4 * 32  # bytes of all rows, and of four
     ("%x = f32[1000,8]{1,0} negate(%features)", 2 * MANY),
 ])  # fmt: skip
 def test_of_an_array_the_parts_that_are_used_count(operation, size):
-    assert costs.touched(costs.computations(EPOCH.replace("OPERATION", operation))) == size
+    assert touched(computations(EPOCH.replace("OPERATION", operation))) == size
 
 
 def test_an_epochs_steps_share_its_costs():
@@ -245,9 +247,9 @@ ENTRY %main (a: f32[8]) -> f32[8] {
 
 
 def test_a_collective_cut_into_fusions_is_one_and_runs_beside_them():
-    program = costs.computations(ASYNCHRONOUS)
-    assert costs.collectives(program) == {"all-reduce": costs.Collective(2, 2 * 32, 1)}
-    time = costs.model_time(program, chips.TPUS["v5e"])
+    program = computations(ASYNCHRONOUS)
+    assert collectives(program) == {"all-reduce": Collective(2, 2 * 32, 1)}
+    time = model_time(program, chips.TPUS["v5e"])
     assert time.costed == pytest.approx(150 / 1.5e9)
     # Charged as the other one is: what it reads and what it writes.
     assert time.charges["fusion"] == time.charges["all-reduce"]

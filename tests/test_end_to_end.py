@@ -8,7 +8,7 @@ from PIL import Image
 
 import jaxft
 from jaxft import run
-from jaxft.cli import main
+from jaxft.cli.config_file import load_config
 from jaxft.data.sources import registry
 from jaxft.features import cache
 from jaxft.materials.start_up import cache_directory
@@ -51,7 +51,7 @@ def shrunk(folder, *overrides):
         "--config.overfit.t=1e9",
         "--config.best_by=val_loss",
     ]
-    return main.load_config("quickstart", [*small, *overrides])
+    return load_config("quickstart", [*small, *overrides])
 
 
 @pytest.fixture(scope="module")

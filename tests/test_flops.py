@@ -9,7 +9,7 @@ import pytest
 from jax import lax
 from jax.sharding import AxisType, Mesh, PartitionSpec
 
-from jaxft.cli import main
+from jaxft.cli.config_file import load_config
 from jaxft.config import load
 from jaxft.costs import flops, programs
 from jaxft.devices import platform
@@ -145,7 +145,7 @@ def test_of_a_model_only_elementwise_operations_are_missing(name, least):
         "data.batch_size=2",
         f"model.name={name}",
     )
-    config = main.load_config("furniture_resnext101", [f"--config.{item}" for item in overrides])
+    config = load_config("furniture_resnext101", [f"--config.{item}" for item in overrides])
     settings = load.read(config)
     mesh = Mesh(np.asarray(jax.devices()[:1]), ("data",))
     with platform.targeting("none", ""):

@@ -13,9 +13,13 @@ import pytest
 import tiny
 from jax.sharding import Mesh
 
-from jaxft.cli import main
+from jaxft.cli.config_file import load_config
 from jaxft.config import load
-from jaxft.costs import costs, plan, programs
+from jaxft.costs import planning, programs
+from jaxft.costs.collectives import collectives
+from jaxft.costs.hlo import computations
+from jaxft.costs.sizes import Sizes
+from jaxft.costs.traffic import touched
 from jaxft.devices import platform, sharding, topology
 from jaxft.materials.model import create_model
 from jaxft.models.bodies.resnet import network
@@ -43,7 +47,7 @@ def shallow():
 def compiled(name, phase, where="h100", batch=BATCH, image_size=64):
     """The forward pass (phase None) or a phase's step of the furniture card, as HLO text."""
     target = topology.slice_of(where)
-    card = load.read(main.load_config("furniture_resnext101"))
+    card = load.read(load_config("furniture_resnext101"))
     chosen = card.phases[phase or 0]
     settings = replace(
         card,
@@ -78,7 +82,7 @@ def test_every_convolution_of_the_forward_pass_is_one_call_with_offset_and_activ
     """Without these 67.8 GB were touched: each sum and ReLU was a pass of its own."""
     text = compiled("resnext101_64x4d", None, batch=256, image_size=224)
     assert calls(text) == {"convBiasActivationForward": 104}
-    assert costs.touched(costs.computations(text)) < 38e9
+    assert touched(computations(text)) < 38e9
 
 
 @pytest.mark.slow
@@ -110,7 +114,7 @@ def test_a_step_of_the_head_is_few_kernels(shallow):
     """Once 33: each is launched by itself, and most of them take no longer than that."""
     text = compiled(shallow, 0, batch=512)
     (body,) = re.findall(r" while\(.*body=%([\w.]+)", text)
-    kernels = [o for o in costs.computations(text)[body] if o.opcode in ("fusion", "custom-call")]
+    kernels = [o for o in computations(text)[body] if o.opcode in ("fusion", "custom-call")]
     assert len(kernels) <= 31
     assert sum("triton_softmax" in kernel.name for kernel in kernels) == 1
 
@@ -119,7 +123,7 @@ def test_a_step_of_the_head_is_few_kernels(shallow):
 def test_eight_gpus_exchange_sums_alone_and_many_beside_other_work(shallow):
     """All of them with jax 0.10.2, and with 0.12 those that have something to hide behind."""
     text = compiled(shallow, 2, "h100:8", batch=8)
-    found = costs.collectives(costs.computations(text))
+    found = collectives(computations(text))
     assert set(found) == {"all-reduce"}
     assert found["all-reduce"].asynchronous > found["all-reduce"].number / 3
 
@@ -220,7 +224,7 @@ def test_plan_says_what_a_card_would_do(tiny, drawn):
 
     settings = load.read(tiny_config.get_config(drawn))
     target = topology.slice_of("h100")
-    found = plan.make(settings, plan.Sizes(96, 32, 3, "made up"), target, Console(None))
+    found = planning.make(settings, Sizes(96, 32, 3, "made up"), target, Console(None))
     assert isinstance(target.mesh, Mesh) and target.mesh.size == 1
     assert all(one.costs.bytes > 0 for one in found.programs)
     assert "h100" in plan_text.text(found)

@@ -17,6 +17,7 @@ from jaxft.devices import sharding
 from jaxft.errors import UserError
 from jaxft.models.registry import BODIES
 from jaxft.runtime import hosts
+from jaxft.runtime.ballot import Ballot, Stop
 
 HERE = Path(__file__).parent
 WAIT = 240
@@ -193,8 +194,8 @@ def test_alone_everything_stays_as_it_is():
 
 
 def test_alone_a_ballot_is_one_s_own_wish():
-    stop = hosts.Stop()
-    ballot = hosts.Ballot(stop)
+    stop = Stop()
+    ballot = Ballot(stop)
     assert not ballot() and ballot(True) and not ballot()
     stop.ask()
     assert stop.is_set() and ballot()

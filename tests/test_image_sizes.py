@@ -10,7 +10,8 @@ import tiny_config
 
 from jaxft import run
 from jaxft.config import load
-from jaxft.costs import bench, bench_text, plan, plan_text, programs
+from jaxft.costs import bench, bench_json, bench_text, plan_text, planning, programs
+from jaxft.costs.sizes import Sizes
 from jaxft.data.images.unreadable import UnreadableImage
 from jaxft.devices import sharding, topology
 from jaxft.errors import Interrupted, UserError
@@ -194,7 +195,7 @@ def test_steps_on_images_of_two_sizes_are_two_programs(drawn):
 @pytest.mark.slow
 def test_a_plan_has_a_program_for_every_size(drawn):
     settings = load.read(cached_twice(drawn))
-    found = plan.make(settings, plan.Sizes(24, 8, 3, "made up"), topology.here(), Console(None))
+    found = planning.make(settings, Sizes(24, 8, 3, "made up"), topology.here(), Console(None))
     forwards = [f"features {size} px" for size in (SMALL, LARGE)]
     assert [program.name for program in found.programs] == [*forwards, "head_cached"]
     small, large, _ = (program.costs.flops for program in found.programs)
@@ -215,5 +216,5 @@ def test_a_bench_goes_through_every_size(drawn):
     ]
     assert rows[2].model_flops > 1.5 * rows[0].model_flops
     assert rows[1].phases == ("head_cached", "again")
-    assert bench.as_json(job, rows[2], "tiny")["image_size"] == LARGE
+    assert bench_json.as_json(job, rows[2], "tiny")["image_size"] == LARGE
     assert f"{SMALL}, {LARGE} px" in bench_text.block(job, rows, "tiny")

@@ -12,8 +12,13 @@ FILES = sorted([*ROOT.glob("jaxft/**/*.py"), *ROOT.glob("configs/*.py")])
 NAMES = [file.relative_to(ROOT).as_posix() for file in FILES]
 ROOMS = {
     "flax": ("jaxft/models/",),
-    "absl": ("jaxft/cli/main.py", "jaxft/config/load.py", "configs/", "jaxft/data/feed.py"),
-    "ml_collections": ("jaxft/cli/main.py", "jaxft/config/load.py", "configs/"),
+    "absl": ("jaxft/config/load.py", "configs/", "jaxft/data/feed.py"),
+    "ml_collections": (
+        "jaxft/cli/config_file.py",
+        "jaxft/cli/overrides.py",
+        "jaxft/config/load.py",
+        "configs/",
+    ),
     "grain": ("jaxft/data/feed.py",),
     "orbax": ("jaxft/workdir/checkpoint.py",),
     "tensorflow_datasets": (

@@ -1,5 +1,6 @@
 """The door: exit codes, help, configs and overrides, and what is refused before any work."""
 
+import argparse
 import dataclasses
 import json
 import logging
@@ -17,6 +18,8 @@ import safetensors.numpy
 from jaxft import run
 from jaxft.augment.presets import PRESETS
 from jaxft.cli import main
+from jaxft.cli.config_file import load_config
+from jaxft.cli.outputs import demand_places
 from jaxft.config import load
 from jaxft.errors import Interrupted, NonFiniteError, UserError
 from jaxft.materials.identity import check_data, check_listed, describe_data
@@ -77,10 +80,10 @@ def test_help_of_a_verb_lists_its_flags(verb, capsys):
         main.main([verb, "--help"])
     assert stop.value.code == 0
     out = capsys.readouterr().out
-    for flag in main.VERBS[verb][2]:
-        assert {"paths": "IMAGE", "picture": "--output", "shown": "--examples"}.get(
-            flag, f"--{flag}"
-        ) in out
+    parser = argparse.ArgumentParser()
+    main.VERBS[verb].add(parser)
+    for action in parser._actions:
+        assert (action.option_strings[-1] if action.option_strings else action.metavar) in out
 
 
 def test_no_verb_shows_the_help(capsys):
@@ -140,7 +143,7 @@ def test_exit_codes(error, code, monkeypatch, capsys):
 @pytest.mark.parametrize("name", ["quickstart", "quickstart.py", "configs/quickstart.py"])
 def test_a_shipped_config_is_found_by_name_anywhere(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert main.load_config(name).data.source == "digits"
+    assert load_config(name).data.source == "digits"
 
 
 def test_a_config_is_found_by_path(tmp_path):
@@ -149,11 +152,11 @@ def test_a_config_is_found_by_path(tmp_path):
         "from jaxft.configs import base\n"
         "def get_config():\n    c = base.get_config()\n    c.seed = 5\n    return c\n"
     )
-    assert main.load_config(str(file)).seed == 5
+    assert load_config(str(file)).seed == 5
 
 
 def test_the_argument_after_the_colon_reaches_the_config():
-    assert main.load_config(f"{TINY}:some:folder").data.source == "folder:some:folder"
+    assert load_config(f"{TINY}:some:folder").data.source == "folder:some:folder"
 
 
 @pytest.mark.parametrize(
@@ -177,7 +180,7 @@ def test_an_unknown_config_is_refused_and_the_known_ones_named(refused):
 
 
 def test_overrides(tiny):
-    config = main.load_config(
+    config = load_config(
         f"{TINY}:x",
         [
             "--config.phases[2].lr=0.01",
@@ -220,7 +223,7 @@ def test_find_goes_over_a_number(tmp_path):
         "from jaxft.configs import base\n"
         "def get_config():\n    c = base.get_config()\n    c.phases[0].lr = 0.1\n    return c\n"
     )
-    config = main.load_config(str(file), ["--config.phases[0].lr=find"])
+    config = load_config(str(file), ["--config.phases[0].lr=find"])
     assert load.read(config).phases[0].lr == "find"
 
 
@@ -427,7 +430,7 @@ def test_an_empty_workdir(verb, refused, drawn, tiny):
 def test_an_empty_workdir_from_python(function, drawn, tiny, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="--workdir is empty"):
-        function(main.load_config(f"{TINY}:{drawn}"), workdir="")
+        function(load_config(f"{TINY}:{drawn}"), workdir="")
     assert not list(tmp_path.iterdir())
 
 
@@ -465,7 +468,7 @@ def test_an_output_that_is_a_folder(verb, flag, refused, drawn, tiny, tmp_path):
 
 def test_an_output_in_the_home_directory(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    main.demand_places("~/plan.json")
+    demand_places("~/plan.json")
 
 
 def test_a_plot_of_an_unknown_kind(refused, drawn, tiny):

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from jaxft.cli import main
+from jaxft.cli.config_file import load_config
 from jaxft.config import load
-from jaxft.costs import costs, plan, programs
+from jaxft.costs import costs, programs
+from jaxft.costs.compilation import compile_job, step_job
 from jaxft.devices import platform, pool, topology
 from jaxft.devices.cards import CARDS
 from jaxft.materials.model import create_model
@@ -45,13 +46,13 @@ def test_the_cards_are_those_whose_pool_holds_every_phase(batch):
 def test_the_last_phase_takes_what_the_table_says():
     """The largest program of the card; within what another version of XLA may change."""
     target = topology.slice_of("h100")
-    card = load.read(main.load_config("furniture_resnext101"))
+    card = load.read(load_config("furniture_resnext101"))
     settings = replace(card, data=replace(card.data, batch_size=64))
     with platform.targeting(*target.platform):
         model = create_model(settings, 128)
         spec = spec_of(settings, model, 2, card.plan.examples)
-        job = plan.step_job(spec, settings, programs.weight_shapes(model), target)
-        program = plan.compile_job(job, job.lower(), settings, target)
+        job = step_job(spec, settings, programs.weight_shapes(model), target)
+        program = compile_job(job, job.lower(), settings, target)
     assert isinstance(program.costs, costs.Costs)
     assert program.costs.memory.total / GIB == pytest.approx(rows()[64][0][2], rel=0.05)
     assert program.costs.roofline_seconds > 0  # though XLA counts no operations for it

@@ -10,8 +10,9 @@ import tiny_config
 from jaxft.cli import main
 from jaxft.config import load
 from jaxft.config.resolve import expected, expected_size
-from jaxft.costs import bench, plan
+from jaxft.costs import bench, planning
 from jaxft.costs.costs import Costs, Memory
+from jaxft.costs.program import Program
 from jaxft.errors import UserError
 from jaxft.models.weights import hub
 
@@ -47,7 +48,7 @@ def on_the_hub(tiny, drawn, monkeypatch):
 
 def compiled(jobs, *_):
     """Programs as compiling every job would give them, without it."""
-    return {key: plan.Program(job.name, 8, NOTHING, 0.0) for key, job in jobs.items()}
+    return {key: Program(job.name, 8, NOTHING, 0.0) for key, job in jobs.items()}
 
 
 def traced(job):
@@ -64,7 +65,7 @@ MAKE = bench.make
 @pytest.fixture
 def nothing_compiled(monkeypatch):
     """All is done but the compilation."""
-    monkeypatch.setattr(plan, "_compile_all", compiled)
+    monkeypatch.setattr(planning, "compile_all", compiled)
     monkeypatch.setattr(bench, "make", traced)
 
 

@@ -12,10 +12,16 @@ import pytest
 import tiny_config
 from jax.sharding import Mesh
 
-from jaxft.cli import main
+from jaxft.cli.config_file import load_config
 from jaxft.config import load
-from jaxft.costs import plan, plan_json, plan_text
+from jaxft.costs import compilation, plan_json, plan_plot, plan_text, planning
+from jaxft.costs.assumptions import sizes_of
+from jaxft.costs.compilation import Lowered, compile_job
 from jaxft.costs.costs import Costs, Memory
+from jaxft.costs.fit import fit_of
+from jaxft.costs.program import Program, Refusal
+from jaxft.costs.sizes import Sizes
+from jaxft.costs.verdict import verdict
 from jaxft.devices import chips, pool, topology
 from jaxft.devices.platform import Platform
 from jaxft.errors import UserError
@@ -42,8 +48,8 @@ def planned(drawn):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(BODIES, "tiny", tiny_body.body)
         settings = settings_for(drawn)
-        sizes = plan.sizes_of(settings, None, None)
-        yield plan.make(settings, sizes, one_device(), Console(None))
+        sizes = sizes_of(settings, None, None)
+        yield planning.make(settings, sizes, one_device(), Console(None))
 
 
 def test_phases_steps_and_parameters(planned):
@@ -66,9 +72,9 @@ def test_the_weights_own_image_size(drawn, tiny):
     config = tiny_config.get_config(drawn)
     config.data.image_size, config.phases = 0, config.phases[:1]
     settings = load.read(config)
-    sizes = plan.sizes_of(settings, None, None)
+    sizes = sizes_of(settings, None, None)
     told = io.StringIO()
-    found = plan.make(settings, sizes, one_device(), Console(told))
+    found = planning.make(settings, sizes, one_device(), Console(told))
     assert found.settings.data.image_size == TORCHVISION.image_size == 224
     assert "taken" not in told.getvalue()  # weights="none" expect what the model does
 
@@ -77,22 +83,22 @@ def test_json_and_words(planned, tmp_path):
     data = json.loads(json.dumps(plan_json.as_json(planned)))
     assert set(data["programs"]) == {"head_cached", "head_augmented", "full"}
     assert "full" in plan_text.text(planned) and "not known" in plan_text.text(planned)
-    plan_text.plot(planned, tmp_path / "rates.png")
+    plan_plot.plot(planned, tmp_path / "rates.png")
     assert (tmp_path / "rates.png").read_bytes().startswith(b"\x89PNG")
 
 
 def program(temporary, images=64):
     memory = Memory(2 * GIB, GIB, GIB, temporary, 0)
-    return plan.Program("full", images, Costs(1.0, 1.0, memory, {}, None, None), 0.0)
+    return Program("full", images, Costs(1.0, 1.0, memory, {}, None, None), 0.0)
 
 
 def test_what_fits_and_which_batch_would():
-    roomy = plan.fit_of(program(8 * GIB), 16 * GIB, 8)
+    roomy = fit_of(program(8 * GIB), 16 * GIB, 8)
     assert roomy.fits and roomy.needed == 10 * GIB and roomy.batch == 8 * 112
-    tight = plan.fit_of(program(28 * GIB), 16 * GIB, 8)
+    tight = fit_of(program(28 * GIB), 16 * GIB, 8)
     assert not tight.fits and tight.batch == 8 * 32
-    assert plan.fit_of(program(28 * GIB), GIB, 8).batch is None
-    assert plan.fit_of(program(8 * GIB), None, 8).fits is None
+    assert fit_of(program(28 * GIB), GIB, 8).batch is None
+    assert fit_of(program(8 * GIB), None, 8).fits is None
 
 
 def refusing(message):
@@ -101,36 +107,36 @@ def refusing(message):
     def compile_it():
         raise jax.errors.JaxRuntimeError(message)
 
-    return plan.Lowered(types.SimpleNamespace(compile=compile_it), 0.0)
+    return Lowered(types.SimpleNamespace(compile=compile_it), 0.0)
 
 
 def test_a_refusal_of_the_compiler_is_told_with_its_numbers(drawn, tiny):
     settings, target = settings_for(drawn), one_device()
-    job = plan.Job("full", None, 1, 1)
+    job = compilation.Job("full", None, 1, 1)
     message = "RESOURCE_EXHAUSTED: Ran out of memory in hbm. Used 31.5G of 15.75G hbm. Exceeded"
-    found = plan.compile_job(job, refusing(message), settings, target)
-    assert found.costs == plan.Refusal(31.5 * GIB, 15.75 * GIB)
-    assert plan.fit_of(plan.Program("full", 64, found.costs, 0.0), 16 * GIB, 4).batch == 4 * 32
+    found = compile_job(job, refusing(message), settings, target)
+    assert found.costs == Refusal(31.5 * GIB, 15.75 * GIB)
+    assert fit_of(Program("full", 64, found.costs, 0.0), 16 * GIB, 4).batch == 4 * 32
     for other in ("INTERNAL: something else", "RESOURCE_EXHAUSTED: Out of memory allocating 8"):
         with pytest.raises(jax.errors.JaxRuntimeError):
-            plan.compile_job(job, refusing(other), settings, target)
+            compile_job(job, refusing(other), settings, target)
 
 
 def test_a_shortage_while_compiling_is_the_users(drawn, tiny, monkeypatch):
     def short(*_):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 8589934592")
 
-    monkeypatch.setattr(plan, "_compile_all", short)
+    monkeypatch.setattr(planning, "compile_all", short)
     settings = settings_for(drawn)
     with pytest.raises(UserError, match=r"8\.00 GiB"):
-        plan.make(settings, plan.Sizes(24, 8, 3, "x"), one_device(), Console(None))
+        planning.make(settings, Sizes(24, 8, 3, "x"), one_device(), Console(None))
 
 
 def held_against(planned, bytes_there, words="JAX's pool, 75% of a card"):
     """The verdict on a plan for a GPU with so large a pool."""
     target = planned.target._replace(platform=Platform("gpu", "NVIDIA H100 80GB HBM3"))
     there = pool.Pool(bytes_there, words)
-    return "\n".join(plan_text.verdict(dataclasses.replace(planned, target=target, pool=there)))
+    return "\n".join(verdict(dataclasses.replace(planned, target=target, pool=there)))
 
 
 def test_the_verdict_says_what_it_is_held_against(planned):
@@ -149,7 +155,7 @@ def test_without_the_compilers_count_there_is_a_roofline(drawn, tiny, monkeypatc
     config = tiny_config.get_config(drawn)
     config.phases = config.phases[:1]
     target = one_device()._replace(device=chips.of_platform(Platform("gpu", "H100")))
-    found = plan.make(load.read(config), plan.Sizes(24, 8, 3, "x"), target, Console(None))
+    found = planning.make(load.read(config), Sizes(24, 8, 3, "x"), target, Console(None))
     for program in found.programs:
         assert program.costs.flops > 0 and program.costs.bytes > 0
         assert program.costs.roofline_seconds > 0
@@ -157,11 +163,11 @@ def test_without_the_compilers_count_there_is_a_roofline(drawn, tiny, monkeypatc
 
 
 def test_without_the_data_the_sizes_are_the_cards_or_the_users(tiny, tmp_path):
-    settings = load.read(main.load_config("furniture_resnext101"))
-    assert plan.sizes_of(settings, None, None)[:3] == (180_000, 6_400, 128)
-    assert plan.sizes_of(settings, 1000, 5)[:3] == (1000, 6_400, 5)
+    settings = load.read(load_config("furniture_resnext101"))
+    assert sizes_of(settings, None, None)[:3] == (180_000, 6_400, 128)
+    assert sizes_of(settings, 1000, 5)[:3] == (1000, 6_400, 5)
     with pytest.raises(UserError, match="--examples=N"):
-        plan.sizes_of(settings_for(tmp_path / "none"), None, None)
+        sizes_of(settings_for(tmp_path / "none"), None, None)
 
 
 @pytest.mark.parametrize("name", ["v5e:3x3", "v9:2x2", "v5e", "2x4", "v5e:2x4x1"])
@@ -181,7 +187,7 @@ def test_a_small_model_compiles_for_a_tpu_that_is_not_there(tiny, drawn):
     assert importlib.util.find_spec("libtpu"), "libtpu comes with [dev]; without it this must fail"
     target = topology.slice_of("v5e:2x2")
     settings = settings_for(drawn)
-    found = plan.make(settings, plan.Sizes(96, 32, 3, "made up"), target, Console(None))
+    found = planning.make(settings, Sizes(96, 32, 3, "made up"), target, Console(None))
     assert (target.mesh.size, target.chips) == (4, 4)
     for one in found.programs:
         assert isinstance(one.costs, Costs) and one.costs.model.costed > 0

@@ -10,15 +10,16 @@ import pytest
 
 import jaxft
 from jaxft.costs import provenance
+from jaxft.runtime import version
 
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """The package's file in a git repository that does not track it yet; and git in there."""
-    file = tmp_path / "package" / "__init__.py"
+    """A file of the package in a git repository that does not track it yet; and git in there."""
+    file = tmp_path / "package" / "version.py"
     file.parent.mkdir()
     file.write_text("")
-    monkeypatch.setattr(jaxft, "__file__", str(file))
+    monkeypatch.setattr(version, "__file__", str(file))
     identity = ["-c", "user.name=A", "-c", "user.email=a@b"]
 
     def git(*arguments):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxft.cli import main
+from jaxft.cli.config_file import load_config
 from jaxft.config import load
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
@@ -121,7 +121,7 @@ def test_settings_are_configs_that_jaxft_takes(name, monkeypatch):
     monkeypatch.chdir(Path(__file__).parents[1])
     card, *flags = flags_of(name)
     keys = [f for f in flags if f.startswith("--config.")]
-    settings = load.read(main.load_config(card.removeprefix("--config="), keys))
+    settings = load.read(load_config(card.removeprefix("--config="), keys))
     whole = ["head_cached", "head_augmented", "full"]
     names = {"head": whole[:2], "body": whole[2:], "": whole}[part_of(name)]
     names = ["late", "full"] if name == "gradual" else names

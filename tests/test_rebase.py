@@ -11,7 +11,7 @@ import tiny
 from jaxft.devices import sharding
 from jaxft.errors import Interrupted
 from jaxft.models.variables import Weights
-from jaxft.runtime.hosts import Stop
+from jaxft.runtime.ballot import Stop
 from jaxft.training import rebase
 from jaxft.training.spec import spec_of
 from jaxft.training.train_state import TrainBatch

@@ -15,7 +15,7 @@ from tiny import PREPROCESSING
 
 import jaxft
 from jaxft import run
-from jaxft.cli import main
+from jaxft.cli.config_file import load_config
 from jaxft.config import load
 from jaxft.devices import sharding
 from jaxft.errors import Interrupted, NonFiniteError, UserError
@@ -26,7 +26,8 @@ from jaxft.materials import identity, opening
 from jaxft.materials.model import create_model, open_model
 from jaxft.materials.opening import check_batch_size, open_data, validated_before
 from jaxft.materials.start_up import start_up
-from jaxft.runtime import digests, hosts
+from jaxft.runtime import digests
+from jaxft.runtime.ballot import Stop
 from jaxft.runtime.console import Console
 from jaxft.training import loop, step
 from jaxft.workdir import checkpoint
@@ -306,7 +307,7 @@ def test_an_interrupted_run_goes_on_with_the_average_and_the_start_of_its_weight
 @contextmanager
 def told_to_stop(monkeypatch, at, when=lambda: True):
     """A block in which a run is told to stop at that step, once `when` holds, and stops."""
-    stop, fetched = hosts.Stop(), step.demand_finite
+    stop, fetched = Stop(), step.demand_finite
 
     def stopping(number, loss):
         fetched(number, loss)
@@ -435,7 +436,7 @@ def test_init_from_a_run_of_other_classes_takes_the_body(finished, drawn, tiny, 
 
 
 def test_the_config_says_how_convolutions_are_lowered():
-    config = load.read(main.load_config("quickstart"))
+    config = load.read(load_config("quickstart"))
     config = replace(config, model=replace(config.model, conv="native"))
     assert create_model(config, 3).body.conv == "native"
 
@@ -469,7 +470,7 @@ def test_a_new_head_is_the_one_that_a_whole_new_model_would_have(drawn, tiny):
 
 def test_best_weights_are_whole_before_the_first_cycle_end(drawn, tiny, tmp_path, monkeypatch):
     """A run stopped in its first phase can be restored, with the body as it began."""
-    stop = hosts.Stop()
+    stop = Stop()
     monkeypatch.setattr(run, "told_to_stop", lambda: _holding(stop))
     monkeypatch.setattr(step, "demand_finite", lambda number, loss: stop.set())
     with pytest.raises(Interrupted):

@@ -34,3 +34,9 @@ def test_a_second_start_compiles_nothing_again(drawn, tmp_path):
     second = start(drawn, tmp_path, "second")
     assert second["misses"] == 0
     assert second["hits"] == second["requests"] > 0
+
+
+def test_the_command_line_does_not_wait_for_jax():
+    """Its help is there at once, and `plan --topology` can set variables that JAX reads."""
+    code = "import sys; import jaxft.cli.main; sys.exit('jax' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -171,11 +171,11 @@ def test_the_sets_of_the_cards(card, classes, valid, tmp_path):
     """What TFDS's own builders make: two class labels, two images, classes by name or number."""
     script = f"""
         import sys
-        from jaxft.cli import main
+        from jaxft.cli.config_file import load_config
         from jaxft.config import load
         from jaxft.data.images.sizing import Sizing
         from jaxft.materials import opening
-        settings = load.read(main.load_config("{card}"))
+        settings = load.read(load_config("{card}"))
         import tfds_standins
         tfds_standins.prepare(settings.data.source.partition(":")[2], {str(tmp_path)!r})
         data = opening.open_data(settings)

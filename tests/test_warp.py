@@ -15,7 +15,8 @@ from jaxft.augment.augment import augment
 from jaxft.augment.gathers import by_gathers
 from jaxft.augment.presets import PRESETS
 from jaxft.augment.products import by_products, by_two_products
-from jaxft.costs import costs
+from jaxft.costs.hlo import computations
+from jaxft.costs.traffic import touched
 from jaxft.devices import platform, topology
 
 pytestmark = pytest.mark.one_device
@@ -167,4 +168,4 @@ def test_compiles_for_tpu_without_a_matrix_of_ones_in_memory(preset):
     text = compiled.as_text()
     assert " gather(" not in text
     # Bytes that the operations touch, over those of the view: TOUCHED[preset] at most.
-    assert costs.touched(costs.computations(text)) < TOUCHED[preset] * 8 * 112 * 112 * 3 * 4
+    assert touched(computations(text)) < TOUCHED[preset] * 8 * 112 * 112 * 3 * 4

@@ -23,7 +23,7 @@ from jaxft.cli import main
 from jaxft.evaluation import baselines
 from jaxft.features import cache
 from jaxft.recipe.finder import sweep
-from jaxft.training import fit, loop
+from jaxft.training import fit, loop, step
 from jaxft.workdir import checkpoint, lease
 
 
@@ -51,7 +51,7 @@ def arm(place: str) -> None:
         at_wait(int(where[0]), end)
 
 
-def at_step(phase, step, end):
+def at_step(phase, wanted, end):
     """After a step's loss has been fetched."""
     names = []
     run_phase, demand = fit.run_phase, step.demand_finite
@@ -62,7 +62,7 @@ def at_step(phase, step, end):
 
     def counting(number, loss):
         demand(number, loss)
-        if (names[-1], number) == (phase, step):
+        if (names[-1], number) == (phase, wanted):
             end()
 
     fit.run_phase, step.demand_finite = entering, counting

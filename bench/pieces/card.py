@@ -13,23 +13,24 @@ EXAMPLES = 16_384
 
 def bench(setting: Setting, report: Report) -> None:
     """Every program of the card on random images and weights; compiled ones are kept."""
-    from jaxft.cli import main
-    from jaxft.costs import bench, plan
+    from jaxft.cli.config_file import load_config
+    from jaxft.costs import bench, bench_json
+    from jaxft.costs.assumptions import sizes_of
     from jaxft.devices import topology
     from jaxft.runtime.console import Console
 
     network.start(report)
     words = overrides(setting)
-    settings, _ = start_up(main.load_config("furniture_resnext101", words))
+    settings, _ = start_up(load_config("furniture_resnext101", words))
     examples = EXAMPLES
     if setting.tiny:  # two of the three programs of phases are much the same
         settings, examples = replace(settings, phases=settings.phases[::2]), 3 * setting.batch
-    sizes = plan.sizes_of(settings, examples, setting.classes)
+    sizes = sizes_of(settings, examples, setting.classes)
     console = Console(None)
     job = bench.synthetic(settings, sizes, topology.here(), setting.rounds, console)
     with report.guard("bench"):
         for figures in bench.make(job):
-            found = bench.as_json(job, figures, " ".join(words))
+            found = bench_json.as_json(job, figures, " ".join(words))
             seconds = {name: 1e3 * value for name, value in found.pop("step_seconds").items()}
             ms = {**seconds, "n": found.pop("repeats"), "calls": found.pop("steps_in_a_repeat")}
             report.line(found.pop("program"), ms=ms, **rates(found, ms["median"]), **without(found))

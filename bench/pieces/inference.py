@@ -6,7 +6,8 @@ import jax
 import numpy as np
 
 from jaxft.augment.presets import PRESETS
-from jaxft.costs import costs
+from jaxft.costs.hlo import computations
+from jaxft.costs.traffic import touched
 from jaxft.data.images.sizing import canvas_size
 from jaxft.devices import sharding
 from jaxft.features.inference import make_forward
@@ -47,7 +48,7 @@ def fused(setting: Setting, report: Report) -> None:
                 images=setting.batch,
                 lowering=dtype,
                 shape=f"{setting.image_size} px, {setting.batch} images",
-                touched_gb=costs.touched(costs.computations(compiled.as_text())) / 1e9,
+                touched_gb=touched(computations(compiled.as_text())) / 1e9,
                 compile_seconds=seconds[-1],
                 peak_bytes=network.peak_bytes(),
             )

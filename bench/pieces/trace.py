@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jaxft.costs import costs
+from jaxft.costs.hlo import Computations, computations, shape_bytes
 from pieces import ideas, kernels, network
 from pieces.clock import Timing
 from pieces.report import Report
@@ -37,7 +37,7 @@ def with_jax(setting: Setting, report: Report) -> None:
     options.python_tracer_level = 0  # Python would take longer for each call, and leave gaps
     with jax.profiler.trace(str(folder), profiler_options=options):
         jax.block_until_ready(step())
-    program = costs.computations(step.compiled().as_text())
+    program = computations(step.compiled().as_text())
     with report.guard("trace"):
         file = next(folder.rglob("*.xplane.pb"))
         tell(report, list(executions(jax.profiler.ProfileData.from_file(str(file)))), program)
@@ -57,7 +57,7 @@ def executions(data: Any) -> Iterator[Event]:
                     yield Event(event.name, operation, event.start_ns, event.duration_ns)
 
 
-def tell(report: Report, events: list[Event], program: costs.Computations) -> None:
+def tell(report: Report, events: list[Event], program: Computations) -> None:
     """The lines."""
     kinds = kinds_of(program)
     times, counts, moved = Counter[str](), Counter[str](), Counter[str]()
@@ -81,14 +81,14 @@ def tell(report: Report, events: list[Event], program: costs.Computations) -> No
     report.figure("step", Timing((span / 1e6,), 1), **facts)
 
 
-def kinds_of(program: costs.Computations) -> dict[str, tuple[str, int]]:
+def kinds_of(program: Computations) -> dict[str, tuple[str, int]]:
     """HLO operation -> its kind, and the bytes of its operands and results."""
     found = {}
     for operations in program.values():
         shapes = {operation.name: operation.shape for operation in operations}
         for name, shape, opcode, operands, line in operations:
             arrays = (shape, *(shapes.get(operand, "") for operand in operands))
-            size = sum(map(costs.shape_bytes, arrays))
+            size = sum(map(shape_bytes, arrays))
             found[name] = (kernels.by_operation(name, opcode, line), size)
     return found
 

@@ -1,8 +1,8 @@
-"""How fast a config's programs are on the devices that are there: compiled, warmed up, timed.
+"""Speed of a config's programs on the devices that are there: compiled, warmed up, timed.
 
-The programs are those of the run (programs.py), and they are driven as its loop drives them: an
-execution is dispatched before the result of the one before is waited for. A repeat is the time
-from one result to the next.
+The programs are those of the run (programs.py), driven as its loop drives them: an execution is
+dispatched before the result of the previous one is awaited. A repeat is the time from one result
+to the next.
 """
 
 import time
@@ -15,24 +15,24 @@ from jax.sharding import Mesh
 from tqdm import tqdm
 
 from jaxft.config.settings import Settings
-from jaxft.costs import costs, flops, plan, programs, provenance, timed
+from jaxft.costs import costs, flops, programs, timed
+from jaxft.costs.assumptions import without_weights
+from jaxft.costs.call import Call
 from jaxft.costs.costs import Costs
 from jaxft.costs.figures import Figures
-from jaxft.costs.plan import Sizes
-from jaxft.costs.programs import Call
-from jaxft.costs.timed import WARM_UP, Job, Program
+from jaxft.costs.job import WARM_UP, Job, Program
+from jaxft.costs.sizes import Sizes
 from jaxft.devices import platform, pool, sharding
 from jaxft.devices.topology import Target
 from jaxft.materials import opening, shortage
 from jaxft.materials.model import create_model
 from jaxft.materials.opening import check_batch_size
 from jaxft.models.variables import Weights
-from jaxft.runtime import hosts
 from jaxft.runtime.console import Console
 
 
 class Times(NamedTuple):
-    """Seconds of every repeat, and the share of them that went by in waiting for input."""
+    """Seconds of every repeat, and the share of them spent waiting for input."""
 
     seconds: tuple[float, ...]
     waited: float
@@ -41,12 +41,12 @@ class Times(NamedTuple):
 def synthetic(
     settings: Settings, sizes: Sizes, target: Target, repeats: int, console: Console
 ) -> Job:
-    """A job on random images and weights, of which there are as many as `sizes` says.
+    """Return a job on random images, of the numbers in `sizes`, and random weights.
 
     Raises:
       UserError: the batch cannot be divided over the devices, or is larger than the data set.
     """
-    settings = plan.without_weights(settings, console)
+    settings = without_weights(settings, console)
     check_batch_size(settings, sizes.train, target.mesh.size)
     model = create_model(settings, sizes.classes)
     with shortage.told(settings, "before the first step"):
@@ -56,7 +56,7 @@ def synthetic(
 
 
 def real(settings: Settings, target: Target, repeats: int, console: Console) -> Job:
-    """A job on the images and weights of a config.
+    """Return a job on the images and weights of a config.
 
     Raises:
       UserError: as `run.prepare`.
@@ -70,7 +70,7 @@ def real(settings: Settings, target: Target, repeats: int, console: Console) -> 
 
 
 def make(job: Job) -> Iterator[Figures]:
-    """The extraction of features, then every distinct program of the phases.
+    """Measure the extraction of features, then every distinct program of the phases.
 
     Raises:
       UserError: a program needs more memory than there is.
@@ -88,7 +88,7 @@ def make(job: Job) -> Iterator[Figures]:
 
 
 def measure(job: Job, program: Program) -> Figures:
-    """Compile a program, and time it."""
+    """Compile a program and time it."""
     job.console.say(f"compiling the step of {program.name} for {job.target.name} ...")
     started = time.perf_counter()
     traced = program.call(program.steps).trace()
@@ -119,7 +119,7 @@ def measure(job: Job, program: Program) -> Figures:
 
 
 def _costs(job: Job, program: Program, compiled: Any, counted: float) -> Costs:
-    """The costs of one step, by the program that was timed."""
+    """Return the costs of one step, by the program that was timed."""
     if program.steps > 1:
         return costs.of_epoch(compiled, job.target.device, program.steps, counted)
     return costs.of_compiled(compiled, job.target.device, program.passes, counted)
@@ -128,10 +128,10 @@ def _costs(job: Job, program: Program, compiled: Any, counted: float) -> Costs:
 def repeat(
     execute: Callable[[Any], Any], feed: Iterator[Any], repeats: int, bar: "tqdm[Any]"
 ) -> Times:
-    """Times `repeats` executions, after WARM_UP others, each on the next of `feed`.
+    """Time `repeats` executions, after WARM_UP others, each on the next item of `feed`.
 
-    The next one is under way already while a result is waited for; where dispatch itself waits,
-    as on CPU, it is the next one's time that counts.
+    The next execution is under way while a result is awaited; where dispatch itself waits, as on
+    CPU, the time of the next execution counts.
     """
     stamps, waits = [], []
     pending = execute(next(feed))
@@ -150,68 +150,10 @@ def repeat(
 
 
 def model_flops(neutral: Callable[[Mesh, int], Call], share: int) -> float:
-    """Matrix arithmetic of a step on a device's share of a batch, as the model is written.
+    """Count a step's matrix arithmetic, as the model is written, on a device's share of a batch.
 
-    Traced for no platform in particular, so that the zeros of packed kernels do not count.
+    The step is traced for no platform in particular, so that zeros of packed kernels do not count.
     """
     mesh = Mesh(np.asarray(jax.local_devices()[:1]), (sharding.AXIS,))
     with platform.targeting("none", ""):
         return flops.of_traced(neutral(mesh, share).trace())
-
-
-def about(job: Job, config: str) -> dict[str, Any]:
-    """What figures mean nothing without: versions, devices, config. JSON data."""
-    return {
-        "config": config,
-        "input": "synthetic" if job.materials is None else "real",
-        "model": job.settings.model.name,
-        "dtype": job.settings.model.compute_dtype,
-        "batch_size": job.settings.data.batch_size,
-        "examples": job.sizes.train,
-        "classes": job.sizes.classes,
-        "device": job.target.platform.chip,
-        "device_kind": jax.local_devices()[0].device_kind,
-        "platform": job.target.platform.name,
-        "devices": job.mesh.size,
-        "processes": hosts.count(),
-        **provenance.versions(),
-        "environment": provenance.environment(),
-        "compilation_cache": bool(jax.config.values["jax_enable_compilation_cache"]),
-        "revision": provenance.revision(),
-    }
-
-
-def as_json(job: Job, figures: Figures, config: str) -> dict[str, Any]:
-    """One program's figures as a flat line of JSON data, with what `about` says."""
-    low, middle, high = figures.step_seconds
-    spent = figures.costs
-    return {
-        "program": figures.program,
-        "phases": figures.phases,
-        "repeats": len(figures.seconds),
-        "steps_in_a_repeat": figures.steps,
-        "step_seconds": {"median": middle, "quartile1": low, "quartile3": high},
-        "images_per_second": figures.images_per_second,
-        "images_per_second_per_device": figures.images_per_second / figures.devices,
-        "input_wait": figures.input_wait,
-        "compile_seconds": figures.compile_seconds,
-        "memory": {**spent.memory._asdict(), "total": spent.memory.total},
-        "peak_bytes_in_use": figures.peak_bytes,
-        "pool_bytes": figures.pool_bytes,
-        "flops": spent.flops,
-        "model_flops": figures.model_flops,
-        "bytes": spent.bytes,
-        "bytes_per_second": figures.bytes_per_second,
-        "mfu": figures.mfu,
-        "roofline_share": figures.roofline_share,
-        "mfu_missing": without_peaks(job),
-        "image_size": figures.image_size,
-        **about(job, config),
-    }
-
-
-def without_peaks(job: Job) -> str | None:
-    """Reason why there is no MFU and no share of the roofline; None where there is one."""
-    if job.target.device is not None:
-        return None
-    return f"the peaks of a {job.target.platform.chip} device are not known"

@@ -4,27 +4,30 @@ import platform as machine
 from collections.abc import Sequence
 from typing import Any
 
-from jaxft.costs import bench, programs, provenance
-from jaxft.costs.bench import Job
+from jaxft.costs import bench_json, programs, provenance
+from jaxft.costs.bench_json import without_peaks
 from jaxft.costs.figures import Figures
+from jaxft.costs.job import WARM_UP, Job
+from jaxft.devices.pool import GIB
+from jaxft.runtime.table import table_lines
 
-GIB = 2**30
+COLUMNS = {
+    **{"program": "<16", "images/s": ">9", "a device": ">9", "ms/step": ">9", "quartiles": ">17"},
+    **{"compile": ">8", "GiB": ">7", "GFLOP": ">8", "MFU": ">6", "GB": ">8", "GB/s": ">7"},
+    **{"roofline": ">8"},
+}
 
 
 def table(job: Job, rows: Sequence[Figures]) -> str:
-    """A line a program."""
-    head = (
-        f"{'program':<16} {'images/s':>9} {'a device':>9} {'ms/step':>9} {'quartiles':>17} "
-        f"{'compile':>8} {'GiB':>7} {'GFLOP':>8} {'MFU':>6} {'GB':>8} {'GB/s':>7} {'roofline':>8}"
-    )
-    lines = [head, "-" * len(head), *(_line(row) for row in rows)]
+    """Return a table of a line a program, with notes below."""
+    lines = table_lines(COLUMNS, map(_cells, rows))
     waits = [f"{r.program} {r.input_wait:.0%}" for r in rows if r.input_wait is not None]
     if waits:
         lines.append(f"waited for images: {', '.join(waits)} of the time")
     peaks = [row.peak_bytes for row in rows if row.peak_bytes is not None]
     if peaks:
         lines.append(f"most memory in use on a device: {max(peaks) / GIB:.2f} GiB{_of_pool(rows)}")
-    missing = bench.without_peaks(job)
+    missing = without_peaks(job)
     if missing:
         lines.append(f"no MFU and no share of the roofline: {missing}")
     return "\n".join(lines)
@@ -35,15 +38,22 @@ def _of_pool(rows: Sequence[Figures]) -> str:
     return f" of {min(pools) / GIB:.2f} that JAX may use" if pools else ""
 
 
-def _line(row: Figures) -> str:
+def _cells(row: Figures) -> tuple[str, ...]:
     low, middle, high = (1e3 * seconds for seconds in row.step_seconds)
     rate = row.images_per_second
     return (
-        f"{row.program:<16} {_number(rate):>9} {_number(rate / row.devices):>9} "
-        f"{_number(middle):>9} {f'{_number(low)} - {_number(high)}':>17} "
-        f"{row.compile_seconds:>7.1f}s {row.costs.memory.total / GIB:>7.2f} "
-        f"{row.costs.flops / 1e9:>8.4g} {_share(row.mfu):>6} {row.costs.bytes / 1e9:>8.3g} "
-        f"{_number(row.bytes_per_second / 1e9):>7} {_share(row.roofline_share):>8}"
+        row.program,
+        _number(rate),
+        _number(rate / row.devices),
+        _number(middle),
+        f"{_number(low)} - {_number(high)}",
+        f"{row.compile_seconds:.1f}s",
+        f"{row.costs.memory.total / GIB:.2f}",
+        f"{row.costs.flops / 1e9:.4g}",
+        _share(row.mfu),
+        f"{row.costs.bytes / 1e9:.3g}",
+        _number(row.bytes_per_second / 1e9),
+        _share(row.roofline_share),
     )
 
 
@@ -52,7 +62,7 @@ def _share(value: float | None) -> str:
 
 
 def _number(value: float) -> str:
-    """Four digits, and none in powers of ten."""
+    """Write a number with four digits, never in powers of ten."""
     return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
@@ -61,18 +71,18 @@ def _sizes(job: Job) -> str:
 
 
 def explanation(job: Job) -> str:
-    """How to read the table."""
+    """Explain the table."""
     return (
         f"a step is {job.settings.data.batch_size} images over all devices; median and quartiles "
-        f"of {job.repeats} repeats after {bench.WARM_UP}\n(a repeat on cached features is an "
+        f"of {job.repeats} repeats after {WARM_UP}\n(a repeat on cached features is an "
         "epoch); GiB, GFLOP and GB touched are a step's on one device, as compiled;\nMFU is the "
         "share of peak arithmetic, roofline that of what arithmetic and memory allow together"
     )
 
 
 def block(job: Job, rows: Sequence[Figures], config: str) -> str:
-    """What to paste into an issue: versions, devices, figures; fenced, for Markdown."""
-    facts = bench.about(job, config)
+    """Return a block to paste into an issue: versions, devices, figures; fenced, for Markdown."""
+    facts = bench_json.about(job, config)
     versions = ", ".join(f"{name} {it}" for name, it in provenance.versions().items())
     return "\n".join(
         [
@@ -93,7 +103,7 @@ def block(job: Job, rows: Sequence[Figures], config: str) -> str:
 
 
 def _settings(facts: dict[str, Any]) -> list[str]:
-    """Lines on the environment, and on compilation where it may have come from the cache."""
+    """Describe the environment, and the compilation where programs may come from the cache."""
     variables = [f"{name}={value}" for name, value in facts["environment"].items()]
     lines = [f"with {' '.join(variables)}"] if variables else []
     if facts["compilation_cache"]:

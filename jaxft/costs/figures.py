@@ -14,11 +14,12 @@ class Figures:
     """Speed and costs of one program.
 
     `phases` run it; a repeat takes it through `steps` steps of `images`, over all `devices`.
-    `image_size` is in pixels. `input_wait` is the share of the time that went by in waiting for
-    images, None where none are read. `costs` are of one step on one device, but their memory is
-    that of the whole program; `model_flops` leave out what a lowering adds to be faster.
+    `image_size` is in pixels. `input_wait` is the share of the time spent waiting for images, None
+    where none are read. `costs` are of one step on one device, except for their memory, which is
+    that of the whole program; `model_flops` leave out operations that a lowering adds to be faster.
     `peak_bytes` is the most that any device of this process has used since the process began, of
-    the `pool_bytes` that JAX may use there. `chip` has the peaks. What is not known is None.
+    the `pool_bytes` that JAX may use there. `chip` has the peaks. A figure that is not known is
+    None.
     """
 
     program: str
@@ -44,12 +45,12 @@ class Figures:
 
     @property
     def images_per_second(self) -> float:
-        """Over all devices, at the median."""
+        """Images a second over all devices, at the median."""
         return self.images / self.step_seconds[1]
 
     @property
     def bytes_per_second(self) -> float:
-        """Memory traffic of a device, at the median: what the compiled step touches."""
+        """Memory traffic of a device, at the median: bytes that the compiled step touches."""
         return self.costs.bytes / self.step_seconds[1]
 
     @property
@@ -64,11 +65,11 @@ class Figures:
 
     @property
     def roofline_share(self) -> float | None:
-        """The share of the speed that a device's peaks allow for this program.
+        """The speed as a share of the speed that a device's peaks allow for this program.
 
-        The least time is the longer of the model's operations at the peak of arithmetic, and of the
-        bytes that the compiled step touches at the bandwidth of memory (costs.roofline). It judges
-        how a program is executed; one that touches fewer bytes has a roofline of its own.
+        The least time is the longer of two: the model's operations at the peak of arithmetic, and
+        the bytes that the compiled step touches at the bandwidth of memory (costs.roofline). The
+        share judges the execution of a program; one that touches fewer bytes has another roofline.
         """
         least = costs.roofline(self.model_flops, self.costs.bytes, self.chip)
         return None if least is None else least / self.step_seconds[1]

@@ -1,13 +1,13 @@
 """Floating-point operations of a program as traced, before any compiler or device sees it.
 
-Only the matrix arithmetic counts, matrix products and convolutions, with 2 operations for a
-multiply-add: what peaks are stated for, and what a model's utilisation (MFU) is about. So the
-figure does not depend on JAX's `cost_analysis`, which no GPU or TPU has for a lowered program, and
-which leaves out what runs inside cuDNN.
+Only matrix products and convolutions count, with 2 operations for a multiply-add: peaks and a
+model's utilisation (MFU) are stated in these. So the figure does not depend on JAX's
+`cost_analysis`, which no GPU or TPU has for a lowered program, and which leaves out the work inside
+cuDNN.
 
-Beside XLA's own count, which adds an operation or more for every number of an elementwise loop or a
-reduction, it is less by what those are. What both count is the same to the last digit: the places
-of a convolution's window that lie in padding, or between dilated pixels, are not multiplied.
+XLA's own count is larger by an operation or more for every number of an elementwise loop or a
+reduction. The rest agrees to the last digit: places of a convolution's window that lie in padding,
+or between dilated pixels, do not count.
 """
 
 import math
@@ -18,18 +18,18 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
 
 def of_traced(traced: Any) -> float:
-    """Operations of one execution of what `jax.jit(...).trace(...)` gives.
+    """Count the operations of one execution of a traced `jax.jit` function.
 
-    Inside `shard_map` shapes are those of one device, and so is what is counted there.
+    Inside `shard_map` shapes are those of one device, and so are the counts.
     """
     return of_jaxpr(traced.jaxpr)
 
 
 def of_jaxpr(jaxpr: Jaxpr | ClosedJaxpr) -> float:
-    """Operations of one execution of a traced program, without what no result depends on.
+    """Count the operations of one execution of a traced program that a result depends on.
 
-    What a scan holds counts as often as it runs, of a `cond` the most expensive branch, and of a
-    `while_loop`, which runs nobody knows how often, one turn.
+    The body of a scan counts once for each turn, that of a `while_loop`, whose turns are unknown,
+    once; of a `cond` the most expensive branch counts.
     """
     program = _opened(jaxpr)
     return _of_program(program, [True] * len(program.outvars))[0]
@@ -39,8 +39,8 @@ def _opened(jaxpr: Jaxpr | ClosedJaxpr) -> Jaxpr:
     return jaxpr.jaxpr if isinstance(jaxpr, ClosedJaxpr) else jaxpr
 
 
-# Operations, and of each input whether a result that is wanted depends on it. A gradient's trace
-# holds a forward pass that nobody may want; no compiler keeps it.
+# Operations, and for each input a mark: a wanted result depends on it. A gradient's trace may hold
+# a forward pass that no result depends on; no compiler keeps it.
 Count = tuple[float, list[bool]]
 
 
@@ -56,12 +56,12 @@ def _of_program(program: Jaxpr, wanted: list[bool]) -> Count:
 
 
 def _pairs(variables: Iterable[Any], marks: Iterable[bool]) -> Iterator[tuple[Any, bool]]:
-    """Variables and their marks; constants, which nothing computes, are left out."""
+    """Pair variables with their marks, leaving out constants, which nothing computes."""
     return ((v, m) for v, m in zip(variables, marks, strict=True) if not isinstance(v, Literal))
 
 
 def _has_effects(equation: JaxprEqn) -> bool:
-    """Tell whether it does more than compute; naming an axis of the mesh is no more."""
+    """Tell whether an equation has effects, other than naming an axis of the mesh."""
     return any(type(effect).__name__ != "NamedAxisEffect" for effect in equation.effects)
 
 
@@ -83,13 +83,13 @@ def _of_equation(equation: JaxprEqn, asked: list[bool]) -> Count:
 
 
 def _is_call(equation: JaxprEqn, program: Jaxpr) -> bool:
-    """Tell whether inputs and results are the program's, one by one, as of a jit in a jit."""
+    """Tell whether inputs and results are the program's, one for one, as in a jit in a jit."""
     sizes = len(program.invars), len(program.outvars)
     return sizes == (len(equation.invars), len(equation.outvars))
 
 
 def _jaxprs(value: Any) -> Iterator[Jaxpr | ClosedJaxpr]:
-    """The programs that an operation's parameter holds."""
+    """Yield the programs that an operation's parameter holds."""
     if isinstance(value, Jaxpr | ClosedJaxpr):
         yield value
     elif isinstance(value, tuple | list):
@@ -98,16 +98,17 @@ def _jaxprs(value: Any) -> Iterator[Jaxpr | ClosedJaxpr]:
 
 
 def _shapes(equation: JaxprEqn) -> list[tuple[int, ...]]:
-    """The shapes of the two operands and of the result."""
+    """Return the shapes of the two operands and of the result."""
     variables: list[Any] = [*equation.invars[:2], equation.outvars[0]]
     return [variable.aval.shape for variable in variables]
 
 
 def _of_product(equation: JaxprEqn) -> float:
-    """Twice the numbers of the result, each the sum of as many products."""
+    """Count two operations for each product; a number of the result is a sum of products."""
     (contracted, _), _ = equation.params["dimension_numbers"]
     left, _, result = _shapes(equation)
-    return 2.0 * math.prod(result) * math.prod(left[axis] for axis in contracted)
+    found: float = 2.0 * math.prod(result) * math.prod(left[axis] for axis in contracted)
+    return found
 
 
 def _of_convolution(equation: JaxprEqn) -> float:
@@ -127,13 +128,14 @@ def _of_convolution(equation: JaxprEqn) -> float:
     batch, inputs = image[numbers.lhs_spec[0]], image[numbers.lhs_spec[1]]
     outputs = result[numbers.out_spec[1]]
     groups = parameters["feature_group_count"] * parameters["batch_group_count"]
-    return 2.0 * batch * inputs * outputs * places / groups
+    found: float = 2.0 * batch * inputs * outputs * places / groups
+    return found
 
 
 def _meetings(
     image: int, kernel: int, result: int, *, stride: int, low: int, spread: tuple[int, int]
 ) -> int:
-    """Pairs of a result's place and a kernel's, along an axis, that meet a pixel of the image.
+    """Count the pairs of a result's place and a kernel's, along an axis, that meet a pixel.
 
     The kernel's places are `spread[1]` apart, the image's pixels `spread[0]`; the first result
     begins `low` before the image.

@@ -14,25 +14,26 @@ from jaxft.training.train_state import TrainBatch
 
 
 def canvases(settings: Settings) -> np.ndarray:
-    """Random pixels, this process's share of a batch."""
+    """Return random pixels, this process's share of a batch."""
     data, side = settings.data, canvas_size(settings.data.image_size)
     shape = (data.batch_size // hosts.count(), side, side, 3)
     return np.random.default_rng(hosts.index()).integers(256, size=shape, dtype=np.uint8)
 
 
 def labels(count: int, classes: int) -> np.ndarray:
-    """Random labels, the same in every process."""
+    """Return random labels, the same in every process."""
     return np.random.default_rng(0).integers(classes, size=count).astype(np.int32)
 
 
 def batch(settings: Settings, classes: int, mesh: Mesh) -> TrainBatch:
-    """A batch of canvases and labels, divided over the mesh."""
+    """Return a batch of canvases and labels, divided over the mesh."""
     mine = sharding.my_rows(labels(settings.data.batch_size, classes))
-    return sharding.split_batch(TrainBatch(canvases(settings), mine), mesh)
+    divided: TrainBatch = sharding.split_batch(TrainBatch(canvases(settings), mine), mesh)
+    return divided
 
 
 def features(spec: StepSpec, classes: int, mesh: Mesh) -> tuple[Any, ...]:
-    """Features and labels of all training examples, whole on every device."""
+    """Return features and labels of all training examples, whole on every device."""
     shape = (spec.phase.views * spec.examples, spec.model.feature_size)
     random = np.random.default_rng(0).standard_normal(shape, np.float32)
     placed: tuple[Any, ...] = sharding.replicate((random, labels(spec.examples, classes)), mesh)

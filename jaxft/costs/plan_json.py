@@ -5,12 +5,14 @@ from typing import Any
 
 import jax
 
-from jaxft.costs.costs import Costs, ModelTime
-from jaxft.costs.plan import Plan, Program
+from jaxft.costs.costs import Costs
+from jaxft.costs.model_time import ModelTime
+from jaxft.costs.plan import Plan
+from jaxft.costs.program import Program
 
 
 def as_json(plan: Plan) -> dict[str, Any]:
-    """All of a plan as plain data."""
+    """Return all of a plan as plain data."""
     return {
         "target": plan.target.name,
         "devices": plan.target.mesh.size,

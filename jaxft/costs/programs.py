@@ -1,10 +1,10 @@
-"""The programs of a run, and the shapes that they take: to plan with, and to bench.
+"""Programs of a run with the shapes of their arguments, to plan with and to bench.
 
-They are those of the run itself (step.make_step, step.make_epoch, evaluate.make_forward); for
+They are those of the run itself (step.make_step, step.make_epoch, inference.make_forward); with
 shapes instead of arrays they need neither images nor weights.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxft.config.phase import Phase
 from jaxft.config.settings import Settings
+from jaxft.costs.call import Call
 from jaxft.data.images.sizing import canvas_size
 from jaxft.devices import sharding
 from jaxft.features.inference import make_fold, make_forward
@@ -24,23 +25,8 @@ from jaxft.training.train_state import TrainBatch
 FORWARD = "features"  # the program that extracts features
 
 
-class Call(NamedTuple):
-    """A jitted function, and what a run calls it with: shapes and their places on a mesh."""
-
-    function: Any
-    arguments: tuple[Any, ...]
-
-    def trace(self) -> Any:
-        """Trace it, to be counted (flops.of_traced) or lowered; nothing is run."""
-        return self.function.trace(*self.arguments)
-
-    def lower(self) -> Any:
-        """Lower it, to be compiled; nothing is run."""
-        return self.trace().lower()
-
-
 def distinct(phase: Phase) -> tuple[Any, ...]:
-    """Key that tells the programs of two phases apart, but for numbers in them."""
+    """Return a key that is the same for phases whose programs differ by numbers alone."""
     one_cycle = phase.schedule == "one_cycle"
     blends = phase.trains_body and phase.warmup_epochs > 0
     bn = "train" if phase.bn == "rebased" and not blends else phase.bn
@@ -50,25 +36,25 @@ def distinct(phase: Phase) -> tuple[Any, ...]:
 
 
 def image_sizes(settings: Settings) -> list[int]:
-    """Every size that a phase of the run has its images in, in their order."""
+    """Return the sizes of images in the phases of the run, each once, in their order."""
     return list(dict.fromkeys(phase.image_size for phase in settings.phases))
 
 
 def forward_name(settings: Settings, image_size: int) -> str:
-    """Name of the extraction of features; with its size, where there are several."""
+    """Name the extraction of features, with its size where there are several."""
     several = len(image_sizes(settings)) > 1
     return f"{FORWARD} {image_size} px" if several else FORWARD
 
 
 def weight_shapes(model: Model) -> Weights:
-    """All groups of a model as shapes."""
+    """Return the weights of all groups of a model as shapes."""
     return Weights(*jax.eval_shape(model.init, jax.random.key(0)))
 
 
 def of_phase(
     spec: StepSpec, settings: Settings, weights: Weights, mesh: Mesh, epoch_steps: int = 1
 ) -> Call:
-    """A phase's step; on cached features an epoch of `epoch_steps`."""
+    """Return the call of a phase's step; on cached features, of an epoch of `epoch_steps`."""
     everywhere, divided = _everywhere(mesh), _divided(mesh)
     state, frozen = jax.eval_shape(lambda w: step.start(spec, w), weights)
     if spec.phase.inputs == "augmented":
@@ -91,7 +77,7 @@ def of_phase(
 def of_forward(
     settings: Settings, model: Model, weights: Weights, mesh: Mesh, image_size: int
 ) -> Call:
-    """The extraction of features, a batch."""
+    """Return the call that extracts the features of a batch."""
     exact = settings.deterministic
     forward = make_forward(model, settings.augment, image_size, mesh, exact)
     folded = _everywhere(mesh)(jax.eval_shape(forward.fold, weights))
@@ -100,7 +86,7 @@ def of_forward(
 
 
 def rates_length(spec: StepSpec, settings: Settings) -> int:
-    """Length of the table of rates, as inputs.rates_table makes it."""
+    """Length of the table of rates, as runners.rates_table makes it."""
     steps = sum(spec.phase.cycle_lengths) * spec.steps_per_epoch
     return max(steps, settings.finder.steps if spec.phase.lr == "find" else 0)
 
@@ -111,7 +97,7 @@ def _canvases(image_size: int, count: int) -> jax.ShapeDtypeStruct:
 
 
 def _everywhere(mesh: Mesh) -> Any:
-    """Gives the shapes of a tree their places as a run has them, whole on every device."""
+    """Return a function that gives the shapes of a tree their places, whole on every device."""
 
     def place(tree: Any) -> Any:
         return jax.tree.map(_shape_at, tree, sharding.whole(tree, mesh))
@@ -120,7 +106,7 @@ def _everywhere(mesh: Mesh) -> Any:
 
 
 def _divided(mesh: Mesh) -> Any:
-    """Gives the shapes of a tree places that divide their first axis over the mesh."""
+    """Return a function that divides the first axis of a tree's shapes over the mesh."""
     where = NamedSharding(mesh, PartitionSpec(sharding.AXIS))
     return lambda tree: jax.tree.map(lambda leaf: _shape_at(leaf, where), tree)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import jax
 
-import jaxft
+from jaxft.runtime import version
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax")
 # What runs on an accelerator comes in packages of these names; no machine has all of them.
@@ -29,13 +29,13 @@ VARIABLES = re.compile(
 
 
 def versions() -> dict[str, str]:
-    """Of jaxft, what it computes with, and Python."""
+    """Return the versions of jaxft, of what it computes with, and of Python."""
     found = {name: metadata.version(name) for name in PACKAGES}
-    return {"jaxft": jaxft.__version__, **found, **on_device(), "python": sys.version.split()[0]}
+    return {"jaxft": version.VERSION, **found, **on_device(), "python": sys.version.split()[0]}
 
 
 def on_device() -> dict[str, str]:
-    """Of the accelerator's libraries and driver; of a CPU nothing, whatever else is installed."""
+    """Return the versions of the accelerator's libraries and driver; of a CPU none."""
     platform = jax.default_backend()
     wanted = ON_DEVICE.get(platform)
     if wanted is None:
@@ -50,7 +50,7 @@ def on_device() -> dict[str, str]:
 
 
 def driver_version(file: Path = DRIVER) -> str | None:
-    """Of NVIDIA's kernel driver, as Linux states it; None without one."""
+    """Return the version of NVIDIA's kernel driver, as Linux states it; None without one."""
     try:
         match = re.search(r"Kernel Module.*?(\d+(?:\.\d+)+)", file.read_text())
     except OSError:
@@ -59,13 +59,13 @@ def driver_version(file: Path = DRIVER) -> str | None:
 
 
 def environment() -> dict[str, str]:
-    """Variables that are set and matter to how fast a program is, or to its numbers."""
+    """Return the set variables that affect the speed of a program or its numbers."""
     return {name: os.environ[name] for name in sorted(os.environ) if VARIABLES.fullmatch(name)}
 
 
 def revision() -> str:
-    """The git revision of this code, "-dirty" where it was changed; else the package's version."""
-    file = Path(jaxft.__file__)
+    """Return the git revision of this code, "-dirty" if changed; else the package's version."""
+    file = Path(version.__file__)
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(file.parent), *arguments]
@@ -75,4 +75,4 @@ def revision() -> str:
         git("ls-files", "--error-unmatch", file.name)  # or it is another project's checkout
         return git("describe", "--always", "--abbrev=40", "--exclude=*", "--dirty")
     except (OSError, subprocess.CalledProcessError):
-        return jaxft.__version__
+        return version.VERSION

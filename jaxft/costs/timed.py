@@ -1,94 +1,31 @@
-"""Programs of a run as they are timed: made, fed, and driven as the run's loop drives them."""
+"""Programs to time, made, fed and driven as in the run's loop."""
 
 import dataclasses
 import itertools
 from collections.abc import Callable, Generator, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
 from functools import partial
 from typing import Any
 
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxft.config.phase import Phase
-from jaxft.config.settings import Settings
 from jaxft.costs import made_up, programs
-from jaxft.costs.plan import Sizes
-from jaxft.costs.programs import Call
+from jaxft.costs.call import Call
+from jaxft.costs.job import WARM_UP, Job, Program
 from jaxft.devices import sharding
-from jaxft.devices.topology import Target
 from jaxft.features.inference import make_fold
-from jaxft.materials import reading
 from jaxft.materials.extraction import eval_feed
 from jaxft.materials.materials import Materials
 from jaxft.materials.model import create_model
 from jaxft.models.model import Model
-from jaxft.models.variables import Weights
-from jaxft.runtime.console import Console
 from jaxft.training import step
 from jaxft.training.runners import train_feed
 from jaxft.training.spec import StepSpec, spec_of
 
-# Not counted: more than are read ahead (feed.AHEAD batches, and as many that are yet to be placed)
-# before the input has to keep up.
-WARM_UP = 5
-
-
-@dataclass(frozen=True)
-class Job:
-    """A config to bench.
-
-    `materials` are a run's own, for its real input; without them input is made up. `weights` are
-    all groups, on the mesh.
-    """
-
-    settings: Settings
-    sizes: Sizes
-    target: Target
-    model: Model
-    weights: Weights
-    repeats: int
-    console: Console
-    materials: Materials | None = None
-
-    @property
-    def mesh(self) -> Mesh:
-        """All devices."""
-        return self.target.mesh
-
-    def at_size(self, image_size: int) -> "Job":
-        """On images of so many pixels; what there was of another size is let go of."""
-        materials = self.materials and reading.at_size(self.materials, image_size)
-        settings = self.settings.at_size(image_size)
-        return dataclasses.replace(self, settings=settings, materials=materials)
-
-
-@dataclass(frozen=True)
-class Program:
-    """A program to time: how it is made, fed and driven.
-
-    `phase` is the first of the `phases` that run it, None where none does. `call(steps)` is the
-    program of so many steps. `start(compiled)` gives what executes it on an item of `feed`, and
-    returns something to wait for. `reads`: its input is images. `neutral(mesh, share)` is one step
-    on `share` images, for `model_flops`. `passes` is how often the loop runs that a step may be in,
-    which XLA counts once (costs.of_compiled).
-    """
-
-    name: str
-    phases: tuple[str, ...]
-    phase: Phase | None
-    steps: int
-    reads: bool
-    call: Callable[[int], Call]
-    start: Callable[[Any], Callable[[Any], Any]]
-    feed: Callable[[], AbstractContextManager[Iterator[Any]]]
-    neutral: Callable[[Mesh, int], Call]
-    passes: int = 1
-
 
 def forward(job: Job) -> Program:
-    """The extraction of features; it takes the canvases to the devices, as in a run."""
+    """Return the extraction of features, which takes the canvases to the devices, as in a run."""
     shapes, size = programs.weight_shapes(job.model), job.settings.data.image_size
 
     def start(compiled: Any) -> Callable[[Any], Any]:
@@ -116,7 +53,7 @@ def forward(job: Job) -> Program:
 
 
 def _passes(materials: Materials) -> Generator[Any]:
-    """The canvases of the training images, batch by batch, over and over."""
+    """Yield the canvases of the training images, batch by batch, over and over."""
     while True:
         with eval_feed(materials, materials.train_images) as ready:
             for batch in ready:
@@ -124,7 +61,7 @@ def _passes(materials: Materials) -> Generator[Any]:
 
 
 def of_phases(job: Job, indices: list[int]) -> Program:
-    """The step of these phases; on cached features an epoch."""
+    """Return the step of these phases; on cached features an epoch."""
     spec = spec_of(job.settings, job.model, indices[0], job.sizes.train)
     cached = spec.phase.inputs == "cached"
     shapes = programs.weight_shapes(job.model)
@@ -160,7 +97,7 @@ def of_phases(job: Job, indices: list[int]) -> Program:
 
 
 def _training(job: Job, spec: StepSpec, compiled: Any) -> Callable[[Any], Any]:
-    """Executes the program on a batch, handing the state on; returns the loss.
+    """Return a function that trains on a batch, keeps the new state, and returns the loss.
 
     At a rate of 0 the weights stay as they are, and no number becomes infinite.
     """
@@ -180,6 +117,6 @@ def _training(job: Job, spec: StepSpec, compiled: Any) -> Callable[[Any], Any]:
 
 
 def plain_model(job: Job) -> Model:
-    """The job's model with every convolution as XLA has it."""
+    """Return the job's model with every convolution as XLA has it."""
     native = dataclasses.replace(job.settings.model, conv="native")
     return create_model(dataclasses.replace(job.settings, model=native), job.sizes.classes)

@@ -1,10 +1,10 @@
-"""NVIDIA's data-centre cards, as XLA's GPU compiler wants a card described that is not there."""
+"""NVIDIA's data-centre cards, described for XLA's GPU compiler where the card is not there."""
 
 from typing import NamedTuple
 
 
 class Card(NamedTuple):
-    """One card: what the compiler tiles and fuses by.
+    """One card, by the figures that the compiler tiles and fuses by.
 
     `name` is JAX's `device_kind`, `capability` the major compute capability. `shared_per_core` and
     `shared_per_block` are bytes of shared memory; `memory` is in bytes, `bandwidth` in bytes a
@@ -23,7 +23,7 @@ class Card(NamedTuple):
     bandwidth: int
 
     def target_config(self) -> str:
-        """The card as a `GpuTargetConfigProto` in text form, as libraries are on it today."""
+        """Return a `GpuTargetConfigProto` in text form: the card with the libraries of today."""
         return f"""
             gpu_device_info {{
               threads_per_warp: 32 threads_per_block_limit: 1024 threads_per_core_limit: 2048

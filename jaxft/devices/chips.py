@@ -1,4 +1,4 @@
-"""What accelerators can do at most: the figures that utilisation, rooflines and plans stand on."""
+"""Peaks of accelerators, for utilisation, rooflines and plans."""
 
 import math
 import re
@@ -22,7 +22,7 @@ class Chip(NamedTuple):
     clock: float | None = None
 
     def share(self, parts: int) -> "Chip":
-        """What one of `parts` devices has that share the chip (two cores of a v4 do)."""
+        """Return the part of one of `parts` devices that share the chip (two cores of a v4 do)."""
         return self._replace(
             peak_flops=self.peak_flops / parts,
             hbm_bytes=self.hbm_bytes / parts,
@@ -82,7 +82,7 @@ SLICES = {"v4": CUBES, "v5e": FLAT, "v5p": CUBES, "v6e": FLAT}
 
 
 def of_platform(platform: Platform) -> Chip | None:
-    """The chip of a platform; None for one whose peak is not known, as any CPU."""
+    """Return the chip of a platform; None where its peak is not known, as for any CPU."""
     if platform.name == "tpu":
         return TPUS.get(platform.chip)
     if platform.name == "gpu" and not any(word in platform.chip for word in LESSER):
@@ -95,5 +95,5 @@ def _names(chip: Chip, kind: str) -> bool:
 
 
 def chips_of(shape: str) -> int:
-    """How many chips a slice "2x4" has."""
+    """Return the number of chips of a slice such as "2x4"."""
     return math.prod(int(side) for side in shape.split("x"))

@@ -42,7 +42,7 @@ def options(deterministic: bool, exchanging: Mesh | None = None) -> Options | No
         run beside its backward pass (`config.overlap_gradients`).
 
     Returns:
-      None, XLA's defaults, where there is nothing to ask for.
+      None where XLA's defaults are right.
     """
     name = platform.current().name
     if name == "gpu" and deterministic:
@@ -53,7 +53,7 @@ def options(deterministic: bool, exchanging: Mesh | None = None) -> Options | No
 
 
 def known(wanted: Options, mesh: Mesh) -> Options:
-    """Those of some options that the compiler for a mesh takes."""
+    """Return those of the wanted options that the compiler for a mesh takes."""
     device = (mesh.local_devices or [mesh.devices.flat[0]])[0]
     return {name: value for name, value in wanted.items() if knows(name, value, device)}
 

@@ -1,4 +1,4 @@
-"""The platform that a program is lowered for: the device that is there, or one that is not yet."""
+"""The platform that a program is lowered for, whether its device is there or not."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,21 +32,21 @@ _target: ContextVar[Platform | None] = ContextVar("target", default=None)
 
 
 def current() -> Platform:
-    """What a function traced now is lowered for: the target, else JAX's default device."""
+    """Return the platform of a function traced now: the target, else JAX's default device."""
     return _target.get() or of_device(jax.devices()[0])
 
 
 def of_device(device: jax.Device) -> Platform:
-    """The platform of a device, or of one of a topology that is not there."""
+    """Return the platform of a device, or of one of a topology that is not there."""
     name = "gpu" if device.platform in ("cuda", "rocm") else device.platform
     return Platform(name, TPU_CHIPS.get(device.device_kind, device.device_kind))
 
 
 @contextmanager
 def targeting(name: str, chip: str) -> Iterator[None]:
-    """Functions traced while this lasts are lowered for that platform.
+    """Lower functions that are traced meanwhile for that platform.
 
-    A function that was traced before keeps what it was traced for: make it anew in here.
+    A function that was traced before keeps its platform: make it anew in here.
     """
     token = _target.set(Platform(name, chip))
     try:

@@ -20,25 +20,25 @@ GIB = 2**30
 
 # A GPU's share that is the pool. The second is the older name; JAX refuses both at once.
 VARIABLES = ("XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION")
-# JAX's documentation, "GPU memory allocation". A JAX whose pool may grow beyond says so of a GPU
-# that is there; for one that is not, this is the figure that holds everywhere.
+# JAX's documentation, "GPU memory allocation". A GPU that is there states its pool itself, also
+# where it may grow beyond; for one that is not there, this figure holds everywhere.
 USUAL_FRACTION = 0.75
-# What leaves room for CUDA's own context, cuDNN and captured graphs.
+# Leaves room for CUDA's own context, cuDNN and captured graphs.
 HIGHEST_FRACTION = 0.9
 
 
 class Pool(NamedTuple):
-    """Bytes that JAX hands out on one device, and in words what they are and how to get more."""
+    """Bytes that JAX hands out on one device, and words on their origin and on getting more."""
 
     bytes: float
     words: str
 
 
 def of_target(target: Target) -> Pool | None:
-    """The pool on each device of a target; None where nothing is known, as on a CPU.
+    """Return the pool on each device of a target; None where nothing is known, as on a CPU.
 
-    A device that is there says itself what JAX may use of it. Of one that is not, it is the share
-    of its chip's memory that JAX would take.
+    A device that is there states the memory that JAX may use. On one that is not there, the pool is
+    the share of its chip's memory that JAX would take.
     """
     stated = limit(list(target.mesh.devices.flat))
     on_gpu = target.platform.name == "gpu"
@@ -50,46 +50,46 @@ def of_target(target: Target) -> Pool | None:
 
 
 def memory_of(described: Platform, chip: Chip) -> float:
-    """Bytes on a chip that is not there: as the driver of such a card states, else as it is sold.
+    """Return the bytes on a chip that is not there: as its driver states, else as it is sold.
 
-    The former is a few percent more on cards with stacked memory.
+    The driver states a few percent more on cards with stacked memory.
     """
     stated = (card.memory for card in CARDS.values() if card.name == described.chip)
     return next(stated, chip.hbm_bytes)
 
 
 def of_absent(memory: float, share: float) -> Pool:
-    """The pool on a chip that is not there, of whose memory JAX takes a share."""
+    """Return the pool on a chip that is not there, of whose memory JAX takes a share."""
     if share == 1:
         return Pool(memory, "all the memory of such a chip")
     return Pool(share * memory, _share_in_words(f"the {memory / GIB:.1f} GiB of such a GPU"))
 
 
 def limit(devices: Sequence[Any]) -> int | None:
-    """The fewest bytes that JAX may use on any of these devices; None where none says."""
+    """Return the fewest bytes that JAX may use on any of these devices; None where none says."""
     return min(_stated(devices, "bytes_limit"), default=None)
 
 
 def peak(devices: Sequence[Any]) -> int | None:
-    """The most bytes in use on any of these devices since the process began; None: none says."""
+    """Return the most bytes in use on any device since the process began; None: none says."""
     return max(_stated(devices, "peak_bytes_in_use"), default=None)
 
 
 def _stated(devices: Sequence[Any], key: str) -> list[int]:
-    """A figure of the allocators of those devices that are there and of this process."""
+    """Return a figure of the allocators of this process's own devices among these."""
     mine = [device for device in devices if device in jax.local_devices()]
     stats = [device.memory_stats() or {} for device in mine]
     return [int(found[key]) for found in stats if key in found]
 
 
 def fraction() -> float:
-    """The share of a GPU's memory that JAX takes, as the environment says.
+    """Return the share of a GPU's memory that JAX takes, as the environment says.
 
     Raises:
-      UserError: it says so in no number from 0 to 1.
+      UserError: the variable is no number above 0 and up to 1.
     """
     if os.environ.get("XLA_PYTHON_CLIENT_ALLOCATOR", "").lower() == "platform":
-        return 1.0  # no pool: every array is allocated by itself
+        return 1.0  # no pool: every array has its own allocation
     name = variable()
     text = os.environ.get(name) or str(USUAL_FRACTION)
     try:
@@ -102,12 +102,12 @@ def fraction() -> float:
 
 
 def variable() -> str:
-    """The environment variable that sets the share: the one that is set, else today's name."""
+    """Return the environment variable of the share: the one that is set, else today's name."""
     return next((name for name in VARIABLES if os.environ.get(name)), VARIABLES[0])
 
 
 def how_to_enlarge() -> str:
-    """A clause that says how a GPU's pool gets larger, "" where it is large already."""
+    """Return a clause on enlarging a GPU's pool, "" where it is large already."""
     if fraction() >= HIGHEST_FRACTION:
         return ""
     return f"{variable()}={HIGHEST_FRACTION} gives it more"

@@ -1,7 +1,7 @@
-"""The mesh, and what goes on it: replicated trees, batches split along the axis `data`.
+"""The mesh and the arrays on it: replicated trees, batches split along the axis `data`.
 
 The mesh spans the devices of all processes, those of process 0 first, so that process h holds the
-h-th part of whatever is divided over it.
+h-th part of an array that is divided over it.
 """
 
 from collections.abc import Callable
@@ -22,16 +22,17 @@ LARGE = 2**14  # numbers in an array that is worth a collective of its own
 
 
 def data_mesh(devices: int | None = None) -> Mesh:
-    """A mesh of one axis, `data`, over the first `devices` devices (all when None)."""
+    """Return a mesh of one axis, `data`, over the first `devices` devices (all when None)."""
     chosen = sorted(jax.devices(), key=lambda d: (d.process_index, d.id))[:devices]
     return Mesh(np.asarray(chosen), (AXIS,), axis_types=(AxisType.Auto,))
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:
-    """A fresh copy of every leaf on every device of the mesh.
+    """Copy every leaf to every device of the mesh.
 
-    By way of host memory, so that nothing aliases the source: `device_put` of an array that is
-    on a device already may share its buffer, and donating the one then deletes the other.
+    The copy goes by way of host memory, so that nothing aliases the source: `device_put` of an
+    array that is on a device already may share its buffer, and donating the one then deletes the
+    other.
     """
     on_host = jax.tree.map(np.array, jax.device_get(tree))
     places = whole(on_host, mesh)
@@ -46,10 +47,11 @@ def replicate(tree: Any, mesh: Mesh) -> Any:
 
 
 def whole(tree: Any, mesh: Mesh) -> Any:
-    """Place and layout of every leaf of a tree that lies whole on every device.
+    """Return the place and layout of every leaf of a tree that lies whole on every device.
 
     On a GPU kernels lie with their outputs first, as cuDNN takes them and leaves their gradients.
-    Else every step would turn all of them, and copy what the optimizer is to write over.
+    Otherwise every step would transpose all of them, and copy the arrays that the optimizer
+    overwrites.
     """
     sharding = NamedSharding(mesh, PartitionSpec())
     kernel = Format(Layout((3, 0, 1, 2)), sharding) if places_kernels() else sharding
@@ -74,13 +76,13 @@ def split_batch(tree: Any, mesh: Mesh) -> Any:
 
 
 def my_rows(batch: np.ndarray) -> np.ndarray:
-    """The share of a global batch that this process hands over."""
+    """Return the share of a global batch that this process hands over."""
     size = len(batch) // hosts.count()
     return batch[hosts.index() * size : (hosts.index() + 1) * size]
 
 
 def fetch_rows(array: jax.Array) -> np.ndarray:
-    """This process's share of an array that is divided over the mesh, waiting for it."""
+    """Return this process's share of an array that is divided over the mesh, waiting for it."""
     if hosts.count() == 1:
         return np.asarray(jax.device_get(array))
     shards = sorted(array.addressable_shards, key=lambda shard: shard.index[0].start or 0)
@@ -88,11 +90,11 @@ def fetch_rows(array: jax.Array) -> np.ndarray:
 
 
 def mean(tree: Any) -> Any:
-    """The mean over the devices of a tree of local values; inside `shard_map` over the mesh.
+    """Average a tree of local values over the devices; inside `shard_map` over the mesh.
 
     On one device it is the tree itself: XLA CPU would copy all of it for a reduction of one. On
-    TPU large arrays are reduced by themselves, each as soon as it is there (compiler.py), and the
-    small ones as one array.
+    TPU each large array is reduced alone, as soon as it is there (compiler.py), and the small ones
+    as one array.
     """
     if lax.axis_size(AXIS) == 1:
         return tree
@@ -106,7 +108,7 @@ def mean(tree: Any) -> Any:
 
 
 def _mean_of_small(arrays: list[jax.Array]) -> list[jax.Array]:
-    """Means over the devices of arrays of one dtype, laid end to end for one collective."""
+    """Average arrays of one dtype over the devices, laid end to end for one collective."""
     if not arrays:
         return []
     ends = np.cumsum([a.size for a in arrays])[:-1]
@@ -116,7 +118,7 @@ def _mean_of_small(arrays: list[jax.Array]) -> list[jax.Array]:
 
 
 def shard_map(function: Callable[..., Any], mesh: Mesh, in_specs: Any, out_specs: Any) -> Any:
-    """`jax.shard_map`, which checks on more than one device that what is replicated is reduced."""
+    """Call `jax.shard_map`, which checks on several devices that replicated results are reduced."""
     return jax.shard_map(
         function, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=mesh.size > 1
     )

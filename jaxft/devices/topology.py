@@ -25,9 +25,10 @@ QUIET = {
 
 
 class Target(NamedTuple):
-    """What to compile for: a mesh over its devices, and what each of them is.
+    """Target of a compilation: a mesh over its devices, and their kind.
 
-    `chips` is their number; `device` is what one device has, which on v4 is half a chip.
+    `chips` is the number of chips; `device` is the part of a chip that one device has, half a chip
+    on v4.
     """
 
     name: str
@@ -38,17 +39,17 @@ class Target(NamedTuple):
 
 
 def here() -> Target:
-    """The devices that are there."""
+    """Return the devices that are there."""
     mesh, current = sharding.data_mesh(), platform.current()
     name = f"{mesh.size} {current.name} device{'s' if mesh.size > 1 else ''} ({current.chip})"
     return Target(name, mesh, current, mesh.size, chips.of_platform(current))
 
 
 def slice_of(name: str) -> Target:
-    """A slice such as v5e:2x4, or GPUs of one host such as h100:8; none need be there.
+    """Return a slice such as v5e:2x4, or GPUs of one host such as h100:8, there or not.
 
     Raises:
-      UserError: no such topology, with those that are known; or what compiles for it is missing.
+      UserError: the topology is unknown (lists the known ones), or its compiler is missing.
     """
     card, colon, number = name.partition(":")
     if card in CARDS and (not colon or re.fullmatch(r"[1-9]\d?", number)):
@@ -87,7 +88,7 @@ def _gpus(name: str, card: str, count: int) -> Target:
 
 
 def _mesh(backend: str, **described: str) -> Mesh:
-    """All devices of a topology that JAX's compiler for `backend` is given a description of."""
+    """Return a mesh over a topology that is described to JAX's compiler for `backend`."""
     from jax.experimental import topologies
 
     devices = topologies.get_topology_desc(platform=backend, **described).devices

@@ -16,7 +16,7 @@ from jaxft.features.inference import View
 from jaxft.materials.materials import Materials
 from jaxft.models.variables import Weights
 from jaxft.runtime import hosts
-from jaxft.runtime.hosts import Ballot
+from jaxft.runtime.ballot import Ballot
 
 
 def extract(

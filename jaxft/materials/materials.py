@@ -11,8 +11,8 @@ from jaxft.data.images.memory import Images
 from jaxft.errors import Interrupted
 from jaxft.features.inference import Forward
 from jaxft.models.model import Model
+from jaxft.runtime.ballot import Stop
 from jaxft.runtime.console import Console
-from jaxft.runtime.hosts import Stop
 from jaxft.runtime.paths import AnyPath
 
 NEVER = Stop()

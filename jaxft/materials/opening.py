@@ -21,8 +21,8 @@ from jaxft.materials.start_up import cache_directory
 from jaxft.models.variables import Weights
 from jaxft.models.weights import pretrained
 from jaxft.runtime import digests, hosts, paths
+from jaxft.runtime.ballot import Stop
 from jaxft.runtime.console import Console
-from jaxft.runtime.hosts import Stop
 
 # Of the images that a run was trained on; fewer have the same name and class by chance.
 SHARE_WORTH_TELLING = 0.05

@@ -11,8 +11,8 @@ from jaxft.errors import Interrupted
 from jaxft.features.inference import make_forward
 from jaxft.materials.materials import NEVER, Materials
 from jaxft.runtime import hosts
+from jaxft.runtime.ballot import Stop
 from jaxft.runtime.console import Console
-from jaxft.runtime.hosts import Stop
 from jaxft.runtime.paths import AnyPath
 
 BRING_BACK = "They were whole before. Bring them back; the same command goes on."

@@ -31,7 +31,7 @@ def advice(
 
 
 def _remedy(settings: Settings, index: int, told: Mapping[str, Any]) -> str:
-    """Name what helped on small folders (bench/README.md), with the keys that ask for it."""
+    """Name remedies that helped on small folders (bench/README.md), with their keys."""
     phase, key = settings.phases[index], f"--config.phases[{index}]"
     untried = []
     if phase.bn != "rebased":

@@ -1,4 +1,4 @@
-"""A contact sheet of augmented training images, to see what a config's augmentation does."""
+"""A contact sheet of augmented training images, to see the effect of a config's augmentation."""
 
 import textwrap
 from functools import partial
@@ -26,11 +26,10 @@ NAME_WIDTH = 16  # letters that fit beside a row
 def make(
     settings: Settings, dataset: Dataset, output: AnyPath, examples: int = 8, views: int = 6
 ) -> None:
-    """Draws training images, the classes in turn, and random views of each, into an image file.
+    """Draw training images, the classes in turn, and random views of each, into an image file.
 
-    They have the size of the last phase.
-    The first column is the view that evaluation sees. What mixes with another image mixes with
-    that of the row below or above, as in training.
+    They have the size of the last phase. The first column is the view that evaluation sees. Mixing
+    takes place with the image of the row below or above, as in training.
 
     Raises:
       UnreadableImage: naming the file.
@@ -52,18 +51,19 @@ def make(
 
 
 def choose(labels: np.ndarray, examples: int) -> list[int]:
-    """Positions of that many examples, or of all: the first of every class, the second, ..."""
+    """Return positions of `examples` or all examples: the first of every class, the second, ..."""
     turn = np.empty(len(labels), int)
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
         turn[members] = np.arange(len(members))
-    return np.lexsort((labels, turn))[:examples].tolist()
+    chosen: list[int] = np.lexsort((labels, turn))[:examples].tolist()
+    return chosen
 
 
 def _view(
     canvases: jax.Array, key: jax.Array, settings: Augmentation, image_size: int
 ) -> jax.Array:
-    """One view of each canvas."""
+    """Return one random view of each canvas."""
     keys = position_keys(key, jnp.arange(len(canvases), dtype=jnp.int32))
     views = augment(canvases, keys, settings, image_size)
     paired = len(canvases) // 2 * 2 if settings.mixes else 0

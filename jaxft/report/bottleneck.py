@@ -1,4 +1,4 @@
-"""Whether a run waited for its images, and what would mend that."""
+"""Waiting for images in a run, and remedies."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,13 +13,13 @@ WORTH_SECONDS = 10.0
 def of_phases(
     phases: Sequence[Mapping[str, Any]], data: DataSettings, in_memory: bool, cores: int
 ) -> dict[str, Any] | None:
-    """The phase that waited for the longest time, as `summary.json` tells it; None: none did.
+    """Return the phase that waited for the longest time, as in `summary.json`; None: none did.
 
     Args:
       phases: as in `summary.json`.
-      data: what the config says of images.
-      in_memory: whether all training images were kept there.
-      cores: how many CPU cores this process has.
+      data: the config's settings of images.
+      in_memory: all training images were kept in memory.
+      cores: CPU cores of this process.
 
     Returns:
       `phase`, `input_wait` (a share of its time, compilation aside) and `remedy`, in words.
@@ -38,7 +38,7 @@ def of_phases(
 
 
 def in_words(found: Mapping[str, Any]) -> str:
-    """The line that ends a run's summary."""
+    """Return the line that ends a run's summary."""
     return (
         f"bottleneck: images; {found['phase']} waited for them {found['input_wait']:.0%} of its "
         f"time. What helps: {found['remedy']}"
@@ -46,12 +46,12 @@ def in_words(found: Mapping[str, Any]) -> str:
 
 
 def _share(seconds: Mapping[str, float]) -> float:
-    """Of a phase's seconds without compilation, which no faster input would shorten."""
+    """Return the share of waiting in a phase's seconds without those of compilation."""
     return seconds["input_wait"] / max(seconds["total"] - seconds["compile"], 1e-9)
 
 
 def _remedies(data: DataSettings, in_memory: bool, cores: int) -> list[str]:
-    """What makes images come faster, the cheapest first."""
+    """List remedies that make images come faster, the cheapest first."""
     if in_memory:  # then it is the first pass, or the copying, that a step waited for
         return ["a host with faster cores, for all images are in memory already"]
     found = ["smaller files: `jaxft prepare` shrinks all images once"]

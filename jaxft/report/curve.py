@@ -13,7 +13,7 @@ from jaxft.runtime.paths import AnyPath
 
 
 def rules_table(curve: LRCurve) -> str:
-    """Every rule's rate with its reason; the chosen one is marked."""
+    """Return a table of every rule's rate with its reason; the chosen one is marked."""
     lines = [f"  {'rule':<17}{'lr':>10}  reason"]
     for name, (lr, reason) in curve.rules.items():
         rate = "-" if lr is None else f"{lr:.2e}"
@@ -23,7 +23,7 @@ def rules_table(curve: LRCurve) -> str:
 
 
 def curve_json(curve: LRCurve) -> dict[str, Any]:
-    """An LR curve as `lr_find/PHASE.json` holds it."""
+    """Return an LR curve as `lr_find/PHASE.json` holds it."""
     return {
         "lr": curve.lr,
         "rule": curve.rule,
@@ -39,14 +39,14 @@ def curve_json(curve: LRCurve) -> dict[str, Any]:
 
 
 def _trials_json(trials: Trials) -> dict[str, list[float | None]]:
-    """Rates and losses of trials; JSON has no infinity, so that a diverged one is null."""
+    """Return rates and losses of trials; the loss of a diverged one is null, for JSON."""
     losses = [float(loss) if math.isfinite(loss) else None for loss in trials.losses]
     return {"rates": trials.rates.tolist(), "losses": losses}
 
 
 @hosts.first_only
 def plot_curve(curve: LRCurve, title: str, path: AnyPath) -> None:
-    """Paired loss against learning rate, with every rule's choice."""
+    """Draw the paired loss against the learning rate, with every rule's choice."""
     if curve.trials is None:
         figure = Figure(figsize=(7, 4.2), layout="constrained")
         axes = figure.add_subplot()
@@ -82,7 +82,7 @@ def plot_curve(curve: LRCurve, title: str, path: AnyPath) -> None:
 
 
 def _plot_trials(axes: Any, trials: Trials, lr: float) -> None:
-    """Validation loss against the rate that a phase was tried at."""
+    """Draw the validation loss against the rate of each trial."""
     axes.plot(trials.rates, trials.losses, "o-", ms=4, label="validation loss of a trial")
     axes.axvline(lr, color="C1", lw=2.0)
     lowest = max(float(trials.losses.min()), 1e-6)

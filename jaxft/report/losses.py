@@ -15,7 +15,7 @@ from jaxft.runtime.paths import AnyPath
 
 @hosts.first_only
 def plot_losses(rows: Sequence[Mapping[str, Any]], kept: Mapping[str, Any], path: AnyPath) -> None:
-    """Training and validation loss, accuracy and learning rate over the epochs of all phases.
+    """Draw losses, accuracy and learning rates over the epochs of all phases.
 
     Args:
       rows: of metrics.jsonl.
@@ -47,7 +47,7 @@ def plot_losses(rows: Sequence[Mapping[str, Any]], kept: Mapping[str, Any], path
 def _mark_kept(
     rows: Sequence[Mapping[str, Any]], kept: Mapping[str, Any], losses: Axes, accuracies: Axes
 ) -> None:
-    """A star at the epoch whose weights are kept, with its numbers."""
+    """Draw a star at the epoch whose weights are kept, with its numbers."""
     place = [(row["phase"], row["epoch"]) for row in rows].index((kept["phase"], kept["epoch"])) + 1
     for axes, key in ((losses, "val_loss"), (accuracies, "accuracy")):
         label = f"kept: {kept[key]:.4f} ({best_epoch.in_words(kept)})"
@@ -57,7 +57,7 @@ def _mark_kept(
 
 
 def _mark_phases(rows: Sequence[Mapping[str, Any]], panels: Sequence[Axes]) -> None:
-    """A line where each phase begins; names on two levels, so that short phases stay legible."""
+    """Draw a line at the beginning of each phase, with names on two levels to stay legible."""
     names = [row["phase"] for row in rows]
     begins = [i for i in range(len(rows)) if i == 0 or names[i - 1] != names[i]]
     for number, index in enumerate(begins):

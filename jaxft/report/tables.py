@@ -1,7 +1,4 @@
-"""Reports of a run: rows in metrics.jsonl, tables and progress on the terminal, plots.
-
-Of several processes the first one writes, and the others pass over it.
-"""
+"""A run in words: its phases, a line an epoch, its end."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,24 +9,28 @@ from jaxft.evaluation import baselines
 from jaxft.recipe import best_epoch
 from jaxft.report import bottleneck
 from jaxft.runtime.paths import AnyPath
+from jaxft.runtime.table import table_lines
 
+PHASE_COLUMNS = {
+    "phase": "<16",
+    "trains (x rate)": "<32",
+    "inputs": "<10",
+    "lr": "<9",
+    "schedule": "",
+}
 HEADER = f"{'epoch':>5}  {'trn_loss':>9}  {'val_loss':>9}  {'accuracy':>8}  {'time':>7}"
 
 
 def phases_table(settings: Settings, steps_per_epoch: int) -> str:
-    """Table of what will happen, a line a phase."""
-    head = f"{'phase':<16} {'trains (x rate)':<32} {'inputs':<10} {'lr':<9} schedule"
-    lines = [head, "-" * len(head)]
+    """Return a table of the phases to come, a line a phase."""
+    rows = []
     several = len({phase.image_size for phase in settings.phases}) > 1
     for phase in settings.phases:
         trains = ", ".join(f"{group} {rate:.3g}" for group, rate in phase.groups.items())
         pixels = f"{phase.image_size} px, " if several else ""
-        lines.append(
-            f"{phase.name:<16} {trains:<32} {phase.inputs:<10} {phase.lr!s:<9} "
-            f"{pixels}{_words(phase)}"
-        )
-    lines.append(f"{steps_per_epoch} steps an epoch, {settings.data.batch_size} images a step")
-    return "\n".join(lines)
+        rows.append((phase.name, trains, phase.inputs, str(phase.lr), pixels + _words(phase)))
+    end = f"{steps_per_epoch} steps an epoch, {settings.data.batch_size} images a step"
+    return "\n".join([*table_lines(PHASE_COLUMNS, rows), end])
 
 
 def _words(phase: Phase) -> str:
@@ -46,7 +47,7 @@ def _count(number: float, noun: str) -> str:
 
 
 def epoch_line(row: Mapping[str, Any]) -> str:
-    """A row of the familiar table."""
+    """Return an epoch's line of the table under HEADER."""
     waiting = row["input_wait"]
     note = f"  (balanced {row['balanced_accuracy']:.4f})" if "balanced_accuracy" in row else ""
     if row.get("best"):
@@ -60,7 +61,7 @@ def epoch_line(row: Mapping[str, Any]) -> str:
 
 
 def clock(seconds: float) -> str:
-    """1:02:03, 2:03 or 4.5s."""
+    """Write a time as 1:02:03, 2:03 or 4.5s."""
     if seconds < 60:
         return f"{seconds:.1f}s"
     minutes, rest = divmod(round(seconds), 60)
@@ -69,7 +70,7 @@ def clock(seconds: float) -> str:
 
 
 def summary_text(summary: Mapping[str, Any], workdir: AnyPath) -> str:
-    """The end of a run, in a few lines."""
+    """Tell the end of a run in a few lines."""
     lines = [
         "",
         f"{'phase':<16} {'lr':>9}  {'epochs':>6}  {'best':>4}  {'val_loss':>8}  "

@@ -19,7 +19,7 @@ HUGE_PAGE = 2 * 2**20
 
 
 def keep_freed_images() -> bool:
-    """Tell glibc to keep freed blocks of up to 32 MB for the next image.
+    """Tell glibc to keep freed blocks of up to 32 MB for the next image; return True where done.
 
     For processes that decode and do not compute: the buffers of a photo are large enough for mmap,
     too, and threads that fault pages in wait for each other.
@@ -28,7 +28,7 @@ def keep_freed_images() -> bool:
 
 
 def keep_freed_memory() -> bool:
-    """Tell glibc to keep freed blocks for the next step; returns whether that was done.
+    """Tell glibc to keep freed blocks for the next step; return True where that was done.
 
     For processes that compute on the CPU; does nothing where the C library is not glibc. It acts on
     the heap of the main thread, where XLA allocates if JAX's asynchronous dispatch on CPU is off.
@@ -42,7 +42,7 @@ def keep_freed_memory() -> bool:
 
 
 def _set(*settings: tuple[int, int]) -> ctypes.CDLL | None:
-    """The C library, if it is one that can be told so."""
+    """Set these parameters of malloc; return the C library, or None where that is impossible."""
     if not sys.platform.startswith("linux"):
         return None
     libc = ctypes.CDLL(None)

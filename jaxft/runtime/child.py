@@ -1,4 +1,4 @@
-"""What a process that works for another one does first."""
+"""First steps of a process that works for another one."""
 
 import multiprocessing
 import os
@@ -10,10 +10,10 @@ from jaxft.runtime import allocator
 
 
 def obey(ignored: Iterable[int] = (signal.SIGINT,)) -> None:
-    """Ends this process with its parent, whatever becomes of that one, and ignores these signals.
+    """End this process when its parent ends, for whatever reason, and ignore these signals.
 
-    Ctrl-C goes to every process of a terminal, and what follows from it is the parent's to say.
-    Such processes decode images, so the memory of one is kept for the next.
+    Ctrl-C goes to every process of a terminal, and the parent decides what follows. Such processes
+    decode images, so the memory of one image is kept for the next.
     """
     allocator.keep_freed_images()
     for number in ignored:

@@ -12,7 +12,7 @@ class Console:
     """Output for a person: lines always, progress bars where the output is a terminal.
 
     Args:
-      stream: where the first process writes; None says nothing at all.
+      stream: output of the first process; None for no output at all.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
@@ -26,7 +26,7 @@ class Console:
             self._stream.flush()
 
     def bar(self, total: int, what: str, unit: str = "img", done: int = 0) -> tqdm:
-        """A progress bar with rate and time left; invisible where there is no terminal."""
+        """Return a progress bar with rate and time left; invisible where there is no terminal."""
         return tqdm(
             total=total,
             initial=done,

@@ -8,7 +8,7 @@ import numpy as np
 
 
 def digest(tree: Any) -> str:
-    """SHA-256 over the paths, shapes, dtypes and bytes of a tree's leaves, in path order."""
+    """Return SHA-256 over the paths, shapes, dtypes and bytes of a tree's leaves, in path order."""
     total = hashlib.sha256()
     for name, leaf in sorted(flat(tree).items()):
         array = np.ascontiguousarray(leaf)
@@ -18,6 +18,6 @@ def digest(tree: Any) -> str:
 
 
 def flat(tree: Any) -> dict[str, Any]:
-    """Path -> leaf, with paths such as `inner_states.head.0.trace`."""
+    """Return path -> leaf, with paths such as `inner_states.head.0.trace`."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}

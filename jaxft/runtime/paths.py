@@ -1,7 +1,7 @@
-"""What a path is: a file of this machine, or an object of Google Cloud Storage (gs://).
+"""Paths: files of this machine, and objects of Google Cloud Storage (gs://).
 
-On a disk a file is written aside and renamed into its place; the write of an object is atomic by
-itself, and there are no folders to make. The clients of the store come with the extra `gcs`.
+On a disk a file is written aside and renamed into its place; the write of an object is atomic
+already, and there are no folders to make. The clients of the store come with the extra `gcs`.
 """
 
 import errno
@@ -25,7 +25,7 @@ from jaxft.errors import UserError
 AnyPath: TypeAlias = Path | epath.Path
 
 REMOTE = "gs://"
-SPOOL_BYTES = 2**26  # what is kept in memory of a file on its way to the store
+SPOOL_BYTES = 2**26  # kept in memory of a file on its way to the store
 PACKAGES = ("gcsfs", "google.cloud.storage")
 INSTALL = "pip install 'jaxft[gcs]'"
 CREDENTIALS = (
@@ -36,12 +36,12 @@ CREDENTIALS = (
 
 
 def is_remote(path: str | os.PathLike[str]) -> bool:
-    """Whether a path names an object of a store."""
+    """Tell whether a path names an object of a store."""
     return os.fspath(path).startswith(REMOTE)
 
 
 def of(path: str | os.PathLike[str]) -> AnyPath:
-    """The path that a user's text names; `~` is the home directory.
+    """Return the path that a user's text names; `~` is the home directory.
 
     Raises:
       UserError: a store that is not Google's, or one whose packages are missing.
@@ -57,12 +57,12 @@ def of(path: str | os.PathLike[str]) -> AnyPath:
 
 
 def absolute(path: AnyPath) -> AnyPath:
-    """The path from the root, wherever the process goes."""
+    """Return the path from the root, which stays valid in any current directory."""
     return path.absolute() if isinstance(path, Path) else path
 
 
 def demand_workdir(workdir: str | os.PathLike[str]) -> None:
-    """Raises UserError where a workdir has no name, which would be the current directory."""
+    """Raise UserError where a workdir has no name, which would be the current directory."""
     if not os.fspath(workdir):
         raise UserError("--workdir is empty", hint="Is it a shell variable that is not set?")
 
@@ -74,7 +74,7 @@ def make_folder(path: AnyPath) -> None:
 
 
 def read(path: AnyPath) -> bytes:
-    """All of a file.
+    """Return all bytes of a file.
 
     Raises:
       OSError: it cannot be read, whatever the client of a store raised.
@@ -82,7 +82,8 @@ def read(path: AnyPath) -> bytes:
     if not is_remote(path):
         return path.read_bytes()
     with _as_os_error(path):
-        return filesystem().cat_file(os.fspath(path))
+        content: bytes = filesystem().cat_file(os.fspath(path))
+        return content
 
 
 def write(path: AnyPath, fill: Callable[[IO[bytes]], Any], durable: bool = True) -> None:
@@ -132,7 +133,7 @@ def open_new(path: AnyPath) -> Iterator[IO[bytes]]:
     """Open a file to write, which must not be there yet.
 
     Raises:
-      FileExistsError: it is; in a store that is known when the file is closed.
+      FileExistsError: it is there; of a store raised when the file is closed.
     """
     if not is_remote(path):
         with open(path, "xb") as file:
@@ -149,7 +150,7 @@ def open_new(path: AnyPath) -> Iterator[IO[bytes]]:
 
 
 def filesystem() -> Any:
-    """gcsfs's file system, the one that etils uses.
+    """Return gcsfs's file system, the one that etils uses.
 
     Raises:
       UserError: it is not installed.
@@ -161,14 +162,14 @@ def filesystem() -> Any:
 
 
 def demand(*given: str | os.PathLike[str], workdir: str | os.PathLike[str] = "") -> None:
-    """Of the paths that are in a store, check that it can be reached; others are passed over.
+    """Check that the paths in a store can be reached; pass over other paths.
 
     Args:
       given: paths that will be read or written.
-      workdir: a run's, where Orbax writes and a lease is held.
+      workdir: a run's, in which Orbax writes and a lease is held.
 
     Raises:
-      UserError: packages are missing, or a bucket, credentials, permissions; lists all.
+      UserError: packages, a bucket, credentials or permissions are missing; lists all.
     """
     remote = [os.fspath(path) for path in (*given, workdir) if is_remote(path)]
     if not remote:
@@ -186,7 +187,7 @@ def demand(*given: str | os.PathLike[str], workdir: str | os.PathLike[str] = "")
 def _problem(path: str, check: Callable[[str], Any]) -> str:
     try:
         check(path)
-    except FileNotFoundError:  # what is missing there is for others to tell
+    except FileNotFoundError:  # missing files are for others to report
         return ""
     except Exception as error:  # of several libraries, with no class in common
         return f"{path}: {_in_a_line(error)}"
@@ -194,7 +195,7 @@ def _problem(path: str, check: Callable[[str], Any]) -> str:
 
 
 def _bucket_of(workdir: str) -> Any:
-    """The bucket's description, which Orbax reads, too."""
+    """Return the bucket's description, which Orbax reads, too."""
     from google.cloud import storage
 
     return storage.Client().get_bucket(workdir.removeprefix(REMOTE).partition("/")[0])
@@ -209,7 +210,7 @@ def _installed(name: str) -> bool:
 
 
 def _prepare(path: str) -> None:
-    """What has to be before the first request.
+    """Prepare the process for its first request.
 
     Raises:
       UserError: packages are missing.
@@ -220,7 +221,7 @@ def _prepare(path: str) -> None:
     import fsspec.config
 
     logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # the errors that it logs, it raises
-    # It would keep listings, and tensorstore and other hosts write beside it.
+    # It would keep listings while tensorstore and other hosts write.
     fsspec.config.conf.setdefault("gcs", {})["use_listings_cache"] = False
 
 
@@ -231,7 +232,7 @@ def _in_a_line(error: Exception) -> str:
 
 @contextmanager
 def _as_os_error(path: AnyPath) -> Iterator[None]:
-    """What the libraries of a store raise, as what a disk would raise."""
+    """Raise the errors of a store's libraries as a disk's errors."""
     try:
         yield
     except FileNotFoundError:

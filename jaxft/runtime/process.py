@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def spare_memory_bytes() -> int:
-    """A third of the memory that this process may use: the machine's, or its container's."""
+    """Return a third of the memory that this process may use: the machine's, or its container's."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     try:
         container = int(Path("/sys/fs/cgroup/memory.max").read_text())
@@ -15,7 +15,7 @@ def spare_memory_bytes() -> int:
 
 
 def cores() -> int:
-    """How many CPU cores this process may run on."""
+    """Return the number of CPU cores that this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

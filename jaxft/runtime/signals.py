@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from jaxft.runtime.hosts import Stop
+from jaxft.runtime.ballot import Stop
 
 
 @contextmanager
 def told_to_stop() -> Iterator[Stop]:
-    """An event that SIGINT and SIGTERM set while this lasts (in the main thread only)."""
+    """Yield an event that SIGINT and SIGTERM set meanwhile (in the main thread only)."""
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop

@@ -8,7 +8,7 @@ import jax
 
 @dataclass
 class Timer:
-    """Seconds that XLA compiled, in all, since this object was made."""
+    """Seconds that XLA has compiled since this object was made."""
 
     compile: float = 0.0
 

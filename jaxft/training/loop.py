@@ -18,7 +18,7 @@ from jaxft.models.variables import Weights
 from jaxft.recipe import best_epoch, overfit, schedules
 from jaxft.report import tables
 from jaxft.runtime import digests
-from jaxft.runtime.hosts import Ballot
+from jaxft.runtime.ballot import Ballot
 from jaxft.runtime.paths import AnyPath
 from jaxft.training import step, train_state
 from jaxft.training.runners import Runner, rates_table, seed_of

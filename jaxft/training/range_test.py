@@ -17,8 +17,8 @@ from jaxft.recipe.finder.curve import LRCurve
 from jaxft.recipe.finder.settings import AUTO, settled
 from jaxft.report.curve import curve_json, plot_curve, rules_table
 from jaxft.runtime import hosts, paths
+from jaxft.runtime.ballot import Ballot
 from jaxft.runtime.console import Console
-from jaxft.runtime.hosts import Ballot
 from jaxft.runtime.paths import AnyPath
 from jaxft.training import runners, step, train_state
 from jaxft.training.runners import Runner, image_runner, rates_table, seed_of

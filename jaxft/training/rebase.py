@@ -26,7 +26,7 @@ from jaxft.devices.sharding import AXIS
 from jaxft.materials.materials import Materials
 from jaxft.models.variables import Weights, param_dtype
 from jaxft.recipe import groups
-from jaxft.runtime.hosts import Ballot
+from jaxft.runtime.ballot import Ballot
 from jaxft.training import step
 from jaxft.training.loss import training_images
 from jaxft.training.runners import seed_of, train_feed

@@ -3,9 +3,9 @@
 A checkpoint is a directory `checkpoints/STEP` with three items: `state` (all parameters and
 statistics, the optimizer state, the weights' average where there is one, the step), `best`
 (parameters, statistics and per-example validation losses of the run's best epoch) and `cursor`
-(JSON: where the run is). Plain Orbax opens each. Array files carry no checksum of their own, so
-`cursor` holds a digest of every item, and a checkpoint whose digest does not match is passed over
-for the one before.
+(JSON: the place that the run has reached). Plain Orbax opens each. Array files carry no checksum of
+their own, so `cursor` holds a digest of every item, and a checkpoint whose digest does not match is
+passed over for the one before.
 """
 
 import fcntl
@@ -43,7 +43,7 @@ class Checkpoints:
 
     Args:
       workdir: of the run.
-      still_held: what `lock` gave; called before every save.
+      still_held: the function that `lock` yields; called before every save.
     """
 
     def __init__(
@@ -64,8 +64,8 @@ class Checkpoints:
         """Write a checkpoint in the background; an earlier one still under way is awaited.
 
         Args:
-          step: its name; must be larger than any before.
-          checkpoint: arrays on the host, which are not changed afterwards.
+          step: the checkpoint's name; larger than any before.
+          checkpoint: arrays on the host, which do not change afterwards.
 
         Raises:
           OSError or ValueError: the checkpoint before this one could not be written.
@@ -84,12 +84,12 @@ class Checkpoints:
         )
 
     def wait(self) -> None:
-        """Wait for the save under way, and raise what it raised."""
+        """Wait for the save under way, and raise its error, if any."""
         self._manager.wait_until_finished()
         self._manager.check_for_errors()
 
     def newest(self) -> tuple[Checkpoint | None, list[str]]:
-        """The newest checkpoint that is whole, and why newer ones were passed over."""
+        """Return the newest whole checkpoint, and the faults of newer ones."""
         problems: list[str] = []
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
@@ -125,7 +125,7 @@ def demand_place(workdir: str | os.PathLike[str]) -> None:
 
 
 def read(directory: paths.AnyPath) -> Checkpoint:
-    """Read one checkpoint and hold it against its digests.
+    """Read one checkpoint and check its digests.
 
     Raises:
       ValueError: an item's digest does not match.
@@ -143,17 +143,17 @@ def read(directory: paths.AnyPath) -> Checkpoint:
 
 
 def steps(workdir: str | os.PathLike[str]) -> list[int]:
-    """The numbers of a workdir's checkpoints, whole or not, oldest first."""
+    """Return the numbers of a workdir's checkpoints, whole or not, oldest first."""
     directory = paths.of(workdir) / "checkpoints"
     names = [p.name for p in directory.iterdir()] if directory.is_dir() else []
     return sorted(int(name) for name in names if name.isdigit())
 
 
 def read_newest(workdir: str | os.PathLike[str]) -> Checkpoint:
-    """The newest whole checkpoint of a workdir, without opening it for writing.
+    """Return the newest whole checkpoint of a workdir, without opening it for writing.
 
     Raises:
-      UserError: there is none; lists why each one was passed over.
+      UserError: there is none; lists the faults of all checkpoints.
     """
     problems = []
     for step in reversed(steps(workdir)):
@@ -167,10 +167,10 @@ def read_newest(workdir: str | os.PathLike[str]) -> Checkpoint:
 
 
 def _in_short(error: Exception) -> str:
-    """The first line of an error, or its kind.
+    """Return the first line of an error, or its kind.
 
-    TensorStore's take up to a kilobyte; what was done is at their beginning, why it failed at
-    their end.
+    TensorStore's messages take up to a kilobyte, with the action at the beginning and the cause at
+    the end.
     """
     lines = str(error).strip().splitlines()
     line = lines[0] if lines else type(error).__name__
@@ -179,7 +179,7 @@ def _in_short(error: Exception) -> str:
 
 
 def newest_cursor(workdir: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """Cursor of the newest checkpoint, whole or not; None where that can't be read."""
+    """Return the cursor of the newest checkpoint, whole or not; None where none can be read."""
     for step in reversed(steps(workdir)):
         directory = paths.absolute(paths.of(workdir)) / "checkpoints" / str(step)
         with suppress(Exception):  # whatever a damaged file makes Orbax raise
@@ -221,8 +221,8 @@ def lock(
 ) -> Iterator[Callable[[], None]]:
     """Hold a workdir, so that no second run writes to it; the first of several processes does.
 
-    On a disk that is a lock of the file `.lock`, which ends with the process; in a bucket a lease,
-    for which it may wait: `say` is told so.
+    On a disk it is a lock of the file `.lock`, which ends with the process. In a bucket it is a
+    lease, which may take a wait: `say` gets a line about it.
 
     Yields:
       A function that raises UserError where the workdir is no longer held.
@@ -255,7 +255,7 @@ def _file_lock(workdir: paths.AnyPath) -> Iterator[None]:
 
 
 def _without_empty(tree: Any) -> Any:
-    """Orbax restores an empty dict as nothing, so none is written."""
+    """Return the tree without empty dicts, which Orbax would restore as nothing."""
     if not isinstance(tree, dict):
         return tree
     kept = {key: _without_empty(value) for key, value in tree.items()}

@@ -1,8 +1,8 @@
-"""Who holds a workdir in a bucket: an object that names the process, renewed while it lives.
+"""Leases of workdirs in a bucket: an object names the holding process, which renews it.
 
-A bucket knows no lock that ends with its process. So the holder writes a small object again and
-again, each time on the condition that it still is what this process wrote last (its generation):
-of two that want it at once, one gets it. A lease that was not renewed in time may be taken over,
+A bucket has no lock that ends with its process. So the holder writes a small object repeatedly,
+each time on the condition that its own last write still stands (the object's generation): of two
+processes that want it at once, one gets it. A lease that was not renewed in time may be taken over,
 and then the process that held it may save no more.
 """
 
@@ -21,14 +21,14 @@ from jaxft.errors import UserError
 from jaxft.runtime import paths
 
 NAME = ".lease.json"
-SECONDS = 60.0  # a lease is good for so long
+SECONDS = 60.0  # validity of a lease
 RENEWALS = 3  # in that time, so that two may fail
 POLL_SECONDS = 1.0
 REQUEST_SECONDS = 10.0
 
 
 class Note(NamedTuple):
-    """What the object says; `generation` is 0 where there is none."""
+    """Content of the object; `generation` is 0 where there is none."""
 
     generation: int = 0
     token: str = ""
@@ -57,7 +57,7 @@ class Lease:
         self._renewing = threading.Thread(target=self._renew, name="lease", daemon=True)
 
     def look(self) -> Note:
-        """What the object says now."""
+        """Read the object as it is now."""
         from google.api_core.exceptions import NotFound
 
         found = self._bucket.get_blob(self._name, timeout=REQUEST_SECONDS)
@@ -71,7 +71,7 @@ class Lease:
             return Note(found.generation)
 
     def take(self, generation: int) -> bool:
-        """Have it, where the object is of this generation; whether that worked."""
+        """Take the lease where the object is of this generation; return True where that worked."""
         from google.api_core.exceptions import PreconditionFailed
 
         try:
@@ -82,7 +82,7 @@ class Lease:
         return True
 
     def demand(self) -> None:
-        """Raises UserError where another process has taken it over."""
+        """Raise UserError where another process has taken the lease over."""
         if self._taken_by:
             raise UserError(
                 f"{self._workdir} was taken over by {self._taken_by}",
@@ -90,10 +90,10 @@ class Lease:
             )
 
     def release(self) -> None:
-        """End it, so that the next one need not wait."""
+        """End the lease, so that the next process need not wait."""
         self._ended.set()
         self._renewing.join()
-        with suppress(Exception):  # it runs out by itself
+        with suppress(Exception):  # it expires anyway
             self._bucket.blob(self._name).delete(
                 if_generation_match=self._generation, timeout=REQUEST_SECONDS
             )
@@ -135,11 +135,11 @@ class Lease:
 
 @contextmanager
 def hold(workdir: paths.AnyPath, say: Callable[[str], None]) -> Iterator[Lease]:
-    """Hold a workdir in a bucket while this lasts; waits for a lease that a killed process left.
+    """Hold a workdir in a bucket; first wait for the end of a lease that a killed process left.
 
     Raises:
-      UserError: another process holds it, and renewed it while this one looked on; or it may not
-        be read or written.
+      UserError: another process holds it, and renewed it during the wait; or the object cannot be
+        read or written.
     """
     from google.api_core.exceptions import GoogleAPIError
 
@@ -156,13 +156,13 @@ def hold(workdir: paths.AnyPath, say: Callable[[str], None]) -> Iterator[Lease]:
 
 
 def _free(lease: Lease, workdir: str, say: Callable[[str], None]) -> int:
-    """The generation that may be replaced, once there is such.
+    """Return the generation that may be replaced, once there is one.
 
     Raises:
       UserError: its holder is alive.
     """
     first = lease.look()
-    # No longer than it is good for, whatever the clock of its holder says.
+    # No longer than its validity, whatever the clock of its holder says.
     patience = min(first.until - time.time(), first.seconds)
     if patience <= 0:
         return first.generation

@@ -17,7 +17,7 @@ def write_json(path: AnyPath, data: Any) -> None:
 
 @hosts.first_only
 def append_row(path: AnyPath, row: Mapping[str, Any]) -> None:
-    """Add a row to a JSON-lines file; an object can't be added to, and is written anew."""
+    """Add a row to a JSON-lines file; an object of a store is written anew."""
     if paths.is_remote(path):
         write_rows(path, [*read_rows(path), row])
         return
@@ -26,7 +26,7 @@ def append_row(path: AnyPath, row: Mapping[str, Any]) -> None:
 
 
 def read_rows(path: AnyPath) -> list[dict[str, Any]]:
-    """The whole rows of a JSON-lines file; a last line that was cut off is left out."""
+    """Return the whole rows of a JSON-lines file, without a last line that was cut off."""
     if not path.exists():
         return []
     rows = []
@@ -39,7 +39,7 @@ def read_rows(path: AnyPath) -> list[dict[str, Any]]:
 
 
 def rewind_rows(path: AnyPath, count: int) -> None:
-    """Keep the first `count` rows, those that the checkpoint being resumed knows of."""
+    """Keep the first `count` rows, which precede the checkpoint that is resumed."""
     write_rows(path, read_rows(path)[:count])
 
 

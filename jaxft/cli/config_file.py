@@ -1,0 +1,66 @@
+"""Config files: found by path or by name, executed, overridden."""
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jaxft.cli.overrides import override
+from jaxft.errors import UserError
+
+
+def load_config(name: str, overrides: Sequence[str] = ()) -> ConfigDict:
+    """Return what a config file's `get_config()` gives, with `--config.KEY=VALUE` applied.
+
+    Args:
+      name: a path, or the name of a config that comes with jaxft; an argument after a colon.
+      overrides: each `--config.path.to.key=value`, or `--config.path.to.key` for true.
+
+    Raises:
+      UserError: the file is missing or fails, or overrides cannot be applied; lists all of these.
+    """
+    path, _, argument = name.partition(":")
+    module = _load(_find_config(path))
+    try:
+        config = module.get_config(argument) if argument else module.get_config()
+    except Exception as error:
+        raise UserError(f"{path}: get_config fails: {type(error).__name__}: {error}") from error
+    problems = [problem for item in overrides if (problem := override(config, item))]
+    if problems:
+        raise UserError(
+            "These keys of the config cannot be set:",
+            problems,
+            "configs/base.py lists and explains every key.",
+        )
+    return config
+
+
+def _find_config(name: str) -> Path:
+    """Return the file of this path, or the config of this name that comes with jaxft."""
+    given = Path(name).expanduser()
+    if given.is_file():
+        return given
+    spec = importlib.util.find_spec("jaxft.configs")
+    folders = spec.submodule_search_locations if spec else None
+    shipped = Path(next(iter(folders))) if folders else Path()
+    inside = shipped / f"{given.stem}.py"
+    plain = name in (given.stem, f"{given.stem}.py", f"configs/{given.stem}.py")
+    if plain and inside.is_file():
+        return inside
+    known = sorted(p.stem for p in shipped.glob("*.py") if p.stem not in ("__init__", "base"))
+    raise UserError(f"No config {name}", hint=f"Give a file, or one of: {', '.join(known)}.")
+
+
+def _load(path: Path) -> Any:
+    """Execute a config file as a module."""
+    spec = importlib.util.spec_from_file_location(f"jaxft_config_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        module.get_config  # noqa: B018
+    except Exception as error:
+        raise UserError(f"{path} is no config: {type(error).__name__}: {error}") from error
+    return module

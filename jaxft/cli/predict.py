@@ -1,0 +1,39 @@
+"""`jaxft predict`."""
+
+import sys
+from argparse import ArgumentParser, Namespace
+
+from jaxft.cli import flags
+
+HELP = "classify image files into a CSV"
+
+
+def add(parser: ArgumentParser) -> None:
+    """Add the verb's flags."""
+    flags.add_workdir(parser)
+    flags.add_scoring(parser)
+    parser.add_argument(
+        "--output", default="predictions.csv", help="CSV to write (default: predictions.csv)"
+    )
+    flags.add_batch_size(parser)
+    flags.add_distributed(parser)
+    parser.add_argument("paths", nargs="+", metavar="IMAGE", help="image files, or folders of them")
+
+
+def run(options: Namespace) -> int:
+    """Write the predictions; return the exit code."""
+    from jaxft.evaluation import predict
+    from jaxft.runtime.console import Console
+
+    count = predict.predict_files(
+        options.workdir,
+        options.paths,
+        options.output,
+        options.weights,
+        options.tta,
+        options.tta_method,
+        Console(sys.stderr),
+        options.batch_size,
+    )
+    print(f"{count} image{'s' if count != 1 else ''} -> {options.output}")
+    return 0

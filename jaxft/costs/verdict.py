@@ -1,0 +1,99 @@
+"""Verdict on a plan in words: the memory it takes, the batch that fits, the time it takes."""
+
+from collections.abc import Iterator
+
+from jaxft.costs.costs import Costs
+from jaxft.costs.fit import Fit
+from jaxft.costs.plan import PhasePlan, Plan
+from jaxft.devices.pool import GIB
+from jaxft.report.tables import clock
+
+
+def verdict(plan: Plan) -> Iterator[str]:
+    """Say if it fits into the memory, which batch would, and about how long it takes."""
+    fits = plan.fit
+    tightest = max(fits, key=lambda name: fits[name].needed)
+    worst, batch = fits[tightest], plan.settings.data.batch_size
+    needed = worst.needed / GIB
+    if worst.allowed is None:
+        yield (
+            f"Takes {needed:.2f} GiB on each device (the step of {tightest}); how much the device "
+            "has is not known."
+        )
+    elif all(fit.fits for fit in fits.values()):
+        yield (
+            f"It fits: {needed:.2f} of {worst.allowed / GIB:.2f} GiB on each device at most (the "
+            f"step of {tightest}) at batch_size {batch}."
+        )
+        yield from _pool(plan, worst.allowed)
+        yield from _largest(fits)
+    else:
+        short = ", ".join(name for name, fit in fits.items() if not fit.fits)
+        yield (
+            f"It does not fit at batch_size {batch}: {needed:.2f} GiB needed on each device, "
+            f"{worst.allowed / GIB:.2f} GiB there (the step of {short})."
+        )
+        yield from _pool(plan, worst.allowed)
+        yield from _largest(fits)
+        yield from _parts(plan)
+    yield from _about(plan)
+
+
+def duration(phase: PhasePlan) -> str:
+    """Return the estimated time of a phase in words."""
+    if phase.seconds is None:
+        return "-"
+    return f"{'<= ' if phase.at_most else ''}{clock(phase.seconds)}"
+
+
+def _pool(plan: Plan, allowed: float) -> Iterator[str]:
+    """Name the memory that a step is held against, and how to get more of it."""
+    if plan.pool is not None:
+        yield f"The {allowed / GIB:.2f} GiB are {plan.pool.words}."
+    if plan.target.platform.name == "gpu":
+        yield "Not in the sum: workspaces of cuDNN's, and the batches that are read ahead."
+
+
+def _parts(plan: Plan) -> Iterator[str]:
+    """Name the phases that microbatches would help."""
+    keys = [
+        f"config.phases[{index}].microbatches"
+        for index, phase in enumerate(plan.phases)
+        if phase.inputs == "augmented" and not plan.fit[phase.program.name].fits
+    ]
+    if keys:
+        yield f"A batch in parts takes less, and BatchNorm sees one at a time: {', '.join(keys)}."
+
+
+def _largest(fits: dict[str, Fit]) -> Iterator[str]:
+    batches = [fit.batch for fit in fits.values()]
+    if None in batches:
+        yield "No batch would fit (estimate): not even one image on each device."
+        return
+    most = min(batch for batch in batches if batch is not None)
+    yield f"Largest batch_size that would fit, extrapolated from one compilation: about {most}."
+
+
+def _about(plan: Plan) -> Iterator[str]:
+    known = [phase.seconds for phase in plan.phases if phase.seconds is not None]
+    if len(known) < len(plan.phases):
+        yield "How long it takes is not estimated: the peak of the device is not known."
+        return
+    at_most = any(phase.at_most for phase in plan.phases)
+    each = ", ".join(f"{phase.name} {duration(phase)}" for phase in plan.phases)
+    basis = "the chip's roofline, which no real program reaches"
+    if all(isinstance(p.costs, Costs) and p.costs.model is not None for p in plan.programs):
+        basis = "XLA's cost model of the compiled programs"
+    yield f"About {'at most ' if at_most else ''}{clock(sum(known))} in all: {each}."
+    yield (
+        f"An estimate by {basis}; reading and decoding images, compiling and checkpoints come on "
+        "top."
+    )
+    rates = [
+        (plan.settings.data.batch_size / phase.step_seconds, phase.name)
+        for phase in plan.phases
+        if phase.step_seconds and phase.inputs == "augmented"
+    ]
+    if rates:
+        rate, name = max(rates)
+        yield f"{name} is that fast only if the hosts read {rate:.0f} images/s together."
