@@ -29,7 +29,7 @@ from jaxft.configs import base
 from jaxft.costs import bench, provenance
 from jaxft.costs.assumptions import sizes_of
 from jaxft.devices import topology
-from jaxft.materials.opening import open_data
+from jaxft.materials.data import open_data
 from jaxft.materials.start_up import set_up
 from jaxft.runtime.console import Console
 

@@ -18,7 +18,7 @@ from jaxft.configs import base
 from jaxft.evaluation import probabilities
 from jaxft.evaluation.probabilities import probabilities_of
 from jaxft.evaluation.restore import read_weights, read_workdir
-from jaxft.materials.opening import open_data
+from jaxft.materials.data import open_data
 from jaxft.runtime import hosts
 from jaxft.runtime.console import Console
 from jaxft.training import step

@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from jaxft.cli.config_file import load_config
 from jaxft.config import load
+from jaxft.config.plain import as_dict
 from jaxft.configs import base
 
 FOLDER = Path(base.__file__).parent
@@ -67,7 +68,7 @@ def test_changing_one_config_changes_no_other(card):
     first, second = load_config(card), load_config(card)
     first.phases[0].lr = 0.5
     first.data.image_size = 100
-    assert load.as_dict(second) == load.as_dict(load_config(card))
+    assert as_dict(second) == as_dict(load_config(card))
 
 
 def test_a_phase_freezes_what_its_groups_leave_out():

@@ -22,8 +22,8 @@ from jaxft.cli.config_file import load_config
 from jaxft.cli.outputs import demand_places
 from jaxft.config import load
 from jaxft.errors import Interrupted, NonFiniteError, UserError
+from jaxft.materials.data import open_data
 from jaxft.materials.identity import check_data, check_listed, describe_data
-from jaxft.materials.opening import open_data
 from jaxft.models.registry import create
 from jaxft.models.weights.torch_names import to_torch
 

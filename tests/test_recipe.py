@@ -10,6 +10,7 @@ import tiny
 
 from jaxft.augment.presets import PRESETS
 from jaxft.config import load
+from jaxft.config.plain import as_dict
 from jaxft.configs import base
 from jaxft.errors import UserError
 
@@ -19,7 +20,7 @@ CARDS = sorted(
 
 
 def _plain():
-    return load.as_dict(base.get_config())
+    return as_dict(base.get_config())
 
 
 def _offenders(plain):
@@ -42,7 +43,7 @@ def test_every_shipped_card_reads(card):
     config = importlib.import_module(f"jaxft.configs.{card}").get_config()
     settings = load.read(config)
     assert settings.phases
-    assert settings == load.from_dict(load.as_dict(config))
+    assert settings == load.from_dict(as_dict(config))
 
 
 def test_the_quickstart_is_the_eight_steps():

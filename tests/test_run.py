@@ -17,14 +17,16 @@ import jaxft
 from jaxft import run
 from jaxft.cli.config_file import load_config
 from jaxft.config import load
+from jaxft.config.plain import as_dict
 from jaxft.devices import sharding
 from jaxft.errors import Interrupted, NonFiniteError, UserError
 from jaxft.evaluation import metrics
 from jaxft.evaluation.evaluate import score_split
 from jaxft.evaluation.validate import evaluate_weights
 from jaxft.materials import identity, opening
+from jaxft.materials.data import open_data
 from jaxft.materials.model import create_model, open_model
-from jaxft.materials.opening import check_batch_size, open_data, validated_before
+from jaxft.materials.opening import check_batch_size, validated_before
 from jaxft.materials.start_up import start_up
 from jaxft.runtime import digests
 from jaxft.runtime.ballot import Stop
@@ -520,7 +522,7 @@ def test_a_validation_loss_that_is_no_number_ends_the_run(drawn, tiny, tmp_path,
 
 
 def test_mixing_wants_pairs_on_every_device(drawn, tiny):
-    plain = load.as_dict(tiny_config.get_config(drawn))
+    plain = as_dict(tiny_config.get_config(drawn))
     plain["augment"]["mixup_alpha"] = 0.4
     settings = load.from_dict(plain)
     check_batch_size(settings, 29, 4)

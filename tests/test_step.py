@@ -24,6 +24,7 @@ from jaxft.models.variables import Weights
 from jaxft.recipe.cross_entropy import cross_entropy
 from jaxft.training import step, train_state
 from jaxft.training.loss import label_losses
+from jaxft.training.runners import run_steps
 from jaxft.training.train_state import TrainBatch, TrainState
 
 pytestmark = pytest.mark.one_device
@@ -335,9 +336,7 @@ def _run(sink, monkeypatch, steps=4):
         return sink(number)
 
     monkeypatch.setattr(jax, "device_get", recording_fetch)
-    state, done = step.run_steps(
-        fake_step, 0, None, iter(range(10)), None, None, steps, recording_sink
-    )
+    state, done = run_steps(fake_step, 0, None, iter(range(10)), None, None, steps, recording_sink)
     return events, state, done
 
 

@@ -13,7 +13,8 @@ from jaxft.data.order import host_order, host_rows
 from jaxft.devices import sharding
 from jaxft.features import cache
 from jaxft.features.inference import make_forward
-from jaxft.materials import extraction, views
+from jaxft.materials import extraction
+from jaxft.materials.extraction import view_features
 from jaxft.training import fit, runners, step
 from jaxft.training.cached import resident_runner
 from jaxft.training.fit import make_spec
@@ -50,7 +51,7 @@ def _keys(materials, weights, monkeypatch, number=0, which="train"):
         return [np.zeros((1, 1))], 0
 
     monkeypatch.setattr(cache, "cached", cached)
-    views.view_features(materials, weights, which, number)
+    view_features(materials, weights, which, number)
     return names[0]
 
 
@@ -117,7 +118,7 @@ def _extractions(monkeypatch):
 def _of_phase(materials, count):
     weights = _weights(materials)
     return [
-        cache.whole(views.view_features(materials, weights, "train", number, count))
+        cache.whole(view_features(materials, weights, "train", number, count))
         for number in range(count)
     ]
 
@@ -159,7 +160,7 @@ def test_an_interrupted_extraction_goes_on_and_gives_the_same_bits(tmp_path, mon
     monkeypatch.setattr(cache, "PART_EXAMPLES", 16)
     materials = tiny.materials(tmp_path / "whole")
     weights = _weights(materials)
-    expected = views.view_features(materials, weights, "train", number)
+    expected = view_features(materials, weights, "train", number)
     assert [len(part) for part in expected] == [16, 16, 8]
     broken = tiny.materials(tmp_path / "broken")
     store, stored = cache._store, []
@@ -172,8 +173,8 @@ def test_an_interrupted_extraction_goes_on_and_gives_the_same_bits(tmp_path, mon
 
     monkeypatch.setattr(cache, "_store", stopped)
     with pytest.raises(KeyboardInterrupt):
-        views.view_features(broken, weights, "train", number)
-    got = views.view_features(broken, weights, "train", number)
+        view_features(broken, weights, "train", number)
+    got = view_features(broken, weights, "train", number)
     assert stored == [16, 16, 8]
     np.testing.assert_array_equal(cache.whole(got), cache.whole(expected))
 
@@ -188,7 +189,7 @@ def test_the_long_side_of_a_random_view_is_cropped_at_random(tmp_path, monkeypat
 
     monkeypatch.setattr(extraction, "extract_parts", extract)
     for number in range(3):
-        views.view_features(materials, _weights(materials), "train", number)
+        view_features(materials, _weights(materials), "train", number)
     assert given[0] is None and len(given[1]) == 40
     assert given[1].min() >= 0 and given[1].max() < 1
     assert not np.array_equal(given[1], given[2])

@@ -11,6 +11,7 @@ import numpy as np
 from jaxft.augment.presets import PRESETS
 from jaxft.config import load
 from jaxft.config.phase import Phase
+from jaxft.config.plain import as_dict
 from jaxft.configs import base
 from jaxft.data import Dataset, Split
 from jaxft.data.balance import UNBALANCED, Balance
@@ -31,6 +32,7 @@ from jaxft.recipe import optim
 from jaxft.recipe.optim import OptimizerSettings
 from jaxft.runtime.console import Console
 from jaxft.training import step, train_state
+from jaxft.training.runners import run_steps
 from jaxft.training.spec import StepSpec
 from jaxft.training.train_state import TrainBatch
 
@@ -82,7 +84,7 @@ def weights(net: Model, dtype: Any = np.float32) -> Weights:
 
 def phase(**changes: Any) -> Phase:
     """A phase that trains the head on augmented images at a constant rate."""
-    plain = load.as_dict(base.phase(lr=0.1))
+    plain = as_dict(base.phase(lr=0.1))
     plain["groups"] = {"head": 1.0}
     return Phase(**{**plain, **changes})
 
@@ -152,7 +154,7 @@ def train(
     rates, seed_there = sharding.replicate((np.full(steps, lr, float), np.int32(seed)), mesh)
     rates = rates.astype(jax.dtypes.canonicalize_dtype(float))
     losses: list[float] = []
-    state, _ = step.run_steps(
+    state, _ = run_steps(
         step.make_step(a_spec, mesh),
         state,
         frozen,

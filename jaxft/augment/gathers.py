@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int, UInt8
 
-from jaxft.augment.maps import positions
+from jaxft.augment.maps import positions, tap
 
 
 def by_gathers(
@@ -31,18 +31,6 @@ def by_gathers(
     high, low = _blend(upper, right_share), _blend(lower, right_share)
     view: Array = (high + (low - high) * low_share) * (1 / 255)
     return view
-
-
-def tap(coordinate: Float[Array, "..."], side: int) -> tuple[Int[Array, "..."], Array]:
-    """Pixel before a coordinate, and the share of the next one, after reflection at the edges.
-
-    The image repeats mirrored with its border pixels doubled (cv2.BORDER_REFLECT, scipy's
-    "reflect"). No map reaches out by more than a side, so one reflection at each edge is enough.
-    """
-    edge = jnp.abs(coordinate + 0.5)
-    inside = jnp.clip(side - jnp.abs(side - edge) - 0.5, 0, side - 1)
-    before = jnp.minimum(inside.astype(jnp.int32), side - 2)
-    return before, inside - before.astype(inside.dtype)
 
 
 def _pairs(words: Array, index: Int[Array, "batch size size"]) -> Array:

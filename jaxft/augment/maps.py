@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 
 class Limits(NamedTuple):
@@ -67,3 +67,15 @@ def in_4096ths(numbers: Array) -> Array:
     The pixel nearest to such a sum is then the same one, however the sum is computed.
     """
     return (jnp.round(numbers * 4096) / 4096).astype(jnp.float32)
+
+
+def tap(coordinate: Float[Array, "..."], side: int) -> tuple[Int[Array, "..."], Array]:
+    """Pixel before a coordinate, and the share of the next one, after reflection at the edges.
+
+    The image repeats mirrored with its border pixels doubled (cv2.BORDER_REFLECT, scipy's
+    "reflect"). No map reaches out by more than a side, so one reflection at each edge is enough.
+    """
+    edge = jnp.abs(coordinate + 0.5)
+    inside = jnp.clip(side - jnp.abs(side - edge) - 0.5, 0, side - 1)
+    before = jnp.minimum(inside.astype(jnp.int32), side - 2)
+    return before, inside - before.astype(inside.dtype)

@@ -8,8 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, UInt8
 
-from jaxft.augment.gathers import tap
-from jaxft.augment.maps import ANY_ROTATION, Limits, centred, in_4096ths, positions, steep
+from jaxft.augment.maps import ANY_ROTATION, Limits, centred, in_4096ths, positions, steep, tap
 
 
 def by_two_products(

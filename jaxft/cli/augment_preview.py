@@ -32,7 +32,7 @@ def add(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> int:
     """Draw the picture; return the exit code."""
     from jaxft.augment import augmentation
-    from jaxft.materials.opening import open_data
+    from jaxft.materials.data import open_data
     from jaxft.materials.start_up import start_up
     from jaxft.report import augment_preview
     from jaxft.runtime import paths

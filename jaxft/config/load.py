@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from jaxft.config import unset
 from jaxft.config.names import unknown_names
+from jaxft.config.plain import as_dict
 from jaxft.config.resolve import expected
 from jaxft.config.schema import shape_errors
 from jaxft.config.settings import Settings
@@ -57,17 +58,6 @@ def resolved(config: Any) -> dict[str, Any]:
         if data["interpolation"] == "auto":
             data["interpolation"] = own.interpolation
     return plain
-
-
-def as_dict(config: Any) -> Any:
-    """Return a config as plain dicts, lists and numbers, as `config.json` holds it."""
-    if isinstance(config, ConfigDict):
-        return {key: as_dict(config[key]) for key in config}
-    if isinstance(config, Mapping):
-        return {key: as_dict(value) for key, value in config.items()}
-    if isinstance(config, tuple | list):
-        return [as_dict(value) for value in config]
-    return config
 
 
 def _freeze(kind: Any, value: Any) -> Any:

@@ -4,7 +4,7 @@ from jaxft.config.resolve import expected_size
 from jaxft.config.settings import Settings
 from jaxft.costs.sizes import Sizes
 from jaxft.errors import UserError
-from jaxft.materials.opening import open_data
+from jaxft.materials.data import open_data
 from jaxft.runtime.console import Console
 
 

@@ -10,8 +10,8 @@ from jaxft.data import Dataset, Split
 from jaxft.errors import UserError
 from jaxft.evaluation.probabilities import in_batches, materials_of, probabilities_of
 from jaxft.evaluation.restore import read_weights, read_workdir
+from jaxft.materials.data import open_data
 from jaxft.materials.identity import check_listed, describe_data
-from jaxft.materials.opening import open_data
 from jaxft.materials.start_up import set_up
 from jaxft.runtime import hosts, paths
 from jaxft.runtime.console import Console

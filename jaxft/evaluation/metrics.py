@@ -8,7 +8,7 @@ from jax.sharding import Mesh
 from jaxtyping import Float
 
 from jaxft.devices import sharding
-from jaxft.features.inference import Forward
+from jaxft.features.forward import Forward
 from jaxft.models.variables import Weights
 from jaxft.recipe.cross_entropy import cross_entropy
 from jaxft.runtime import hosts

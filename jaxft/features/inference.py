@@ -16,6 +16,7 @@ from jaxft.data import Batch
 from jaxft.data.order import epoch_key, position_keys
 from jaxft.devices import compiler, sharding
 from jaxft.devices.sharding import AXIS
+from jaxft.features.forward import Forward
 from jaxft.models.fold import fold
 from jaxft.models.model import Model
 from jaxft.models.variables import Weights, param_dtype
@@ -28,21 +29,6 @@ class View(NamedTuple):
     seed: int
     phase: int
     number: int
-
-
-class Forward(NamedTuple):
-    """Jitted inference of a model on a mesh.
-
-    `features(weights, canvases)` -> [B, F]; `views(weights, canvases, index, *View)` -> the
-    features of a random view; `logits(weights, features)` -> [B, classes]; `fold(weights)` -> the
-    weights that `features` and `views` take, once for many batches (models/fold.py). Weights are
-    a Weights of all groups, batches are divided over the mesh.
-    """
-
-    fold: Callable[[Weights], Weights]
-    features: Callable[..., Array]
-    views: Callable[..., Array]
-    logits: Callable[..., Array]
 
 
 def make_forward(

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from jaxft.config import load
+from jaxft.config.plain import as_dict
 from jaxft.data import Dataset, overlap
 from jaxft.errors import UserError
 from jaxft.materials.materials import Materials
@@ -26,7 +26,7 @@ def describe(workdir: AnyPath, config: Any, materials: Materials) -> None:
         check_data(workdir, data)
     about = {"listed": dict(materials.listed), "train_sample": overlap.sample(materials.dataset)}
     write_json(workdir / "data.json", {**data, **about})
-    write_json(workdir / "config.json", load.as_dict(config))
+    write_json(workdir / "config.json", as_dict(config))
     write_json(workdir / "classes.json", list(materials.dataset.classes))
     used = preprocessing_of(materials.settings, materials.model)
     write_json(workdir / RUN_FILE, used._asdict())

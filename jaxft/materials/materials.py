@@ -9,7 +9,7 @@ from jaxft.config.settings import Settings
 from jaxft.data import Dataset, order
 from jaxft.data.images.memory import Images
 from jaxft.errors import Interrupted
-from jaxft.features.inference import Forward
+from jaxft.features.forward import Forward
 from jaxft.models.model import Model
 from jaxft.runtime.ballot import Stop
 from jaxft.runtime.console import Console

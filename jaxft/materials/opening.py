@@ -8,12 +8,12 @@ import jax
 
 from jaxft.config.settings import Settings
 from jaxft.data import Dataset, balance, overlap
-from jaxft.data.sources import registry
 from jaxft.data.sources.left_out import left_out_in_words
 from jaxft.devices import sharding
 from jaxft.errors import UserError
 from jaxft.features.inference import make_forward
 from jaxft.materials import reading
+from jaxft.materials.data import open_data
 from jaxft.materials.identity import describe_data
 from jaxft.materials.materials import NEVER, Materials
 from jaxft.materials.model import open_model
@@ -129,15 +129,3 @@ def check_batch_size(settings: Settings, examples: int, devices: int) -> None:
         )
     if problems:
         raise UserError("The batch size does not fit:", problems)
-
-
-def open_data(settings: Settings) -> Dataset:
-    """The data set of a config, labels only."""
-    data = settings.data
-    return registry.open_dataset(
-        data.source,
-        valid_fraction=data.valid_fraction,
-        split_seed=data.split_seed,
-        folds=data.folds,
-        fold=data.fold,
-    )

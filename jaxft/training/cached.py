@@ -12,16 +12,15 @@ from jaxft.data.order import host_order, host_rows
 from jaxft.devices import sharding
 from jaxft.features import cache
 from jaxft.features.cache import Rows
+from jaxft.materials.extraction import view_features
 from jaxft.materials.materials import Materials
-from jaxft.materials.views import view_features
 from jaxft.models.variables import Weights, param_dtype
 from jaxft.runtime import hosts
 from jaxft.runtime.process import spare_memory_bytes
 from jaxft.training import step
 from jaxft.training.runners import FedRunner, Runner
 from jaxft.training.spec import StepSpec
-from jaxft.training.step import Sink
-from jaxft.training.train_state import TrainBatch, TrainState
+from jaxft.training.train_state import Sink, Step, TrainBatch, TrainState
 
 
 def cached_runner(spec: StepSpec, materials: Materials, weights: Weights) -> Runner:
@@ -65,7 +64,7 @@ def resident_runner(
     """Steps on features that lie on every device, a whole epoch in one compiled scan."""
     held = sharding.replicate(found, materials.mesh)
     labels = sharding.replicate(materials.dataset.train.labels, materials.mesh)
-    compiled: dict[int, step.Step] = {}
+    compiled: dict[int, Step] = {}
 
     def run(
         state: TrainState,

@@ -14,7 +14,8 @@ from jaxft.data.balance import Balance
 from jaxft.devices import sharding
 from jaxft.evaluation import baselines
 from jaxft.evaluation.validate import evaluate_weights
-from jaxft.materials import shortage, views
+from jaxft.materials import shortage
+from jaxft.materials.extraction import body_features
 from jaxft.materials.materials import Materials
 from jaxft.models.variables import Weights
 from jaxft.recipe import best_epoch
@@ -67,7 +68,7 @@ def run_phase(
     ):
         valid_features = None
         if not phase.trains_body:
-            valid_features = views.body_features(materials, entry.weights, "valid")
+            valid_features = body_features(materials, entry.weights, "valid")
         if cursor.best is not None and cursor.best["image_size"] != phase.image_size:
             entry = reassess(materials, cursor, entry)
         if entry.midway is None:
@@ -168,7 +169,7 @@ def simple_classifiers(
     if not baselines.available(train.labels, valid_features.shape[1]):
         return {}
     quiet = materials._replace(console=Console(None))
-    features = views.body_features(quiet, weights, "train")
+    features = body_features(quiet, weights, "train")
     found = baselines.measure(features, train.labels, valid_features, valid.labels)
     return found._asdict()
 
@@ -192,7 +193,7 @@ def _describe(phase: Phase) -> str:
 def make_runner(spec: StepSpec, materials: Materials, weights: Weights) -> Runner:
     """Runner of a phase's steps; it may read ahead, to be closed by `runners.closing`."""
     if spec.phase.inputs == "augmented":
-        return image_runner(spec, materials)
+        return image_runner(spec, materials, step.make_step)
     return cached_runner(spec, materials, weights)
 
 

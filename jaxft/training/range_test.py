@@ -9,7 +9,7 @@ from jaxft.config.phase import Phase
 from jaxft.devices import sharding
 from jaxft.errors import UserError
 from jaxft.evaluation import validate
-from jaxft.materials import views
+from jaxft.materials.extraction import body_features
 from jaxft.materials.materials import Materials
 from jaxft.models.variables import Weights
 from jaxft.recipe.finder import choice, sweep, trials
@@ -43,7 +43,7 @@ def range_test(spec: StepSpec, materials: Materials, runner: Runner, weights: We
     if finder.rule != AUTO or spec.phase.inputs != "cached":
         return curve
     quiet = materials._replace(console=Console(None))  # the phase has told of them
-    valid_features = views.body_features(quiet, weights, "valid")
+    valid_features = body_features(quiet, weights, "valid")
 
     def loss_of(lr: float) -> float:
         return trial(spec, materials, runner, weights, valid_features, lr)

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import numpy as np
+from jaxtyping import Array, Float, Int
 
 from jaxft.data.batches import Readers, Stretch, train_batches
 from jaxft.data.feed import Feed
@@ -16,13 +17,26 @@ from jaxft.devices import sharding
 from jaxft.materials.materials import Materials
 from jaxft.models.variables import Weights
 from jaxft.runtime import hosts
-from jaxft.training import step
 from jaxft.training.spec import StepSpec
-from jaxft.training.step import Sink
-from jaxft.training.train_state import TrainBatch, TrainState
+from jaxft.training.train_state import Sink, Step, TrainBatch, TrainState
 
-# (state, frozen, rates, seed, first, steps, sink) -> (state, steps run, seconds waited for input)
-Runner = Callable[..., tuple[TrainState, int, float]]
+
+class Runner(Protocol):
+    """Runs up to `steps` of a phase's steps from step `first` on, until `sink` returns False.
+
+    Returns the state, how many steps were run, and the seconds that they waited for input.
+    """
+
+    def __call__(
+        self,
+        state: TrainState,
+        frozen: Weights,
+        rates: Any,
+        seed: Any,
+        first: int,
+        steps: int,
+        sink: Sink,
+    ) -> tuple[TrainState, int, float]: ...
 
 
 def rates_table(spec: StepSpec, materials: Materials, rates: Any) -> Any:
@@ -66,9 +80,7 @@ def train_feed(spec: StepSpec, materials: Materials, first: int, steps: int) -> 
     )
 
 
-def image_runner(
-    spec: StepSpec, materials: Materials, make: Callable[..., step.Step] = step.make_step
-) -> "FedRunner":
+def image_runner(spec: StepSpec, materials: Materials, make: Callable[..., Step]) -> "FedRunner":
     """Steps on augmented images, as `make` makes them."""
     feed = partial(train_feed, spec, materials)
     return FedRunner(make(spec, materials.mesh), spec, materials, feed)
@@ -83,7 +95,7 @@ class FedRunner:
 
     def __init__(
         self,
-        one_step: step.Step,
+        one_step: Step,
         spec: StepSpec,
         materials: Materials,
         feed: Callable[[int, int], Feed[TrainBatch]],
@@ -108,7 +120,7 @@ class FedRunner:
         folded = self._materials.forward.fold(frozen)
         ready = self._ready(first, steps)
         waited, self._next_step = ready.waited_seconds, -1  # should this fail, nobody knows where
-        state, done = step.run_steps(self._one_step, state, folded, ready, rates, seed, steps, sink)
+        state, done = run_steps(self._one_step, state, folded, ready, rates, seed, steps, sink)
         self._next_step = first + done
         return state, done, ready.waited_seconds - waited
 
@@ -134,3 +146,38 @@ def closing(runner: Runner) -> Iterator[Runner]:
     finally:
         if isinstance(runner, FedRunner):
             runner.close()
+
+
+def run_steps(
+    step: Step,
+    state: TrainState,
+    frozen: Weights,
+    source: Iterator[TrainBatch],
+    rates: Float[Array, " steps"],
+    seed: Int[Array, ""],
+    steps: int,
+    sink: Sink,
+) -> tuple[TrainState, int]:
+    """Run up to `steps` steps, handing each loss to `sink` one step late.
+
+    Step n+1 is dispatched before the loss of step n is fetched, so that the device never waits
+    for the host. `sink(n, loss)` returns False to stop (the step then under way is kept).
+
+    Returns:
+      The state, and how many steps were run.
+    """
+    pending: Array | None = None
+    done = 0
+    with jax.transfer_guard("disallow"):
+        for batch in source:
+            state, loss = step(state, frozen, batch, rates, seed)
+            done += 1
+            if pending is not None and not sink(done - 2, float(jax.device_get(pending))):
+                pending = loss
+                break
+            pending = loss
+            if done == steps:
+                break
+    if pending is not None:
+        sink(done - 1, float(jax.device_get(pending)))
+    return state, done

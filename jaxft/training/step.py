@@ -1,6 +1,5 @@
 """The train step, differentiated for what trains only, and the loops around it."""
 
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -19,9 +18,7 @@ from jaxft.models.variables import Weights
 from jaxft.recipe import groups, optim
 from jaxft.training.loss import batch_share, training_loss
 from jaxft.training.spec import StepSpec
-from jaxft.training.train_state import ExampleKeys, TrainBatch, TrainState
-
-Step = Callable[..., tuple[TrainState, Float[Array, ""]]]
+from jaxft.training.train_state import ExampleKeys, Step, TrainBatch, TrainState
 
 
 def example_keys(
@@ -227,44 +224,6 @@ def make_epoch(spec: StepSpec, mesh: Mesh, steps: int) -> Step:
     mapped = sharding.shard_map(local_epoch, mesh, in_specs=(P(),) * 6, out_specs=(P(), P()))
     options = compiler.options(spec.deterministic)
     return jax.jit(mapped, donate_argnums=0, compiler_options=options)
-
-
-Sink = Callable[[int, float], bool]
-
-
-def run_steps(
-    step: Step,
-    state: TrainState,
-    frozen: Weights,
-    source: Iterator[TrainBatch],
-    rates: Float[Array, " steps"],
-    seed: Int[Array, ""],
-    steps: int,
-    sink: Sink,
-) -> tuple[TrainState, int]:
-    """Run up to `steps` steps, handing each loss to `sink` one step late.
-
-    Step n+1 is dispatched before the loss of step n is fetched, so that the device never waits
-    for the host. `sink(n, loss)` returns False to stop (the step then under way is kept).
-
-    Returns:
-      The state, and how many steps were run.
-    """
-    pending: Array | None = None
-    done = 0
-    with jax.transfer_guard("disallow"):
-        for batch in source:
-            state, loss = step(state, frozen, batch, rates, seed)
-            done += 1
-            if pending is not None and not sink(done - 2, float(jax.device_get(pending))):
-                pending = loss
-                break
-            pending = loss
-            if done == steps:
-                break
-    if pending is not None:
-        sink(done - 1, float(jax.device_get(pending)))
-    return state, done
 
 
 def demand_finite(step: int, loss: float) -> None:

@@ -1,8 +1,9 @@
 """State, batches and keys of the train step."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from jaxtyping import Array, Int, Key
+from jaxtyping import Array, Float, Int, Key
 
 from jaxft.models.variables import Weights
 from jaxft.recipe import groups
@@ -49,3 +50,9 @@ def finish(state: TrainState, frozen: Weights) -> Weights:
 def joined(frozen: Weights, trained: Weights) -> Weights:
     """Weights of all groups, in their order."""
     return Weights(*(groups.join(*both) for both in zip(frozen, trained, strict=True)))
+
+
+Step = Callable[..., tuple[TrainState, Float[Array, ""]]]
+
+
+Sink = Callable[[int, float], bool]
