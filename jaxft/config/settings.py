@@ -50,7 +50,7 @@ class Settings:
         )
 
     def problems(self) -> Iterator[str]:
-        """Yield a message for each senseless value outside the sections, and for clashing phases."""
+        """Yield a message for each senseless value outside sections, and for clashing phases."""
         if not 0 <= self.seed < 2**31:
             yield "seed should be from 0 to 2147483647"
         if not self.checkpoint_minutes > 0:
