@@ -1,7 +1,7 @@
 """Read a config once: check all of it, and freeze it into dataclasses."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext, suppress
 from typing import Any, get_args, get_origin
 
@@ -33,11 +33,25 @@ def from_dict(plain: dict[str, Any]) -> Settings:
     # A value of the wrong type, reported already, may be one that nothing can be asked about.
     with suppress(KeyError, TypeError, AttributeError) if errors else nullcontext():
         settings: Settings = _freeze(Settings, plain)
-        problems = [*unknown_names(settings), *settings.problems()]
-        errors += [f"config.{problem}" for problem in problems]
+        errors += [f"config.{problem}" for problem in _problems(settings)]
     if errors:
         raise UserError("The config has mistakes:", errors, "configs/base.py explains every key.")
     return settings.at_size(settings.data.image_size)
+
+
+def _problems(settings: Settings) -> Iterator[str]:
+    """Yield a message for each value that makes no sense, section by section."""
+    yield from settings.problems()
+    yield from settings.data.problems()
+    yield from unknown_names(settings)
+    yield from settings.model.problems()
+    yield from settings.optimizer.problems()
+    yield from settings.finder.problems()
+    yield from settings.plan.problems()
+    yield from settings.overfit.problems()
+    yield from settings.augment.problems()
+    for index, phase in enumerate(settings.phases):
+        yield from phase.problems(f"phases[{index}]")
 
 
 def resolved(config: Any) -> dict[str, Any]:
