@@ -23,7 +23,7 @@ import side_by_side
 import step_time
 from jaxft.features import inference
 from jaxft.features.inference import make_forward
-from jaxft.materials.start_up import set_up
+from jaxft.runtime.set_up import set_up
 from jaxft.training.spec import StepSpec
 from side_by_side import Passes, Side
 
@@ -123,7 +123,7 @@ def jaxft_sides(threads: int) -> tuple[dict, Passes]:
     config.cache_dir = tempfile.mkdtemp()
     config.phases = (base.phase(inputs="cached", lr=0.01, epochs=EPOCHS),)
     settings = load.read(config)
-    set_up(settings)  # as every jaxft command does
+    set_up(settings.cache_dir)  # as every jaxft command does
     phase = settings.phases[0]
     mesh = sharding.data_mesh(1)
     model = create("efficientnet_lite0", CLASSES)

@@ -164,12 +164,12 @@ def jaxft_sides(options: argparse.Namespace) -> tuple[dict, Passes]:
     from jaxft.data.order import epoch_key, position_keys
     from jaxft.data.slots import Slots
     from jaxft.data.sources.registry import open_dataset
-    from jaxft.materials.start_up import set_up
+    from jaxft.runtime.set_up import set_up
 
     config = base.get_config()
     config.cache_dir = tempfile.mkdtemp()
     settings = load.read(config)
-    set_up(settings)  # as every jaxft command does
+    set_up(settings.cache_dir)  # as every jaxft command does
     files = contents(options.data)
     square = np.empty((CANVAS, CANVAS, 3), np.uint8)
 

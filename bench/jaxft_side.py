@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from jaxft.features.inference import make_fold, make_forward
-from jaxft.materials.start_up import set_up
 from jaxft.models.variables import Weights
+from jaxft.runtime.set_up import set_up
 from jaxft.training.spec import StepSpec
 from jaxft.training.train_state import TrainBatch
 from side_by_side import Passes
@@ -79,7 +79,7 @@ def programs(
         for key, trained in groups.items()
     )
     settings = load.read(config)
-    set_up(settings)  # as every jaxft command does
+    set_up(settings.cache_dir)  # as every jaxft command does
     mesh = sharding.data_mesh(1)
     net = create(**model, hidden=(), pooling="avg")
     weights = sharding.replicate(Weights(*jax.jit(net.init)(jax.random.key(0))), mesh)

@@ -24,14 +24,15 @@ from pathlib import Path
 
 import input_pipeline
 from jaxft.config import load
+from jaxft.config.resolve import resolved
 from jaxft.config.settings import Settings
 from jaxft.configs import base
 from jaxft.costs import bench, provenance
 from jaxft.costs.assumptions import sizes_of
 from jaxft.devices import topology
 from jaxft.materials.data import open_data
-from jaxft.materials.start_up import set_up
 from jaxft.runtime.console import Console
+from jaxft.runtime.set_up import set_up
 
 SIDE, SIZE = 71, 64  # the canvas of 64 pixels, so that nothing is left to resize
 KINDS = {"made up": None, "in memory": -1.0, "read each time": 0.0}  # data.memory_gb
@@ -45,7 +46,7 @@ def settings_of(data: str, memory_gb: float, cache: str) -> Settings:
     config.model.weights = "none"
     groups = {"early": 0.1, "late": 0.3, "head": 1.0}
     config.phases = (base.phase(name="full", groups=groups, lr=0.01, epochs=10),)
-    return load.from_dict(load.resolved(config))
+    return load.from_dict(resolved(config))
 
 
 def opening(data: str) -> float:
@@ -65,7 +66,7 @@ def rates(folder: Path, rounds: int, repeats: int) -> dict[str, list[float]]:
     for _ in range(rounds):
         for kind, memory_gb in KINDS.items():
             settings = settings_of(f"{folder}/set", memory_gb or 0.0, f"{folder}/cache")
-            set_up(settings)
+            set_up(settings.cache_dir)
             if memory_gb is None:
                 sizes = sizes_of(settings, None, None)
                 job = bench.synthetic(settings, sizes, target, repeats, console)

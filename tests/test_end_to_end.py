@@ -11,9 +11,9 @@ from jaxft import run
 from jaxft.cli.config_file import load_config
 from jaxft.data.sources import registry
 from jaxft.features import cache
-from jaxft.materials.start_up import cache_directory
 from jaxft.models.weights import pretrained
 from jaxft.runtime import digests
+from jaxft.runtime.folders import cache_directory
 from jaxft.workdir import checkpoint
 
 PER_CLASS = 12
@@ -93,7 +93,7 @@ def test_the_eight_steps(quickstart):
     # 1: precomputed activations and augmentation are what the phases' inputs are.
     assert [phase["inputs"] for phase in config["phases"]] == ["cached", "augmented", "augmented"]
     settings = run.recipe.from_dict(config)
-    entries = list((cache_directory(settings) / "features").glob("*.npy"))
+    entries = list((cache_directory(settings.cache_dir) / "features").glob("*.npy"))
     assert {PER_CLASS * 3} <= {len(np.load(a)) + len(np.load(b)) for a in entries for b in entries}
 
     # 2: the rate is found, and used.

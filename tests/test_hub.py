@@ -14,6 +14,7 @@ from random_weights import normal
 from safetensors.numpy import save
 
 from jaxft.config import load, resolve
+from jaxft.config.resolve import resolved
 from jaxft.configs import base
 from jaxft.errors import UserError
 from jaxft.models.body import TORCHVISION, Preprocessing
@@ -214,15 +215,15 @@ def test_a_config_knows_the_names_of_its_model():
 def test_where_the_user_says_nothing_a_run_does_as_its_weights_expect(server):
     config = base.get_config()
     config.model.name, config.model.weights, config.data.image_size = "resnet18", "tv_in1k", 0
-    data = load.resolved(config)["data"]
+    data = resolved(config)["data"]
     assert (data["image_size"], data["interpolation"]) == (192, "bicubic")
     config.data.image_size = 96
-    data = load.resolved(config)["data"]
+    data = resolved(config)["data"]
     assert (data["image_size"], data["interpolation"]) == (96, "bicubic")
     config.data.interpolation = "bilinear"
     server.shutdown()
     server.server_close()
-    data = load.resolved(config)["data"]
+    data = resolved(config)["data"]
     assert (data["image_size"], data["interpolation"]) == (96, "bilinear"), "the user's word counts"
 
 
@@ -287,8 +288,8 @@ def test_weights_of_a_run_expect_what_that_run_did(tmp_path):
     config = base.get_config()
     config.init_from, config.data.image_size = str(tmp_path), 0
     assert resolve.expected(load.read(config)) == EXPECTED
-    data = load.resolved(config)["data"]
+    data = resolved(config)["data"]
     assert (data["image_size"], data["interpolation"]) == (192, "bicubic")
     (tmp_path / preprocessing.RUN_FILE).write_text('{"mean": [1, 2, 3]}')
     with pytest.raises(UserError, match=r"preprocessing.json cannot be read"):
-        load.resolved(config)
+        resolved(config)

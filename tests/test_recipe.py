@@ -11,6 +11,7 @@ import tiny
 from jaxft.augment.presets import PRESETS
 from jaxft.config import load
 from jaxft.config.plain import as_dict
+from jaxft.config.resolve import resolved
 from jaxft.configs import base
 from jaxft.errors import UserError
 
@@ -280,7 +281,7 @@ def test_the_range_test_goes_through_the_rates_of_its_optimizer(optimizer, ends)
     config = base.get_config()
     config.optimizer.name = optimizer
     assert (load.read(config).finder.lo, load.read(config).finder.hi) == ends
-    found = load.resolved(config)["finder"]
+    found = resolved(config)["finder"]
     assert (found["lo"], found["hi"]) == ends
     config.finder.hi = 0.5
     assert (load.read(config).finder.lo, load.read(config).finder.hi) == (ends[0], 0.5)
@@ -295,7 +296,7 @@ def test_a_preset_fills_what_the_config_leaves_open(preset):
     config.augment.brightness = 0.3
     changed = dataclasses.replace(PRESETS[preset], flip=False, brightness=0.3)
     assert load.read(config).augment == changed
-    assert load.resolved(config)["augment"] == dataclasses.asdict(changed)
+    assert resolved(config)["augment"] == dataclasses.asdict(changed)
 
 
 def test_senseless_augmentations_are_listed():

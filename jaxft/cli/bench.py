@@ -46,9 +46,10 @@ def run(options: Namespace) -> int:
     from jaxft.costs import bench, bench_json, bench_text
     from jaxft.costs.assumptions import sizes_of
     from jaxft.devices import topology
-    from jaxft.materials.start_up import set_up, start_up
+    from jaxft.materials.start_up import start_up
     from jaxft.runtime import hosts, paths
     from jaxft.runtime.console import Console
+    from jaxft.runtime.set_up import set_up
     from jaxft.workdir.rows import write_rows
 
     if options.input == "real" and (options.examples or options.classes):
@@ -59,7 +60,7 @@ def run(options: Namespace) -> int:
         settings, _ = start_up(options.config)
     else:
         settings = load.read(options.config)
-        set_up(settings)
+        set_up(settings.cache_dir)
     if not options.keep_cache:  # the time of compilation is a figure, too
         jax.config.update("jax_enable_compilation_cache", False)
     target = topology.here()

@@ -35,9 +35,9 @@ def run(options: Namespace) -> int:
     from jaxft.costs import plan_json, plan_plot, plan_text, planning
     from jaxft.costs.assumptions import sizes_of
     from jaxft.devices import topology
-    from jaxft.materials.start_up import set_up
     from jaxft.runtime import paths
     from jaxft.runtime.console import Console
+    from jaxft.runtime.set_up import set_up
     from jaxft.workdir.rows import write_json
 
     settings = load.read(options.config)
@@ -46,7 +46,7 @@ def run(options: Namespace) -> int:
     demand_places(options.json, options.plot)
     target = topology.slice_of(options.topology) if options.topology else topology.here()
     sizes = sizes_of(settings, options.examples, options.classes)
-    set_up(settings)
+    set_up(settings.cache_dir)
     console = Console(sys.stdout)
     found = planning.make(settings, sizes, target, console)
     console.say("\n" + plan_text.text(found))

@@ -1,6 +1,7 @@
 """Read a config once: check all of it, and freeze it into dataclasses."""
 
 import dataclasses
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext, suppress
 from typing import Any, get_args, get_origin
@@ -8,13 +9,16 @@ from typing import Any, get_args, get_origin
 from ml_collections import ConfigDict
 
 from jaxft.config import unset
-from jaxft.config.names import unknown_names
 from jaxft.config.plain import as_dict
-from jaxft.config.resolve import expected
 from jaxft.config.schema import shape_errors
 from jaxft.config.settings import Settings
 from jaxft.errors import UserError
+from jaxft.models.conv.lowerings import LOWERINGS, is_lowering
+from jaxft.models.registry import BODIES
 from jaxft.models.variables import GROUPS
+from jaxft.models.weights import hub, sources
+from jaxft.recipe.finder.rules import RULES
+from jaxft.recipe.finder.settings import AUTO
 
 
 def read(config: ConfigDict) -> Settings:
@@ -54,26 +58,6 @@ def _problems(settings: Settings) -> Iterator[str]:
         yield from phase.problems(f"phases[{index}]")
 
 
-def resolved(config: Any) -> dict[str, Any]:
-    """Return a config as plain data, in which nothing depends on platform or weights any more.
-
-    Raises:
-      UserError: as `read`; or the weights' own values are wanted and cannot be read or fetched.
-    """
-    plain: dict[str, Any] = as_dict(config)
-    settings = from_dict(plain)
-    plain["augment"] = dataclasses.asdict(settings.augment)
-    plain["finder"].update(lo=settings.finder.lo, hi=settings.finder.hi)
-    plain["model"]["dtype"] = settings.model.compute_dtype
-    data = plain["data"]
-    if data["image_size"] == 0 or data["interpolation"] == "auto":
-        own = expected(settings)
-        data["image_size"] = data["image_size"] or own.image_size
-        if data["interpolation"] == "auto":
-            data["interpolation"] = own.interpolation
-    return plain
-
-
 def _freeze(kind: Any, value: Any) -> Any:
     """Turn plain data into a dataclass, a tuple, the groups that train, or a number."""
     if dataclasses.is_dataclass(kind):
@@ -85,3 +69,24 @@ def _freeze(kind: Any, value: Any) -> Any:
     if get_origin(kind) is Mapping:
         return {group: float(value[group]) for group in GROUPS if value.get(group, 0) > 0}
     return float(value) if kind is float and isinstance(value, int | float) else value
+
+
+def unknown_names(settings: Settings) -> Iterator[str]:
+    """Yield a message for each name that nothing has."""
+    model, rule = settings.model, settings.finder.rule
+    known = model.name in BODIES
+    named = sources.sources(model.name) if known else ("imagenet", *hub.all_tags(), "none")
+    if not known:
+        yield f"model.name is {model.name!r}; known: {', '.join(BODIES)}"
+    if not re.match("file:.", model.weights) and model.weights not in named:
+        yield (
+            f"model.weights is {model.weights!r}; it should be file:PATH or one of "
+            f"{', '.join(named)}"
+        )
+    if not is_lowering(model.conv):
+        yield (
+            f"model.conv is {model.conv!r}; it should be one of {', '.join(LOWERINGS)}, "
+            "WIDTH a power of 2"
+        )
+    if rule not in (AUTO, *RULES):
+        yield f"finder.rule is {rule!r}; known: {', '.join([AUTO, *RULES])}"

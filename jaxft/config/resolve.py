@@ -1,7 +1,11 @@
 """Values of a config that depend on the weights a run begins with."""
 
+import dataclasses
 from contextlib import suppress
+from typing import Any
 
+from jaxft.config.load import from_dict
+from jaxft.config.plain import as_dict
 from jaxft.config.settings import Settings
 from jaxft.errors import UserError
 from jaxft.models.body import Preprocessing
@@ -40,3 +44,23 @@ def expected_size(settings: Settings) -> tuple[int, bool]:
 
 def _usual_size(settings: Settings) -> int:
     return BODIES[settings.model.name]("float32", "auto").preprocessing.image_size
+
+
+def resolved(config: Any) -> dict[str, Any]:
+    """Return a config as plain data, in which nothing depends on platform or weights any more.
+
+    Raises:
+      UserError: as `read`; or the weights' own values are wanted and cannot be read or fetched.
+    """
+    plain: dict[str, Any] = as_dict(config)
+    settings = from_dict(plain)
+    plain["augment"] = dataclasses.asdict(settings.augment)
+    plain["finder"].update(lo=settings.finder.lo, hi=settings.finder.hi)
+    plain["model"]["dtype"] = settings.model.compute_dtype
+    data = plain["data"]
+    if data["image_size"] == 0 or data["interpolation"] == "auto":
+        own = expected(settings)
+        data["image_size"] = data["image_size"] or own.image_size
+        if data["interpolation"] == "auto":
+            data["interpolation"] = own.interpolation
+    return plain

@@ -12,10 +12,10 @@ from jaxft.evaluation.probabilities import in_batches, materials_of, probabiliti
 from jaxft.evaluation.restore import read_weights, read_workdir
 from jaxft.materials.data import open_data
 from jaxft.materials.identity import check_listed, describe_data
-from jaxft.materials.start_up import set_up
 from jaxft.runtime import hosts, paths
 from jaxft.runtime.console import Console
 from jaxft.runtime.paths import AnyPath
+from jaxft.runtime.set_up import set_up
 
 SPLITS = ("train", "valid", "test")
 
@@ -53,7 +53,7 @@ def score_split(
     weights = read_weights(workdir, which)
     if split not in SPLITS:
         raise UserError(f"No split is called {split!r}", hint=f"They are: {', '.join(SPLITS)}.")
-    set_up(settings)
+    set_up(settings.cache_dir)
     dataset = hosts.together(lambda: open_data(settings))
     check_classes(dataset, classes)
     try:

@@ -11,10 +11,10 @@ from jaxft.data.sources.files import files_split, image_files
 from jaxft.errors import UserError
 from jaxft.evaluation.probabilities import in_batches, materials_of, probabilities_of
 from jaxft.evaluation.restore import read_weights, read_workdir
-from jaxft.materials.start_up import set_up
 from jaxft.runtime import hosts, paths
 from jaxft.runtime.console import Console
 from jaxft.runtime.paths import AnyPath
+from jaxft.runtime.set_up import set_up
 
 
 def predict_files(
@@ -45,7 +45,7 @@ def predict_files(
     hosts.together(lambda: _check_output(output))
     settings, classes, expected = read_workdir(workdir)
     settings = in_batches(settings, batch_size)
-    set_up(settings)
+    set_up(settings.cache_dir)
     weights = read_weights(workdir, which)
     split = files_split(hosts.together(lambda: image_files(files)))
     materials = materials_of(settings, Dataset(classes, split, split), expected, console)

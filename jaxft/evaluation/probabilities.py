@@ -14,10 +14,10 @@ from jaxft.features.inference import View, make_forward
 from jaxft.materials import extraction, reading, shortage
 from jaxft.materials.materials import Materials
 from jaxft.materials.model import create_model
-from jaxft.materials.start_up import cache_directory
 from jaxft.models.body import Preprocessing
 from jaxft.models.variables import Weights
 from jaxft.runtime.console import Console
+from jaxft.runtime.folders import cache_directory
 
 REMOVE = "Mend or remove them."
 
@@ -73,5 +73,5 @@ def materials_of(
     model = create_model(settings, len(dataset.classes), expected)
     size, exact = settings.data.image_size, settings.deterministic
     forward = make_forward(model, settings.augment, size, mesh, exact)
-    cache = cache_directory(settings)
+    cache = cache_directory(settings.cache_dir)
     return Materials(settings, mesh, model, forward, alone, none, found, cache, console)

@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxft.config.plain import as_dict
+from jaxft.config.settings import Settings
 from jaxft.data import Dataset, overlap
 from jaxft.errors import UserError
 from jaxft.materials.materials import Materials
-from jaxft.materials.model import preprocessing_of
+from jaxft.models.body import Preprocessing
+from jaxft.models.model import Model
 from jaxft.models.weights.preprocessing import RUN_FILE
 from jaxft.runtime.paths import AnyPath
 from jaxft.workdir import checkpoint, same_config
@@ -71,3 +73,12 @@ def _compare(workdir: AnyPath, before: Mapping[str, Any], data: Mapping[str, Any
             differences,
             "Bring the files back, or begin another run (config.init_from takes its weights).",
         )
+
+
+def preprocessing_of(settings: Settings, model: Model) -> Preprocessing:
+    """Preprocessing of a run's images: what its own weights expect."""
+    return model.preprocessing._replace(
+        image_size=settings.phases[-1].image_size,
+        crop_fraction=1.0,
+        interpolation=settings.data.interpolation,
+    )

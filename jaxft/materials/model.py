@@ -4,7 +4,6 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jaxft.config import resolve
 from jaxft.config.settings import Settings
 from jaxft.errors import UserError
 from jaxft.models.body import Preprocessing
@@ -12,6 +11,7 @@ from jaxft.models.model import Model
 from jaxft.models.registry import create
 from jaxft.models.variables import GROUPS, Weights
 from jaxft.models.weights import pretrained
+from jaxft.models.weights.preprocessing import of_run
 from jaxft.runtime import digests, paths
 from jaxft.workdir import checkpoint, same_config
 from jaxft.workdir.snapshot import unpack
@@ -36,7 +36,7 @@ def open_model(settings: Settings, classes: tuple[str, ...]) -> Opened:
     """
     key = jax.random.key(settings.seed)
     if settings.init_from:
-        model = create_model(settings, len(classes), resolve.expected(settings))
+        model = create_model(settings, len(classes), of_run(paths.of(settings.init_from)))
         initial = _init_from(settings, model, classes, key)
         return Opened(model, initial, {"init_from": settings.init_from})
     loaded = pretrained.load(settings.model.name, settings.model.weights)
@@ -87,12 +87,3 @@ def _init_from(settings: Settings, model: Model, classes: tuple[str, ...], key: 
         title = f"The weights of {source} do not fit {settings.model.name}:"
         raise UserError(title, problems, "config.model should be as in that run.")
     return Weights(*result) if same_classes else _with_new_head(model, key, *result)
-
-
-def preprocessing_of(settings: Settings, model: Model) -> Preprocessing:
-    """Preprocessing of a run's images: what its own weights expect."""
-    return model.preprocessing._replace(
-        image_size=settings.phases[-1].image_size,
-        crop_fraction=1.0,
-        interpolation=settings.data.interpolation,
-    )

@@ -17,12 +17,12 @@ from jaxft.materials.data import open_data
 from jaxft.materials.identity import describe_data
 from jaxft.materials.materials import NEVER, Materials
 from jaxft.materials.model import open_model
-from jaxft.materials.start_up import cache_directory
 from jaxft.models.variables import Weights
 from jaxft.models.weights import pretrained
 from jaxft.runtime import digests, hosts, paths
 from jaxft.runtime.ballot import Stop
 from jaxft.runtime.console import Console
+from jaxft.runtime.folders import cache_directory
 
 # Of the images that a run was trained on; fewer have the same name and class by chance.
 SHARE_WORTH_TELLING = 0.05
@@ -52,7 +52,7 @@ def prepare(
     if told := validated_before(settings, dataset):
         console.say(told)
     check_batch_size(settings, len(dataset.train), mesh.size)
-    cache = cache_directory(settings)
+    cache = cache_directory(settings.cache_dir)
     dataset, train, valid = reading.read_images(settings, dataset, console, cache, stop)
     check_batch_size(settings, len(dataset.train), mesh.size)
     console.say(

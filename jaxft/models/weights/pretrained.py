@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxft.errors import UserError
-from jaxft.models.bodies import efficientnet_lite
 from jaxft.models.body import Preprocessing
 from jaxft.models.registry import BODIES
 from jaxft.models.weights import hub
 from jaxft.models.weights.preprocessing import of_file
+from jaxft.models.weights.sources import sources
 from jaxft.models.weights.torch_names import Params, Stats, body_from_torch
 from jaxft.models.weights.weight_file import read_weights
 from jaxft.runtime import paths
@@ -28,13 +28,6 @@ class Loaded(NamedTuple):
     stats: Stats
     preprocessing: Preprocessing
     origin: dict[str, Any]
-
-
-def sources(name: str) -> tuple[str, ...]:
-    """List the values of `config.model.weights` for a model, beside `file:PATH`."""
-    if name not in hub.MODELS and name not in efficientnet_lite.BODIES:
-        return ("none",)
-    return ("imagenet", *hub.tags(name), "none")
 
 
 def preprocessing(name: str, source: str) -> Preprocessing:
