@@ -18,8 +18,7 @@ from jaxft.costs import compilation, plan_json, plan_plot, plan_text, planning
 from jaxft.costs.assumptions import sizes_of
 from jaxft.costs.compilation import Lowered, compile_job
 from jaxft.costs.costs import Costs, Memory
-from jaxft.costs.fit import fit_of
-from jaxft.costs.program import Program, Refusal
+from jaxft.costs.program import Program, Refusal, fit_of
 from jaxft.costs.sizes import Sizes
 from jaxft.costs.verdict import verdict
 from jaxft.devices import chips, pool, topology

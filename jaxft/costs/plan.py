@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from jaxft.config.settings import Settings
-from jaxft.costs.fit import Fit, fit_of
-from jaxft.costs.program import Program
+from jaxft.costs.program import Fit, Program, fit_of
 from jaxft.costs.sizes import Sizes
 from jaxft.devices.pool import Pool
 from jaxft.devices.topology import Target

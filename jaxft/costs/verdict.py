@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from jaxft.costs.costs import Costs
-from jaxft.costs.fit import Fit
 from jaxft.costs.plan import PhasePlan, Plan
+from jaxft.costs.program import Fit
 from jaxft.devices.pool import GIB
 from jaxft.report.tables import clock
 
