@@ -6,39 +6,45 @@ BIN = $(VENV)/bin
 # of the files is conftest.py's.
 PYTEST = $(BIN)/python -m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 
-.PHONY: quickstart test test-matrix test-newest quick lint types house clean
+.PHONY: help quickstart test test-matrix test-newest quick lint format types house docs clean
 
-quickstart: $(VENV)/quickstart.done
+help: ## print these targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | \
+	  while IFS='|' read -r name what; do printf '  make %-12s %s\n' "$$name" "$$what"; done
+
+quickstart: $(VENV)/quickstart.done ## train on handwritten digits: minutes on two cores
 	$(BIN)/jaxft train --config=configs/quickstart.py --workdir=runs/quickstart
 
-# Lint, types and all tests.
-test: lint types
+test: lint types docs ## linter, type checker, docs and all tests: 12 to 26 minutes on two cores
 	$(PYTEST)
 
-# The subset on every Python that is promised and here, in venvs of their own; on the oldest with the
-# oldest dependencies that are promised, on the others with the newest that there are.
-test-matrix:
+quick: $(VENV)/dev.done ## the tests of under two minutes
+	$(PYTEST) -m "not slow"
+
+# On the oldest Python with the oldest dependencies that are promised, on the others with the newest.
+test-matrix: ## the quick tests on every Python that is promised and here
 	.ci/matrix 3.11:lowest 3.12 3.13
 
-# The newest end of what is promised: the subset, and a wheel that trains the quickstart.
-test-newest:
+test-newest: ## the quick tests on the newest Python, and a wheel that trains the quickstart
 	.ci/matrix 3.13
 	.ci/wheel 3.13
 
-# The subset of the tests that takes under two minutes.
-quick: $(VENV)/dev.done
-	$(PYTEST) -m "not slow"
-
-lint: $(VENV)/dev.done
+lint: $(VENV)/dev.done ## find what the linter or the formatter would change
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(VENV)/dev.done
+format: $(VENV)/dev.done ## change it
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(VENV)/dev.done ## check types
 	$(BIN)/mypy
 
-# Figures of the code's order: sizes, imports between folders, docstrings; red where one is out of bounds.
-house: $(VENV)/bin/python
+house: $(VENV)/bin/python ## figures of the code's order; red where one is out of bounds
 	$(BIN)/python tests/house.py
+
+docs: $(VENV)/docs.done ## build the documentation into site/; a broken link fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("jaxft needs Python 3.11 or newer") if sys.version_info < (3, 11) else 0'
@@ -53,5 +59,9 @@ $(VENV)/dev.done: $(VENV)/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@ $(VENV)/quickstart.done
 
-clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
+$(VENV)/docs.done: $(VENV)/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	touch $@
+
+clean: ## remove what was made, .venv too
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .ruff_cache .mypy_cache
