@@ -29,7 +29,7 @@ class Verb(Protocol):
         """Add the verb's flags."""
 
     def run(self, options: argparse.Namespace) -> int:
-        """Do it; return the exit code."""
+        """Run the verb; return the exit code."""
 
 
 VERBS: dict[str, Verb] = {
