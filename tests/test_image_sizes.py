@@ -18,13 +18,12 @@ from jaxft.errors import Interrupted, UserError
 from jaxft.evaluation.evaluate import score_split
 from jaxft.evaluation.metrics import Evaluation
 from jaxft.evaluation.restore import read_workdir
-from jaxft.evaluation.validate import evaluate_weights
 from jaxft.materials import opening, reading
 from jaxft.materials.start_up import start_up
 from jaxft.runtime import digests
 from jaxft.runtime.console import Console
 from jaxft.training import fit
-from jaxft.training.loop import Loop
+from jaxft.training.loop import Loop, evaluate_weights
 from jaxft.workdir import checkpoint
 from jaxft.workdir.rows import read_rows
 

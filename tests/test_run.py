@@ -22,7 +22,6 @@ from jaxft.devices import sharding
 from jaxft.errors import Interrupted, NonFiniteError, UserError
 from jaxft.evaluation import metrics
 from jaxft.evaluation.evaluate import score_split
-from jaxft.evaluation.validate import evaluate_weights
 from jaxft.materials import identity, opening
 from jaxft.materials.data import open_data
 from jaxft.materials.model import create_model, open_model
@@ -32,6 +31,7 @@ from jaxft.runtime import digests
 from jaxft.runtime.ballot import Stop
 from jaxft.runtime.console import Console
 from jaxft.training import loop, step
+from jaxft.training.loop import evaluate_weights
 from jaxft.workdir import checkpoint
 from jaxft.workdir.snapshot import unpack
 

@@ -23,8 +23,8 @@ from jaxft.features.inference import make_forward
 from jaxft.models.variables import Weights
 from jaxft.recipe.cross_entropy import cross_entropy
 from jaxft.training import step, train_state
-from jaxft.training.loss import label_losses
 from jaxft.training.runners import run_steps
+from jaxft.training.step import label_losses
 from jaxft.training.train_state import TrainBatch, TrainState
 
 pytestmark = pytest.mark.one_device

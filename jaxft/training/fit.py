@@ -13,7 +13,6 @@ from jaxft.data import balance
 from jaxft.data.balance import Balance
 from jaxft.devices import sharding
 from jaxft.evaluation import baselines
-from jaxft.evaluation.validate import evaluate_weights
 from jaxft.materials import shortage
 from jaxft.materials.extraction import body_features
 from jaxft.materials.materials import Materials
@@ -24,7 +23,7 @@ from jaxft.runtime.paths import AnyPath
 from jaxft.runtime.timer import Timer
 from jaxft.training import range_test, rebase, runners, step
 from jaxft.training.cached import cached_runner
-from jaxft.training.loop import Loop
+from jaxft.training.loop import Loop, evaluate_weights
 from jaxft.training.runners import Runner, image_runner
 from jaxft.training.spec import StepSpec, spec_of
 from jaxft.training.train_state import TrainState

@@ -12,7 +12,8 @@ from jaxft.data import balance
 from jaxft.devices import sharding
 from jaxft.errors import Interrupted
 from jaxft.evaluation import metrics
-from jaxft.evaluation.validate import evaluate_weights
+from jaxft.evaluation.validate import score
+from jaxft.materials.extraction import extract
 from jaxft.materials.materials import Materials
 from jaxft.models.variables import Weights
 from jaxft.recipe import best_epoch, overfit, schedules
@@ -256,3 +257,12 @@ def _ended_by(phase: Phase, cursor: Cursor, settings: overfit.OverfitSettings) -
     if cursor.phase.epoch < sum(phase.cycle_lengths):
         return None
     return "max_cycles" if phase.until_overfit else "epochs"
+
+
+def evaluate_weights(
+    materials: Materials, weights: Weights, valid_features: np.ndarray | None = None
+) -> metrics.Evaluation:
+    """Metrics on the validation split; `valid_features` where the body has not changed."""
+    if valid_features is None:
+        valid_features = extract(materials, weights, materials.valid_images, "validating")
+    return score(materials, weights, valid_features)

@@ -28,9 +28,9 @@ from jaxft.models.variables import Weights, param_dtype
 from jaxft.recipe import groups
 from jaxft.runtime.ballot import Ballot
 from jaxft.training import step
-from jaxft.training.loss import training_images
 from jaxft.training.runners import seed_of, train_feed
 from jaxft.training.spec import StepSpec
+from jaxft.training.step import training_images
 from jaxft.training.train_state import TrainBatch
 
 MOST_BATCHES = 25
