@@ -21,10 +21,6 @@ import tempfile
 
 import side_by_side
 import step_time
-from jaxft.features import inference
-from jaxft.features.inference import make_forward
-from jaxft.runtime.set_up import set_up
-from jaxft.training.spec import StepSpec
 from side_by_side import Passes, Side
 
 CLASSES, FEATURES, HIDDEN, BATCH = 10, 2560, 512, 64
@@ -114,10 +110,14 @@ def jaxft_sides(threads: int) -> tuple[dict, Passes]:
     from jaxft.configs import base
     from jaxft.data import Batch
     from jaxft.devices import sharding
+    from jaxft.features import inference
+    from jaxft.features.inference import make_forward
     from jaxft.models.registry import create
     from jaxft.models.variables import Weights
     from jaxft.recipe import optim
+    from jaxft.runtime.set_up import set_up
     from jaxft.training import step
+    from jaxft.training.spec import StepSpec
 
     config = base.get_config()
     config.cache_dir = tempfile.mkdtemp()

@@ -5,11 +5,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jaxft.features.inference import make_fold, make_forward
-from jaxft.models.variables import Weights
-from jaxft.runtime.set_up import set_up
-from jaxft.training.spec import StepSpec
-from jaxft.training.train_state import TrainBatch
 from side_by_side import Passes
 
 LEARNING_RATE = 0.01
@@ -69,8 +64,12 @@ def programs(
     from jaxft.config import load
     from jaxft.configs import base
     from jaxft.devices import sharding
+    from jaxft.features.inference import make_forward
     from jaxft.models.registry import create
+    from jaxft.models.variables import Weights
     from jaxft.recipe import optim
+    from jaxft.runtime.set_up import set_up
+    from jaxft.training.spec import StepSpec
 
     config = base.get_config()
     config.cache_dir = cache_dir or tempfile.mkdtemp()
@@ -107,6 +106,7 @@ def _batch(batch_size: int, image_size: int, classes: int) -> Any:
     import numpy as np
 
     from jaxft.data.images.sizing import canvas_size
+    from jaxft.training.train_state import TrainBatch
 
     rng = np.random.default_rng(0)
     side = canvas_size(image_size)
@@ -122,6 +122,7 @@ class Training:
         import numpy as np
 
         from jaxft.devices import sharding
+        from jaxft.features.inference import make_fold
         from jaxft.training import step
 
         rates = sharding.replicate(np.full(100_000, LEARNING_RATE, np.float32), mesh)

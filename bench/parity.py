@@ -33,8 +33,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxft.recipe.cross_entropy import cross_entropy
-
 MODELS = "resnet18,resnet50,resnext50_32x4d,resnext101_32x8d,resnext101_64x4d"
 CLASSES = 1000
 STEM = "bn1"  # and its ReLU
@@ -135,6 +133,7 @@ def jaxft_side(
     from jaxft.models.registry import create
     from jaxft.models.weights.torch_names import body_from_torch, to_torch
     from jaxft.models.weights.weight_file import read_weights
+    from jaxft.recipe.cross_entropy import cross_entropy
 
     model = create(name, CLASSES, hidden=(), pooling="avg")
     loaded = body_from_torch(name, read_weights(folder / "weights.pth"), with_head=True)

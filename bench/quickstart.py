@@ -18,9 +18,6 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxft.materials import extraction, opening
-from jaxft.materials.start_up import start_up
-
 
 def run_seed(seed: int, workdir: Path) -> dict:
     """One run of the quickstart; its summary, and the wall clock of the whole command."""
@@ -51,6 +48,8 @@ def baselines() -> dict:
 
     from jaxft.configs import quickstart
     from jaxft.devices import sharding
+    from jaxft.materials import extraction, opening
+    from jaxft.materials.start_up import start_up
     from jaxft.runtime.console import Console
 
     config = quickstart.get_config()

@@ -51,7 +51,7 @@ def train(config: Any, workdir: str | AnyPath, console: Console | None = None) -
     workdir = paths.of(workdir)
     checkpoint.demand_place(workdir)
     hosts.together(lambda: same_config.check(workdir, config))
-    finished = hosts.gather(finished_summary(workdir))[0]
+    finished: dict[str, Any] | None = hosts.gather(finished_summary(workdir))[0]
     if finished is not None:
         console.say(f"{workdir} holds this run already, finished")
         console.say(tables.summary_text(finished, workdir))

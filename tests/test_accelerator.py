@@ -15,8 +15,6 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
 import accelerator
 
-from jaxft.costs.hlo import computations
-from jaxft.training.spec import StepSpec
 from pieces import child, gauge, kernels, lines, table
 from pieces.catalogue import PIECES, Part
 from pieces.clock import Timing
@@ -339,6 +337,7 @@ def test_what_the_compiler_tried_is_taken_again_unless_the_part_failed(tmp_path)
 
 
 def test_a_trace_is_told_by_kinds_of_kernels_with_bytes_and_gaps():
+    from jaxft.costs.hlo import computations
     from pieces import trace
 
     program = computations(
@@ -389,6 +388,7 @@ def test_every_idea_changes_the_program_that_a_gpu_would_run(tmp_path, monkeypat
     from jaxft.devices import platform, sharding
     from jaxft.models.registry import BODIES, create
     from jaxft.recipe import optim
+    from jaxft.training.spec import StepSpec
     from pieces import ideas, network
 
     monkeypatch.setitem(BODIES, CUT, network.cut)

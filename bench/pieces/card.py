@@ -3,7 +3,6 @@
 from dataclasses import replace
 from typing import Any
 
-from jaxft.materials.start_up import start_up
 from pieces import network
 from pieces.report import Report
 from pieces.setting import Setting
@@ -17,6 +16,7 @@ def bench(setting: Setting, report: Report) -> None:
     from jaxft.costs import bench, bench_json
     from jaxft.costs.assumptions import sizes_of
     from jaxft.devices import topology
+    from jaxft.materials.start_up import start_up
     from jaxft.runtime.console import Console
 
     network.start(report)

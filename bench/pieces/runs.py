@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from jaxft.runtime import digests
 from pieces import gauge
 from pieces.report import Report
 from pieces.setting import Setting
@@ -81,6 +80,8 @@ def about(workdir: Path) -> dict[str, Any]:
 
 def compare(one: Path, other: Path) -> tuple[bool, dict[str, str]]:
     """If the best weights of two runs are the same to the bit; versions. Reads on the CPU."""
+    from jaxft.runtime import digests
+
     os.environ["JAX_PLATFORMS"] = "cpu"
     import jax
     import jaxlib

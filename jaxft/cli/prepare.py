@@ -62,11 +62,12 @@ def _quality(text: str) -> int:
 def run(options: Namespace) -> int:
     """Write the data set; return the exit code."""
     from jaxft.data.images.sizing import MAX_PIXELS
-    from jaxft.data.prepare import outcome, prepare, shard
+    from jaxft.data.prepare import outcome, prepare
+    from jaxft.data.prepare.job import Form
     from jaxft.runtime.console import Console
 
     max_pixels = options.max_pixels or MAX_PIXELS
-    form = shard.Form(options.shorter_side, options.format, options.quality, max_pixels)
+    form = Form(options.shorter_side, options.format, options.quality, max_pixels)
     console = Console(sys.stdout)
     found = prepare.prepare(options.source, options.output_dir, form, options.workers, console)
     console.say(outcome.text(found))

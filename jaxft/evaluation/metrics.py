@@ -66,4 +66,5 @@ def score(
 def softmax(logits: Float[np.ndarray, "examples classes"]) -> Float[np.ndarray, "examples classes"]:
     """Probabilities of logits, in float64."""
     shifted = np.exp(np.asarray(logits, np.float64) - logits.max(1, keepdims=True))
-    return shifted / shifted.sum(1, keepdims=True)
+    shares: np.ndarray = shifted / shifted.sum(1, keepdims=True)
+    return shares

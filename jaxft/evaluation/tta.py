@@ -18,6 +18,7 @@ def combine(plain: Any, views: list[Any], method: str) -> np.ndarray:
     """
     if method == "fastai07":
         repeats = -(-len(views) // 4)
-        return np.mean([*views, *[plain] * repeats], axis=0)
+        mean: np.ndarray = np.mean([*views, *[plain] * repeats], axis=0)
+        return mean
     logs = [np.log(np.maximum(p, 1e-30)) for p in (plain, *views)]
     return softmax(0.75 * np.mean(logs[1:], axis=0) + 0.25 * logs[0])

@@ -169,7 +169,8 @@ def _mapped(part: Part, file: AnyPath) -> Part:
     """
     if hosts.is_first() and isinstance(file, Path):
         with suppress(OSError, ValueError):
-            return np.load(file, mmap_mode="r")
+            mapped: Part = np.load(file, mmap_mode="r")
+            return mapped
     with tempfile.TemporaryFile() as aside:
         part.tofile(aside)
         aside.flush()

@@ -79,7 +79,8 @@ def make_fold(model: Model, mesh: Mesh) -> Callable[[Weights], Weights]:
 
     def laid_out(weights: Weights) -> Weights:
         found = folded(weights)
-        return jax.device_put(found, sharding.whole(found, mesh))
+        placed: Weights = jax.device_put(found, sharding.whole(found, mesh))
+        return placed
 
     return laid_out
 
@@ -136,4 +137,5 @@ def extract_parts(
 
 
 def _of_all_hosts(rows: list[np.ndarray], masks: list[np.ndarray]) -> np.ndarray:
-    return hosts.gather_batches(rows)[hosts.gather_batches(masks)]
+    found: np.ndarray = hosts.gather_batches(rows)[hosts.gather_batches(masks)]
+    return found

@@ -112,7 +112,8 @@ def trial_rates(phase: Phase, lr: float, steps_per_epoch: int) -> Float[np.ndarr
     """
     whole = phase.cycle_lengths[0] * steps_per_epoch
     count = min(whole, MOST_TRIAL_EPOCHS * steps_per_epoch, MOST_TRIAL_STEPS)
-    return phase.rates(lr, steps_per_epoch)(np.arange(count) * whole // count)
+    rates: np.ndarray = phase.rates(lr, steps_per_epoch)(np.arange(count) * whole // count)
+    return rates
 
 
 def try_rates(

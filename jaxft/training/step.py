@@ -178,7 +178,11 @@ def microbatches(
     count: int, batch: TrainBatch, keys: ExampleKeys
 ) -> tuple[TrainBatch, ExampleKeys]:
     """A device's share of a batch in so many parts, along a new first axis."""
-    return jax.tree.map(lambda a: a.reshape(count, -1, *a.shape[1:]), (batch, keys))
+
+    def parts(tree: Any) -> Any:
+        return jax.tree.map(lambda a: a.reshape(count, -1, *a.shape[1:]), tree)
+
+    return parts(batch), parts(keys)
 
 
 def local_step(
@@ -216,7 +220,10 @@ def moved_average(decay: float, state: TrainState, weights: Weights) -> Weights 
     if state.average is None:
         return None
     share = 1 - jnp.minimum(decay, (1 + state.step) / (10 + state.step))
-    return jax.tree.map(lambda a, w: a + share.astype(a.dtype) * (w - a), state.average, weights)
+    moved: Weights = jax.tree.map(
+        lambda a, w: a + share.astype(a.dtype) * (w - a), state.average, weights
+    )
+    return moved
 
 
 def make_step(spec: StepSpec, mesh: Mesh) -> Step:
@@ -280,7 +287,8 @@ def _jitted(one_step: Step, spec: StepSpec, mesh: Mesh) -> Step:
 def state_shapes(spec: StepSpec) -> TrainState:
     """The state of a phase as shapes."""
     weights = Weights(*jax.eval_shape(spec.model.init, jax.random.key(0)))
-    return jax.eval_shape(lambda w: start(spec, w)[0], weights)
+    shapes: TrainState = jax.eval_shape(lambda w: start(spec, w)[0], weights)
+    return shapes
 
 
 def make_epoch(spec: StepSpec, mesh: Mesh, steps: int) -> Step:
