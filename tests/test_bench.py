@@ -42,7 +42,16 @@ def job_on(shared, **changes):
     """A job on made-up input for what phases share."""
     weights, sizes = tiny.weights(shared.model), Sizes(40, 13, 3, "made up")
     settings, model = shared.settings, shared.model
-    job = Job(settings, sizes, one_device(), model, weights, 2, Console(None))
+    job = Job(
+        settings,
+        settings.phases[0].image_size,
+        sizes,
+        one_device(),
+        model,
+        weights,
+        2,
+        Console(None),
+    )
     return dataclasses.replace(job, **changes)
 
 

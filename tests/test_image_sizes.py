@@ -17,8 +17,10 @@ from jaxft.devices import sharding, topology
 from jaxft.errors import Interrupted, UserError
 from jaxft.evaluation.evaluate import score_split
 from jaxft.evaluation.metrics import Evaluation
+from jaxft.evaluation.probabilities import materials_of
 from jaxft.evaluation.restore import read_workdir
 from jaxft.materials import opening, reading
+from jaxft.materials.data import open_data
 from jaxft.materials.start_up import start_up
 from jaxft.runtime import digests
 from jaxft.runtime.console import Console
@@ -87,9 +89,6 @@ def grown(drawn, tmp_path_factory):
 def test_each_phase_has_its_size(drawn):
     settings = load.read(growing(drawn))
     assert [phase.image_size for phase in settings.phases] == [SMALL, LARGE]
-    later = settings.at_size(LARGE)
-    assert later.data.image_size == LARGE
-    assert later.phases == settings.phases, "what a phase sees does not hang on where a run is"
 
 
 def test_sizes_that_no_body_takes_are_refused(drawn):
@@ -128,8 +127,8 @@ def test_no_number_of_smaller_images_keeps_an_epoch_the_best(grown):
 
 def test_what_follows_the_run_takes_the_last_size(grown):
     assert json.loads((grown.workdir / "preprocessing.json").read_text())["image_size"] == LARGE
-    settings, _, _ = read_workdir(grown.workdir)
-    assert settings.data.image_size == LARGE
+    settings, _, expected = read_workdir(grown.workdir)
+    assert materials_of(settings, open_data(settings), expected, Console(None)).image_size == LARGE
 
 
 def test_evaluate_finds_what_the_run_found(grown):
@@ -152,7 +151,7 @@ def test_going_on_reads_images_of_the_size_reached_alone(grown, drawn, tmp_path,
         patch.setattr(Loop, "save", save_and_ask)
         run.train(growing(drawn), tmp_path / "run")
     monkeypatch.setattr(
-        reading, "read_images", lambda s, *rest: sizes.append(s.data.image_size) or read(s, *rest)
+        reading, "read_images", lambda s, size, *rest: sizes.append(size) or read(s, size, *rest)
     )
     run.train(growing(drawn), tmp_path / "run")
     assert sizes == [LARGE]

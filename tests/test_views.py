@@ -62,7 +62,7 @@ def test_an_entry_is_named_by_size_interpolation_dtype_pooling_and_weights(tmp_p
     cases = [
         (plain, weights),
         (plain, changed),
-        (_changed(plain, data={"image_size": 24}), weights),
+        (plain._replace(image_size=24), weights),
         (_changed(plain, data={"interpolation": "bicubic"}), weights),
         (_changed(plain, model={"dtype": "bfloat16"}), weights),
         (_changed(plain, model={"pooling": "avg"}), weights),

@@ -196,6 +196,7 @@ def materials(cache_dir: Any, *, phases: tuple[Phase, ...] = (), devices: int = 
     valid_split = split(TrainBatch(pixels.inputs[40:], pixels.label[40:]), "valid")
     return Materials(
         settings=settings,
+        image_size=settings.data.image_size,
         mesh=mesh,
         model=net,
         forward=make_forward(net, settings.augment, settings.data.image_size, mesh),

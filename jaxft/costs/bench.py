@@ -52,7 +52,8 @@ def synthetic(
     with shortage.told(settings, "before the first step"):
         weights = Weights(*jax.jit(model.init)(jax.random.key(settings.seed)))
         weights = sharding.replicate(weights, target.mesh)
-    return Job(settings, sizes, target, model, weights, repeats, console)
+    size = settings.phases[0].image_size
+    return Job(settings, size, sizes, target, model, weights, repeats, console)
 
 
 def real(settings: Settings, target: Target, repeats: int, console: Console) -> Job:
@@ -66,7 +67,8 @@ def real(settings: Settings, target: Target, repeats: int, console: Console) -> 
         weights = sharding.replicate(initial, target.mesh)
     data = materials.dataset
     sizes = Sizes(len(data.train), len(data.valid), len(data.classes), settings.data.source)
-    return Job(settings, sizes, target, materials.model, weights, repeats, console, materials)
+    given = (sizes, target, materials.model, weights, repeats, console, materials)
+    return Job(settings, materials.image_size, *given)
 
 
 def make(job: Job) -> Iterator[Figures]:
@@ -104,7 +106,7 @@ def measure(job: Job, program: Program) -> Figures:
         program=program.name,
         phases=program.phases,
         images=batch_size,
-        image_size=job.settings.data.image_size,
+        image_size=job.image_size,
         devices=job.mesh.size,
         steps=program.steps,
         seconds=times.seconds,

@@ -26,13 +26,14 @@ WARM_UP = 5
 
 @dataclass(frozen=True)
 class Job:
-    """A config to bench.
+    """A config to bench, on images of `image_size` pixels.
 
     `materials` are a run's own, for its real input; without them input is made up. `weights` hold
     all groups, on the mesh.
     """
 
     settings: Settings
+    image_size: int
     sizes: Sizes
     target: Target
     model: Model
@@ -49,8 +50,7 @@ class Job:
     def at_size(self, image_size: int) -> "Job":
         """Return the job on images of this size in pixels, without materials of another size."""
         materials = self.materials and reading.at_size(self.materials, image_size)
-        settings = self.settings.at_size(image_size)
-        return dataclasses.replace(self, settings=settings, materials=materials)
+        return dataclasses.replace(self, image_size=image_size, materials=materials)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxft.config.settings import Settings
 from jaxft.data.images.sizing import canvas_size
 from jaxft.devices import sharding
 from jaxft.runtime import hosts
@@ -13,10 +12,10 @@ from jaxft.training.spec import StepSpec
 from jaxft.training.train_state import TrainBatch
 
 
-def canvases(settings: Settings) -> np.ndarray:
+def canvases(batch_size: int, image_size: int) -> np.ndarray:
     """Return random pixels, this process's share of a batch."""
-    data, side = settings.data, canvas_size(settings.data.image_size)
-    shape = (data.batch_size // hosts.count(), side, side, 3)
+    side = canvas_size(image_size)
+    shape = (batch_size // hosts.count(), side, side, 3)
     return np.random.default_rng(hosts.index()).integers(256, size=shape, dtype=np.uint8)
 
 
@@ -25,10 +24,12 @@ def labels(count: int, classes: int) -> np.ndarray:
     return np.random.default_rng(0).integers(classes, size=count).astype(np.int32)
 
 
-def batch(settings: Settings, classes: int, mesh: Mesh) -> TrainBatch:
+def batch(batch_size: int, image_size: int, classes: int, mesh: Mesh) -> TrainBatch:
     """Return a batch of canvases and labels, divided over the mesh."""
-    mine = sharding.my_rows(labels(settings.data.batch_size, classes))
-    divided: TrainBatch = sharding.split_batch(TrainBatch(canvases(settings), mine), mesh)
+    mine = sharding.my_rows(labels(batch_size, classes))
+    divided: TrainBatch = sharding.split_batch(
+        TrainBatch(canvases(batch_size, image_size), mine), mesh
+    )
     return divided
 
 

@@ -26,7 +26,7 @@ from jaxft.training.spec import StepSpec, spec_of
 
 def forward(job: Job) -> Program:
     """Return the extraction of features, which takes the canvases to the devices, as in a run."""
-    shapes, size = programs.weight_shapes(job.model), job.settings.data.image_size
+    shapes, size = programs.weight_shapes(job.model), job.image_size
 
     def start(compiled: Any) -> Callable[[Any], Any]:
         folded = make_fold(job.model, job.mesh)(job.weights)
@@ -35,7 +35,7 @@ def forward(job: Job) -> Program:
     @contextmanager
     def feed() -> Iterator[Iterator[Any]]:
         if job.materials is None:
-            yield itertools.repeat(made_up.canvases(job.settings))
+            yield itertools.repeat(made_up.canvases(job.settings.data.batch_size, job.image_size))
         else:
             with closing(_passes(job.materials)) as canvases:
                 yield canvases
@@ -71,7 +71,8 @@ def of_phases(job: Job, indices: list[int]) -> Program:
         if cached:
             yield itertools.repeat(made_up.features(spec, job.sizes.classes, job.mesh))
         elif job.materials is None:
-            yield itertools.repeat((made_up.batch(job.settings, job.sizes.classes, job.mesh),))
+            given = (job.settings.data.batch_size, job.image_size, job.sizes.classes)
+            yield itertools.repeat((made_up.batch(*given, job.mesh),))
         else:
             count = WARM_UP + job.repeats + 1
             with train_feed(spec, job.materials, 0, count) as ready:

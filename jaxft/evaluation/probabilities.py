@@ -69,9 +69,9 @@ def materials_of(
     whole = -(-settings.data.batch_size // mesh.size) * mesh.size  # divides over any devices
     settings = replace(settings, data=replace(settings.data, batch_size=whole))
     alone = Dataset(dataset.classes, dataset.valid.select([]), dataset.valid)
-    alone, none, found = reading.read_images(settings, alone, console, advice=REMOVE)
+    size, exact = settings.phases[-1].image_size, settings.deterministic
+    alone, none, found = reading.read_images(settings, size, alone, console, advice=REMOVE)
     model = create_model(settings, len(dataset.classes), expected)
-    size, exact = settings.data.image_size, settings.deterministic
     forward = make_forward(model, settings.augment, size, mesh, exact)
     cache = cache_directory(settings.cache_dir)
-    return Materials(settings, mesh, model, forward, alone, none, found, cache, console)
+    return Materials(settings, size, mesh, model, forward, alone, none, found, cache, console)

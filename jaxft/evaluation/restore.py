@@ -55,7 +55,7 @@ def restore(workdir: str | AnyPath, which: str = "best") -> Restored:
 
     @jax.jit
     def apply(images: Array) -> Array:
-        size = settings.data.image_size
+        size = settings.phases[-1].image_size
         canvas = _shrink(images, canvas_size(size), settings.data.interpolation)
         view = evaluate_view(canvas, size)
         dtype = param_dtype(weights.params)
@@ -94,8 +94,6 @@ def read_workdir(
 ) -> tuple[Settings, tuple[str, ...], Preprocessing]:
     """The settings and classes that a workdir describes, and what its weights expect of images.
 
-    The settings are those of the run's end: `data.image_size` is the last phase's.
-
     Raises:
       UserError: it holds no run.
     """
@@ -109,5 +107,4 @@ def read_workdir(
         raise UserError(
             f"{workdir} holds no run", hint="Give --workdir=DIR, where `jaxft train` wrote one."
         ) from None
-    settings = load.from_dict(plain)
-    return settings.at_size(settings.phases[-1].image_size), tuple(classes), of_run(workdir)
+    return load.from_dict(plain), tuple(classes), of_run(workdir)

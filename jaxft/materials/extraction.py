@@ -86,7 +86,7 @@ def eval_feed(
         images,
         images.split.labels,
         slots=Slots(data.batch_size, hosts.index(), hosts.count()),
-        canvas=canvas_size(data.image_size),
+        canvas=canvas_size(materials.image_size),
         first=first,
         shares=shares,
         threads=data.threads,
@@ -153,7 +153,7 @@ def describe(materials: Materials, number: int) -> dict[str, Any]:
         "pooling": settings.model.pooling,
         "mean": materials.model.preprocessing.mean,
         "std": materials.model.preprocessing.std,
-        "image_size": settings.data.image_size,
+        "image_size": materials.image_size,
         "interpolation": settings.data.interpolation,
     }
     if number == 0:

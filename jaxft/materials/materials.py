@@ -21,10 +21,12 @@ NEVER = Stop()
 class Materials(NamedTuple):
     """Things that phases with images of one size share, and none changes; see `at_size`.
 
-    `stop` is set from outside, to end the run.
+    `image_size`, in pixels, is that of the phase at hand. `stop` is set from outside, to end the
+    run.
     """
 
     settings: Settings
+    image_size: int
     mesh: Mesh
     model: Model
     forward: Forward

@@ -42,8 +42,7 @@ def prepare(
     Raises:
       UserError: whatever is wrong with data, model, weights, batch size.
     """
-    settings = settings.at_size(settings.phases[phase].image_size)
-    data = settings.data
+    image_size, interpolation = settings.phases[phase].image_size, settings.data.interpolation
     dataset = hosts.together(lambda: open_data(settings))
     mesh = sharding.data_mesh()
     model, initial, origin = hosts.together(lambda: open_model(settings, dataset.classes))
@@ -53,11 +52,11 @@ def prepare(
         console.say(told)
     check_batch_size(settings, len(dataset.train), mesh.size)
     cache = cache_directory(settings.cache_dir)
-    dataset, train, valid = reading.read_images(settings, dataset, console, cache, stop)
+    dataset, train, valid = reading.read_images(settings, image_size, dataset, console, cache, stop)
     check_batch_size(settings, len(dataset.train), mesh.size)
     console.say(
         f"{len(dataset.train)} training and {len(dataset.valid)} validation images in "
-        f"{len(dataset.classes)} classes, at {data.image_size} px, {data.interpolation}; "
+        f"{len(dataset.classes)} classes, at {image_size} px, {interpolation}; "
         f"{settings.model.name} on {mesh.size} "
         f"{jax.devices()[0].platform} device{'s' if mesh.size > 1 else ''}"
         + (f" of {hosts.count()} processes" if hosts.count() > 1 else "")
@@ -68,9 +67,21 @@ def prepare(
     for told in (left_out_in_words(dataset), pretrained.in_words(origin)):
         if told:
             console.say(told)
-    forward = make_forward(model, settings.augment, data.image_size, mesh, settings.deterministic)
+    forward = make_forward(model, settings.augment, image_size, mesh, settings.deterministic)
     materials = Materials(
-        settings, mesh, model, forward, dataset, train, valid, cache, console, stop, origin, listed
+        settings,
+        image_size,
+        mesh,
+        model,
+        forward,
+        dataset,
+        train,
+        valid,
+        cache,
+        console,
+        stop,
+        origin,
+        listed,
     )
     return materials, initial
 

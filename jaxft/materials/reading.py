@@ -20,13 +20,14 @@ BRING_BACK = "They were whole before. Bring them back; the same command goes on.
 
 def read_images(
     settings: Settings,
+    image_size: int,
     dataset: Dataset,
     console: Console,
     cache_dir: AnyPath | None = None,
     stop: Stop = NEVER,
     advice: str = GO_ON,
 ) -> tuple[Dataset, Images, Images]:
-    """Load the images as the settings say, at `data.image_size`, with progress.
+    """Load the images as the settings say, at an image size in pixels, with progress.
 
     Raises:
       UserError: unreadable images.
@@ -42,7 +43,7 @@ def read_images(
 
         return load_images(
             dataset,
-            Sizing(canvas_size(data.image_size), data.interpolation, data.max_pixels),
+            Sizing(canvas_size(image_size), data.interpolation, data.max_pixels),
             leniency=Leniency(data.skip_bad, console.say, advice),
             memory_bytes=None if data.memory_gb < 0 else int(data.memory_gb * 2**30),
             cache_dir=cache_dir,
@@ -57,22 +58,28 @@ def at_size(materials: Materials, image_size: int) -> Materials:
     Raises:
       UserError, Interrupted: as `read_images`.
     """
-    if image_size == materials.settings.data.image_size:
+    if image_size == materials.image_size:
         return materials
     for images in (materials.train_images, materials.valid_images):
         images.forget()
-    settings, console = materials.settings.at_size(image_size), materials.console
+    settings, console = materials.settings, materials.console
     console.say(f"\nfrom here on images are of {image_size} px")
     # All of them were whole before: one that is so no more ends the run, whose examples stay.
     strict = replace(settings, data=replace(settings.data, skip_bad=False))
     _, train, valid = read_images(
-        strict, materials.dataset, console, materials.cache_dir, materials.stop, BRING_BACK
+        strict,
+        image_size,
+        materials.dataset,
+        console,
+        materials.cache_dir,
+        materials.stop,
+        BRING_BACK,
     )
     forward = make_forward(
         materials.model, settings.augment, image_size, materials.mesh, settings.deterministic
     )
     return materials._replace(
-        settings=settings,
+        image_size=image_size,
         forward=forward,
         train_images=train,
         valid_images=valid,

@@ -150,7 +150,7 @@ def reassess(materials: Materials, cursor: Cursor, entry: Snapshot) -> Snapshot:
     assert cursor.best is not None
     weights = sharding.replicate(entry.best.weights, materials.mesh)
     found = evaluate_weights(materials, weights)
-    size = materials.settings.data.image_size
+    size = materials.image_size
     measured = {"val_loss": found.val_loss, "accuracy": found.accuracy, "image_size": size}
     cursor.best = {**cursor.best, **measured}
     materials.console.say(

@@ -70,7 +70,7 @@ def train_feed(spec: StepSpec, materials: Materials, first: int, steps: int) -> 
             hosts.count(),
             layout(data.batch_size, materials.mesh.size, spec.phase.microbatches),
         ),
-        canvas=canvas_size(data.image_size),
+        canvas=canvas_size(materials.image_size),
         stretch=Stretch(materials.settings.seed, spec.phase_index, steps, first),
         balanced=spec.balance.kind == "sampling",
         finish=lambda batch: sharding.split_batch(
