@@ -271,3 +271,18 @@ def test_the_design_lists_the_rooms_from_the_ground_up():
     text = (ROOT / "docs" / "design.md").read_text()
     section = text.partition("## The rooms")[2].partition("\n## ")[0]
     assert tuple(re.findall(r"^- `(\w+)`:", section, re.M)) == house.FLOORS
+
+
+def walks():
+    """The files that each walk of the design passes."""
+    section = (ROOT / "docs" / "design.md").read_text().partition("### Four walks")[2]
+    items = section.partition("\n## ")[0].split("\n- ")[1:]
+    return [re.findall(r"`([\w/]+\.py)`", item) for item in items]
+
+
+def test_the_walks_pass_files_that_are_there_and_none_twice():
+    assert len(walks()) == 4
+    for files in walks():
+        homes = [ROOT if file.startswith("configs/") else ROOT / "jaxft" for file in files]
+        assert all((home / file).is_file() for home, file in zip(homes, files, strict=True)), files
+        assert len(files) == len(set(files)), files
