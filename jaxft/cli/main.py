@@ -8,7 +8,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxft.cli import augment_preview, bench, evaluate, lr_find, plan, predict, prepare, train
 from jaxft.cli.config_file import load_config
@@ -20,6 +20,7 @@ EXIT_CODES = """exit codes:
   75 interrupted, and the same command goes on"""
 
 
+@runtime_checkable
 class Verb(Protocol):
     """A verb's module. It imports JAX no earlier than in `run`, so that `--help` is quick."""
 

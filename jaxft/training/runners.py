@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -21,6 +21,7 @@ from jaxft.training.spec import StepSpec
 from jaxft.training.train_state import Sink, Step, TrainBatch, TrainState
 
 
+@runtime_checkable
 class Runner(Protocol):
     """Runs up to `steps` of a phase's steps from step `first` on, until `sink` returns False.
 

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxft.data.images.names import is_image_name
 from jaxft.data.sources import bucket
@@ -11,6 +11,7 @@ from jaxft.errors import UserError
 from jaxft.runtime import paths
 
 
+@runtime_checkable
 class Tree(Protocol):
     """A folder; hidden files and folders do not count, nor do folders like __MACOSX."""
 
