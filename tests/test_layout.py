@@ -20,8 +20,8 @@ ROOMS = {
     "tensorflow_datasets": (
         "jaxft/data/sources/tfds.py",
         "jaxft/data/sources/prepared.py",
-        "jaxft/data/prepare/description.py",
-        "jaxft/data/sources/fields.py",
+        "jaxft/data/prepare/tfds_metadata.py",
+        "jaxft/data/sources/tfds_features.py",
         "jaxft/data/sources/trusted.py",
         "jaxft/data/prepare/shard.py",
     ),

@@ -19,14 +19,14 @@ from jaxft.cli import main
 from jaxft.data.images.file import decode
 from jaxft.data.images.resize import crop, resize
 from jaxft.data.images.sizing import Sizing
-from jaxft.data.prepare import copies, description, prepare, shard
+from jaxft.data.prepare import duplicates, prepare, shard, tfds_metadata
 from jaxft.data.prepare.aside import held, remove
 from jaxft.data.prepare.job import Form, Job, read_note
 from jaxft.data.prepare.outcome import BAD, DUPLICATES, text
 from jaxft.data.prepare.shards import MOST_SHARDS, images_a_shard
 from jaxft.data.sources.registry import open_dataset
 from jaxft.errors import Interrupted, UserError
-from jaxft.runtime import allocator, child
+from jaxft.runtime import allocator, worker_process
 from jaxft.runtime.console import Console
 
 library = pytest.importorskip("tensorflow_datasets")
@@ -211,7 +211,7 @@ def test_names_survive(tmp_path):
     assert data.classes == tuple(sorted(ODD))
     assert f"Käfer/{no_utf8}" in data.train.names + data.valid.names
     plain = library.builder_from_directory(tmp_path / "out")
-    lines = [description.as_line(name) for name in sorted(ODD)]
+    lines = [tfds_metadata.as_line(name) for name in sorted(ODD)]
     assert plain.info.features["label"].names == lines
     assert [line for line in lines if line not in ODD] == ["' blanks '", r"'line\nbreak'"]
     names = {example["image/filename"] for example in plain.as_data_source("train")}
@@ -268,7 +268,7 @@ class TestWhatIsWrongWithTheImages:
     def test_duplicates(self, done):
         root, found = done
         listed = rows(root / "out" / DUPLICATES)
-        assert listed[0] == list(copies.HEADER)
+        assert listed[0] == list(duplicates.HEADER)
         assert [[os.path.basename(cell) for cell in row] for row in listed[1:]] == [
             ["0_again.png", "train", "a", "0.png", "train", "a"],
             ["1_other.png", "train", "a", "1.png", "train", "b"],
@@ -578,7 +578,7 @@ class TestWhatIsThereAlready:
 def test_workers_keep_freed_memory(monkeypatch):
     called = []
     monkeypatch.setattr(allocator, "keep_freed_images", lambda: called.append(True))
-    child.obey(())
+    worker_process.obey(())
     assert called
 
 

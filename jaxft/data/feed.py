@@ -16,7 +16,7 @@ import jax
 from absl import flags
 
 from jaxft.errors import UserError
-from jaxft.runtime import child
+from jaxft.runtime import worker_process
 
 T = TypeVar("T")
 # Placed on the devices before they are asked for, so that no step waits for a transfer.
@@ -120,7 +120,7 @@ def read_ahead(
 def _begin_worker(_: int, __: int) -> None:
     """Begin a worker, which leaves the accelerators and the signals to its parent."""
     jax.config.update("jax_platforms", "cpu")
-    child.obey((signal.SIGINT, signal.SIGTERM))
+    worker_process.obey((signal.SIGINT, signal.SIGTERM))
 
 
 def _lost(code: int) -> UserError:

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from jaxft.config.settings import Settings
-from jaxft.data import Dataset, balance, overlap
+from jaxft.data import Dataset, balance, leakage
 from jaxft.data.sources.left_out import left_out_in_words
 from jaxft.devices import sharding
 from jaxft.errors import UserError
@@ -106,7 +106,7 @@ def validated_before(settings: Settings, dataset: Dataset) -> str:
         taken = [str(digest) for digest in about["train_sample"]]
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return ""  # a run that left no sample
-    share = overlap.share_validating(taken, dataset)
+    share = leakage.share_validating(taken, dataset)
     if share < SHARE_WORTH_TELLING:
         return ""
     return (

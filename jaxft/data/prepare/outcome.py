@@ -8,10 +8,10 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from jaxft.data.prepare import copies, description
-from jaxft.data.prepare.copies import Copy, Kept
+from jaxft.data.prepare import duplicates, tfds_metadata
+from jaxft.data.prepare.duplicates import Copy, Kept
 from jaxft.data.prepare.job import Form, Job, Note, read_note
-from jaxft.data.sources import catalogue
+from jaxft.data.sources import index
 from jaxft.data.sources.catalogue import Catalogue, Listing
 
 BAD, DUPLICATES = "bad_files.csv", "duplicates.csv"
@@ -39,7 +39,7 @@ def text(found: Prepared) -> str:
     lines = [f"{found.output}: {parts}, {found.bytes / 2**20:,.1f} MiB"]
     if found.bad:
         lines.append(f"{len(found.bad):,} unreadable images left out: see {BAD}")
-    lines += [f"{line}: see {DUPLICATES}" for line in copies.in_words(found.copies)]
+    lines += [f"{line}: see {DUPLICATES}" for line in duplicates.in_words(found.copies)]
     lines += [f'class "{name}" has no readable image in train' for name in found.empty]
     return "\n".join([*lines, f"train on it by --config.data.source=tfds_dir:{found.output}"])
 
@@ -56,12 +56,14 @@ def finish(data: Path, made: Sequence[Made], classes: tuple[str, ...], form: For
     kept = [image for one in made for image in _kept(*one)]
     bad = [(job.files[at], why) for _, job, note in made for at, why in note.bad.items()]
     images = Counter(image.split for image in kept)
-    twice = list(copies.find(kept))
+    twice = list(duplicates.find(kept))
     _describe(data, made, classes, form)
     content = _catalogue(made, kept, classes)
-    catalogue.write(data, content)
+    index.write(data, content)
     _write_csv(data / BAD, ("file", "reason"), bad)
-    _write_csv(data / DUPLICATES, copies.HEADER, (copies.row(copy, classes) for copy in twice))
+    _write_csv(
+        data / DUPLICATES, duplicates.HEADER, (duplicates.row(copy, classes) for copy in twice)
+    )
     present = {image.label for image in kept if image.split == "train"}
     empty = [name for label, name in enumerate(classes) if label not in present]
     return Prepared(data, images, sum(content.sizes.values()), bad, twice, empty)
@@ -71,7 +73,7 @@ def _describe(data: Path, made: Sequence[Made], classes: Sequence[str], form: Fo
     notes: dict[str, list[Note]] = {}
     for split, _, note in made:
         notes.setdefault(split, []).append(note)
-    description.write(
+    tfds_metadata.write(
         data,
         form.image_format,
         classes,
@@ -88,7 +90,7 @@ def _catalogue(made: Sequence[Made], kept: Sequence[Kept], classes: tuple[str, .
     }
     return Catalogue(
         classes,
-        catalogue.digest([*classes, *(note.records for *_, note in made)]),
+        index.digest([*classes, *(note.records for *_, note in made)]),
         {Path(job.shard).name: note.size for _, job, note in made},
         {
             split: Listing(

@@ -22,10 +22,10 @@ from jaxft.data.images.file import content
 from jaxft.data.images.resize import resize
 from jaxft.data.images.sizing import Sizing
 from jaxft.data.images.unreadable import UnreadableImage
-from jaxft.data.prepare import description
+from jaxft.data.prepare import tfds_metadata
 from jaxft.data.prepare.job import Form, Job, Note
 from jaxft.errors import Interrupted, UserError
-from jaxft.runtime import child, paths
+from jaxft.runtime import paths, worker_process
 
 # One record a group, so that each is read alone; pixels hardly shrink, and JPEGs do not.
 WRITER_OPTIONS = "group_size:1,uncompressed"
@@ -50,7 +50,7 @@ def start_worker(shared: Shared) -> None:
     """Begin a worker process."""
     global _shared
     _shared = shared
-    child.obey()
+    worker_process.obey()
 
 
 def write(job: Job, slot: int) -> None:
@@ -130,7 +130,7 @@ def _shrunk(pixels: np.ndarray, shorter_side: int) -> np.ndarray:
 def _serializer(classes: int, image_format: str) -> tuple[Any, Any]:
     from tensorflow_datasets.core import example_serializer
 
-    described = description.features(classes, image_format)
+    described = tfds_metadata.features(classes, image_format)
     return described, example_serializer.ExampleSerializer(described.get_serialized_info())
 
 

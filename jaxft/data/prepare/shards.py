@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from jaxft.data import Split
-from jaxft.data.prepare import description
+from jaxft.data.prepare import tfds_metadata
 from jaxft.data.prepare.aside import DATA, NOTES
 from jaxft.data.prepare.job import Form, Job
 
@@ -37,7 +37,7 @@ def jobs_of(
     jobs = []
     for name, split in splits.items():
         count = math.ceil(len(split) / each)
-        shards = description.shard_paths(aside / DATA, dataset, name, count)
+        shards = tfds_metadata.shard_paths(aside / DATA, dataset, name, count)
         for number, path in enumerate(shards):
             files = split.names[number * each : (number + 1) * each]
             job = Job(

@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from jaxft.data import Dataset, Split
-from jaxft.data.sources import catalogue, fields
+from jaxft.data.sources import catalogue, tfds_features
 from jaxft.data.sources.catalogue import Catalogue
 from jaxft.data.sources.classes import class_problems
-from jaxft.data.sources.fields import ImageField, LabelField
 from jaxft.data.sources.holdout import Holdout
 from jaxft.data.sources.record_labels import labels_of
 from jaxft.data.sources.records import Records
 from jaxft.data.sources.sides import TEST_NAMES, TRAIN_NAMES, VALID_NAMES
 from jaxft.data.sources.tfds import builder_in, builder_named, tensorflow_commands
+from jaxft.data.sources.tfds_features import ImageField, LabelField
 from jaxft.errors import UserError, unusable_data
 
 SIDES = {"train": TRAIN_NAMES, "valid": VALID_NAMES, "test": TEST_NAMES}
@@ -46,11 +46,11 @@ def open_directory(path: str, holdout: Holdout) -> Dataset:
 def _open(builder: Any, holdout: Holdout) -> Dataset:
     folder = Path(builder.data_dir)
     info = _random_access(builder, folder)
-    images, labels = fields.candidates(info)
+    images, labels = tfds_features.candidates(info)
     sides = _sides(info.splits)
     problems = [
-        *fields.problems("image", "an image in 8 or 16 bits a colour", images),
-        *fields.problems("label", "a ClassLabel that knows its classes", labels),
+        *tfds_features.problems("image", "an image in 8 or 16 bits a colour", images),
+        *tfds_features.problems("label", "a ClassLabel that knows its classes", labels),
         *_split_problems(sides, info.splits),
     ]
     if problems:

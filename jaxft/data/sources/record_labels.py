@@ -9,7 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from jaxft.data.sources import catalogue
-from jaxft.data.sources.fields import features_of
+from jaxft.data.sources.tfds_features import features_of
 from jaxft.runtime import paths
 from jaxft.runtime.folders import default_directory
 from jaxft.runtime.process import cores

@@ -10,7 +10,7 @@ from jaxft.data.images.decode import decode_bytes
 from jaxft.data.images.resize import crop, resize
 from jaxft.data.images.sizing import OWN_SIZE, Sizing
 from jaxft.data.images.unreadable import UnreadableImage
-from jaxft.data.sources.fields import ImageField, features_of
+from jaxft.data.sources.tfds_features import ImageField, features_of
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxft.data import Dataset, Split, overlap
+from jaxft.data import Dataset, Split, leakage
 
 
 def split(examples: str, folder: str) -> Split:
@@ -24,24 +24,24 @@ def dataset(train: str, valid: str, folder: str = "/here/photos", classes: str =
 )
 @pytest.mark.parametrize("folder", ["/here/photos", "elsewhere", "gs://bucket/in/it"])
 def test_by_name_and_class(valid, share, folder):
-    taken = overlap.sample(dataset("1a 2b 3a 4b", "5a"))
-    assert overlap.share_validating(taken, dataset("6a", valid, folder)) == share
+    taken = leakage.sample(dataset("1a 2b 3a 4b", "5a"))
+    assert leakage.share_validating(taken, dataset("6a", valid, folder)) == share
 
 
 def test_classes_count_by_name():
-    taken = overlap.sample(dataset("1a 2b", "3a"))
-    assert overlap.share_validating(taken, dataset("4a", "1a 2b", classes="xyz")) == 0
-    assert overlap.share_validating(taken, dataset("4a", "1b 2c", classes="zab")) == 1
+    taken = leakage.sample(dataset("1a 2b", "3a"))
+    assert leakage.share_validating(taken, dataset("4a", "1a 2b", classes="xyz")) == 0
+    assert leakage.share_validating(taken, dataset("4a", "1b 2c", classes="zab")) == 1
 
 
 def test_of_many_a_sample_tells_about_all():
     letters = [chr(0x4E00 + number) for number in range(5000)]
     before = dataset(" ".join(f"{letter}a" for letter in letters), "1b")
-    taken = overlap.sample(before)
-    assert len(taken) == overlap.SAMPLE and taken == sorted(taken)
+    taken = leakage.sample(before)
+    assert len(taken) == leakage.SAMPLE and taken == sorted(taken)
     now = dataset("1b", " ".join(f"{letter}a" for letter in letters[::4]))
-    assert 0.15 < overlap.share_validating(taken, now) < 0.35
+    assert 0.15 < leakage.share_validating(taken, now) < 0.35
 
 
 def test_a_run_that_left_nothing():
-    assert overlap.share_validating([], dataset("1a", "2b")) == 0
+    assert leakage.share_validating([], dataset("1a", "2b")) == 0
