@@ -11,7 +11,7 @@ from pathlib import Path
 
 from jaxft.data import Split
 from jaxft.data.prepare.job import Form
-from jaxft.data.sources import index
+from jaxft.data.sources import catalogue
 from jaxft.errors import UserError
 from jaxft.runtime import paths
 
@@ -98,7 +98,7 @@ def agree(
     lines = [
         line for split in splits.values() for line in (*split.identity, *map(str, split.labels))
     ]
-    wanted = {**asdict(form), "source": source, "files": index.digest([*classes, *lines])}
+    wanted = {**asdict(form), "source": source, "files": catalogue.digest([*classes, *lines])}
     plan = aside / PLAN
     try:
         begun = json.loads(plan.read_text())

@@ -11,7 +11,7 @@ import numpy as np
 from jaxft.data.prepare import duplicates, tfds_metadata
 from jaxft.data.prepare.duplicates import Copy, Kept
 from jaxft.data.prepare.job import Form, Job, Note, read_note
-from jaxft.data.sources import index
+from jaxft.data.sources import catalogue
 from jaxft.data.sources.catalogue import Catalogue, Listing
 
 BAD, DUPLICATES = "bad_files.csv", "duplicates.csv"
@@ -59,7 +59,7 @@ def finish(data: Path, made: Sequence[Made], classes: tuple[str, ...], form: For
     twice = list(duplicates.find(kept))
     _describe(data, made, classes, form)
     content = _catalogue(made, kept, classes)
-    index.write(data, content)
+    catalogue.write(data, content)
     _write_csv(data / BAD, ("file", "reason"), bad)
     _write_csv(
         data / DUPLICATES, duplicates.HEADER, (duplicates.row(copy, classes) for copy in twice)
@@ -90,7 +90,7 @@ def _catalogue(made: Sequence[Made], kept: Sequence[Kept], classes: tuple[str, .
     }
     return Catalogue(
         classes,
-        index.digest([*classes, *(note.records for *_, note in made)]),
+        catalogue.digest([*classes, *(note.records for *_, note in made)]),
         {Path(job.shard).name: note.size for _, job, note in made},
         {
             split: Listing(
