@@ -1,4 +1,4 @@
-"""TODO."""
+"""A config as plain data."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""TODO."""
+"""The data set of a run."""
 
 from jaxft.config.settings import Settings
 from jaxft.data import Dataset
