@@ -53,7 +53,7 @@ def train(config: Any, workdir: str | AnyPath, console: Console | None = None) -
     hosts.together(lambda: same_config.check(workdir, config))
     finished: dict[str, Any] | None = hosts.gather(finished_summary(workdir))[0]
     if finished is not None:
-        console.say(f"{workdir} holds this run already, finished")
+        console.say(f"{workdir} already holds this run, finished")
         console.say(tables.summary_text(finished, workdir))
         return finished
     timer, started = Timer(), time.perf_counter()
@@ -93,7 +93,7 @@ def run_phases(
     checkpoints.remove_after(cursor.saves)
     rewind_rows(workdir / "metrics.jsonl", cursor.rows)
     if cursor.saves:
-        console.say(f"going on after {cursor.global_step} steps")
+        console.say(f"resuming at step {cursor.global_step:,}")
     try:
         with starts.noted(workdir, cursor):
             while cursor.phase_index < len(phases):

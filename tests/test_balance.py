@@ -167,7 +167,7 @@ class TestWords:
 
     def test_the_extremes_and_what_is_done(self):
         line = balance.in_words(LABELS, "abcde", "none")
-        assert line.startswith("skewed classes: 6 training images of e, 60 of a; left so")
+        assert line.startswith("skewed classes: 6 training images of e, 60 of a; not corrected")
         assert "drawn equally often" in balance.in_words(LABELS, "abcde", "sampling")
         assert "weighted" in balance.in_words(LABELS, "abcde", "weights")
 

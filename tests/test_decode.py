@@ -106,10 +106,10 @@ def test_16_bit_gray_keeps_its_tones(tmp_path):
 
 def test_pixels_of_unknown_scale_are_refused(tmp_path):
     Image.fromarray(np.full((3, 3), 0.5, np.float32)).save(tmp_path / "a.tif")
-    with pytest.raises(UnreadableImage, match="scale is not known"):
+    with pytest.raises(UnreadableImage, match="pixels of unknown scale"):
         decode(tmp_path / "a.tif")
     Image.fromarray(np.full((3, 3), 1 << 20, np.int32)).save(tmp_path / "b.tif")
-    with pytest.raises(UnreadableImage, match="scale is not known"):
+    with pytest.raises(UnreadableImage, match="pixels of unknown scale"):
         decode(tmp_path / "b.tif")
 
 

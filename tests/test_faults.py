@@ -150,7 +150,7 @@ def test_an_extraction_that_was_killed_goes_on_from_its_last_whole_part(start, u
 def test_sigterm_saves_at_once_and_exits_75(place, done_steps, start, untouched):
     workdir, done = start(place, "terminated")
     assert done.returncode == 75, done.stderr
-    assert "goes on" in done.stderr and "Traceback" not in done.stderr
+    assert "resumes" in done.stderr and "Traceback" not in done.stderr
     summary = json.loads((workdir / "summary.json").read_text())
     assert summary["ended_by"] == "interrupted"
     (row,) = rows(workdir / "starts.jsonl")

@@ -152,7 +152,7 @@ def test_one_process_is_told_to_stop_and_all_stop_and_go_on(drawn, two_processes
     assert "interrupted" not in err[1] and not out[1]
     codes, out, err = finish(command(("none", "none"), *run, **x64))
     assert codes == [0, 0], err
-    assert "going on after" in out[0] and not out[1]
+    assert "resuming at step" in out[0] and not out[1]
     text = (tmp_path / "run" / "metrics.jsonl").read_text()
     for row, expected in zip(
         map(json.loads, text.splitlines()), two_processes["x64"]["rows"], strict=True

@@ -245,7 +245,7 @@ def test_without_a_test_size_the_size_of_training_counts(server):
 )
 def test_words_of_the_hub_that_are_not_understood_are_told(server, change, told):
     server.config = json.dumps({"pretrained_cfg": CONFIG["pretrained_cfg"] | change}).encode()
-    with pytest.raises(UserError, match="does not say what the weights expect") as refusal:
+    with pytest.raises(UserError, match="does not say what images the weights expect") as refusal:
         pretrained.preprocessing("resnet18", "tv_in1k")
     assert refusal.value.offenders[0].startswith(told)
 

@@ -153,22 +153,22 @@ class TestWhatIsWrong:
         )
         (tmp_path / "t10k-images-idx3-ubyte.gz").write_bytes(gzip.compress(whole)[:-20])
         assert failure(tmp_path) == (
-            "train-images-idx3-ubyte: its header says 12 x 5 x 4, 240 bytes, and it has 233: "
+            "train-images-idx3-ubyte: its header says 12 x 5 x 4, 240 bytes, but it has 233: "
             "it is truncated",
-            "train-labels-idx1-ubyte: its header says 12, 12 bytes, and it has more",
+            "train-labels-idx1-ubyte: its header says 12, 12 bytes, but it has more",
             "t10k-images-idx3-ubyte.gz: damaged gzip file: Compressed file ended before the "
             "end-of-stream marker was reached",
-            "no t10k-labels-idx1-ubyte, nor with .gz",
-            'classes.txt: "a" stands there 2 times',
+            "no t10k-labels-idx1-ubyte, with or without .gz",
+            'classes.txt: "a" appears 2 times',
         )
 
     @pytest.mark.parametrize(
         ("content", "reason"),
         [
             (b"", "empty file"),
-            (b"<html>", "no idx file: begins with 0x3c68746d"),
+            (b"<html>", "not an idx file: begins with 0x3c68746d"),
             (b"\0\0\x0d\x03" + bytes(12), "holds numbers of type 0x0d"),
-            (packed(np.zeros((2, 2))), "has 2 dimensions, and should have 3 or 4"),
+            (packed(np.zeros((2, 2))), "has 2 dimensions, but should have 3 or 4"),
             (b"\0\0\x08\x03" + bytes(9), "its header is truncated"),
             (b"\0\0\x08\x04" + b"\xff" * 16 + b"1234", "truncated"),
             (b"\x1f\x8b\x08\x00" + bytes(20), "damaged gzip file"),
@@ -182,7 +182,7 @@ class TestWhatIsWrong:
     def test_a_packed_file_is_unpacked_as_far_as_its_header_goes(self):
         bomb = gzip.compress(packed(np.zeros((2, 3, 3))) + bytes(2**26))
         tracemalloc.start()
-        with pytest.raises(ValueError, match="18 bytes, and it has more"):
+        with pytest.raises(ValueError, match="18 bytes, but it has more"):
             read_idx(bomb, (3,))
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()

@@ -106,7 +106,7 @@ def test_the_summary_and_the_words_tell_the_sizes(grown):
     summary = json.loads((grown.workdir / "summary.json").read_text())
     assert [phase["image_size"] for phase in summary["phases"]] == [SMALL, LARGE]
     assert f"{LARGE} px, sgdr" in grown.told and f"{SMALL} px, constant" in grown.told
-    assert grown.told.count(f"from here on images are of {LARGE} px") == 1
+    assert grown.told.count(f"from here on, images are {LARGE} px") == 1
 
 
 def test_the_best_of_smaller_images_is_measured_again_at_the_phases_own_size(grown):
@@ -169,7 +169,7 @@ def test_an_image_that_has_gone_bad_ends_the_run_even_where_bad_ones_are_skipped
 
     broken = replace(materials.dataset.train, read=fail)
     changed = materials.dataset.with_splits(broken, materials.dataset.valid)
-    with pytest.raises(UserError, match=r"unreadable images:(.|\n)*the same command goes on"):
+    with pytest.raises(UserError, match=r"unreadable images:(.|\n)*the same command then resumes"):
         reading.at_size(materials._replace(dataset=changed), LARGE)
 
 

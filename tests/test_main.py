@@ -289,8 +289,8 @@ def test_unknown_keys_and_layer_groups_of_a_config_file(refused, tmp_path):
     assert len(lines) == 4
     assert "config.sead" in lines[0] and "did you mean seed?" in lines[0]
     assert "config.data.image_sise" in lines[1] and "did you mean image_size?" in lines[1]
-    assert "heads is no layer group" in lines[2] and "early, late, head" in lines[2]
-    assert "stem is no layer group" in lines[3]
+    assert "heads is not a layer group" in lines[2] and "early, late, head" in lines[2]
+    assert "stem is not a layer group" in lines[3]
 
 
 def test_no_such_folder(refused, tiny):
@@ -485,7 +485,7 @@ def test_paths_that_are_not_there_are_all_listed(refused, finished, tiny, tmp_pa
 def test_predict_writes_over_no_file(refused, finished, tiny, drawn, tmp_path):
     (tmp_path / "p.csv").write_text("precious")
     arguments = ["predict", f"--workdir={finished}", "--output=p.csv", drawn]
-    assert "exists already" in refused(*arguments)
+    assert "already exists" in refused(*arguments)
 
 
 def test_evaluate_prints_json(finished, tiny, capsys):

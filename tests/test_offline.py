@@ -76,7 +76,7 @@ def test_on_made_up_input_none_is_tried(verb, size, connections, on_the_hub, cap
     words = [*on_the_hub, f"--config.data.image_size={size}"]
     assert main.main([verb, *words]) == 0
     assert connections == []
-    assert ("224 px are taken" in capsys.readouterr().out) == (size == 0)
+    assert ("assuming 224 px" in capsys.readouterr().out) == (size == 0)
 
 
 def test_the_watch_sees_a_connection(connections, on_the_hub, monkeypatch, capsys):

@@ -276,12 +276,12 @@ class TestWhatIsWrongWithTheImages:
         ]
         told = text(found)
         assert "2 images of train are copies of others in it" in told
-        assert "1 images of validation are in train, too" in told
-        assert "1 of the copies are of another class" in told
+        assert "1 images of validation are also in train" in told
+        assert "1 of the copies have another class" in told
 
     def test_no_image_at_all(self, tmp_path):
         write_unreadable(tmp_path / "in")
-        with pytest.raises(UserError, match="no image of train") as caught:
+        with pytest.raises(UserError, match="no training image") as caught:
             prepare.prepare(f"folder:{tmp_path / 'in'}", str(tmp_path / "out"), RAW, 1)
         assert len(caught.value.offenders) == 4
         assert [path.name for path in tmp_path.iterdir()] == ["in"]  # nothing to go on with
@@ -353,7 +353,7 @@ def test_interrupted_and_killed_it_goes_on(photos, prepared, tmp_path):
     last = {path: path.stat().st_mtime_ns for path in notes.glob("*.json")}
     assert first.items() <= last.items()
     prepare.prepare(f"folder:{photos}", str(output), RAW, 2, console)
-    assert any("are done already" in line and not there for line, there in lines)
+    assert any("are already done" in line and not there for line, there in lines)
     assert contents(output) == contents(prepared)
 
 
@@ -399,8 +399,8 @@ def test_another_call_than_the_one_that_began(photos, tmp_path):
     with pytest.raises(UserError) as caught:
         prepare.prepare(f"folder:{root}", output, Form(30, "raw", 90), 1)
     assert caught.value.offenders == (
-        "shorter_side: 24, and now 30",
-        "the files of the source are no longer the same",
+        "shorter_side: 24 then, 30 now",
+        "the source's files have changed",
     )
     assert "rm -r" in caught.value.hint
 
@@ -408,7 +408,7 @@ def test_another_call_than_the_one_that_began(photos, tmp_path):
 def test_two_at_once(photos, tmp_path):
     with (
         held(tmp_path / "out.partial"),
-        pytest.raises(UserError, match="another process is at work"),
+        pytest.raises(UserError, match="another process is working"),
     ):
         prepare.prepare(f"folder:{photos}", str(tmp_path / "out"), RAW, 1)
 
@@ -469,11 +469,11 @@ def test_the_name_in_tfds(photos, tmp_path, name):
 @pytest.mark.parametrize(
     "source, output, message",
     [
-        ("folder:{photos}", "{photos}", "exists already"),
+        ("folder:{photos}", "{photos}", "already exists"),
         ("folder:{photos}/valid", "{file}/out", "can't be written: Not a directory"),
         ("folder:{photos}", "{photos}/out", "out is inside the source"),
         ("folder:{photos}", "{photos}/valid/../out", "out is inside the source"),
-        ("folder:{photos}", "gs://bucket/out", "written to a disk"),
+        ("folder:{photos}", "gs://bucket/out", "array_record files to a disk"),
         ("folder:{photos}/absent", "out", "no such folder"),
         ("digits", "out", "can't be prepared"),
         ("tfds_dir:{photos}", "out", "can't be prepared"),
@@ -546,7 +546,7 @@ class TestWhatIsThereAlready:
         write_unreadable(tmp_path / "in")
         (tmp_path / "disk").mkdir()
         (tmp_path / "out.partial").symlink_to(tmp_path / "disk")
-        with pytest.raises(UserError, match="no image of train can be read"):
+        with pytest.raises(UserError, match="no training image can be read"):
             prepare.prepare(f"folder:{tmp_path / 'in'}", str(tmp_path / "out"), RAW, 1)
         assert (tmp_path / "out.partial").is_symlink() and not list((tmp_path / "disk").iterdir())
 

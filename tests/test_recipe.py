@@ -78,8 +78,8 @@ def test_every_mistake_in_the_shape_of_a_config_is_listed_at_once():
     del plain["phases"][1]["bn"]
     offenders = _offenders(plain)
     expected = [
-        "config.sead is no key; did you mean seed? known: seed, ",
-        "config.data.imagesize is no key; did you mean image_size?",
+        "config.sead is not a key; did you mean seed? known: seed, ",
+        "config.data.imagesize is not a key; did you mean image_size?",
         "config.data.image_size is missing",
         "config.data.batch_size is '64'; it should be of type int",
         "config.data.skip_bad is 1; it should be of type bool",
@@ -87,7 +87,8 @@ def test_every_mistake_in_the_shape_of_a_config_is_listed_at_once():
         "config.model.hidden is 512; it should be a tuple",
         "config.overfit is 2.0; it should be a section",
         "config.phases[0].groups.head is '1'; it should be a number",
-        "config.phases[0].groups.neck is no layer group; the layer groups are: early, late, head",
+        "config.phases[0].groups.neck is not a layer group; the layer groups are: early, late, "
+        "head",
         "config.phases[0].groups.late is -1.0; it should be 0 (frozen) or more",
         "config.phases[1].bn is missing",
         "config.phases[2].epochs is 1.5; it should be of type int",
@@ -123,7 +124,7 @@ def test_every_value_that_makes_no_sense_is_listed_at_once():
         "config.model.dropout has 3 rates; it should have one more than config.model.hidden (1)",
         "config.model.dropout: every rate",
         "config.optimizer.name is 'lion'; known: sgd, adamw",
-        "config.optimizer.beta2: 0 or more, below 1",
+        "config.optimizer.beta2 should be at least 0 and less than 1",
         "config.optimizer.eps should be more than 0",
         "config.finder.rule is 'flat'; known: auto, still_improving, ",
         "config.finder: 0 < lo < hi",
@@ -147,7 +148,7 @@ def test_every_value_that_makes_no_sense_is_listed_at_once():
         ("data", "image_size", 4097, "should be from 32 to 4096"),
         ("data", "source", "folder:", "is 'folder:'; nothing comes after the colon"),
         ("model", "weights", "file:", "is 'file:'; it should be file:PATH or one of"),
-        ("optimizer", "beta2", -0.1, ": 0 or more, below 1"),
+        ("optimizer", "beta2", -0.1, " should be at least 0 and less than 1"),
     ],
 )
 def test_a_value_that_makes_no_sense(section, key, value, said):
@@ -190,7 +191,9 @@ def test_offenders_of_the_optimizer_are_listed():
 
 
 def test_a_recipe_without_phases_is_a_mistake():
-    _assert_listed(_offenders({**_plain(), "phases": []}), "config.phases should have a phase")
+    _assert_listed(
+        _offenders({**_plain(), "phases": []}), "config.phases should have at least one phase"
+    )
 
 
 def test_frozen_groups_are_left_out_and_the_others_come_in_order():
@@ -266,7 +269,7 @@ def test_ends_of_a_sweep_that_cross_are_both_named():
     [
         ({"schedule": "sgdr", "cycle_epochs": 1, "warmup_epochs": 1.5}, "from 0 to 1"),
         ({"schedule": "constant", "epochs": 2, "warmup_epochs": 2.5}, "from 0 to 2"),
-        ({"schedule": "one_cycle", "epochs": 2, "warmup_epochs": 1.0}, "rises by itself"),
+        ({"schedule": "one_cycle", "epochs": 2, "warmup_epochs": 1.0}, "a warm-up of its own"),
     ],
 )
 def test_a_warm_up_fits_into_the_first_cycle(changes, said):

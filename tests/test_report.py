@@ -103,7 +103,7 @@ def test_the_summary_names_the_bottleneck(tmp_path):
     found = {"phase": "full", "input_wait": 0.4, "remedy": "more cores"}
     last = tables.summary_text({**summary, "bottleneck": found}, tmp_path).splitlines()[-1]
     assert last == (
-        "bottleneck: images; full waited for them 40% of its time. What helps: more cores"
+        "bottleneck: reading images; full waited for them 40% of its time. What helps: more cores"
     )
 
 
@@ -115,7 +115,7 @@ def test_the_table_of_phases_says_all_that_will_happen():
     text = tables.phases_table(load.read(base.get_config()), 19)
     for words in ("head_cached", "cached", "early 0.01, late 0.1, head 1", "until over-fitting"):
         assert words in text
-    assert "19 steps an epoch, 64 images a step" in text
+    assert "19 steps per epoch, 64 images per step" in text
 
 
 def test_the_table_of_phases_names_a_warm_up():

@@ -422,7 +422,9 @@ def test_a_run_tells_of_other_files_and_of_validation_images_seen_before(
     told = io.StringIO()
     opening.prepare(start_up(config)[0], Console(told))
     assert "left out: 1 file without an image's suffix (1 .heic)" in told.getvalue()
-    assert f"of the images that {finished} was trained on validate now" in told.getvalue()
+    assert (
+        f"of the images that {finished} was trained on are validation images now" in told.getvalue()
+    )
 
 
 def test_init_from_a_run_of_other_classes_takes_the_body(finished, drawn, tiny, tmp_path):

@@ -106,7 +106,7 @@ def test_one_message_names_all_that_helps(tiny, drawn, monkeypatch):
     settings = settings_for(drawn, microbatches=2)
     text = told_on(settings, ("gpu", "NVIDIA H100 80GB HBM3"))
     assert "ran out of memory in phase full, on 8 gpu devices" in text
-    assert "8.00 GiB were asked for at once (XLA: RESOURCE_EXHAUSTED: Out of memory" in text
+    assert "8.00 GiB were requested at once (XLA: RESOURCE_EXHAUSTED: Out of memory" in text
     assert "More" not in text  # XLA's message may have hundreds of lines
     assert "config.data.batch_size=8" in text and "a batch in 4 parts" in text
     assert "config.phases[2].microbatches=2" in text
@@ -175,7 +175,7 @@ def test_a_run_short_of_memory_goes_on_in_parts(drawn, tiny, tmp_path, monkeypat
         )
         with pytest.raises(UserError, match="in phase full") as caught:
             jaxft.train(config_for(drawn), tmp_path / "run")
-    assert "With more microbatches in this phase the same command goes on" in str(caught.value)
+    assert "With more microbatches in this phase the same command resumes" in str(caught.value)
     jaxft.train(config_for(drawn, microbatches=2), tmp_path / "run")
     jaxft.train(config_for(drawn, microbatches=2), tmp_path / "anew")
     jaxft.train(config_for(drawn), tmp_path / "whole")

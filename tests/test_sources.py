@@ -226,7 +226,7 @@ class TestFolder:
         assert len(open_dataset(f"folder:{tmp_path}").train) == 7
         make(tmp_path, "eval/a/1.png", "cat/1.png")
         assert failure(f"folder:{tmp_path}").offenders == tuple(
-            f"{tmp_path / name} is beside Train and no split (known are train, valid, test): "
+            f"{tmp_path / name} is beside Train, but is not a split (known: train, valid, test): "
             "move it away, or into Train"
             for name in ("cat", "eval")
         )
@@ -306,13 +306,13 @@ class TestCsv:
         assert failure(source).offenders == (
             "line 3: empty label",
             f"line 4: no such file: {tmp_path}/no.png",
-            'line 5: unknown split "tran" (known are train, valid, test)',
+            'line 5: unknown split "tran" (known: train, valid, test)',
             "line 6: no file named",
             "line 8: empty label",
-            'line 8: unknown split "" (known are train, valid, test)',
+            'line 8: unknown split "" (known: train, valid, test)',
             "line 9: more cells than the first line",
-            'line 9: unknown split "a" (known are train, valid, test)',
-            f"line 10: the file of line 2 again: {tmp_path}/1.png",
+            'line 9: unknown split "a" (known: train, valid, test)',
+            f"line 10: the same file as in line 2: {tmp_path}/1.png",
             'class "z" is in valid (1 images), but not in train',
         )
         assert snapshot(tmp_path) == before
@@ -336,10 +336,10 @@ class TestCsv:
             "i/4.png,a,valid\ni/1.png,b,train\n",
         )
         assert failure(source).offenders == (
-            f"line 4: the file of line 2 again: {tmp_path}/i/../i/1.png",
-            f"line 5: the file of line 3 again: {tmp_path}/link.png",
-            f"line 7: the file of line 6 again: {tmp_path}/i/3.png",
-            f"line 9: the file of line 2 again: {tmp_path}/i/1.png",
+            f"line 4: the same file as in line 2: {tmp_path}/i/../i/1.png",
+            f"line 5: the same file as in line 3: {tmp_path}/link.png",
+            f"line 7: the same file as in line 6: {tmp_path}/i/3.png",
+            f"line 9: the same file as in line 2: {tmp_path}/i/1.png",
         )
 
     def test_columns_are_named_once(self, tmp_path):

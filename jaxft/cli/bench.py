@@ -7,7 +7,7 @@ from jaxft.cli import flags
 from jaxft.cli.outputs import demand_places
 from jaxft.errors import UserError
 
-HELP = "how fast a config's steps are on the devices that are there"
+HELP = "time a config's steps on this machine's devices"
 
 
 def add(parser: ArgumentParser) -> None:
@@ -17,22 +17,22 @@ def add(parser: ArgumentParser) -> None:
         "--input",
         default="synthetic",
         choices=("synthetic", "real"),
-        help="made up (default: needs neither images nor weights), or the run's own",
+        help="images and weights: synthetic (default: none are needed), or the run's own",
     )
     parser.add_argument(
         "--repeats",
         type=flags.positive,
         default=20,
         metavar="N",
-        help="timings a program (default: 20)",
+        help="timings per program (default: 20)",
     )
     flags.add_sizes(parser)
     parser.add_argument(
         "--keep-cache",
         "--keep_cache",
         action="store_true",
-        help="keep compiled programs, and take them from the cache where they are; the column "
-        "compile then says little (default: each is compiled anew)",
+        help="keep compiled programs, and take them from the cache if they are there; the column "
+        "compile then says little (default: compile each one)",
     )
     flags.add_json(parser)
     flags.add_distributed(parser)

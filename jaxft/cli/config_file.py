@@ -62,5 +62,5 @@ def _load(path: Path) -> Any:
         spec.loader.exec_module(module)
         module.get_config  # noqa: B018
     except Exception as error:
-        raise UserError(f"{path} is no config: {type(error).__name__}: {error}") from error
+        raise UserError(f"{path} is not a config: {type(error).__name__}: {error}") from error
     return module

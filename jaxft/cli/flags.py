@@ -4,7 +4,7 @@ import argparse
 from argparse import ArgumentParser
 
 CONFIG_HELP = (
-    "a config file, or the name of one that comes with jaxft; NAME.py:ARGUMENT hands ARGUMENT to it"
+    "a config file, or the name of one that comes with jaxft; NAME.py:ARGUMENT passes ARGUMENT"
 )
 OVERRIDES = (
     "any key of the config can be set: --config.data.image_size=160 --config.phases[2].lr=0.01"
@@ -23,7 +23,7 @@ def positive(text: str) -> int:
 
 def _at_least(least: int, text: str) -> int:
     if not text.isdecimal() or int(text) < least:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} on")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of {least} or more")
     return int(text)
 
 
@@ -60,8 +60,7 @@ def add_batch_size(parser: ArgumentParser) -> None:
         type=count,
         default=0,
         metavar="N",
-        help="images at a time, for the memory that they take (default: as the run's); results "
-        "do not depend on it",
+        help="images at a time (default: as the run's); it affects memory and speed, not results",
     )
 
 
@@ -75,7 +74,7 @@ def add_sizes(parser: ArgumentParser) -> None:
 
 def add_json(parser: ArgumentParser) -> None:
     """Add `--json`."""
-    parser.add_argument("--json", default="", metavar="FILE", help="write the figures as JSON, too")
+    parser.add_argument("--json", default="", metavar="FILE", help="also write the figures as JSON")
 
 
 def add_distributed(parser: ArgumentParser) -> None:
@@ -84,5 +83,5 @@ def add_distributed(parser: ArgumentParser) -> None:
         "--distributed",
         default="auto",
         choices=("auto", "on", "off"),
-        help="one process of several: where JAX detects a cluster (auto, the default), on or off",
+        help="join other processes: auto (if JAX detects a cluster; the default), on or off",
     )

@@ -16,8 +16,8 @@ from jaxft.cli.processes import join, joined, leave, tell_once
 from jaxft.errors import NonFiniteError, UserError
 
 EXIT_CODES = """exit codes:
-  0 done; 1 a bug of jaxft's; 2 something wrong in what was given; 3 the loss is no longer finite;
-  75 interrupted, and the same command goes on"""
+  0 done; 1 a bug in jaxft; 2 a mistake in the input; 3 the loss is no longer finite;
+  75 interrupted; the same command resumes"""
 
 
 @runtime_checkable
@@ -95,7 +95,7 @@ def _run(arguments: Sequence[str]) -> int:
     unknown = [item for item in rest if item not in overrides]
     if unknown:
         raise UserError(
-            "Unknown arguments:", unknown, f"`jaxft {options.verb} --help` lists what there is."
+            "Unknown arguments:", unknown, f"`jaxft {options.verb} --help` lists the known ones."
         )
     if overrides and "config" not in options:
         raise UserError(f"{options.verb} takes no config:", overrides)

@@ -20,7 +20,7 @@ def override(config: ConfigDict, item: str) -> str | None:
     kind = _kind(config, key, before)
     value = _parse(text if equals else "true", kind)
     if value is None:
-        return f"config.{key}: {text!r} is no {kind.__name__}"
+        return f"config.{key}: {text!r} is not of type {kind.__name__}"
     try:
         config_path.set_value(key, config, value)
     except (TypeError, ValueError) as error:
@@ -38,7 +38,7 @@ def _near(config: ConfigDict, key: str) -> str:
     if not isinstance(holder, ConfigDict):
         return ""
     meant = difflib.get_close_matches(last, list(holder), n=1)
-    return f"; did you mean {meant[0]}?" if meant else f"; there are: {', '.join(holder)}"
+    return f"; did you mean {meant[0]}?" if meant else f"; known: {', '.join(holder)}"
 
 
 def _kind(config: ConfigDict, key: str, before: Any) -> type:

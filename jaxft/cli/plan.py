@@ -7,7 +7,7 @@ from argparse import ArgumentParser, Namespace
 from jaxft.cli import flags
 from jaxft.cli.outputs import demand_picture, demand_places
 
-HELP = "what a run would do and cost, without running it"
+HELP = "show what a run would do and cost, without running it"
 
 
 def add(parser: ArgumentParser) -> None:

@@ -23,14 +23,14 @@ def add(parser: ArgumentParser) -> None:
         type=flags.positive,
         default=256,
         metavar="PIXELS",
-        help="larger images are shrunk to it (default: 256); training at an image_size takes the "
-        "least trouble with ceil(1.1 image_size)",
+        help="larger images are shrunk to it (default: 256); for training at S px, ceil(1.1 S) is "
+        "cheapest",
     )
     parser.add_argument(
         "--format",
         default="jpeg",
         choices=("jpeg", "raw"),
-        help="jpeg (default), or raw pixels: 10 times as large, and nothing to decode in training",
+        help="jpeg (default), or raw pixels: 10 times as large, but quick to read",
     )
     parser.add_argument(
         "--quality", type=_quality, default=90, metavar="Q", help="of a JPEG, 1-100 (default: 90)"
@@ -48,7 +48,7 @@ def add(parser: ArgumentParser) -> None:
         type=flags.count,
         default=0,
         metavar="N",
-        help="processes (default: one a core)",
+        help="processes (default: one per core)",
     )
 
 

@@ -7,7 +7,7 @@ from jaxft.cli import flags
 from jaxft.cli.processes import tell_once
 from jaxft.errors import Interrupted
 
-HELP = "run a recipe, or go on with it"
+HELP = "run a recipe, or resume it"
 
 
 def add(parser: ArgumentParser) -> None:
@@ -25,6 +25,6 @@ def run(options: Namespace) -> int:
     try:
         run.train(options.config, options.workdir, Console(sys.stdout))
     except Interrupted:
-        tell_once("interrupted; the same command goes on from here")
+        tell_once("interrupted; the same command resumes from here")
         return 75
     return 0

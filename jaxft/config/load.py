@@ -86,7 +86,7 @@ def unknown_names(settings: Settings) -> Iterator[str]:
     if not is_lowering(model.conv):
         yield (
             f"model.conv is {model.conv!r}; it should be one of {', '.join(LOWERINGS)}, "
-            "WIDTH a power of 2"
+            "with WIDTH a power of 2"
         )
     if rule not in (AUTO, *RULES):
         yield f"finder.rule is {rule!r}; known: {', '.join([AUTO, *RULES])}"

@@ -91,7 +91,7 @@ class Phase:
         yield from self._problems_of_inputs(path)
         yield from self._problems_of_schedule(path)
         if not re.fullmatch(r"[\w-]+", self.name):
-            yield f"{path}.name is {self.name!r}; it should be of letters, digits, _ and -"
+            yield f"{path}.name is {self.name!r}; it should consist of letters, digits, _ and -"
         counts = ("epochs", "cycles", "max_cycles", "cycle_epochs", "cycle_mult", "microbatches")
         for key in (*counts, "views"):
             count = getattr(self, key)
@@ -100,7 +100,7 @@ class Phase:
 
     def _problems_of_inputs(self, path: str) -> Iterator[str]:
         if not self.groups:
-            yield f"{path}.groups: every group is frozen; one should have a multiplier above 0"
+            yield f"{path}.groups: every group is frozen; at least one multiplier should be above 0"
         if self.inputs == "cached" and self.trains_body:
             groups = ", ".join(self.groups)
             yield f"{path}.inputs is cached, which can train the head only, not {groups}"
@@ -122,7 +122,7 @@ class Phase:
             keys = "max_cycles or cycle_mult" if self.schedule == "sgdr" else "epochs"
             yield f"{path}: more than {MOST_EPOCHS} epochs; {keys} is too large"
         if self.warmup_epochs > 0 and self.schedule == "one_cycle":
-            yield f"{path}.warmup_epochs should be 0: one_cycle rises by itself"
+            yield f"{path}.warmup_epochs should be 0: one_cycle has a warm-up of its own"
         first = self.cycle_epochs if self.schedule == "sgdr" else self.epochs
         if not 0 <= self.warmup_epochs <= first:
             yield (

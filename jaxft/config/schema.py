@@ -20,7 +20,7 @@ def shape_errors(kind: Any, section: Any, path: str) -> Iterator[str]:
         if key not in fields:
             near = difflib.get_close_matches(key, fields, n=1)
             meant = f"did you mean {near[0]}? " if near else ""
-            yield f"{path}.{key} is no key; {meant}known: {', '.join(fields)}"
+            yield f"{path}.{key} is not a key; {meant}known: {', '.join(fields)}"
     for key, field_type in fields.items():
         if key not in section:
             yield f"{path}.{key} is missing"
@@ -68,7 +68,7 @@ def _group_errors(groups: Any, path: str) -> Iterator[str]:
         return
     for name, multiplier in groups.items():
         if name not in GROUPS:
-            yield f"{path}.{name} is no layer group; the layer groups are: {', '.join(GROUPS)}"
+            yield f"{path}.{name} is not a layer group; the layer groups are: {', '.join(GROUPS)}"
         elif isinstance(multiplier, bool) or not isinstance(multiplier, int | float):
             yield f"{path}.{name} is {multiplier!r}; it should be a number"
         elif not 0 <= multiplier < float("inf"):

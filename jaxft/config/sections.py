@@ -42,7 +42,7 @@ class DataSettings:
         if not 0 <= self.views_seed < 2**31:
             yield "data.views_seed should be from 0 to 2147483647"
         if not 1 <= self.max_pixels <= MOST_PIXELS:
-            yield f"data.max_pixels should be from 1 to {MOST_PIXELS} (Pillow opens no larger)"
+            yield f"data.max_pixels should be from 1 to {MOST_PIXELS} (the most that Pillow opens)"
         for key in ("memory_gb", "cache_memory_gb"):
             gigabytes = getattr(self, key)
             if not (gigabytes >= 0 or gigabytes == -1):
@@ -86,7 +86,7 @@ class ModelSettings:
         if not all(0 <= rate < 1 for rate in self.dropout):
             yield "model.dropout: every rate should be at least 0 and less than 1"
         if not all(width >= 1 for width in self.hidden):
-            yield "model.hidden: widths of 1 or more"
+            yield "model.hidden: every width should be 1 or more"
 
 
 @dataclass(frozen=True)
@@ -100,4 +100,4 @@ class PlanSettings:
     def problems(self) -> Iterator[str]:
         """Yield a message where a number makes no sense."""
         if not all(number >= 0 for number in (self.examples, self.valid_examples, self.classes)):
-            yield "plan: numbers of 0 (unknown) or more"
+            yield "plan: every number should be 0 (unknown) or more"

@@ -56,7 +56,7 @@ class Settings:
         if not self.checkpoint_minutes > 0:
             yield "checkpoint_minutes should be more than 0"
         if not self.phases:
-            yield "phases should have a phase"
+            yield "phases should have at least one phase"
         names = [phase.name for phase in self.phases]
         for name in sorted(set(names)):
             if names.count(name) > 1:

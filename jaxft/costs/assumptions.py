@@ -44,8 +44,8 @@ def without_weights(settings: Settings, console: Console) -> Settings:
     size, known = expected_size(settings)
     if not known:
         console.say(
-            f"data.image_size=0 is the weights' own size, and {settings.model.weights!r} is not "
-            f"looked at: {size} px are taken, usual for {settings.model.name}. "
-            "--config.data.image_size=N takes another."
+            f"data.image_size=0 means the weights' own size, but {settings.model.weights!r} is not "
+            f"fetched for this: assuming {size} px, the usual size for {settings.model.name}. "
+            "Set another with --config.data.image_size=N."
         )
     return settings.at_size(size)

@@ -12,7 +12,7 @@ from jaxft.devices.pool import GIB
 from jaxft.runtime.table import table_lines
 
 COLUMNS = {
-    **{"program": "<16", "images/s": ">9", "a device": ">9", "ms/step": ">9", "quartiles": ">17"},
+    **{"program": "<16", "images/s": ">9", "/device": ">9", "ms/step": ">9", "quartiles": ">17"},
     **{"compile": ">8", "GiB": ">7", "GFLOP": ">8", "MFU": ">6", "GB": ">8", "GB/s": ">7"},
     **{"roofline": ">8"},
 }
@@ -26,10 +26,10 @@ def table(job: Job, rows: Sequence[Figures]) -> str:
         lines.append(f"waited for images: {', '.join(waits)} of the time")
     peaks = [row.peak_bytes for row in rows if row.peak_bytes is not None]
     if peaks:
-        lines.append(f"most memory in use on a device: {max(peaks) / GIB:.2f} GiB{_of_pool(rows)}")
+        lines.append(f"peak memory in use on a device: {max(peaks) / GIB:.2f} GiB{_of_pool(rows)}")
     missing = without_peaks(job)
     if missing:
-        lines.append(f"no MFU and no share of the roofline: {missing}")
+        lines.append(f"no MFU or share of the roofline: {missing}")
     return "\n".join(lines)
 
 
@@ -74,9 +74,9 @@ def explanation(job: Job) -> str:
     """Explain the table."""
     return (
         f"a step is {job.settings.data.batch_size} images over all devices; median and quartiles "
-        f"of {job.repeats} repeats after {WARM_UP}\n(a repeat on cached features is an "
-        "epoch); GiB, GFLOP and GB touched are a step's on one device, as compiled;\nMFU is the "
-        "share of peak arithmetic, roofline that of what arithmetic and memory allow together"
+        f"of {job.repeats} repeats after {WARM_UP} for warm-up\n(on cached features a repeat is an "
+        "epoch); GiB, GFLOP and GB moved are per step and device, as compiled;\nMFU is the share "
+        "of peak arithmetic, roofline the share of what arithmetic and memory together allow"
     )
 
 
@@ -94,7 +94,7 @@ def block(job: Job, rows: Sequence[Figures], config: str) -> str:
             f"{facts['devices']} {facts['platform']} ({facts['device_kind']}), "
             f"{facts['processes']} process{'' if facts['processes'] == 1 else 'es'}",
             f"{facts['model']} in {facts['dtype']}, {_sizes(job)} px, "
-            f"{facts['batch_size']} images a step, {facts['classes']} classes, "
+            f"{facts['batch_size']} images per step, {facts['classes']} classes, "
             f"{facts['examples']} examples",
             table(job, rows),
             "```",
@@ -107,5 +107,5 @@ def _settings(facts: dict[str, Any]) -> list[str]:
     variables = [f"{name}={value}" for name, value in facts["environment"].items()]
     lines = [f"with {' '.join(variables)}"] if variables else []
     if facts["compilation_cache"]:
-        lines.append("compiled programs were kept: compile is not the compiler's time alone")
+        lines.append("compiled programs were kept: compile is not compilation time alone")
     return lines

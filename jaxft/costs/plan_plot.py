@@ -21,7 +21,7 @@ def plot(plan: Plan, path: AnyPath) -> None:
         peak = 1.0 if isinstance(settings.lr, str) else float(settings.lr)
         rates = settings.rates(peak, plan.sizes.train // plan.settings.data.batch_size)
         steps = np.unique(np.linspace(0, phase.steps - 1, 4000).astype(int))
-        note = f", x the rate {settings.lr!r}" if isinstance(settings.lr, str) else ""
+        note = f", relative to the rate {settings.lr!r}" if isinstance(settings.lr, str) else ""
         most = ", at most" if phase.at_most else ""
         axes.plot(begin + steps, rates(steps), label=f"{phase.name}{note}{most}", lw=1.2)
         begin += phase.steps

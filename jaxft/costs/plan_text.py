@@ -58,11 +58,11 @@ def _seconds(seconds: float | None) -> str:
 
 
 def _program_lines(plan: Plan) -> Iterator[str]:
-    yield "one step on one device, in seconds: the least that its peaks allow (roofline), and what"
-    yield "the compiler estimates (XLA model)"
+    yield "seconds of one step on one device: the least that its peaks allow (roofline), and the"
+    yield "compiler's estimate (XLA model)"
     head = (
         f"{'step of':<16} {'GFLOP':>9} {'GB moved':>9} {'GiB used':>8} {'roofline':>9} "
-        f"{'XLA model':>9}  sent between the devices"
+        f"{'XLA model':>9}  sent between devices"
     )
     yield from (head, "-" * len(head))
     for program in plan.programs:
@@ -73,7 +73,7 @@ def _program_line(program: Program) -> str:
     found = program.costs
     if not isinstance(found, Costs):
         needed = found.needed / GIB
-        return f"{program.name:<16} {'-':>9} {'-':>9} {needed:>8.2f}  does not compile: no memory"
+        return f"{program.name:<16} {'-':>9} {'-':>9} {needed:>8.2f}  out of memory in compilation"
     model = None if found.model is None else found.model.seconds
     moved = [_sent(kind, c) for kind, c in found.collectives.items()]
     return (

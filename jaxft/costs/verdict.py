@@ -17,13 +17,13 @@ def verdict(plan: Plan) -> Iterator[str]:
     needed = worst.needed / GIB
     if worst.allowed is None:
         yield (
-            f"Takes {needed:.2f} GiB on each device (the step of {tightest}); how much the device "
-            "has is not known."
+            f"It takes {needed:.2f} GiB on each device (the step of {tightest}); the device's "
+            "memory is not known."
         )
     elif all(fit.fits for fit in fits.values()):
         yield (
-            f"It fits: {needed:.2f} of {worst.allowed / GIB:.2f} GiB on each device at most (the "
-            f"step of {tightest}) at batch_size {batch}."
+            f"It fits at batch_size {batch}: at most {needed:.2f} of {worst.allowed / GIB:.2f} GiB "
+            f"on each device (the step of {tightest})."
         )
         yield from _pool(plan, worst.allowed)
         yield from _largest(fits)
@@ -31,7 +31,7 @@ def verdict(plan: Plan) -> Iterator[str]:
         short = ", ".join(name for name, fit in fits.items() if not fit.fits)
         yield (
             f"It does not fit at batch_size {batch}: {needed:.2f} GiB needed on each device, "
-            f"{worst.allowed / GIB:.2f} GiB there (the step of {short})."
+            f"{worst.allowed / GIB:.2f} GiB available (the step of {short})."
         )
         yield from _pool(plan, worst.allowed)
         yield from _largest(fits)
@@ -51,7 +51,7 @@ def _pool(plan: Plan, allowed: float) -> Iterator[str]:
     if plan.pool is not None:
         yield f"The {allowed / GIB:.2f} GiB are {plan.pool.words}."
     if plan.target.platform.name == "gpu":
-        yield "Not in the sum: workspaces of cuDNN's, and the batches that are read ahead."
+        yield "Not counted: cuDNN's workspaces and the batches that are read ahead."
 
 
 def _parts(plan: Plan) -> Iterator[str]:
@@ -62,13 +62,16 @@ def _parts(plan: Plan) -> Iterator[str]:
         if phase.inputs == "augmented" and not plan.fit[phase.program.name].fits
     ]
     if keys:
-        yield f"A batch in parts takes less, and BatchNorm sees one at a time: {', '.join(keys)}."
+        yield (
+            "A batch split into parts takes less (BatchNorm then sees one part at a time): "
+            f"{', '.join(keys)}."
+        )
 
 
 def _largest(fits: dict[str, Fit]) -> Iterator[str]:
     batches = [fit.batch for fit in fits.values()]
     if None in batches:
-        yield "No batch would fit (estimate): not even one image on each device."
+        yield "No batch would fit (estimate): not even one image per device."
         return
     most = min(batch for batch in batches if batch is not None)
     yield f"Largest batch_size that would fit, extrapolated from one compilation: about {most}."
@@ -77,16 +80,16 @@ def _largest(fits: dict[str, Fit]) -> Iterator[str]:
 def _about(plan: Plan) -> Iterator[str]:
     known = [phase.seconds for phase in plan.phases if phase.seconds is not None]
     if len(known) < len(plan.phases):
-        yield "How long it takes is not estimated: the peak of the device is not known."
+        yield "No estimate of the time: the device's peak is not known."
         return
     at_most = any(phase.at_most for phase in plan.phases)
     each = ", ".join(f"{phase.name} {duration(phase)}" for phase in plan.phases)
     basis = "the chip's roofline, which no real program reaches"
     if all(isinstance(p.costs, Costs) and p.costs.model is not None for p in plan.programs):
         basis = "XLA's cost model of the compiled programs"
-    yield f"About {'at most ' if at_most else ''}{clock(sum(known))} in all: {each}."
+    yield f"{'At most about' if at_most else 'About'} {clock(sum(known))} in total: {each}."
     yield (
-        f"An estimate by {basis}; reading and decoding images, compiling and checkpoints come on "
+        f"Estimated from {basis}; reading and decoding images, compilation and checkpoints come on "
         "top."
     )
     rates = [
@@ -96,4 +99,4 @@ def _about(plan: Plan) -> Iterator[str]:
     ]
     if rates:
         rate, name = max(rates)
-        yield f"{name} is that fast only if the hosts read {rate:.0f} images/s together."
+        yield f"{name} is that fast only if the hosts together read {rate:.0f} images/s."

@@ -83,7 +83,7 @@ def in_words(labels: np.ndarray, classes: Sequence[str], kind: str) -> str:
     numbers, counts = np.unique(labels, return_counts=True)
     few, many = counts.argmin(), counts.argmax()
     done = {
-        "none": "left so; data.balance=sampling or weights would make up for it",
+        "none": "not corrected; set data.balance=sampling or weights to do so",
         "sampling": "each class is drawn equally often",
         "weights": "the losses are weighted",
     }[kind]

@@ -133,6 +133,6 @@ def _lost(code: int) -> UserError:
     advice = [
         *([causes[code]] if code in causes else []),
         "Set fewer --config.data.workers (0 = threads only).",
-        "The same command goes on from the last checkpoint.",
+        "The same command resumes from the last checkpoint.",
     ]
-    return UserError(f"A process that reads images has ended: {how}", hint=" ".join(advice))
+    return UserError(f"A process that reads images ended: {how}", hint=" ".join(advice))

@@ -97,7 +97,7 @@ def fraction() -> float:
     except ValueError:
         share = 0.0
     if not 0 < share <= 1:
-        raise UserError(f"{name}={text} is no share of a GPU's memory", hint="Such as 0.9.")
+        raise UserError(f"{name}={text} is not a share of a GPU's memory", hint="Such as 0.9.")
     return share
 
 

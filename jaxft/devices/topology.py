@@ -58,7 +58,7 @@ def slice_of(name: str) -> Target:
     if match and match[2] in SLICES.get(match[1], ()):
         return _tpus(name, match[1], match[2])
     known = [f"{chip}: {', '.join(shapes)}" for chip, shapes in SLICES.items()]
-    known.append(f"{', '.join(CARDS)}: alone, or so many of one host, such as h100:8")
+    known.append(f"{', '.join(CARDS)}: one, or several of one host, such as h100:8")
     raise UserError(f"No topology {name!r}; known, chip by chip:", known, "Such as v5e:2x4.")
 
 

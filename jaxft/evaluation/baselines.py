@@ -28,7 +28,7 @@ class Baselines(NamedTuple):
 def in_words(found: Mapping[str, float]) -> str:
     """A line for the end of a run; `found` as `summary.json` has it."""
     told = ", ".join(f"{name.replace('_', ' ')} {found[name]:.4f}" for name in Baselines._fields)
-    return f"on the features that the head began with: {told}"
+    return f"on the features that the head started with: {told}"
 
 
 def available(labels: Labels, features: int) -> bool:

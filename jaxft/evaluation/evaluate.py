@@ -52,7 +52,9 @@ def score_split(
     settings = in_batches(settings, batch_size)
     weights = read_weights(workdir, which)
     if split not in SPLITS:
-        raise UserError(f"No split is called {split!r}", hint=f"They are: {', '.join(SPLITS)}.")
+        raise UserError(
+            f"No split is called {split!r}", hint=f"The splits are: {', '.join(SPLITS)}."
+        )
     set_up(settings.cache_dir)
     dataset = hosts.together(lambda: open_data(settings))
     check_classes(dataset, classes)
@@ -82,7 +84,7 @@ def check_classes(dataset: Dataset, classes: Sequence[str]) -> None:
     """Raises UserError where data has other classes than a run."""
     if dataset.classes != tuple(classes):
         raise UserError(
-            "The data has other classes than the run:",
+            "The data's classes differ from the run's:",
             [f"only in the run: {c}" for c in classes if c not in dataset.classes]
             + [f"only in the data: {c}" for c in dataset.classes if c not in classes],
         )

@@ -56,7 +56,7 @@ def predict_files(
 
 def _check_output(output: AnyPath) -> None:
     if output.exists():
-        raise UserError(f"{output} exists already", hint="Give another --output.")
+        raise UserError(f"{output} already exists", hint="Give another --output.")
     if not paths.is_remote(output) and not output.parent.is_dir():
         raise UserError(f"no such folder: {output.parent}", hint="Give another --output.")
 

@@ -19,7 +19,7 @@ from jaxft.models.variables import Weights
 from jaxft.runtime.console import Console
 from jaxft.runtime.folders import cache_directory
 
-REMOVE = "Mend or remove them."
+REMOVE = "Fix or remove them."
 
 
 def in_batches(settings: Settings, batch_size: int) -> Settings:

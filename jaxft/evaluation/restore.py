@@ -84,7 +84,7 @@ def read_weights(workdir: str | AnyPath, which: str) -> Weights:
       UserError: no such kind, or no whole checkpoint.
     """
     if which not in ("best", "last"):
-        raise UserError(f"No weights are called {which!r}", hint="They are: best, last.")
+        raise UserError(f"No weights are called {which!r}", hint="The weights are: best, last.")
     saved = unpack(checkpoint.read_newest(workdir))
     return saved.best.weights if which == "best" else saved.last
 

@@ -71,7 +71,7 @@ def _compare(workdir: AnyPath, before: Mapping[str, Any], data: Mapping[str, Any
         raise UserError(
             f"The data have changed since the run in {workdir} began:",
             differences,
-            "Bring the files back, or begin another run (config.init_from takes its weights).",
+            "Restore the files, or start another run (config.init_from takes this one's weights).",
         )
 
 

@@ -110,8 +110,8 @@ def validated_before(settings: Settings, dataset: Dataset) -> str:
     if share < SHARE_WORTH_TELLING:
         return ""
     return (
-        f"warning: some {share:.0%} of the images that {settings.init_from} was trained on "
-        "validate now, and this run begins with its weights: accuracy comes out too high"
+        f"warning: about {share:.0%} of the images that {settings.init_from} was trained on are "
+        "validation images now, and this run starts from its weights: accuracy will be too high"
     )
 
 
@@ -121,7 +121,7 @@ def check_batch_size(settings: Settings, examples: int, devices: int) -> None:
     for index, phase in enumerate(settings.phases):
         if phase.microbatches > 1 and batch_size % (devices * phase.microbatches):
             problems.append(
-                f"config.phases[{index}].microbatches={phase.microbatches}: batches of "
+                f"config.phases[{index}].microbatches={phase.microbatches}: a batch of "
                 f"{batch_size} cannot be divided by it on {devices} devices"
             )
     mixing = [p for p in settings.phases if settings.augment.mixes and p.inputs == "augmented"]
@@ -133,7 +133,9 @@ def check_batch_size(settings: Settings, examples: int, devices: int) -> None:
                 + (f" in each of {phase.microbatches} parts" if phase.microbatches > 1 else "")
             )
     if batch_size % devices:
-        problems.append(f"config.data.batch_size={batch_size} is no multiple of {devices} devices")
+        problems.append(
+            f"config.data.batch_size={batch_size} is not a multiple of {devices} devices"
+        )
     if batch_size > examples:
         problems.append(
             f"config.data.batch_size={batch_size} is more than the {examples} training images"

@@ -15,7 +15,7 @@ from jaxft.runtime.ballot import Stop
 from jaxft.runtime.console import Console
 from jaxft.runtime.paths import AnyPath
 
-BRING_BACK = "They were whole before. Bring them back; the same command goes on."
+BRING_BACK = "They were readable before. Restore them; the same command then resumes."
 
 
 def read_images(
@@ -63,7 +63,7 @@ def at_size(materials: Materials, image_size: int) -> Materials:
     for images in (materials.train_images, materials.valid_images):
         images.forget()
     settings, console = materials.settings, materials.console
-    console.say(f"\nfrom here on images are of {image_size} px")
+    console.say(f"\nfrom here on, images are {image_size} px")
     # All of them were whole before: one that is so no more ends the run, whose examples stay.
     strict = replace(settings, data=replace(settings.data, skip_bad=False))
     _, train, valid = read_images(

@@ -86,7 +86,7 @@ def told(
     try:
         yield
     except MemoryError as error:
-        line = str(error).strip() or "Python does not say what was asked for"
+        line = str(error).strip() or "Python does not say how much was requested"
         title = f"The host ran out of memory {where}:"
         raise UserError(title, [line, *_on_host(settings, batch)], hint) from error
     except RuntimeError as error:  # what XLA raises is one, and so is a backend that can't start
@@ -106,7 +106,7 @@ def remedies(settings: Settings, phase: Phase | None, batch: str) -> Iterator[st
         parts = phase.microbatches
         yield (
             f"config.phases[{index}].microbatches={parts}: a batch in {2 * parts} parts takes "
-            "about half; BatchNorm then sees one part at a time, so the numbers are others"
+            "about half; BatchNorm then sees one part at a time, so the results change"
         )
     if phase is not None and phase.inputs == "cached":
         yield (
@@ -114,7 +114,7 @@ def remedies(settings: Settings, phase: Phase | None, batch: str) -> Iterator[st
             "on the device, the others streamed from disk"
         )
     if platform.current().name == "gpu":
-        more = pool.how_to_enlarge() or "most of it is JAX's already"
+        more = pool.how_to_enlarge() or "most of it is already JAX's"
         yield (
             f"{pool.variable()}: JAX's pool is {pool.fraction():.0%} of the GPU's memory; {more} "
             "(nvidia-smi shows what other processes hold)"
@@ -131,11 +131,11 @@ def _on_host(settings: Settings, batch: str) -> Iterator[str]:
 
 def _asked(found: Shortage, message: str) -> str:
     if found.needed is not None and found.allowed is not None:
-        said = f"{found.needed / GIB:.2f} GiB needed, {found.allowed / GIB:.2f} GiB there"
+        said = f"{found.needed / GIB:.2f} GiB needed, {found.allowed / GIB:.2f} GiB available"
     elif found.asked is not None:
-        said = f"{found.asked / GIB:.2f} GiB were asked for at once"
+        said = f"{found.asked / GIB:.2f} GiB were requested at once"
     else:
-        said = "how much was asked for is not said"
+        said = "the size of the request is not stated"
     return f"{said} (XLA: {message.strip().splitlines()[0][:200]})"
 
 

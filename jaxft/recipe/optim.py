@@ -37,9 +37,9 @@ class OptimizerSettings:
         if self.name not in list(CHAINS):
             yield f"optimizer.name is {self.name!r}; known: {', '.join(CHAINS)}"
         if not 0 <= self.momentum < 1:
-            yield "optimizer.momentum: 0 or more, below 1"
+            yield "optimizer.momentum should be at least 0 and less than 1"
         if not 0 <= self.beta2 < 1:
-            yield "optimizer.beta2: 0 or more, below 1"
+            yield "optimizer.beta2 should be at least 0 and less than 1"
         if not self.eps > 0:
             yield "optimizer.eps should be more than 0"
         for key in ("weight_decay", "clip_norm"):

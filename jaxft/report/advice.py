@@ -25,8 +25,8 @@ def advice(
     index = [phase.name for phase in settings.phases].index(last["name"])
     return (
         f"Fine-tuning the body did not beat the head: {last['name']} reached accuracy "
-        f"{last['accuracy']:.4f} and validation loss {last['val_loss']:.4f}, so the weights of "
-        f"{best['phase']} are kept; try {_remedy(settings, index, last)}."
+        f"{last['accuracy']:.4f} and validation loss {last['val_loss']:.4f}; keeping "
+        f"{best['phase']}'s weights. Try {_remedy(settings, index, last)}."
     )
 
 
@@ -41,7 +41,7 @@ def _remedy(settings: Settings, index: int, told: Mapping[str, Any]) -> str:
     if untried:
         return f"{' '.join(untried)} in a new --workdir"
     if told["best_epoch"] == told["epochs"] - 1 and told["ended_by"] != "overfit":
-        return f"more epochs ({key}.{_length(phase)}), for its last one was its best"
+        return f"more epochs ({key}.{_length(phase)}), since its last one was its best"
     return f"a lower rate ({key}.lr={told['lr'] / 3:.1e}) or more training images"
 
 

@@ -40,8 +40,8 @@ def of_phases(
 def in_words(found: Mapping[str, Any]) -> str:
     """Return the line that ends a run's summary."""
     return (
-        f"bottleneck: images; {found['phase']} waited for them {found['input_wait']:.0%} of its "
-        f"time. What helps: {found['remedy']}"
+        f"bottleneck: reading images; {found['phase']} waited for them {found['input_wait']:.0%} "
+        f"of its time. What helps: {found['remedy']}"
     )
 
 
@@ -53,7 +53,7 @@ def _share(seconds: Mapping[str, float]) -> float:
 def _remedies(data: DataSettings, in_memory: bool, cores: int) -> list[str]:
     """List remedies that make images come faster, the cheapest first."""
     if in_memory:  # then it is the first pass, or the copying, that a step waited for
-        return ["a host with faster cores, for all images are in memory already"]
+        return ["a host with faster cores, since all images are already in memory"]
     found = ["smaller files: `jaxft prepare` shrinks all images once"]
     if data.memory_gb >= 0:
         found.append(f"more memory for images than --config.data.memory_gb={data.memory_gb:g}")
@@ -62,6 +62,6 @@ def _remedies(data: DataSettings, in_memory: bool, cores: int) -> list[str]:
     if 0 < data.threads < cores:
         found.append(f"as many threads as cores: --config.data.threads=0, not {data.threads}")
     elif data.workers == 0:
-        found.append(f"processes besides threads: --config.data.workers={max(cores - 1, 1)}")
+        found.append(f"processes in addition to threads: --config.data.workers={max(cores - 1, 1)}")
     found.append("a host with more cores")
     return found

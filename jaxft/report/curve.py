@@ -73,7 +73,7 @@ def plot_curve(curve: LRCurve, title: str, path: AnyPath) -> None:
     figure.axes[-1].set(xlabel="learning rate")
     axes.set(
         xscale="log",
-        ylabel="training loss, less that at rest",
+        ylabel="training loss minus that at rate 0",
         ylim=(low - 0.2 * room, high + 0.8 * room),
         title=title,
     )

@@ -29,7 +29,7 @@ def phases_table(settings: Settings, steps_per_epoch: int) -> str:
         trains = ", ".join(f"{group} {rate:.3g}" for group, rate in phase.groups.items())
         pixels = f"{phase.image_size} px, " if several else ""
         rows.append((phase.name, trains, phase.inputs, str(phase.lr), pixels + _words(phase)))
-    end = f"{steps_per_epoch} steps an epoch, {settings.data.batch_size} images a step"
+    end = f"{steps_per_epoch} steps per epoch, {settings.data.batch_size} images per step"
     return "\n".join([*table_lines(PHASE_COLUMNS, rows), end])
 
 

@@ -29,8 +29,8 @@ SPOOL_BYTES = 2**26  # kept in memory of a file on its way to the store
 PACKAGES = ("gcsfs", "google.cloud.storage")
 INSTALL = "pip install 'jaxft[gcs]'"
 CREDENTIALS = (
-    "Log in by `gcloud auth application-default login`, or name a key file in "
-    "GOOGLE_APPLICATION_CREDENTIALS; on Google Cloud the machine's service account counts. It "
+    "Log in with `gcloud auth application-default login`, or name a key file in "
+    "GOOGLE_APPLICATION_CREDENTIALS; on Google Cloud the machine's service account is used. It "
     "needs the roles Storage Object User and, for a workdir, Storage Legacy Bucket Reader."
 )
 
@@ -52,7 +52,7 @@ def of(path: str | os.PathLike[str]) -> AnyPath:
         return epath.Path(text)
     scheme, found, _ = text.partition("://")
     if found and scheme.isalnum():
-        raise UserError(f"{text}: of object stores only gs:// is known")
+        raise UserError(f"{text}: the only object store supported is gs://")
     return Path(text).expanduser()
 
 

@@ -135,10 +135,10 @@ def _after_shortage(cursor: Cursor, workdir: AnyPath) -> str:
         return f"{shortage.WHICH_FITS} Nothing is lost: the run had no checkpoint yet."
     begun = cursor.phase.lr is not None
     return (
-        f"{shortage.WHICH_FITS} The checkpoints in {workdir} are whole. "
-        + ("" if begun else "With more microbatches in this phase the same command goes on there. ")
-        + "Any other batches make other numbers, and so another run: another --workdir, and "
-        f"--config.init_from={workdir} to begin with these weights."
+        f"{shortage.WHICH_FITS} The checkpoints in {workdir} are intact. "
+        + ("" if begun else "With more microbatches in this phase the same command resumes. ")
+        + "Any other change of the batches changes the numbers and needs a new --workdir; "
+        f"--config.init_from={workdir} starts it from these weights."
     )
 
 
@@ -176,17 +176,24 @@ def simple_classifiers(
 def _smoothing_note(spec: StepSpec) -> str:
     """Name what of `config.augment` does act on cached features."""
     smooths = spec.phase.inputs == "cached" and spec.augmentation.label_smoothing > 0
-    return ", label smoothing has" if smooths else ""
+    if not smooths:
+        return ""
+    return ", but label smoothing does" if spec.phase.views == 1 else ", with label smoothing"
 
 
 def _describe(phase: Phase) -> str:
-    trains = ", ".join(f"{group} x{rate:.3g}" for group, rate in phase.groups.items())
-    note = ""
-    if phase.inputs == "cached" and phase.views == 1:
+    *others, last = (f"{group} (lr x{rate:.3g})" for group, rate in phase.groups.items())
+    if others:
+        trains = f"{', '.join(others)} and {last}"
+    else:
+        trains = last if phase.trains_body else f"the {last}"
+    if phase.inputs == "augmented":
+        return f"training {trains} on augmented images"
+    if phase.views == 1:
         note = "; augmentation has no effect on cached features"
-    elif phase.inputs == "cached":
+    else:
         note = f", {phase.views} views of each image"
-    return f"trains {trains} from {phase.inputs} inputs{note}"
+    return f"training {trains} on cached features{note}"
 
 
 def make_runner(spec: StepSpec, materials: Materials, weights: Weights) -> Runner:

@@ -131,7 +131,7 @@ def try_rates(
     """
     losses: list[float] = []
     ballot = Ballot(materials.stop)
-    words = "finding the learning rate" if rates.any() else "the same at a rate of 0"
+    words = "finding the learning rate" if rates.any() else "the same steps at a rate of 0"
     with materials.console.bar(len(rates), words, "step") as bar:
 
         def sink(_: int, loss: float) -> bool:
@@ -159,7 +159,7 @@ def find_rate(
     directory = workdir / "lr_find"
     paths.make_folder(directory)
     write_json(directory / f"{spec.phase.name}.json", curve_json(curve))
-    title = f"{spec.phase.name}: {curve.rule} takes {curve.lr:.2e}"
+    title = f"{spec.phase.name}: {curve.rule} chooses {curve.lr:.2e}"
     plot_curve(curve, title, directory / f"{spec.phase.name}.png")
     materials.console.say(rules_table(curve))
     return curve

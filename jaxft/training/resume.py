@@ -27,10 +27,10 @@ def begin(
         raise UserError(
             f"No checkpoint in {workdir} can be read:",
             problems,
-            "Nothing was changed; choose another --workdir to begin anew.",
+            "Nothing was changed; choose another --workdir to start over.",
         )
     for problem in problems:
-        materials.console.say(f"warning: {problem}; going on from the one before")
+        materials.console.say(f"warning: {problem}; resuming from the one before")
     if restored is None:
         start = sharding.replicate(initial, materials.mesh)
         return Cursor(), Snapshot(start, Best(sharding.fetch(initial), np.zeros(0)))

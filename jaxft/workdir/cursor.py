@@ -70,8 +70,8 @@ class Cursor:
         if stored.get("version") != VERSION:
             raise UserError(
                 f"The run's checkpoints are of version {stored.get('version', 1)}; this jaxft "
-                f"goes on with those of version {VERSION}",
-                hint="Go on with the jaxft that began the run, or begin another one with its "
+                f"resumes those of version {VERSION}",
+                hint="Resume with the jaxft that started the run, or start another one from its "
                 "weights (config.init_from).",
             )
         return cls(**{**stored, "phase": PhaseCursor(**stored["phase"])})

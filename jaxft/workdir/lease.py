@@ -86,7 +86,7 @@ class Lease:
         if self._taken_by:
             raise UserError(
                 f"{self._workdir} was taken over by {self._taken_by}",
-                hint="This process did not renew its lease in time, and saves no more.",
+                hint="This process did not renew its lease in time, and no longer saves.",
             )
 
     def release(self) -> None:
@@ -166,7 +166,7 @@ def _free(lease: Lease, workdir: str, say: Callable[[str], None]) -> int:
     patience = min(first.until - time.time(), first.seconds)
     if patience <= 0:
         return first.generation
-    say(f"{workdir} is {first}; waiting to see whether that process lives")
+    say(f"{workdir} is {first}; waiting to see if that process is alive")
     end = time.monotonic() + patience
     while time.monotonic() < end:
         time.sleep(POLL_SECONDS)

@@ -39,11 +39,11 @@ def check(workdir: AnyPath, plain: dict[str, Any]) -> None:
     differing = [key for key in changed if not _is_free(key, begun)]
     if not differing:
         return
-    hint = "Choose another --workdir, or give the same config to go on with that run."
+    hint = "Choose another --workdir, or give the same config to resume that run."
     if any(key == "data.batch_size" or FREE_BEFOREHAND.fullmatch(key) for key in differing):
         hint += (
-            " Other batches, or parts of them, give BatchNorm other statistics and the run other "
-            f"numbers; --config.init_from={workdir} begins another run with its weights."
+            " Another batch_size or other microbatches change BatchNorm's statistics, and so the "
+            f"numbers; --config.init_from={workdir} starts another run from these weights."
         )
     raise UserError(
         f"{workdir} holds a run of another config:",

@@ -144,7 +144,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
         return _from_16_bit(image)
     if image.mode == "F":
-        raise ValueError("floating-point pixels, of which the scale is not known")
+        raise ValueError("floating-point pixels of unknown scale")
     if image.has_transparency_data:
         colours = image.convert("RGBA")
         white = Image.new("RGBA", colours.size, "white")
@@ -156,5 +156,5 @@ def _from_16_bit(image: Image.Image) -> Image.Image:
     """16-bit gray to 8 bits; `convert("RGB")` would clip nearly all of it to white."""
     values = np.asarray(image).astype(np.int64)
     if values.min() < 0 or values.max() > 65535:
-        raise ValueError("32-bit pixels, of which the scale is not known")
+        raise ValueError("32-bit pixels of unknown scale")
     return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")

@@ -18,7 +18,7 @@ from jaxft.runtime import hosts
 from jaxft.runtime.process import cores, spare_memory_bytes
 
 Progress = Callable[[int, int], None]
-GO_ON = "Mend or remove them, or go on without them: --config.data.skip_bad=true"
+GO_ON = "Fix or remove them, or continue without them: --config.data.skip_bad=true"
 # A future takes about a kilobyte; a data set may hold millions of images.
 JOBS_AT_ONCE = 8192
 
@@ -169,4 +169,4 @@ def _check_classes_remain(before: Dataset, after: Dataset) -> None:
         if label in old.labels and label not in new.labels
     ]
     if emptied:
-        raise UserError("classes that have no image left without the unreadable ones:", emptied)
+        raise UserError("classes that have no readable image left:", emptied)

@@ -38,7 +38,7 @@ def held(aside: Path) -> Iterator[None]:
             for name in (DATA, NOTES):
                 (aside / name).mkdir(exist_ok=True)
         except BlockingIOError:
-            raise UserError(f"another process is at work in {aside}") from None
+            raise UserError(f"another process is working in {aside}") from None
         except OSError as error:
             raise UserError(f"{aside} can't be written: {error.strerror}") from None
         yield
@@ -55,7 +55,7 @@ def _demand_ours(aside: Path) -> None:
     foreign = [path for path in aside.iterdir() if path.name[0] != "." and not _begun(path)]
     if foreign:
         raise UserError(
-            f"{aside} would be made to work in, and it is there already and holds:",
+            f"{aside} is needed as a working folder, but already holds:",
             [str(path) for path in sorted(foreign)],
             "Give another --output, or move them away.",
         )
@@ -107,15 +107,15 @@ def agree(
         paths.write(plan, lambda file: file.write(content))
         return
     changed = [
-        "the files of the source are no longer the same"
+        "the source's files have changed"
         if key == "files"
-        else f"{key}: {begun.get(key)}, and now {wanted[key]}"
+        else f"{key}: {begun.get(key)} then, {wanted[key]} now"
         for key in wanted
         if begun.get(key) != wanted[key]
     ]
     if changed:
         raise UserError(
-            f"{aside} holds what another call began:",
+            f"{aside} holds the unfinished output of another call:",
             changed,
-            f"Give the same options to go on, or remove it to begin anew: rm -r '{aside}'",
+            f"Give the same options to resume, or remove it to start over: rm -r '{aside}'",
         )

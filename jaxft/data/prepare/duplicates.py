@@ -50,6 +50,6 @@ def in_words(copies: Sequence[Copy]) -> Iterator[str]:
         if split == first:
             yield f"{count:,} images of {split} are copies of others in it"
         else:
-            yield f"{count:,} images of {split} are in {first}, too (the same bytes)"
+            yield f"{count:,} images of {split} are also in {first} (the same bytes)"
     if other := sum(copy.image.label != copy.first.label for copy in copies):
-        yield f"{other:,} of the copies are of another class than the original"
+        yield f"{other:,} of the copies have another class than the original"

@@ -41,7 +41,7 @@ def text(found: Prepared) -> str:
         lines.append(f"{len(found.bad):,} unreadable images left out: see {BAD}")
     lines += [f"{line}: see {DUPLICATES}" for line in duplicates.in_words(found.copies)]
     lines += [f'class "{name}" has no readable image in train' for name in found.empty]
-    return "\n".join([*lines, f"train on it by --config.data.source=tfds_dir:{found.output}"])
+    return "\n".join([*lines, f"train on it with --config.data.source=tfds_dir:{found.output}"])
 
 
 def all_unreadable(made: Sequence[Made]) -> list[str]:

@@ -39,7 +39,7 @@ def prepare(
     console = console or Console(None)
     tfds.demand_packages("prepare")
     if form.max_pixels > MOST_PIXELS:
-        raise UserError(f"--max-pixels should be {MOST_PIXELS} at most: Pillow opens no larger")
+        raise UserError(f"--max-pixels should be at most {MOST_PIXELS}, the most that Pillow opens")
     place = free_place(output)
     splits, found, base = listed(source)
     classes = found.classes
@@ -58,7 +58,7 @@ def prepare(
         notes = [(split, job, note_of(job)) for split, job in jobs]
         if unreadable := all_unreadable(notes):
             remove(aside)
-            raise UserError("no image of train can be read:", unreadable)
+            raise UserError("no training image can be read:", unreadable)
         whole = finish(aside / DATA, notes, classes, form)
         os.rename(aside / DATA, place)
         remove(aside)

@@ -112,7 +112,7 @@ def _records(job: Job, slot: int) -> Iterator[tuple[str, bytes] | str]:
             decoded = decode_bytes(data, file, Sizing(max_pixels=job.form.max_pixels))
             pixels = _shrunk(decoded, job.form.shorter_side)
             if job.form.image_format == "jpeg" and max(pixels.shape) > LONGEST_JPEG:
-                raise UnreadableImage(file, f"longer than the {LONGEST_JPEG} pixels of a JPEG")
+                raise UnreadableImage(file, f"longer than a JPEG's {LONGEST_JPEG} pixels")
             record = _record(pixels, name, label, job.classes, job.form)
             yield hashlib.sha256(data).hexdigest(), record
         except UnreadableImage as error:

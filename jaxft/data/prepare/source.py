@@ -25,10 +25,10 @@ def free_place(output: str) -> Path:
       UserError: it is in a bucket, or there already.
     """
     if paths.is_remote(output):
-        raise UserError(f"{output}: array_record files are written to a disk; copy them from there")
+        raise UserError(f"{output}: write array_record files to a disk, then copy them")
     place = Path(output).expanduser().absolute()
     if os.path.lexists(place):
-        raise UserError(f"{place} exists already", hint="Give another --output, or remove it.")
+        raise UserError(f"{place} already exists", hint="Give another --output, or remove it.")
     return place
 
 
@@ -57,7 +57,7 @@ def listed(source: str) -> tuple[dict[str, Split], Dataset, str]:
     """The source's splits by TFDS's names, its data set, and the folder of its files."""
     kind, _, argument = source.partition(":")
     if kind not in ("folder", "csv"):
-        raise UserError(f'"{source}" can\'t be prepared', hint="known are: folder:PATH, csv:FILE")
+        raise UserError(f'"{source}" can\'t be prepared', hint="known: folder:PATH, csv:FILE")
     found = registry.open_held_out(source, Whole())
     splits = {"train": found.train, "validation": found.valid}
     if found.test:

@@ -22,7 +22,7 @@ def write_shards(jobs: Sequence[Job], workers: int, console: Console) -> None:
     left = [job for job in jobs if read_note(job) is None]
     total, to_do = (sum(len(job.files) for job in some) for some in (jobs, left))
     if to_do < total:
-        console.say(f"{total - to_do:,} images are done already")
+        console.say(f"{total - to_do:,} images are already done")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["jaxft.data.prepare.shard"])
     shared = Shared(context.RawArray("q", max(1, len(left))), context.RawValue("b", 0))
@@ -39,8 +39,8 @@ def write_shards(jobs: Sequence[Job], workers: int, console: Console) -> None:
                 bar.update(total - to_do + sum(shared.done) - bar.n)
         except BrokenProcessPool:
             raise UserError(
-                "a worker process was killed, perhaps for want of memory",
-                hint="The same command goes on; --workers=N takes fewer at once.",
+                "a worker process was killed, perhaps for lack of memory",
+                hint="The same command resumes; --workers=N starts fewer.",
             ) from None
         finally:
             shared.stop.value = 1

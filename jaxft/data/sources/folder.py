@@ -70,8 +70,8 @@ def _sides(root: Tree) -> Sides | None:
     if not valid:  # it may be there by another name, or the classes may lie beside the split
         known = {str(folder) for folder in (*train, *test)}
         problems += [
-            f"{folder} is beside {train[0].name} and no split (known are train, valid, test): "
-            f"move it away, or into {train[0].name}"
+            f"{folder} is beside {train[0].name}, but is not a split (known: train, valid, "
+            f"test): move it away, or into {train[0].name}"
             for folder in folders
             if str(folder) not in known and _holds_images(folder)
         ]
@@ -99,7 +99,7 @@ def _splits_as_classes(folders: list[Tree], named: list[Tree]) -> list[str]:
     names = ", ".join(folder.name for folder in folders)
     return [
         f"each of {names} holds the folders {', '.join(inner)} and no image: which are the "
-        "classes? Understood are CLASS/file, and train/CLASS/file with valid/ and test/ beside it"
+        "classes? Use CLASS/file, or train/CLASS/file with valid/ and test/ beside train/"
     ]
 
 

@@ -26,7 +26,7 @@ class Holdout:
     def check(self) -> None:
         """Raise UserError where numbers make no sense, listing all of those."""
         if problems := self.problems():
-            raise UserError("The held-out part makes no sense:", problems)
+            raise UserError("The held-out part is not valid:", problems)
 
     def problems(self) -> list[str]:
         """Problems with the numbers."""

@@ -104,7 +104,7 @@ def _array(
         problems.append(f"which one is meant? {', '.join(file.name for file in files)}")
         return None
     if not files:
-        problems.append(f"no {stem}-idx{dimensions[0]}-ubyte, nor with .gz")
+        problems.append(f"no {stem}-idx{dimensions[0]}-ubyte, with or without .gz")
         return None
     try:
         return read_idx(paths.read(files[0]), dimensions)
@@ -139,7 +139,7 @@ def _names(folder: AnyPath, train: Examples | None, problems: list[str]) -> tupl
         return numbers
     for name, count in Counter(names).items():
         if count > 1 or not name:
-            problems.append(f'{CLASSES_FILE}: "{name}" stands there {count} times')
+            problems.append(f'{CLASSES_FILE}: "{name}" appears {count} times')
     return names
 
 

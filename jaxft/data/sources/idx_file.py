@@ -40,19 +40,19 @@ def read_idx(packed: bytes, dimensions: Sequence[int]) -> UInt8[np.ndarray, "...
         raise ValueError(f"damaged gzip file: {error}") from None
     if len(content) != size:
         there = "more" if len(content) > size else f"{len(content):,}: it is truncated"
-        raise ValueError(f"its header says {in_words(shape)}, {size:,} bytes, and it has {there}")
+        raise ValueError(f"its header says {in_words(shape)}, {size:,} bytes, but it has {there}")
     return np.frombuffer(content, np.uint8).reshape(shape)
 
 
 def _read_header(plain: io.BufferedIOBase, dimensions: Sequence[int]) -> tuple[int, ...]:
     magic = plain.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0":
-        raise ValueError(f"no idx file: begins with 0x{magic.hex()}" if magic else "empty file")
+        raise ValueError(f"not an idx file: begins with 0x{magic.hex()}" if magic else "empty file")
     if magic[2] != UNSIGNED_BYTES:
         raise ValueError(f"holds numbers of type 0x{magic[2]:02x}, not unsigned bytes (0x08)")
     if magic[3] not in dimensions:
         wanted = " or ".join(map(str, dimensions))
-        raise ValueError(f"has {magic[3]} dimensions, and should have {wanted}")
+        raise ValueError(f"has {magic[3]} dimensions, but should have {wanted}")
     counts = plain.read(4 * magic[3])
     if len(counts) < 4 * magic[3]:
         raise ValueError("its header is truncated")

@@ -49,7 +49,7 @@ def _open(builder: Any, holdout: Holdout) -> Dataset:
     images, labels = tfds_features.candidates(info)
     sides = _sides(info.splits)
     problems = [
-        *tfds_features.problems("image", "an image in 8 or 16 bits a colour", images),
+        *tfds_features.problems("image", "an image in 8 or 16 bits per colour", images),
         *tfds_features.problems("label", "a ClassLabel that knows its classes", labels),
         *_split_problems(sides, info.splits),
     ]
@@ -77,7 +77,7 @@ def _random_access(builder: Any, folder: Path) -> Any:
     if wanted not in builder.info.available_file_formats():
         convert = f"tfds convert_format --dataset_version_dir={folder} --out_file_format="
         raise UserError(
-            f"{folder} holds {_kinds(builder.info)} files, and only array_record can be "
+            f"{folder} holds {_kinds(builder.info)} files, but only array_record can be "
             "read at random without TensorFlow",
             hint=tensorflow_commands(convert + wanted.value, "adds it"),
         )

@@ -57,7 +57,7 @@ def open_held_out(source: str, holdout: Holdout) -> Dataset:
     kind, _, argument = source.partition(":")
     if kind not in SOURCES or (kind == "digits") == bool(argument):
         known = ", ".join(KNOWN)
-        raise UserError(f'unknown data source "{source}"', hint=f"known are: {known}")
+        raise UserError(f'unknown data source "{source}"', hint=f"known: {known}")
     if kind not in LOCAL:
         paths.demand(argument)
     try:

@@ -119,8 +119,8 @@ def _wrong(row: Row, known: Mapping[str, str], first_lines: Mapping[int, int]) -
     elif row.file not in known and (paths.is_remote(row.file) or not os.path.isfile(row.file)):
         yield f"no such file: {row.file}"
     if row.line in first_lines:
-        yield f"the file of line {first_lines[row.line]} again: {row.file}"
+        yield f"the same file as in line {first_lines[row.line]}: {row.file}"
     if not row.label:
         yield "empty label"
     if row.side not in (*TRAIN_NAMES, *VALID_NAMES, *TEST_NAMES):
-        yield f'unknown split "{row.side}" (known are train, valid, test)'
+        yield f'unknown split "{row.side}" (known: train, valid, test)'

@@ -74,4 +74,4 @@ def _first_line(error: Exception) -> str:
 
 def tensorflow_commands(command: str, does: str) -> str:
     """Advice to run a command once that needs TensorFlow; `does` names its effect."""
-    return f"TensorFlow {does}, once:\n  pip install tensorflow\n  {command}"
+    return f"TensorFlow {does}; run once:\n  pip install tensorflow\n  {command}"

@@ -92,7 +92,7 @@ def _download(repository: str, file: str, again: bool = False) -> Path:
         import huggingface_hub
     except ImportError as error:
         raise UserError(
-            f"Weights by name ({repository}) come by huggingface_hub, which is not installed",
+            f"Weights by name ({repository}) come from huggingface_hub, which is not installed",
             hint="Install it: pip install 'jaxft[hub]'. Or give a file: model.weights=file:PATH.",
         ) from error
     try:
@@ -113,10 +113,10 @@ def _first_lines(error: BaseException) -> Iterator[str]:
 
 def _how_to_bring(repository: str) -> str:
     return (
-        f"Without a connection: fetch https://huggingface.co/{repository}/resolve/main/{FILE}, and "
-        f"{TIMM_FILE} from there too, elsewhere into one folder, and give "
-        "--config.model.weights=file:PATH; or copy the hub's cache here (HF_HOME says where it "
-        "is). HF_ENDPOINT names a mirror."
+        "Without a connection: on another machine fetch "
+        f"https://huggingface.co/{repository}/resolve/main/{FILE}, and {TIMM_FILE} from there too, "
+        "into one folder, and give --config.model.weights=file:PATH; or copy the hub's cache here "
+        "(HF_HOME says where it is). HF_ENDPOINT names a mirror."
     )
 
 

@@ -53,10 +53,10 @@ def read_timm(path: AnyPath) -> tuple[Preprocessing, str] | None:
         return _from_timm(facts), str(facts.get("license", "licence not stated"))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f"{path} does not say what the weights expect of images:",
+            f"{path} does not say what images the weights expect:",
             [f"{type(error).__name__}: {error}"],
             "timm's config.json has a pretrained_cfg with input_size, interpolation (bilinear or "
-            "bicubic), crop_pct, mean and std; without that file the model's usual ones hold.",
+            "bicubic), crop_pct, mean and std; without that file the model's usual ones apply.",
         ) from error
 
 

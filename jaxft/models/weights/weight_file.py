@@ -77,12 +77,12 @@ def _read_safetensors(data: bytes) -> dict[str, np.ndarray]:
     try:
         entries = safetensors.deserialize(data)
     except safetensors.SafetensorError as error:
-        title = "neither safetensors nor a weight file of PyTorch's"
+        title = "neither safetensors nor one of PyTorch's weight files"
         raise MalformedFile(title, (str(error)[:200],)) from error
     unknown = [f"{name}: {entry['dtype']}" for name, entry in entries]
     unknown = [line for line in unknown if line.rpartition(" ")[2] not in SAFETENSORS_DTYPES]
     if unknown:
-        raise MalformedFile("numbers of a type that is not read", tuple(unknown))
+        raise MalformedFile("numbers of an unsupported type", tuple(unknown))
     arrays = {
         name: np.frombuffer(entry["data"], SAFETENSORS_DTYPES[entry["dtype"]])
         for name, entry in entries

@@ -24,7 +24,7 @@ class FinderSettings:
         if not 0 < self.lo < self.hi:
             yield (
                 f"finder: 0 < lo < hi should hold; lo is {self.lo:g}, hi {self.hi:g} "
-                "(where None, as the optimizer has it)"
+                "(None: the optimizer's default)"
             )
         if not self.steps >= 20:
             yield "finder.steps should be 20 or more"
@@ -33,7 +33,7 @@ class FinderSettings:
         if not 0 < self.beta < 1:
             yield "finder.beta should be between 0 and 1"
         if not 0 < self.window_fraction <= 0.5:
-            yield "finder.window_fraction: 0 to 0.5"
+            yield "finder.window_fraction should be from 0 to 0.5"
         if self.k < 0:
             yield "finder.k should be 0 or more"
 

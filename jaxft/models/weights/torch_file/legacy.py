@@ -17,7 +17,7 @@ LEGACY_START = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03."
 def read_legacy(data: bytes) -> dict[str, np.ndarray]:
     """Read the tensors of a file that begins with LEGACY_START, the first two pickles."""
     if not data.startswith(LEGACY_START):
-        fail("no layout of PyTorch's")
+        fail("not a layout of PyTorch's")
     stream = io.BytesIO(data)
     stream.seek(len(LEGACY_START))
     system = unpickle(stream)
@@ -26,7 +26,7 @@ def read_legacy(data: bytes) -> dict[str, np.ndarray]:
     tensors = tensors_in(unpickle(stream))
     keys = unpickle(stream)
     if type(keys) is not list or any(type(key) is not str for key in keys):
-        fail("its list of storages is no list of names")
+        fail("its list of storages is not a list of names")
     storages = _storages(data, stream.tell(), keys, tensors)
     return {name: array(tensor, storages) for name, tensor in tensors.items()}
 

@@ -84,7 +84,7 @@ class Machine:
     def reduce(self) -> None:
         function, arguments = self.pop_tuple(2)
         if not isinstance(function, Global) or function.name not in CALLS:
-            fail("it calls something that is no function")
+            fail("it calls something that is not a function")
         if type(arguments) is not tuple:
             fail("it calls a function without arguments")
         self.stack.append(CALLS[function.name](*arguments))
@@ -110,7 +110,7 @@ def _push(value: Callable[[], Any]) -> Callable[[Machine, Any], None]:
 def _stack_global(machine: Machine, _: Any) -> None:
     module, name = machine.pop_tuple(2)
     if type(module) is not str or type(name) is not str:
-        fail("a name is no string")
+        fail("a name is not a string")
     machine.push_global(f"{module}.{name}")
 
 
@@ -129,7 +129,7 @@ def _remember(machine: Machine, index: Any) -> None:
 def _with_items(target: Any, items: list[Any]) -> dict[Any, Any]:
     """Add alternating keys and values to a dict."""
     if type(target) is not dict or len(items) % 2:
-        fail("entries are added to something that is no dict")
+        fail("entries are added to something that is not a dict")
     # Only these keys: the hash of nested tuples can take exponential time.
     if any(type(key) not in (str, int) for key in items[::2]):
         fail("a dict has a key that is neither a string nor a whole number")
@@ -140,14 +140,14 @@ def _with_items(target: Any, items: list[Any]) -> dict[Any, Any]:
 def _with_elements(target: Any, items: list[Any]) -> list[Any]:
     """Append items to a list."""
     if type(target) is not list:
-        fail("elements are appended to something that is no list")
+        fail("elements are appended to something that is not a list")
     target.extend(items)
     return target
 
 
 def _parameter(tensor: Any, *_: Any) -> Tensor:
     """Stand in for torch._utils._rebuild_parameter: a tensor that PyTorch would train."""
-    return tensor if isinstance(tensor, Tensor) else fail("a parameter is no tensor")
+    return tensor if isinstance(tensor, Tensor) else fail("a parameter is not a tensor")
 
 
 def _ordered_dict(pairs: Any = ()) -> dict[Any, Any]:

@@ -20,7 +20,7 @@ def tensors_in(value: Any) -> dict[str, Tensor]:
         fail("it holds no state dict")
     others = [str(name)[:80] for name, item in value.items() if not isinstance(item, Tensor)]
     if others or any(type(name) is not str for name in value):
-        raise MalformedFile("entries of its state dict are no tensors", tuple(others))
+        raise MalformedFile("entries of its state dict are not tensors", tuple(others))
     return value
 
 

@@ -79,7 +79,7 @@ def rebuilt(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Ten
     if 0 in tensor.shape:
         # numpy multiplies the other sizes all the same, and must not overflow.
         if math.prod(max(size, 1) for size in tensor.shape) >= 1 << 48:
-            fail("an empty tensor has sizes beyond belief")
+            fail("an empty tensor has impossible sizes")
         return tensor
     if math.prod(tensor.shape) > storage.count:
         fail("a tensor has more elements than its storage")
