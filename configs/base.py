@@ -39,13 +39,13 @@ def get_config() -> ConfigDict:
     config.data.batch_size = 64  # over all devices
     config.data.valid_fraction = 0.2  # of each class, where the source has no split of its own
     config.data.split_seed = 42  # of that split; independent of `seed`
-    config.data.folds = 0  # k-fold: instead of that share, one of so many stratified folds (0 = no)
+    config.data.folds = 0  # k-fold: number of stratified folds, instead of that share (0 = no)
     config.data.fold = 0  # which of them validates, from 0
     # none | sampling (each class is drawn equally often) | weights (of the losses, by class)
     config.data.balance = "none"  # what is done about skewed classes
     config.data.views_seed = 42  # of cached views; independent of `seed`, whose runs share them
     config.data.max_pixels = 89_478_485  # larger images are refused by their header
-    config.data.skip_bad = False  # go on without unreadable images instead of stopping
+    config.data.skip_bad = False  # continue without unreadable images
     config.data.memory_gb = -1.0  # resized images kept in memory (-1 = a third of the machine's)
     # -1 = half of an accelerator's memory, a sixth of the machine's on CPU
     config.data.cache_memory_gb = -1.0  # cached features on each device; more stay on disk
@@ -62,7 +62,7 @@ def get_config() -> ConfigDict:
     config.augment.max_zoom = placeholder(float)  # up to; then cropped at a random offset
     config.augment.zoom_probability = placeholder(float)
     config.augment.perspective = placeholder(float)  # edges longer or shorter by up to this share
-    config.augment.perspective_probability = placeholder(float)  # for each axis by itself
+    config.augment.perspective_probability = placeholder(float)  # for each axis separately
     config.augment.crop_min_area = placeholder(float)  # of a random resized crop (1 = none)
     config.augment.crop_max_ratio = placeholder(float)  # of its sides, either way
     config.augment.flip = placeholder(bool)  # left-right, half of the time
@@ -70,7 +70,7 @@ def get_config() -> ConfigDict:
     config.augment.lighting = placeholder(str)  # pixel | logit: what the next two act upon
     config.augment.brightness = placeholder(float)  # up to, either way
     config.augment.contrast = placeholder(float)  # up to, either way
-    config.augment.lighting_probability = placeholder(float)  # for each of the two by itself
+    config.augment.lighting_probability = placeholder(float)  # for each of the two separately
     config.augment.erase_probability = placeholder(float)  # a rectangle in the mean colour
     config.augment.erase_min_area = placeholder(float)  # share of the view
     config.augment.erase_max_area = placeholder(float)  # share of the view
@@ -97,7 +97,7 @@ def get_config() -> ConfigDict:
 
     config.optimizer = ConfigDict()
     config.optimizer.name = "sgd"  # sgd | adamw
-    config.optimizer.momentum = 0.9  # AdamW's beta1; one_cycle varies it by itself
+    config.optimizer.momentum = 0.9  # AdamW's beta1; one_cycle varies it
     config.optimizer.nesterov = False  # sgd only
     config.optimizer.beta2 = 0.99  # adamw only; 0.999 remembers a thousand steps
     config.optimizer.eps = 1e-8  # adamw only
@@ -161,16 +161,16 @@ def phase(**changes: Any) -> ConfigDict:
             "name": "phase",
             "groups": ConfigDict(groups),  # multiplier of the rate by layer group; 0 = frozen
             "inputs": "augmented",  # augmented | cached (features of the frozen body)
-            # cached: so many views of each image, of which an epoch takes one: the evaluation view
+            # cached: views of each image, of which an epoch takes one: the evaluation view
             # and augmented ones; 1 = the former alone. From 7 epochs on 4 are worth it
             # (bench/README.md)
             "views": 1,
             "image_size": 0,  # pixels, to begin with small images (0 = data.image_size)
             "schedule": "constant",  # constant | one_cycle | sgdr
             "epochs": 1,  # constant and one_cycle
-            "max_cycles": 6,  # sgdr: with until_overfit, at most so many
+            "max_cycles": 6,  # sgdr: with until_overfit, the most cycles
             "cycle_epochs": 1,  # sgdr: epochs of the first cycle
-            "cycle_mult": 1,  # sgdr: each cycle is so many times as long as the one before
+            "cycle_mult": 1,  # sgdr: length of a cycle over that of the one before
             "warmup_epochs": 0.0,  # a linear rise at the start; of 20 steps at least, if any
             # BatchNorm of training groups: train (statistics over the whole batch) | rebased (so,
             # and before the first step the body gets these images' statistics, with the scale and
@@ -178,7 +178,7 @@ def phase(**changes: Any) -> ConfigDict:
             # weights are as with train) | per_device (over each device's share) | frozen (the
             # body's running statistics)
             "bn": "rebased",
-            "microbatches": 1,  # a batch in so many parts, one after the other, to save memory
+            "microbatches": 1,  # parts of a batch, one after the other, to save memory
         }
     )
     for key, value in words.items():

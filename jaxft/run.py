@@ -1,4 +1,4 @@
-"""The story of a run: data, model, then phase by phase, each resumable, to a summary."""
+"""A run from start to summary: data, model, then each phase in turn, all resumable."""
 
 import time
 from contextlib import ExitStack
@@ -33,17 +33,17 @@ from jaxft.workdir.snapshot import unpack
 
 
 def train(config: Any, workdir: str | AnyPath, console: Console | None = None) -> dict[str, Any]:
-    """Run a config's recipe in a workdir, or go on with it; returns the summary.
+    """Run a config's recipe in a workdir, or resume it; return the summary.
 
     Args:
-      config: a ConfigDict as configs/base.py makes it.
-      workdir: made if need be; a run of the same config in it is gone on with.
-      console: where to tell what happens; None says nothing.
+      config: a ConfigDict with the keys of configs/base.py.
+      workdir: created if missing; an unfinished run of the same config is resumed.
+      console: gets the progress; None is silent.
 
     Raises:
-      UserError: bad config, data, weights or workdir; nothing has been written then.
-      NonFiniteError: training diverged; checkpoints up to the epoch before are whole.
-      Interrupted: told to stop by SIGINT or SIGTERM; a checkpoint has been written.
+      UserError: bad config, data, weights or workdir; nothing has been written.
+      NonFiniteError: training diverged; checkpoints up to the previous epoch are intact.
+      Interrupted: SIGINT or SIGTERM arrived; a checkpoint has been written.
     """
     console = console or Console(None)
     paths.demand_workdir(workdir)
@@ -60,7 +60,7 @@ def train(config: Any, workdir: str | AnyPath, console: Console | None = None) -
     with ExitStack() as held:
         stop = held.enter_context(told_to_stop())
         lock = checkpoint.lock(workdir, console.say)
-        was_there = workdir.exists()  # else nothing is made before all has been checked
+        was_there = workdir.exists()  # else nothing is created before all has been checked
         if was_there:
             still_held = hosts.together(lambda: held.enter_context(lock))
         reached = hosts.gather(resume.phase_reached(workdir, settings))[0]
@@ -86,7 +86,7 @@ def run_phases(
     timer: Timer,
     setup_seconds: float,
 ) -> dict[str, Any]:
-    """All phases that are left, from the newest whole checkpoint on; ends with the summary."""
+    """Run the remaining phases from the newest intact checkpoint on; return the summary."""
     console, phases = materials.console, materials.settings.phases
     cursor, progress = resume.begin(materials, initial, checkpoints, workdir)
     cursor.setup_seconds += setup_seconds
@@ -117,12 +117,12 @@ def run_phases(
 def find_rate(
     config: Any, workdir: str | AnyPath, phase: str, console: Console | None = None
 ) -> dict[str, Any]:
-    """The range test for one phase of a config, from a run's newest weights or the initial ones.
+    """Run the range test of one phase, from a run's newest weights or the initial ones.
 
     Args:
       config: as for `train`.
-      workdir: gets `lr_find/PHASE.json` and `.png`; a run of the same config in it gives the
-        weights.
+      workdir: gets `lr_find/PHASE.json` and `.png`; the weights come from a run of the same config
+        in it, if there is one.
       phase: name of the phase, "" = the first with lr="find".
 
     Raises:

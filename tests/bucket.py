@@ -263,7 +263,7 @@ def serve(*buckets: str) -> Iterator[Store]:
 
 
 def environment(store: Store) -> dict[str, str]:
-    """What makes the clients talk to the store and to nobody else, without credentials."""
+    """Variables that make the clients talk to the store and to nobody else, without credentials."""
     return {
         "STORAGE_EMULATOR_HOST": store.address,
         "TENSORSTORE_GCS_HTTP_URL": store.address,

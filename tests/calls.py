@@ -33,7 +33,7 @@ def names_of(module: str, tree: ast.Module) -> dict[str, str]:
 
 
 def called(node: ast.AST, names: Mapping[str, str], within: str) -> Iterator[str]:
-    """Whole names of what is called anywhere below a node; `self.x` belongs to the class within."""
+    """Whole names of everything called below a node; `self.x` belongs to the class within."""
     for one in ast.walk(node):
         if not isinstance(one, ast.Call):
             continue

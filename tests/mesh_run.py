@@ -1,4 +1,4 @@
-"""What to compare meshes by; as a program, `mesh_run.py FOLDER WORKDIR`, one process of several.
+"""Figures that compare meshes; as a program (`mesh_run.py FOLDER WORKDIR`) one process of several.
 
 It prints nothing, and writes WORKDIR.json: a run's story in 64 bits, and the first steps in 32.
 """

@@ -1,4 +1,4 @@
-"""bench/accelerator.py: every piece runs, tiny, and what fails costs no other piece anything."""
+"""bench/accelerator.py: every piece runs, tiny, and a failure affects no other piece."""
 
 import json
 import os

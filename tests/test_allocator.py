@@ -1,4 +1,4 @@
-"""Freed memory stays in hand: when big blocks are wanted again, they cost no page faults."""
+"""Freed memory is kept: big blocks that are needed again cost no page faults."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Gradients that are averaged beside the backward pass on TPU, and the options that ask for it."""
+"""Gradients averaged during the backward pass on TPU, and the options that request it."""
 
 import importlib.util
 

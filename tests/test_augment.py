@@ -345,7 +345,7 @@ SETTINGS = {**PRESETS, "everything": EVERYTHING}
 @pytest.mark.slow
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
 def test_pixels_belong_to_the_example(canvas, keys, settings):
-    """Whatever the batch and the devices that an example is in."""
+    """Pixels do not depend on an example's batch or devices."""
     run = jax.jit(partial(augment, settings=settings, image_size=SIZE))
     whole = np.asarray(run(canvas, keys))
     assert whole.min() >= 0 and whole.max() <= 1 and whole.shape == (8, SIZE, SIZE, 3)

@@ -1,4 +1,4 @@
-"""Simple classifiers on features: they learn what can be learned, and know when not to be run."""
+"""Simple classifiers on features: they learn, and are left out where they would take too long."""
 
 import importlib.util
 
@@ -11,7 +11,7 @@ pytest.importorskip("sklearn")
 
 
 def examples(count, informative, classes=3, features=40):
-    """Features that tell the classes apart by so many of them, and labels."""
+    """Features, `informative` of which tell the classes apart, and labels."""
     random = np.random.default_rng(count)
     labels = random.integers(classes, size=count)
     noise = random.normal(size=(count, features))

@@ -1,4 +1,4 @@
-"""Batches follow from (seed, phase, epoch, step), whoever asks for them and from wherever."""
+"""Batches depend on (seed, phase, epoch, step) alone, wherever they are requested."""
 
 from functools import partial
 
@@ -157,7 +157,7 @@ class TestTrainBatches:
 
     @pytest.mark.slow
     def test_batches_stay_as_they_are(self):
-        """What comes from another process is not overwritten while somebody holds on to it."""
+        """A batch from another process is not overwritten while it is still held."""
         images = make_images(26)
         placed = train(
             images, readers=Readers(workers=1), steps=6, finish=partial(jax.tree.map, jnp.asarray)

@@ -1,4 +1,4 @@
-"""How fast programs are: what is timed, what is counted, and what is told of it."""
+"""Speed of programs: times, counts, and their report."""
 
 import dataclasses
 import itertools

@@ -1,4 +1,4 @@
-"""The best of a run by one criterion, and what is said where the head stays the best."""
+"""The best epoch of a run by one criterion, and the advice if the head stays the best."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""What the compiled programs send between eight devices, and what each of them computes.
+"""Collectives of the compiled programs between eight devices, and each device's arithmetic.
 
 A step under plain `jit` fails the first of these: for a grouped convolution XLA's partitioner
 gathers the whole batch onto every device (openxla/xla issue 47945). The measure is shown to see
@@ -46,7 +46,7 @@ def spec_of(name):
 
 @cache
 def compiled_step(name, devices=8):
-    """A phase's step, or its epoch where inputs are cached, compiled for so many devices."""
+    """A phase's step, or its epoch if inputs are cached, compiled for this many devices."""
     spec, mesh = spec_of(name), sharding.data_mesh(devices)
     state, frozen = sharding.replicate(step.start(spec, tiny.weights(NET)), mesh)
     rates, seed = sharding.replicate((np.ones(4, np.float32), np.int32(0)), mesh)
@@ -125,7 +125,7 @@ def test_each_of_eight_devices_computes_an_eighth_of_a_step(name):
 
 
 def _optimizer_flops(spec):
-    """Of what every device does alike: the optimizer's update and its application."""
+    """Operations that every device repeats: the optimizer's update and its application."""
     state, _ = step.start(spec, tiny.weights(NET))
 
     def update(params, grads, opt_state):

@@ -1,4 +1,4 @@
-"""What XLA is asked for where a run should give the same bits on every start."""
+"""Compiler options of runs that should give the same bits on every start."""
 
 import re
 from dataclasses import replace
@@ -69,7 +69,7 @@ def test_one_key_reaches_every_program_that_decides_a_run(monkeypatch):
 
 
 def kernels(lowered, folder, options=None):
-    """What a lowered program becomes on a GPU: its HLO, and the instructions that XLA generates."""
+    """A lowered program compiled for a GPU: its HLO, and the instructions that XLA generates."""
     dump = {"xla_dump_to": str(folder), "xla_dump_emitter_re": ".*", "xla_dump_hlo_as_text": True}
     text = lowered.compile(compiler_options={**dump, **(options or {})}).as_text()
     instructions = "\n".join(file.read_text() for file in folder.glob("*.ptx"))

@@ -143,7 +143,7 @@ def commands(text):
 
 
 def jaxft_arguments(words):
-    """What follows `jaxft` in a command; None where it is no command of jaxft's."""
+    """Arguments after `jaxft` in a command; None if it is another command."""
     for index, word in enumerate(words):
         if Path(word).name == "jaxft" and words[index + 1 : index + 2]:
             return words[index + 1 :]
@@ -151,7 +151,7 @@ def jaxft_arguments(words):
 
 
 def refusal(arguments):
-    """Why the command line would refuse these arguments, or None; nothing runs."""
+    """Reason for which the command line would refuse these arguments, or None; nothing runs."""
     try:
         flags, rest = main._parser().parse_known_args(arguments)
         if unknown := [word for word in rest if not word.startswith("--config.")]:

@@ -155,7 +155,7 @@ def test_over_fitting_ends_the_run_with_the_best_cycle(quickstart, few_digits, t
 
 
 def falls(heads, before, end):
-    """Whether a cycle end's training loss is below that of the best epoch before it.
+    """Tell if a cycle end's training loss is below that of the best epoch before it.
 
     Where that is one of the head's, it is below that of the head's last.
     """

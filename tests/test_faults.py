@@ -1,4 +1,4 @@
-"""Killed anywhere, a run goes on by the same command and ends as if nothing had happened."""
+"""Killed anywhere, a run is resumed by the same command and ends as if nothing had happened."""
 
 import json
 import os
@@ -206,7 +206,7 @@ def workers_of(process):
 
 
 def command_of(pid):
-    """What is run there; nothing of a process that has ended, or waits to be buried."""
+    """Command line of a process; empty if it has ended or is a zombie."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except FileNotFoundError:

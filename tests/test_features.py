@@ -1,4 +1,4 @@
-"""The feature cache: what names an entry, when its parts are believed, and how they are read."""
+"""The feature cache: keys of entries, checks of parts, and reading."""
 
 from dataclasses import replace
 
@@ -64,7 +64,7 @@ def test_every_number_of_the_body_counts_and_none_of_the_head(group, kind):
 
 
 def _parts(of=ARRAY, size=3):
-    """-> computes `of` from a row on, in parts of so many rows."""
+    """Return a function that yields `of` from a row on, in parts of this many rows."""
 
     def compute(first):
         for start in range(first, len(of), size):

@@ -1,4 +1,4 @@
-"""What is made ahead comes in order, stops when told, and never keeps its caller for ever."""
+"""Items made ahead come in order, stop on request, and never block their caller for ever."""
 
 import multiprocessing
 import os
@@ -38,7 +38,7 @@ def test_hands_on_everything_in_order(threads):
 
 
 def test_finishes_ahead_of_time_in_another_thread():
-    """What is placed on a device is so before it is asked for."""
+    """Items are placed on a device before they are requested."""
     finished, third = [], threading.Event()
 
     def finish(number: int) -> int:

@@ -1,4 +1,4 @@
-"""Programs compiled for GPUs that are not there, and what is lowered for them run on a CPU.
+"""Programs compiled for absent GPUs, and the lowerings for them run on a CPU.
 
 What a compiled program calls, copies and sends is in its text; how long it takes is not.
 """
@@ -111,7 +111,7 @@ def test_gradients_of_strided_groups_are_not_convolutions_of_zeros(full_step):
 
 @pytest.mark.slow
 def test_a_step_of_the_head_is_few_kernels(shallow):
-    """Once 33: each is launched by itself, and most of them take no longer than that."""
+    """There were 33: each has a launch of its own, and most take no longer than that."""
     text = compiled(shallow, 0, batch=512)
     (body,) = re.findall(r" while\(.*body=%([\w.]+)", text)
     kernels = [o for o in computations(text)[body] if o.opcode in ("fusion", "custom-call")]

@@ -1,4 +1,4 @@
-"""What is held out for validation: a stratified share, or one fold of several."""
+"""Examples held out for validation: a stratified share, or one fold of several."""
 
 from collections import Counter
 

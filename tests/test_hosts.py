@@ -63,7 +63,7 @@ def finish(started):
 
 @pytest.fixture(scope="module")
 def two_processes(drawn, tmp_path_factory):
-    """What mesh_run.py tells of two processes with four devices each."""
+    """Output of mesh_run.py from two processes with four devices each."""
     workdir = tmp_path_factory.mktemp("two") / "run"
     codes, _, errors = finish(start("mesh_run.py", [[drawn, workdir]] * 2))
     assert codes == [0, 0], errors
@@ -72,7 +72,7 @@ def two_processes(drawn, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def on_devices(drawn, tmp_path_factory):
-    """-> the story of this process's first so many devices; told once for each number."""
+    """Return mesh_run's figures on this process's first N devices, computed once for each N."""
     known = {}
 
     def told(devices):

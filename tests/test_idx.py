@@ -1,4 +1,4 @@
-"""MNIST's files: what is read of them, what they are called, and what can be wrong with them."""
+"""MNIST's files: their contents, names and faults."""
 
 import gzip
 import struct

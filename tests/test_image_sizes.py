@@ -56,7 +56,7 @@ def cached_twice(drawn):
 
 
 class Run(NamedTuple):
-    """A finished run: what it told, and the best of the first phase on images of the second."""
+    """A finished run: its output, and the best of the first phase on images of the second."""
 
     workdir: Path
     told: str

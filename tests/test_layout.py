@@ -1,4 +1,4 @@
-"""Who may import what: frameworks stay in their rooms."""
+"""Imports: frameworks stay in their folders."""
 
 import ast
 import tomllib
@@ -61,7 +61,7 @@ def test_a_package_is_imported_only_in_its_rooms(package):
 
 
 def test_the_figures_of_the_house():
-    """What `make house` prints stays within its bounds."""
+    """The figures of `make house` stay within their bounds."""
     assert house.main() == 0
 
 

@@ -1,4 +1,4 @@
-"""Which of the images that a run was trained on validate in another."""
+"""Images that one run was trained on and another validates on."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from jaxft.data import Dataset, Split, leakage
 
 
 def split(examples: str, folder: str) -> Split:
-    """Of "1a 2b": examples FOLDER/1 of class a and FOLDER/2 of class b."""
+    """Split of "1a 2b": examples FOLDER/1 of class a and FOLDER/2 of class b."""
     pairs = examples.split()
     labels = np.array(["abc".index(pair[1]) for pair in pairs], np.int32)
     names = tuple(f"{folder}/{pair[0]}" for pair in pairs)

@@ -144,7 +144,7 @@ def test_a_network_that_fails_for_a_while_is_no_loss(workdir, store, new_bucket)
 
 @pytest.mark.parametrize("statuses", [[403], [404, 403]])
 def test_a_bucket_that_may_not_be_used_is_the_users_to_mend(workdir, store, objects, statuses):
-    """To read the lease is refused, or to write one where there is none."""
+    """Reading the lease is refused, or writing one where there is none."""
     store.next_statuses += statuses
     with pytest.raises(UserError, match="cannot be held: 403") as error:
         checkpoint.lock(workdir).__enter__()

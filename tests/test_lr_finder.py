@@ -1,4 +1,4 @@
-"""The range test's rules on hand-made curves, when it stops, and that it changes nothing."""
+"""The range test: its rules on hand-made curves, its end, and the state left unchanged."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""The door: exit codes, help, configs and overrides, and what is refused before any work."""
+"""The command line: exit codes, help, configs, overrides, and refusals before any work."""
 
 import argparse
 import dataclasses

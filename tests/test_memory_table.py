@@ -1,4 +1,4 @@
-"""docs/gpu.md's table of memory: what `jaxft plan` finds, held against the pools of cards."""
+"""docs/gpu.md's table of memory: figures of `jaxft plan` beside the pools of cards."""
 
 import re
 from dataclasses import replace
@@ -21,7 +21,7 @@ SOLD_AS = {"40": "a100", "80": "h100", "141": "h200"}  # GB
 
 
 def rows():
-    """Of every batch size in the table: GiB of each program, and the cards that hold them all."""
+    """For every batch size in the table: GiB of each program, and the cards that hold them all."""
     row = r"^\| (\d+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| (.+) \|$"
     found = re.findall(row, PAGE.read_text(), re.M)
     return {int(batch): ([float(g) for g in gib], cards) for batch, *gib, cards in found}

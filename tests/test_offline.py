@@ -1,4 +1,4 @@
-"""Verbs that need neither weights nor the hub ask for neither, and try no connection."""
+"""Verbs that need neither weights nor the hub use neither, and try no connection."""
 
 import socket
 import time
@@ -64,7 +64,7 @@ MAKE = bench.make
 
 @pytest.fixture
 def nothing_compiled(monkeypatch):
-    """All is done but the compilation."""
+    """Do everything except the compilation."""
     monkeypatch.setattr(planning, "compile_all", compiled)
     monkeypatch.setattr(bench, "make", traced)
 
@@ -88,7 +88,7 @@ def test_the_watch_sees_a_connection(connections, on_the_hub, monkeypatch, capsy
 
 
 def test_weights_on_this_machine_are_looked_at(tiny, drawn, finished, tmp_path):
-    """And where they are not there, which plan does not mind, the usual size is taken."""
+    """If they are missing, which plan tolerates, the usual size is assumed."""
     config = tiny_config.get_config(drawn)
     config.data.image_size = 0
     assert expected_size(load.read(config)) == (224, True)  # random ones

@@ -1,4 +1,4 @@
-"""What a run would cost, on the device that is there and on a TPU that is not."""
+"""Cost of a run, on the present device and on an absent TPU."""
 
 import dataclasses
 import importlib.util
@@ -149,7 +149,7 @@ def test_the_verdict_says_what_it_is_held_against(planned):
 
 
 def test_without_the_compilers_count_there_is_a_roofline(drawn, tiny, monkeypatch):
-    """As for a GPU, of whose programs XLA counts nothing ahead of time."""
+    """So it is for a GPU, whose programs XLA cannot count ahead of time."""
     monkeypatch.setattr(jax.stages.Compiled, "cost_analysis", lambda self: None)
     config = tiny_config.get_config(drawn)
     config.phases = config.phases[:1]

@@ -1,4 +1,4 @@
-"""Lowering for the device that is there, or for one that is not."""
+"""Lowering for a present or an absent device."""
 
 import jax
 import jax.numpy as jnp

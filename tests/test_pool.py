@@ -1,4 +1,4 @@
-"""The memory that a program is held against."""
+"""The memory that a program is checked against."""
 
 import types
 
@@ -78,7 +78,7 @@ def test_of_a_tpu_that_is_not_there_it_is_the_chip(monkeypatch):
 
 
 class Device:
-    """Of a process's own, with an allocator that says what it may use."""
+    """A device of this process, with an allocator that states its limit."""
 
     def __init__(self, stats):
         self.stats = stats

@@ -1,4 +1,4 @@
-"""`jaxft prepare`: what is in the data set, that it survives being killed, what is refused."""
+"""`jaxft prepare`: the data set's content, kills and resumption, refusals."""
 
 import csv
 import fcntl

@@ -1,4 +1,4 @@
-"""Which code figures come from."""
+"""The revision of the code that figures come from."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""BatchNorm gets the statistics of the training images, and the network stays what it was."""
+"""BatchNorm gets the statistics of the training images, and the network's output stays the same."""
 
 import dataclasses
 from functools import cache, partial

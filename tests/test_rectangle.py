@@ -1,4 +1,4 @@
-"""Random rectangles: which of ten is taken, and which pixels lie inside."""
+"""Random rectangles: the choice among ten, and the pixels inside."""
 
 import jax.numpy as jnp
 import numpy as np

@@ -1,4 +1,4 @@
-"""Rows survive a cut, JSON files are whole, plots are pictures, lines are lines."""
+"""Rows survive a truncated line; JSON files, plots and lines on the terminal."""
 
 import io
 import json

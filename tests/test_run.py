@@ -1,4 +1,4 @@
-"""Runs: the files they leave, how they go on, and what changes nothing."""
+"""Runs: the files they leave, resumption, and settings that change nothing."""
 
 import io
 import json

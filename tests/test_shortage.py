@@ -1,4 +1,4 @@
-"""Too little memory: what XLA says of it, what a user is told, and how a run goes on."""
+"""Too little memory: XLA's messages, the user's message, and resumption of the run."""
 
 from dataclasses import asdict
 
@@ -165,7 +165,7 @@ def config_for(drawn, microbatches=1):
 
 @pytest.mark.slow
 def test_a_run_short_of_memory_goes_on_in_parts(drawn, tiny, tmp_path, monkeypatch):
-    """As the run would have gone whose config had asked for the parts from the start."""
+    """It ends like a run whose config had the microbatches from the start."""
     make_runner = fit.make_runner
     with monkeypatch.context() as patch:
         patch.setattr(

@@ -1,4 +1,4 @@
-"""Snapshot and cursor: what a checkpoint holds comes back as it was."""
+"""Snapshot and cursor: a checkpoint's content comes back unchanged."""
 
 from dataclasses import asdict
 

@@ -1,4 +1,4 @@
-"""What a source lists, how it is split, and how it complains: completely, and changing nothing."""
+"""Sources: listing, splits, and complete complaints that change nothing."""
 
 import os
 import unicodedata

@@ -1,4 +1,4 @@
-"""What a second start of the same config need not do again."""
+"""Work that a second start of the same config need not repeat."""
 
 import json
 import os

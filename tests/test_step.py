@@ -1,4 +1,4 @@
-"""The train step: what it costs, what it leaves alone, and that no mesh changes it."""
+"""The train step: its cost, the groups it leaves alone, and the same results on any mesh."""
 
 import dataclasses
 from functools import cache
@@ -131,7 +131,7 @@ FIRST_ONLY = np.array([1.0, 0, 0, 0])
 
 @cache
 def _first_gradient(devices, dtype, net=NET):
-    """-> (the first step's gradient, parameters and statistics after four steps, losses).
+    """Return (the first step's gradient, parameters and statistics after four steps, losses).
 
     At rate 1 without momentum the first step moves by the gradient itself; the others, of an
     epoch more, move the statistics only. (Seed 2: a draw of dropout that leaves no hidden feature
@@ -375,7 +375,7 @@ def test_an_overflowing_run_gives_a_loss_that_is_not_finite():
 
 
 def _moved(phase, devices=1, steps=2, net=NET):
-    """-> (gradient of the first step, statistics after the last, losses), in 64 bits."""
+    """Return (gradient of the first step, statistics after the last, losses), in 64 bits."""
     with jax.enable_x64(True):
         start = tiny.weights(net, np.float64)
         after, losses = tiny.train(

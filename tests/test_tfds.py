@@ -102,7 +102,7 @@ def failure(source):
 
 
 def numbers(split):
-    """Which example each is, by its pixels."""
+    """Number of each example, read from its pixels."""
     return [int(split.read(i)[1, 1, 0]) for i in range(len(split))]
 
 
@@ -117,7 +117,7 @@ def test_a_description_imports_no_module_of_its_choosing(toy, tmp_path, monkeypa
 
 
 def test_a_data_set_that_tfds_builds(tmp_path):
-    """As anybody would have it: TFDS's own builder makes it, `tfds:NAME` finds it."""
+    """The usual way: TFDS's own builder makes it, `tfds:NAME` finds it."""
     script = """
         import io, sys
         import numpy as np
@@ -168,7 +168,7 @@ def test_a_data_set_that_tfds_builds(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("card, classes, valid", [("flowers102", 102, 204), ("pets", 37, 37)])
 def test_the_sets_of_the_cards(card, classes, valid, tmp_path):
-    """What TFDS's own builders make: two class labels, two images, classes by name or number."""
+    """Data sets of TFDS's own builders: two class labels, two images, classes by name or number."""
     script = f"""
         import sys
         from jaxft.cli.config_file import load_config

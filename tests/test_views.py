@@ -1,4 +1,4 @@
-"""Cached views: what names them, what an epoch takes, and that streaming changes nothing."""
+"""Cached views: their keys, an epoch's choice, and streaming that changes nothing."""
 
 from dataclasses import replace
 
@@ -103,7 +103,7 @@ def test_a_random_view_is_named_by_its_number_its_seed_and_the_augmentation(tmp_
 
 
 def _extractions(monkeypatch):
-    """-> the list to which every extraction will add its view."""
+    """Return the list to which every extraction will add its view."""
     seen = []
     extract = extraction.extract_parts
 
@@ -224,7 +224,7 @@ def test_views_follow_from_seed_phase_and_epoch():
 
 
 def _train(materials, runner, epochs=2):
-    """The head and the losses after so many epochs of a runner."""
+    """The head and the losses after `epochs` epochs of a runner."""
     spec = make_spec(materials, 0)
     state, frozen = step.start(spec, _weights(materials))
     state = sharding.replicate(state, materials.mesh)

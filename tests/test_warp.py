@@ -63,7 +63,7 @@ def test_products_equal_gathers(noise, name):
 
 
 def turned(degrees, **strengths):
-    """The default, but every view turned by up to so many degrees."""
+    """The default, but every view turned by up to `degrees` degrees."""
     side_on = PRESETS["side_on"]
     return dataclasses.replace(side_on, rotate_degrees=degrees, rotate_probability=1.0, **strengths)
 

@@ -29,7 +29,7 @@ def photo(label: int, number: int) -> np.ndarray:
 
 
 def encoded(pixels: np.ndarray, kind: str) -> bytes:
-    """What a file of that kind holds."""
+    """Content of a file of that kind."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, kind)
     return file.getvalue()

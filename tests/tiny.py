@@ -1,4 +1,4 @@
-"""A network of a few channels, and what a phase needs around it, for tests of the engine."""
+"""A network of a few channels, and the surroundings of a phase, for tests of the engine."""
 
 from dataclasses import replace
 from functools import partial
@@ -101,7 +101,7 @@ def spec(
     examples: int = 20,
     balance: Balance = UNBALANCED,
 ) -> StepSpec:
-    """What the train step of a phase depends on."""
+    """Specification of a phase's train step."""
     return StepSpec(
         model=net,
         phase=a_phase,

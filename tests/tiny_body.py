@@ -8,7 +8,7 @@ from jaxft.models.registry import BODIES
 
 
 def body(dtype: str, conv: str = "auto") -> Body:
-    """As the bodies in jaxft.models are made; computes in float32 whatever `dtype` says."""
+    """A body like those in jaxft.models; computes in float32 whatever `dtype` says."""
     return Body(Block(8), Block(16), 16, PREPROCESSING)
 
 

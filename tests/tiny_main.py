@@ -96,7 +96,7 @@ def after(owner, name, count, end):
 
 
 def at_rename(count, end):
-    """When Orbax gives the directory of checkpoint `count` its name."""
+    """Call `end` when Orbax gives the directory of checkpoint `count` its name."""
 
     def hook(event, arguments):
         if event == "os.rename" and str(arguments[1]).endswith(f"checkpoints/{count}"):
@@ -106,7 +106,7 @@ def at_rename(count, end):
 
 
 def at_wait(count, end):
-    """When a save has been waited for."""
+    """Call `end` when a save has been waited for."""
     save = checkpoint.Checkpoints.save
     calls = []
 

@@ -95,7 +95,7 @@ def giant_jpeg() -> bytes:
 
 
 def stored(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """What a camera stores of upright pixels, by EXIF's definition of each orientation."""
+    """Pixels as a camera stores upright ones, by EXIF's definition of each orientation."""
     first_row_is_bottom = orientation in (3, 4)
     first_column_is_right = orientation in (2, 3)
     if orientation < 5:

@@ -19,7 +19,7 @@ COLUMNS = {
 
 
 def table(job: Job, rows: Sequence[Figures]) -> str:
-    """Return a table of a line a program, with notes below."""
+    """Return a table of a line per program, with notes below."""
     lines = table_lines(COLUMNS, map(_cells, rows))
     waits = [f"{r.program} {r.input_wait:.0%}" for r in rows if r.input_wait is not None]
     if waits:

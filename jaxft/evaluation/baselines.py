@@ -1,4 +1,4 @@
-"""Simple classifiers on the features that a head is trained on: what the network has to beat."""
+"""Simple classifiers on the features that a head is trained on, which the network has to beat."""
 
 import importlib.util
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ def in_words(found: Mapping[str, float]) -> str:
 
 
 def available(labels: Labels, features: int) -> bool:
-    """Tell if they can be measured in seconds: not too many numbers, and scikit-learn is there.
+    """Tell if they can be measured in seconds: few enough numbers, and scikit-learn installed.
 
     Args:
       labels: of the training examples, which need two classes.
@@ -43,7 +43,7 @@ def available(labels: Labels, features: int) -> bool:
 
 
 def measure(train: Features, labels: Labels, valid: Features, valid_labels: Labels) -> Baselines:
-    """Fits both on the training features, and scores them on the validation features.
+    """Fit both on the training features and score them on the validation features.
 
     Logistic regression is regularised: C is chosen on a held-out fifth of the training examples,
     and the features are standardised. Nearest neighbours vote by cosine similarity.
@@ -62,7 +62,7 @@ def measure(train: Features, labels: Labels, valid: Features, valid_labels: Labe
 
 
 def _strength(train: Features, labels: Labels) -> float:
-    """The C whose regression does best on held-out training examples; the smallest of equals."""
+    """The C whose regression does best on held-out training examples; of equals the smallest."""
     order = np.random.default_rng(0).permutation(len(train))
     cut = round(HELD_OUT * len(train))
     held, rest = order[:cut], order[cut:]

@@ -36,9 +36,9 @@ def score_split(
       split: `valid`, `train` or `test`.
       which: `best` or `last`.
       tta: number of random training views besides the plain one.
-      method: how views are combined, `fastai07` or `fastai2`; see tta.combine.
-      console: where to tell what happens.
-      batch_size: images at a time, over all devices (0 = as many as the run's).
+      method: way to combine views, `fastai07` or `fastai2`; see tta.combine.
+      console: gets the progress.
+      batch_size: images at a time, over all devices (0 = the run's).
 
     Returns:
       examples, accuracy, loss, tta, the accuracy of every class by its name, and the mean of these,
@@ -81,7 +81,7 @@ def score_split(
 
 
 def check_classes(dataset: Dataset, classes: Sequence[str]) -> None:
-    """Raises UserError where data has other classes than a run."""
+    """Raise UserError if the data's classes differ from a run's."""
     if dataset.classes != tuple(classes):
         raise UserError(
             "The data's classes differ from the run's:",

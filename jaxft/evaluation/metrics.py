@@ -37,7 +37,7 @@ class Evaluation:
 
     @property
     def balanced_accuracy(self) -> float:
-        """Mean over the classes, those that occur, of the accuracy on each: skew does not count."""
+        """Mean of the accuracies on each class that occurs, so that skew does not count."""
         right = self.probabilities.argmax(1) == self.labels
         return float(np.mean([right[self.labels == c].mean() for c in np.unique(self.labels)]))
 

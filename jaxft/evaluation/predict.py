@@ -36,8 +36,8 @@ def predict_files(
       The number of files classified.
 
     Raises:
-      UserError: what `restore` raises; paths that are not there; files that are no images; an
-        output file that exists already.
+      UserError: what `restore` raises; missing paths; files that are not images; an output
+        file that already exists.
     """
     console = console or Console(None)
     paths.demand(output, *files)

@@ -23,7 +23,7 @@ REMOVE = "Fix or remove them."
 
 
 def in_batches(settings: Settings, batch_size: int) -> Settings:
-    """The settings with so many images at a time (0 = as they are); results stay the same."""
+    """The settings with this batch size (0 = unchanged); results stay the same."""
     data = replace(settings.data, batch_size=batch_size or settings.data.batch_size)
     return replace(settings, data=data)
 
@@ -64,7 +64,7 @@ def _views(
 def materials_of(
     settings: Settings, dataset: Dataset, expected: Preprocessing, console: Console
 ) -> Materials:
-    """Materials for inference on one split, which stands in both places of `dataset`."""
+    """Materials for inference on one split, which is both splits of `dataset`."""
     mesh = sharding.data_mesh()
     whole = -(-settings.data.batch_size // mesh.size) * mesh.size  # divides over any devices
     settings = replace(settings, data=replace(settings.data, batch_size=whole))

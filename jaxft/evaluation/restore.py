@@ -27,7 +27,7 @@ JAX_METHODS = {"bilinear": "linear", "bicubic": "cubic"}
 
 
 class Restored(NamedTuple):
-    """A run's weights and how to use them.
+    """A run's weights, ready for use.
 
     `apply(images uint8 [B,S,S,3])` -> probabilities [B, classes]; the images are square views in
     RGB. They are shrunk, with antialiasing, to the run's canvas if they are larger, and normalised.
@@ -44,7 +44,7 @@ def restore(workdir: str | AnyPath, which: str = "best") -> Restored:
 
     Args:
       workdir: of the run.
-      which: `best` (what the run ends with) or `last` (where training stands).
+      which: `best` (what the run ends with) or `last` (the latest).
 
     Raises:
       UserError: no run there, or no whole checkpoint.
@@ -92,7 +92,7 @@ def read_weights(workdir: str | AnyPath, which: str) -> Weights:
 def read_workdir(
     workdir: str | AnyPath,
 ) -> tuple[Settings, tuple[str, ...], Preprocessing]:
-    """The settings and classes that a workdir describes, and what its weights expect of images.
+    """The settings and classes of a workdir's run, and the images that its weights expect.
 
     Raises:
       UserError: it holds no run.

@@ -2,10 +2,10 @@
 
 An entry is one view of all examples. Its key covers everything that its numbers depend on: the
 body's weights, the preprocessing and the view, the ordered examples with their labels, the dtype.
-Change one and the entry is another.
+If one changes, so does the entry.
 
-An entry lies in parts of consecutive examples, each written when it has been computed, so that an
-extraction that was killed goes on from its last whole part.
+An entry consists of parts of consecutive examples, each written once it is computed, so an
+extraction that was killed resumes from its last whole part.
 """
 
 import hashlib
@@ -36,7 +36,8 @@ def key(split: Split, weights_digest: str, description: dict[str, Any]) -> str:
     Args:
       split: whose identity lines and labels count, in order.
       weights_digest: of the body's parameters and statistics, as from `weights_digest`.
-      description: whatever else matters (model, preprocessing, image size, view, dtype); JSON data.
+      description: everything else that matters (model, preprocessing, image size, view, dtype), as
+        JSON data.
     """
     total = hashlib.sha256()
     total.update(json.dumps([VERSION, weights_digest, description], sort_keys=True).encode())
@@ -55,7 +56,7 @@ def weights_digest(params: dict[str, Any], batch_stats: dict[str, Any]) -> str:
 
 
 def part_examples(examples: int, batch_size: int) -> int:
-    """Number of examples in a part of an entry: whole batches, so that going on changes none."""
+    """Number of examples in a part of an entry: whole batches, so that resuming changes none."""
     wanted = max(PART_EXAMPLES, -(-examples // MOST_PARTS))
     return -(-wanted // batch_size) * batch_size
 
@@ -67,22 +68,22 @@ def cached(
     compute: Callable[[int], Iterator[Part]],
     mapped: bool = False,
 ) -> tuple[list[Part], int]:
-    """The parts of entry `name`; those that are not there, or not whole, are computed and stored.
+    """Return the parts of entry `name`; missing or damaged ones are computed and stored.
 
-    A part is an .npy file with its digest behind; a reader never sees half of one, and runs that
-    compute the same entry at the same time put the same numbers there. With several processes the
-    first one's directory counts, and all get what it holds. A directory that cannot be written
+    A part is an .npy file followed by its digest; a reader never sees half of one, and runs that
+    compute the same entry at the same time write the same numbers. With several processes the
+    first one's directory counts, and all get its content. A directory that cannot be written
     costs the cache, not the run.
 
     Args:
-      directory: where entries lie; made if need be.
+      directory: of the entries; created if missing.
       name: as from `key`.
-      examples: how many there are in all.
-      compute: from a first example on, yields the rows of all that follow, part by part.
+      examples: their total number.
+      compute: yields the rows from a first example on, part by part.
       mapped: leave the rows in files that are mapped into memory.
 
     Returns:
-      (parts, how many examples of them came from the cache).
+      (parts, number of their examples that came from the cache).
     """
     parts: list[Part] = []
     rows = 0
@@ -109,7 +110,7 @@ def whole(parts: Sequence[Part]) -> Part:
 
 
 class Rows:
-    """Rows that lie in parts, in memory or in mapped files; to be read in any order."""
+    """Rows in parts, in memory or in mapped files, that can be read in any order."""
 
     def __init__(self, parts: Sequence[Part]) -> None:
         self._parts = parts
@@ -134,7 +135,7 @@ def _file(directory: AnyPath, name: str, first: int) -> AnyPath:
 
 
 def _load(file: AnyPath, most: int) -> Part | None:
-    """A part, if it is there and whole, and has no more rows than are asked for."""
+    """A part, if it exists, is whole, and has no more rows than requested."""
     try:
         with file.open("rb") as content:
             part = np.load(content, allow_pickle=False)
@@ -156,16 +157,16 @@ def _store(file: AnyPath, part: Part) -> None:
 
 
 def _digest(file: AnyPath, part: Part) -> bytes:
-    """Of the file's name, the dtype, the byte order in it, the shape and the numbers."""
+    """Digest of the file's name, the dtype with its byte order, the shape and the numbers."""
     total = hashlib.sha256(f"{file.name} {part.dtype.str} {part.shape}\n".encode())
     total.update(np.ascontiguousarray(part).data)
     return total.digest()
 
 
 def _mapped(part: Part, file: AnyPath) -> Part:
-    """The part out of its file, so that its memory can be had back at any time.
+    """The part mapped from its file, so that its memory can be reclaimed at any time.
 
-    Out of one without a name where it has none of its own on a disk of this process.
+    The file is a nameless one if the part has none on a disk of this process.
     """
     if hosts.is_first() and isinstance(file, Path):
         with suppress(OSError, ValueError):

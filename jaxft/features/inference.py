@@ -24,7 +24,7 @@ from jaxft.runtime import hosts
 
 
 class View(NamedTuple):
-    """A random view of every example of a split, by what its keys follow from."""
+    """A random view of every example of a split, as the numbers that its keys derive from."""
 
     seed: int
     phase: int
@@ -72,7 +72,7 @@ def make_forward(
 
 
 def make_fold(model: Model, mesh: Mesh) -> Callable[[Weights], Weights]:
-    """Compile-on-first-use folding of whatever frozen groups it is given."""
+    """Compile-on-first-use folding of the frozen groups that it is given."""
     folded = jax.jit(lambda weights: Weights(*fold(model.body, *weights)))
     if not sharding.places_kernels():
         return folded
@@ -97,7 +97,7 @@ def extract(
     Args:
       forward: as from `make_forward`.
       weights: all groups, replicated.
-      source: evaluation batches, of each process its share.
+      source: evaluation batches, each process's share.
       mesh: the mesh of `forward`.
       view: a random one; None = the evaluation view.
     """
@@ -112,7 +112,7 @@ def extract_parts(
     view: View | None = None,
     part_batches: int | None = None,
 ) -> Iterator[Float[np.ndarray, "examples features"]]:
-    """As `extract`, in parts of so many batches each, and of what is left; None: in one."""
+    """As `extract`, in parts of this many batches, the last shorter; None: in one part."""
     rows: list[np.ndarray] = []
     masks: list[np.ndarray] = []
     pending: Array | None = None

@@ -1,4 +1,4 @@
-"""The data set of a run."""
+"""The data set of a config."""
 
 from jaxft.config.settings import Settings
 from jaxft.data import Dataset
@@ -6,7 +6,7 @@ from jaxft.data.sources import registry
 
 
 def open_data(settings: Settings) -> Dataset:
-    """The data set of a config, labels only."""
+    """Open the data set of a config, labels only."""
     data = settings.data
     return registry.open_dataset(
         data.source,

@@ -1,7 +1,7 @@
 """The body's features of a split's images: extracted now, or from the cache.
 
-View 0 is the evaluation view, the others are augmented. Each is an entry of the cache, so that more
-views cost only those that are not there yet.
+View 0 is the evaluation view, the others are augmented. Each is an entry of the cache, so only
+views that are missing cost anything.
 """
 
 from collections.abc import Iterable, Iterator
@@ -80,7 +80,7 @@ def eval_feed(
     first: int = 0,
     shares: np.ndarray | None = None,
 ) -> Feed[Batch]:
-    """All images from `first` on, in order, read ahead; of each process its share."""
+    """All images from `first` on, in order, read ahead; each process gets its share."""
     data = materials.settings.data
     return eval_batches(
         images,
@@ -111,9 +111,9 @@ def view_features(
     of: int = 1,
     mapped: bool = False,
 ) -> list[Part]:
-    """The features of one view out of `of`, from the cache where it has them.
+    """The features of one view out of `of`, from the cache if it has them.
 
-    What there is of it is a function of the settings, the examples and the number alone.
+    They depend on the settings, the examples, the weights and the number alone.
     """
     settings = materials.settings
     split = getattr(materials.dataset, which)

@@ -1,4 +1,4 @@
-"""Records in a workdir of what a run is of, and checks that it still is."""
+"""Records of a run's identity in its workdir, and checks against them."""
 
 import hashlib
 from collections.abc import Mapping
@@ -18,10 +18,10 @@ from jaxft.workdir.rows import write_json
 
 
 def describe(workdir: AnyPath, config: Any, materials: Materials) -> None:
-    """Write what a reader of the workdir needs: config, classes, data, preprocessing, weights.
+    """Write the files that describe a run: config, classes, data, preprocessing, weights.
 
     Raises:
-      UserError: the workdir holds checkpoints of a run on other data; nothing is written then.
+      UserError: the workdir holds checkpoints of a run on other data; nothing is written.
     """
     data = describe_data(materials.dataset)
     if checkpoint.steps(workdir):
@@ -51,12 +51,12 @@ def describe_data(dataset: Dataset) -> dict[str, Any]:
 
 
 def check_data(workdir: AnyPath, data: dict[str, Any]) -> None:
-    """Raises UserError, saying what differs, where the data are not those of the run."""
+    """Raise UserError, naming the differences, if the data are not those of the run."""
     _compare(workdir, same_config.read_json(workdir / "data.json"), data)
 
 
 def check_listed(workdir: AnyPath, data: dict[str, Any]) -> None:
-    """As `check_data`, of data whose unreadable images are still among the others."""
+    """As `check_data`, for data that still include unreadable images."""
     before = same_config.read_json(workdir / "data.json")
     _compare(workdir, before.get("listed", before), data)
 

@@ -19,9 +19,9 @@ NEVER = Stop()
 
 
 class Materials(NamedTuple):
-    """Things that phases with images of one size share, and none changes; see `at_size`.
+    """Things that phases with images of one size share and do not change; see `at_size`.
 
-    `image_size`, in pixels, is that of the phase at hand. `stop` is set from outside, to end the
+    `image_size`, in pixels, is that of the current phase. `stop` is set from outside, to end the
     run.
     """
 
@@ -40,7 +40,7 @@ class Materials(NamedTuple):
     listed: Mapping[str, Any] = {}  # the data before unreadable images were left out, for data.json
 
     def demand_going_on(self) -> None:
-        """Raises Interrupted where the run was told to stop."""
+        """Raise Interrupted if a stop was requested."""
         if self.stop.is_set():
             raise Interrupted
 

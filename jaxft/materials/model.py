@@ -18,7 +18,7 @@ from jaxft.workdir.snapshot import unpack
 
 
 class Opened(NamedTuple):
-    """A model, the weights that it begins with, and where those come from (JSON data)."""
+    """A model, its initial weights, and their origin (JSON data)."""
 
     model: Model
     weights: Weights
@@ -28,11 +28,11 @@ class Opened(NamedTuple):
 def open_model(settings: Settings, classes: tuple[str, ...]) -> Opened:
     """The model with its initial weights: pretrained or random body, and a new head.
 
-    With `init_from` the body, and the head where the classes are the same ones, come from that
-    run's best weights.
+    With `init_from` the body, and the head if the classes are the same, come from that run's best
+    weights.
 
     Raises:
-      UserError: weights that are missing, or of another architecture.
+      UserError: the weights are missing, or of another architecture.
     """
     key = jax.random.key(settings.seed)
     if settings.init_from:
@@ -54,7 +54,7 @@ def _with_new_head(model: Model, key: Any, params: Any, stats: Any) -> Weights:
 
 
 def create_model(settings: Settings, classes: int, expected: Preprocessing | None = None) -> Model:
-    """The model that `config.model` describes; `expected` of images by its weights, None: usual."""
+    """The model of `config.model`; its weights expect images as `expected`, None: the usual."""
     m = settings.model
     return create(
         m.name,

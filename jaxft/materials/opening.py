@@ -1,4 +1,4 @@
-"""Opens and checks everything that a run needs, before anything is written."""
+"""Opening of everything that a run needs, with all checks, before anything is written."""
 
 import json
 from collections.abc import Mapping
@@ -35,12 +35,12 @@ def prepare(
 
     Args:
       settings: of the run.
-      console: where to tell what happens.
+      console: gets the progress.
       stop: set from outside, to end this.
-      phase: the one that images are wanted for.
+      phase: index of the phase whose images are read.
 
     Raises:
-      UserError: whatever is wrong with data, model, weights, batch size.
+      UserError: mistakes in data, model, weights or batch size.
     """
     image_size, interpolation = settings.phases[phase].image_size, settings.data.interpolation
     dataset = hosts.together(lambda: open_data(settings))
@@ -87,7 +87,7 @@ def prepare(
 
 
 def check_same(data: Mapping[str, Any], initial: Weights) -> None:
-    """Raises UserError where processes see different data, or start from different weights."""
+    """Raise UserError if processes see different data, or start from different weights."""
     if hosts.count() == 1:
         return
     weights = digests.digest(initial._asdict())
@@ -95,9 +95,9 @@ def check_same(data: Mapping[str, Any], initial: Weights) -> None:
 
 
 def validated_before(settings: Settings, dataset: Dataset) -> str:
-    """A warning where a run begins with weights that were trained on what validates now, or "".
+    """A warning if a run starts from weights that were trained on validation images, or "".
 
-    That is so when images were added to a data set since, and others are held out of it.
+    That happens if images were added to a data set, so that others are held out.
     """
     if not settings.init_from:
         return ""
@@ -116,7 +116,7 @@ def validated_before(settings: Settings, dataset: Dataset) -> str:
 
 
 def check_batch_size(settings: Settings, examples: int, devices: int) -> None:
-    """Raises UserError where a batch cannot be made or divided."""
+    """Raise UserError if a batch cannot be made or divided."""
     problems, batch_size = [], settings.data.batch_size
     for index, phase in enumerate(settings.phases):
         if phase.microbatches > 1 and batch_size % (devices * phase.microbatches):

@@ -1,4 +1,4 @@
-"""Reading of the images that steps, features and validation take."""
+"""Reading of the images for steps, features and validation."""
 
 from dataclasses import replace
 
@@ -31,7 +31,7 @@ def read_images(
 
     Raises:
       UserError: unreadable images.
-      Interrupted: the run was told to stop.
+      Interrupted: a stop was requested.
     """
     data = settings.data
     with console.bar(len(dataset.train) + len(dataset.valid), "reading images") as bar:
@@ -53,7 +53,7 @@ def read_images(
 
 
 def at_size(materials: Materials, image_size: int) -> Materials:
-    """The same with images of `image_size` pixels, read now; those of another size are dropped.
+    """Materials with images of `image_size` pixels, read now; those of another size are dropped.
 
     Raises:
       UserError, Interrupted: as `read_images`.

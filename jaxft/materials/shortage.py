@@ -1,4 +1,4 @@
-"""Too little memory: what XLA says of it on any platform, read in one place, told in one way."""
+"""Too little memory: XLA's messages about it on all platforms, as one kind of error."""
 
 import re
 from collections.abc import Iterator
@@ -38,10 +38,10 @@ WHICH_FITS = "`jaxft plan` says which batch would fit."
 
 
 class Shortage(NamedTuple):
-    """Memory that was not there, in bytes, as far as the message says.
+    """Memory that was missing, in bytes, as far as the message says.
 
-    `needed` is all that a program needs and `allowed` all that there is, which only a compiler
-    knows; `asked` is the array or workspace that found no place.
+    `needed` is a program's total and `allowed` the device's, which only a compiler knows; `asked`
+    is the size of the array or workspace that did not fit.
     """
 
     needed: float | None
@@ -50,7 +50,7 @@ class Shortage(NamedTuple):
 
 
 def of_message(message: str) -> Shortage | None:
-    """Read what XLA's message says of memory on the device; None: it is about something else."""
+    """Parse XLA's message about memory on the device; None: it is about something else."""
     if not SIGNS.search(message) or OTHERS.search(message):
         return None
     used, one = _OF_ALL.search(message), _OF_ONE.search(message)
@@ -71,14 +71,14 @@ def told(
     hint: str = WHICH_FITS,
     batch: str = "config.data.batch_size",
 ) -> Iterator[None]:
-    """A lack of memory in here becomes one message that says what takes less.
+    """Turn a lack of memory within this block into one message that lists remedies.
 
     Args:
       settings: of the run.
       where: such as "in phase full"; completes "ran out of memory".
-      phase: the phase, None where it is no phase's step.
-      hint: what becomes of the run, and how it goes on.
-      batch: what sets the number of images of a batch.
+      phase: the phase, None outside a phase's step.
+      hint: the state of the run, and how to continue.
+      batch: the key or flag that sets the batch size.
 
     Raises:
       UserError: the device, or the host, ran out of memory.
@@ -99,7 +99,7 @@ def told(
 
 
 def remedies(settings: Settings, phase: Phase | None, batch: str) -> Iterator[str]:
-    """List what takes less memory, or makes more: keys and variables, with their values."""
+    """List keys and variables, with their values, that save memory or allow more of it."""
     yield f"{batch}={settings.data.batch_size}: fewer images take less"
     if phase is not None and phase.inputs == "augmented":
         index = [p.name for p in settings.phases].index(phase.name)

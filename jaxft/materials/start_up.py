@@ -1,4 +1,4 @@
-"""Reads a config and sets the process up for it."""
+"""Start of a command: its config, and the process set up for it."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Advice at a run's end, where training the body did not beat the head."""
+"""Advice at a run's end, if training the body did not beat the head."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from jaxft.config.settings import Settings
 def advice(
     settings: Settings, best: Mapping[str, Any] | None, phases: Sequence[Mapping[str, Any]]
 ) -> str | None:
-    """One sentence where training the body did not beat the head; None where it did.
+    """Advice in two sentences if training the body did not beat the head; None if it did.
 
     Args:
       settings: of the run.

@@ -28,8 +28,8 @@ def make(
 ) -> None:
     """Draw training images, the classes in turn, and random views of each, into an image file.
 
-    They have the size of the last phase. The first column is the view that evaluation sees. Mixing
-    takes place with the image of the row below or above, as in training.
+    Views have the last phase's size. The first column is the evaluation view. Mixing uses the image
+    of the row below or above, as in training.
 
     Raises:
       UnreadableImage: naming the file.
@@ -51,7 +51,7 @@ def make(
 
 
 def choose(labels: np.ndarray, examples: int) -> list[int]:
-    """Return positions of `examples` or all examples: the first of every class, the second, ..."""
+    """Positions of at most `examples` examples: the first of every class, the second, ..."""
     turn = np.empty(len(labels), int)
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)

@@ -13,7 +13,7 @@ WORTH_SECONDS = 10.0
 def of_phases(
     phases: Sequence[Mapping[str, Any]], data: DataSettings, in_memory: bool, cores: int
 ) -> dict[str, Any] | None:
-    """Return the phase that waited for the longest time, as in `summary.json`; None: none did.
+    """Return the phase that waited longest, as in `summary.json`; None: none did.
 
     Args:
       phases: as in `summary.json`.
@@ -22,7 +22,7 @@ def of_phases(
       cores: CPU cores of this process.
 
     Returns:
-      `phase`, `input_wait` (a share of its time, compilation aside) and `remedy`, in words.
+      `phase`, `input_wait` (a share of its time without compilation) and `remedy`, in words.
     """
     waits = {phase["name"]: _share(phase["seconds"]) for phase in phases}
     waiting = [
@@ -46,7 +46,7 @@ def in_words(found: Mapping[str, Any]) -> str:
 
 
 def _share(seconds: Mapping[str, float]) -> float:
-    """Return the share of waiting in a phase's seconds without those of compilation."""
+    """Return the share of waiting in a phase's seconds, compilation excluded."""
     return seconds["input_wait"] / max(seconds["total"] - seconds["compile"], 1e-9)
 
 

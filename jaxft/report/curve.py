@@ -1,4 +1,4 @@
-"""A range test's curve as JSON, as a table of the rules' rates, as a picture."""
+"""A range test's curve as JSON, as a table of the rules' rates, and as a picture."""
 
 import math
 from typing import Any
@@ -23,7 +23,7 @@ def rules_table(curve: LRCurve) -> str:
 
 
 def curve_json(curve: LRCurve) -> dict[str, Any]:
-    """Return an LR curve as `lr_find/PHASE.json` holds it."""
+    """Return an LR curve as the content of `lr_find/PHASE.json`."""
     return {
         "lr": curve.lr,
         "rule": curve.rule,

@@ -1,4 +1,4 @@
-"""A run in words: its phases, a line an epoch, its end."""
+"""A run in words: its phases, a line per epoch, its end."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -22,7 +22,7 @@ HEADER = f"{'epoch':>5}  {'trn_loss':>9}  {'val_loss':>9}  {'accuracy':>8}  {'ti
 
 
 def phases_table(settings: Settings, steps_per_epoch: int) -> str:
-    """Return a table of the phases to come, a line a phase."""
+    """Return a table of the phases to come, a line per phase."""
     rows = []
     several = len({phase.image_size for phase in settings.phases}) > 1
     for phase in settings.phases:

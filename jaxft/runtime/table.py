@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 
 def table_lines(columns: Mapping[str, str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Lay out a table as lines: its head, a rule, and a line a row.
+    """Lay out a table as lines: its head, a rule, and a line per row.
 
     Args:
       columns: title -> format of its cells, such as `>9`.

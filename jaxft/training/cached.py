@@ -26,8 +26,8 @@ from jaxft.training.train_state import Sink, Step, TrainBatch, TrainState
 def cached_runner(spec: StepSpec, materials: Materials, weights: Weights) -> Runner:
     """Steps on the cached views of the training images.
 
-    These lie whole on every device where they fit into its share for them, and are streamed from
-    mapped files otherwise, in the same order.
+    Every device holds all of them if they fit into `memory_bytes`; otherwise they are streamed
+    from mapped files, in the same order.
     """
     bytes_each = spec.model.feature_size * max(4, param_dtype(weights.params).itemsize)
     rows = spec.phase.views * spec.examples

@@ -1,4 +1,4 @@
-"""One phase, from its first step to its last cycle end: inputs, range test, epochs, checkpoints."""
+"""One phase from start to end: inputs, range test, epochs, checkpoints."""
 
 import dataclasses
 import time
@@ -41,21 +41,21 @@ def run_phase(
     workdir: AnyPath,
     timer: Timer,
 ) -> Snapshot:
-    """Run the cursor's phase, or the rest of it.
+    """Run the cursor's phase, or its remainder.
 
     Args:
       materials: with images of the phase's size.
       cursor: moves on as the phase proceeds.
-      entry: what to start from or, with `midway`, to go on from; weights on the mesh.
+      entry: the start or, with `midway`, the point to resume from; weights on the mesh.
       checkpoints, workdir: where to save.
       timer: counts compilation.
 
     Returns:
-      What the phase hands on; weights on the mesh.
+      Snapshot for the next phase; weights on the mesh.
 
     Raises:
       Interrupted: `materials.stop` was set; a checkpoint has been written.
-      NonFiniteError: the training loss is infinite or no number.
+      NonFiniteError: the training loss is infinite or NaN.
       UserError: the device runs out of memory.
     """
     phase = materials.settings.phases[cursor.phase_index]
@@ -102,7 +102,7 @@ def resolve_rate(
     cursor: Cursor,
     workdir: AnyPath,
 ) -> float:
-    """The phase's rate: the cursor's or, noted there, found, the phase before's, the config's."""
+    """Return the phase's rate: the cursor's; else found, the previous phase's or the config's."""
     here, phase = cursor.phase, spec.phase
     if here.lr is None:
         if phase.lr == "find":
@@ -130,7 +130,7 @@ def begin(spec: StepSpec, entry: Snapshot, mesh: Mesh) -> tuple[TrainState, Weig
 
 
 def _after_shortage(cursor: Cursor, workdir: AnyPath) -> str:
-    """Tell how a run goes on that ran out of memory in a phase."""
+    """Advise how to continue a run that ran out of memory in a phase."""
     if cursor.saves == 0:
         return f"{shortage.WHICH_FITS} Nothing is lost: the run had no checkpoint yet."
     begun = cursor.phase.lr is not None
@@ -143,9 +143,9 @@ def _after_shortage(cursor: Cursor, workdir: AnyPath) -> str:
 
 
 def reassess(materials: Materials, cursor: Cursor, entry: Snapshot) -> Snapshot:
-    """Measure the run's best weights on images of the phase's size, to hold its epochs against.
+    """Measure the run's best weights at the phase's image size, for comparison with its epochs.
 
-    Their training loss stays the one that they had: no other has been measured.
+    Their training loss stays as it was: no other has been measured.
     """
     assert cursor.best is not None
     weights = sharding.replicate(entry.best.weights, materials.mesh)
@@ -174,7 +174,7 @@ def simple_classifiers(
 
 
 def _smoothing_note(spec: StepSpec) -> str:
-    """Name what of `config.augment` does act on cached features."""
+    """Name the part of `config.augment` that acts on cached features."""
     smooths = spec.phase.inputs == "cached" and spec.augmentation.label_smoothing > 0
     if not smooths:
         return ""
@@ -204,7 +204,7 @@ def make_runner(spec: StepSpec, materials: Materials, weights: Weights) -> Runne
 
 
 def make_spec(materials: Materials, index: int) -> StepSpec:
-    """All that the train step of phase `index` depends on."""
+    """Return the specification of phase `index`'s train step."""
     dataset = materials.dataset
     counts = balance.counts_of(dataset.train.labels, len(dataset.classes))
     spec = spec_of(materials.settings, materials.model, index, len(dataset.train))

@@ -58,7 +58,7 @@ class Loop:
         self.frozen_on_host = sharding.fetch(self.frozen)  # once: an epoch's copies leave it out
 
     def run(self, state: TrainState, kept: Best) -> Snapshot:
-        """All remaining epochs; ends with the weights that the phase hands on."""
+        """Run all remaining epochs; return the weights for the next phase."""
         phase, cursor = self.spec.phase, self.cursor
         ends = np.cumsum(phase.cycle_lengths).tolist()
         self.materials.console.say(tables.HEADER)
@@ -90,11 +90,11 @@ class Loop:
         return Snapshot(sharding.replicate(handed_on, self.materials.mesh), kept)
 
     def on_host(self, trained: Weights) -> Weights:
-        """The weights of all groups, of which the trained ones alone are fetched."""
+        """Return the weights of all groups; only the trained ones are fetched."""
         return train_state.joined(self.frozen_on_host, sharding.fetch(trained))
 
     def epoch(self, state: TrainState, kept: Best) -> TrainState:
-        """The rest of the epoch under way, with a checkpoint now and then."""
+        """Run the rest of the current epoch, with a checkpoint now and then."""
         cursor, spec = self.cursor, self.spec
         end = (cursor.phase.epoch + 1) * spec.steps_per_epoch
         interval = 60 * self.materials.settings.checkpoint_minutes
@@ -183,10 +183,10 @@ class Loop:
         cursor.phase.cycles.append({**told, "signs": signs})
 
     def trn_loss_of_best(self, found: dict[str, Any]) -> float:
-        """The training loss that a cycle end's is held against.
+        """Training loss that a cycle end's is compared with.
 
-        That of a best epoch in an earlier phase is on other inputs, or of a head that had just
-        begun: the end of the phase before stands in for it.
+        A best epoch of an earlier phase had other inputs, or a head that had just begun: the end of
+        the previous phase replaces it.
         """
         inside = found["phase"] == self.spec.phase.name
         return float(found["trn_loss"]) if inside else self.cursor.trn_loss_before
@@ -194,7 +194,7 @@ class Loop:
     def better(
         self, row: dict[str, Any], evaluation: metrics.Evaluation, state: TrainState, kept: Best
     ) -> Best:
-        """Return the better of an epoch and the run's best before it; the cursor notes it."""
+        """Return the better of an epoch and the run's best so far; note it in the cursor."""
         cursor = self.cursor
         found = best_epoch.record(row, self.spec.phase.image_size)
         if best_epoch.better(row, cursor.phase.best, self.materials.settings.best_by):
@@ -205,7 +205,7 @@ class Loop:
         return Best(self.on_host(state.weights), evaluation.losses)
 
     def summary(self, ended_by: str) -> dict[str, Any]:
-        """The phase as `summary.json` tells it."""
+        """Summarise the phase for `summary.json`."""
         cursor, phase = self.cursor, self.spec.phase
         seconds, found = cursor.phase.seconds, cursor.phase.best
         assert found is not None
@@ -238,7 +238,7 @@ class Loop:
         self.checkpoint(Snapshot(weights, kept, midway))
 
     def checkpoint(self, snapshot: Snapshot) -> None:
-        """Write what training goes on from, the best weights so far, and the cursor."""
+        """Write the state to resume from, the best weights so far, and the cursor."""
         self.cursor.saves += 1
         self.checkpoints.save(self.cursor.saves, pack(snapshot, self.cursor))
 
@@ -250,7 +250,7 @@ class Loop:
 
 
 def _ended_by(phase: Phase, cursor: Cursor, settings: overfit.OverfitSettings) -> str | None:
-    """Name what ends the phase at this epoch, or None while it goes on."""
+    """Name what ends the phase at this epoch, or None if it continues."""
     signs = [cycle["signs"] for cycle in cursor.phase.cycles]
     if phase.until_overfit and overfit.over_fitted(signs, settings):
         return "overfit"
@@ -262,7 +262,7 @@ def _ended_by(phase: Phase, cursor: Cursor, settings: overfit.OverfitSettings) -
 def evaluate_weights(
     materials: Materials, weights: Weights, valid_features: np.ndarray | None = None
 ) -> metrics.Evaluation:
-    """Metrics on the validation split; `valid_features` where the body has not changed."""
+    """Metrics on the validation split, from `valid_features` if the body has not changed."""
     if valid_features is None:
         valid_features = extract(materials, weights, materials.valid_images, "validating")
     return score(materials, weights, valid_features)

@@ -1,4 +1,4 @@
-"""The range test of a phase: its rates are tried on copies of the state, which changes nothing."""
+"""The range test of a phase, on copies of the state."""
 
 from collections.abc import Callable
 
@@ -32,8 +32,8 @@ MOST_TRIAL_STEPS = 1000
 def range_test(spec: StepSpec, materials: Materials, runner: Runner, weights: Weights) -> LRCurve:
     """Find a phase's learning rate on a copy of the state; changes nothing.
 
-    Where the rule is `auto` and training takes cached features, which is cheap, the rates around
-    the one that the sweep finds are tried for some epochs each, and the validation loss decides.
+    If the rule is `auto` and training uses cached features, which is cheap, rates around the
+    sweep's are tried for some epochs each, and the validation loss decides.
 
     Raises:
       UserError: the loss never falls, or diverges at once.
@@ -53,7 +53,7 @@ def range_test(spec: StepSpec, materials: Materials, runner: Runner, weights: We
 
 
 def sweep_curve(spec: StepSpec, materials: Materials, runner: Runner, weights: Weights) -> LRCurve:
-    """The sweep over all rates, and what the rules make of it; raises as `range_test`."""
+    """Sweep over all rates and apply the rules; raises as `range_test`."""
     settings = settled(materials.settings.finder, spec.phase.trains_body)
     rates = sweep.rates(settings)
     unmoved = losses_at_rest(spec, materials, runner, weights, len(rates))
@@ -75,7 +75,7 @@ def losses_at_rest(
 ) -> Float[np.ndarray, " steps"]:
     """Losses of these weights on a phase's first batches, views and dropout as in its steps.
 
-    Where the body trains, by forward passes; a step of the head is cheaper than a second program.
+    If the body trains, by forward passes; a step of the head is cheaper than a second program.
     """
     rates = np.zeros(steps)
     if not spec.phase.trains_body:
@@ -106,9 +106,9 @@ def trial(
 
 
 def trial_rates(phase: Phase, lr: float, steps_per_epoch: int) -> Float[np.ndarray, " steps"]:
-    """Rates of a phase's first cycle, in fewer steps where it has more than a trial may take.
+    """Rates of a phase's first cycle, shortened to the most that a trial may take.
 
-    Those are MOST_TRIAL_EPOCHS, and MOST_TRIAL_STEPS; the cycle rises and falls all the same.
+    The limits are MOST_TRIAL_EPOCHS and MOST_TRIAL_STEPS; the cycle still rises and falls.
     """
     whole = phase.cycle_lengths[0] * steps_per_epoch
     count = min(whole, MOST_TRIAL_EPOCHS * steps_per_epoch, MOST_TRIAL_STEPS)
@@ -124,9 +124,9 @@ def try_rates(
     rates: Float[np.ndarray, " steps"],
     going_on: Callable[[list[float]], bool] = lambda _: True,
 ) -> tuple[Float[np.ndarray, " steps"], Weights]:
-    """Losses of a phase's first steps at these rates, or of fewer where `going_on` ends it.
+    """Losses of a phase's first steps at these rates, or of fewer if `going_on` ends it.
 
-    Works on a copy of the state, and returns where that has come to. Rates of 0 give the losses of
+    Works on a copy of the state, and also returns that copy's end. Rates of 0 give the losses of
     weights that do not move.
     """
     losses: list[float] = []
@@ -154,7 +154,7 @@ def find_rate(
     weights: Weights,
     workdir: AnyPath,
 ) -> LRCurve:
-    """The range test of a phase, told and drawn: `lr_find/PHASE.json` and `.png`."""
+    """Run the range test of a phase, print it and write `lr_find/PHASE.json` and `.png`."""
     curve = range_test(spec, materials, runner, weights)
     directory = workdir / "lr_find"
     paths.make_folder(directory)

@@ -1,16 +1,16 @@
-"""BatchNorm's statistics measured on the training images, in a network that stays what it is.
+"""BatchNorm's statistics measured on the training images, with the network's output unchanged.
 
 A body comes with the statistics of the images that it was trained on. Other images have others, so
-that a network whose steps normalise by their own batch is another one at once: what the head has
-learned to read is gone. Therefore every BatchNorm of a body that is about to train gets the
-statistics that it meets here, and with them the scale and bias that leave its output as it was:
+a network whose steps normalise by their own batch changes at once: the features that the head has
+learned to read are gone. Therefore every BatchNorm of a body that is about to train gets the
+statistics of its input here, and with them the scale and bias that leave its output as it was:
 
     scale (x - mean) / sqrt(var + eps) + bias
 
-is the same function of x for the new mean and var where scale becomes scale * ratio, ratio =
+is the same function of x for the new mean and var if scale becomes scale * ratio, ratio =
 sqrt(new var + eps) / sqrt(var + eps), and bias becomes bias + scale * (new mean - mean) /
-sqrt(var + eps). The first batch then normalises as the network did before, but for the noise of a
-batch, and training has all that BatchNorm is good for.
+sqrt(var + eps). The first batch then normalises as the network did before, except for the noise
+of a batch, and training keeps all the benefits of BatchNorm.
 """
 
 from collections.abc import Mapping
@@ -39,11 +39,11 @@ MOST_BATCHES = 25
 def rebase(spec: StepSpec, materials: Materials, weights: Weights) -> Weights:
     """Weights that compute what these do, with the statistics of the phase's first batches.
 
-    Those of an epoch, MOST_BATCHES at most, of views as the phase draws them. Changes the groups
-    `spec.rebased`; nothing where there are none.
+    The batches are an epoch's, MOST_BATCHES at most, of views as the phase draws them. Changes the
+    groups `spec.rebased`, if any.
 
     Raises:
-      Interrupted: the run was told to stop.
+      Interrupted: a stop was requested.
     """
     if not spec.rebased:
         return weights
@@ -59,12 +59,12 @@ def rebase(spec: StepSpec, materials: Materials, weights: Weights) -> Weights:
 
 
 def batches(spec: StepSpec) -> int:
-    """Number of batches that a phase's statistics are measured on; 0 where none are."""
+    """Number of batches on which a phase's statistics are measured; 0 if none are."""
     return min(MOST_BATCHES, spec.steps_per_epoch) if spec.rebased else 0
 
 
 def measure(spec: StepSpec, materials: Materials, weights: Weights) -> groups.Tree:
-    """Mean and variance of what every BatchNorm of the body is given, in trees of float64."""
+    """Mean and variance of the input of every BatchNorm of the body, in trees of float64."""
     moments = make_moments(spec, materials)
     seed = seed_of(materials)
     count = batches(spec)
@@ -98,7 +98,7 @@ def make_moments(spec: StepSpec, materials: Materials) -> Any:
 
 
 def pooled(moments: list[groups.Tree]) -> groups.Tree:
-    """Mean and variance over all batches, of those of each, in trees of float64."""
+    """Mean and variance over all batches, from each batch's, in trees of float64."""
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves).astype(np.float64), *moments)
 
     def pool(tree: Any) -> Any:
@@ -116,8 +116,8 @@ def with_statistics(
     """Parameters and statistics of the same function with new statistics.
 
     Args:
-      params: of a module, with those of all below it.
-      stats: of its BatchNorms, in the same places; kept where `new` has none.
+      params: of a module and all modules below it.
+      stats: of its BatchNorms, in the same places; kept if `new` has none.
       new: statistics to have instead.
       eps: BatchNorm's.
     """

@@ -1,4 +1,4 @@
-"""The place where a run begins: its first step, or where its newest checkpoint stands."""
+"""The place where a run begins: its first step, or its newest checkpoint."""
 
 import numpy as np
 
@@ -20,7 +20,7 @@ def begin(
     """Find where to begin; the weights are on the mesh.
 
     Raises:
-      UserError: there are checkpoints, and none can be read.
+      UserError: there are checkpoints, but none can be read.
     """
     restored, problems = checkpoints.newest()
     if problems and restored is None:
@@ -40,6 +40,6 @@ def begin(
 
 
 def phase_reached(workdir: AnyPath, settings: Settings) -> int:
-    """Index of the phase that a run seems to go on with; `begin` tells for sure."""
+    """Index of the phase in which a run will probably resume; `begin` decides."""
     reached = cursor.newest(workdir)
     return min(reached.phase_index if reached else 0, len(settings.phases) - 1)

@@ -23,9 +23,9 @@ from jaxft.training.train_state import Sink, Step, TrainBatch, TrainState
 
 @runtime_checkable
 class Runner(Protocol):
-    """Runs up to `steps` of a phase's steps from step `first` on, until `sink` returns False.
+    """Run up to `steps` of a phase's steps from step `first` on, until `sink` returns False.
 
-    Returns the state, how many steps were run, and the seconds that they waited for input.
+    Returns the state, the number of steps run, and the seconds that they waited for input.
     """
 
     def __call__(
@@ -90,8 +90,8 @@ def image_runner(spec: StepSpec, materials: Materials, make: Callable[..., Step]
 class FedRunner:
     """A Runner of `one_step` on the batches that `feed(first, steps)` reads ahead.
 
-    Reading goes on to the end of the phase: the next epoch's first batches are there when the
-    validation before it is done, and worker processes start only once. To be closed.
+    It reads ahead to the end of the phase: the next epoch's first batches are ready when the
+    validation before it is done, and worker processes start only once. The caller closes it.
     """
 
     def __init__(
@@ -162,10 +162,10 @@ def run_steps(
     """Run up to `steps` steps, handing each loss to `sink` one step late.
 
     Step n+1 is dispatched before the loss of step n is fetched, so that the device never waits
-    for the host. `sink(n, loss)` returns False to stop (the step then under way is kept).
+    for the host. `sink(n, loss)` returns False to stop (a step that has started is kept).
 
     Returns:
-      The state, and how many steps were run.
+      The state, and the number of steps run.
     """
     pending: Array | None = None
     done = 0

@@ -16,7 +16,7 @@ from jaxft.recipe import optim, schedules
 
 @dataclass(frozen=True)
 class StepSpec:
-    """All that a phase's train step depends on besides its arguments."""
+    """Everything that a phase's train step depends on besides its arguments."""
 
     model: Model
     phase: Phase
@@ -54,10 +54,10 @@ class StepSpec:
 
 
 def spec_of(settings: Settings, model: Model, index: int, examples: int) -> StepSpec:
-    """As `make_spec`, for a number of training examples that need not be there.
+    """As `make_spec`, for a number of training examples that need not exist.
 
-    What their classes are is not known then, so nothing is done about skewed ones. Random weights
-    are not rebased: with such, BatchNorm is what makes the network train at all.
+    Their classes are then unknown, so skewed ones are not corrected. Random weights are not
+    rebased: with them, BatchNorm is what makes the network train at all.
     """
     phase = settings.phases[index]
     if settings.from_scratch and phase.bn == "rebased":

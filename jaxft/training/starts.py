@@ -1,4 +1,4 @@
-"""`starts.jsonl`: when a run was started, from which step to which, and what ended it."""
+"""`starts.jsonl`: the time of every start, its first and last step, and what ended it."""
 
 import time
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ ENDS: dict[type[Exception], str] = {Interrupted: "interrupted", NonFiniteError: 
 
 @contextmanager
 def noted(workdir: AnyPath, cursor: Cursor) -> Iterator[None]:
-    """Note a start that lasts as long as this block: until killed it counts as interrupted."""
+    """Note a start that lasts as long as this block; if it is killed, it counts as interrupted."""
     before = _earlier(workdir, cursor.global_step)
     start = {"time": time.time(), "from_step": cursor.global_step, "to_step": None}
     write_rows(workdir / FILE, [*before, {**start, "ended_by": "interrupted"}])

@@ -1,4 +1,4 @@
-"""The train step, differentiated for what trains only, and the loops around it."""
+"""The train step, differentiated for the trained groups only, and the loops around it."""
 
 from typing import Any
 
@@ -54,8 +54,8 @@ def example_weights(
 ) -> Float[Array, " batch"] | float:
     """Weight of every example's loss: 1, or by its class where classes are weighted.
 
-    Their mean over all examples is 1, but not over a batch: divided by the batch's own sum they
-    would depend on the company that an example is in.
+    Their mean over all examples is 1, but not over a batch: divided by the batch's own sum, an
+    example's weight would depend on the rest of its batch.
     """
     if spec.balance.kind != "weights":
         return 1.0
@@ -67,8 +67,8 @@ def label_losses(
 ) -> Float[Array, " batch"]:
     """Training loss of every example: cross-entropy with the smoothed label, in nats.
 
-    Of the label, the share `label_smoothing` is spread evenly over all classes (Szegedy 2016).
-    Weighted by the label's class where classes are.
+    The share `label_smoothing` of the label is spread evenly over all classes (Szegedy 2016).
+    The label's class weights the loss if classes are weighted.
     """
     losses, spread = cross_entropy(logits, label), spec.augmentation.label_smoothing
     if spread:
@@ -87,7 +87,7 @@ def training_images(
 
 
 def batch_share(spec: StepSpec, step: Int[Array, ""]) -> Float[Array, ""] | None:
-    """Share of the batch's own statistics in those that the body's BatchNorm trains by.
+    """Share of the batch's own statistics in those that the body's BatchNorm normalises by.
 
     None means all. Rebased statistics give way to the batch's as the rate warms up, so that the
     head can learn to live with the noise of a small batch.
@@ -151,7 +151,7 @@ def local_gradient(
 ) -> Local:
     """Losses, gradients and new statistics of this device's share, none reduced over devices.
 
-    With microbatches one after the other, for the memory of one; BatchNorm sees one at a time.
+    Microbatches run one after the other, in the memory of one; BatchNorm sees one at a time.
     """
     varying = lax.pcast(state.params, AXIS, to="varying")
     stats = state.batch_stats
@@ -177,7 +177,7 @@ def local_gradient(
 def microbatches(
     count: int, batch: TrainBatch, keys: ExampleKeys
 ) -> tuple[TrainBatch, ExampleKeys]:
-    """A device's share of a batch in so many parts, along a new first axis."""
+    """A device's share of a batch in `count` parts, along a new first axis."""
 
     def parts(tree: Any) -> Any:
         return jax.tree.map(lambda a: a.reshape(count, -1, *a.shape[1:]), tree)
@@ -212,10 +212,10 @@ def local_step(
 
 
 def moved_average(decay: float, state: TrainState, weights: Weights) -> Weights | None:
-    """The moving average after a step to these weights; None where none is kept.
+    """The moving average after a step to these weights; None if none is kept.
 
-    Its decay is less in the first steps: (1 + t) / (10 + t) at most, as TensorFlow's
-    ExponentialMovingAverage has it. So a phase's start does not linger.
+    Its decay is lower in the first steps: (1 + t) / (10 + t) at most, as in TensorFlow's
+    ExponentialMovingAverage, so that a phase's start does not linger.
     """
     if state.average is None:
         return None
@@ -249,8 +249,8 @@ def make_step(spec: StepSpec, mesh: Mesh) -> Step:
 def make_still(spec: StepSpec, mesh: Mesh) -> Step:
     """The jitted step of weights that do not move: `make_step`'s loss by a forward pass alone.
 
-    Takes and returns what `make_step` does. The state keeps everything but its step number, so that
-    a body that is warming up sees running statistics that do not move either.
+    Takes and returns what `make_step` does. Only the state's step number changes, so a body that
+    is warming up sees running statistics that do not move either.
     """
 
     def one_step(
@@ -295,7 +295,7 @@ def make_epoch(spec: StepSpec, mesh: Mesh, steps: int) -> Step:
     """`steps` steps of a phase on cached features as one compiled scan; donates the state.
 
     (state, frozen, features, labels, rates, seed) -> (state, losses [steps]). Features [views*N,F],
-    view after view, and labels [N] lie whole on every device, so that the shuffle needs no
+    view after view, and labels [N] are whole on every device, so the shuffle needs no
     communication. The steps must lie within one epoch.
     """
 
@@ -337,6 +337,6 @@ def make_epoch(spec: StepSpec, mesh: Mesh, steps: int) -> Step:
 
 
 def demand_finite(step: int, loss: float) -> None:
-    """Raises NonFiniteError for a loss that is infinite or no number."""
+    """Raise NonFiniteError for a loss that is infinite or NaN."""
     if not np.isfinite(loss):
         raise NonFiniteError(f"the loss is {loss} at step {step} of the phase")

@@ -1,4 +1,4 @@
-"""`summary.json`: what a run came to."""
+"""`summary.json`: the results of a run."""
 
 import json
 from typing import Any
@@ -15,7 +15,7 @@ from jaxft.workdir.rows import write_json
 def summarise(
     workdir: AnyPath, cursor: Cursor, ended_by: str, materials: Materials
 ) -> dict[str, Any]:
-    """Write and return `summary.json`; its top level is of the weights that the run ends with."""
+    """Write and return `summary.json`; its top level describes the run's final weights."""
     kept = cursor.best or {}
     summary = {
         "accuracy": kept.get("accuracy"),

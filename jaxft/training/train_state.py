@@ -12,8 +12,8 @@ from jaxft.recipe import groups
 class TrainState(NamedTuple):
     """Arrays that a step changes: the trained groups, their optimizer state, and the step's number.
 
-    `step` counts from 0 within the phase; `average` is the trained groups' moving average, None
-    where none is kept.
+    `step` counts from 0 within the phase; `average` is the trained groups' moving average, or
+    None.
     """
 
     step: Int[Array, ""]
@@ -24,7 +24,7 @@ class TrainState(NamedTuple):
 
     @property
     def weights(self) -> Weights:
-        """The trained groups' weights that validate and are kept: the average, if there is one."""
+        """The trained groups' weights to validate and keep: the average, if there is one."""
         return self.average or Weights(self.params, self.batch_stats)
 
 
@@ -36,14 +36,14 @@ class TrainBatch(NamedTuple):
 
 
 class ExampleKeys(NamedTuple):
-    """Random keys of each example of a batch: of its view, and of what dropout drops of it."""
+    """Random keys of each example of a batch: for its view, and for dropout."""
 
     augment: Key[Array, " batch"]
     dropout: Key[Array, " batch"]
 
 
 def finish(state: TrainState, frozen: Weights) -> Weights:
-    """Parameters and statistics of all groups again, as they validate."""
+    """Parameters and statistics of all groups, as validated."""
     return joined(frozen, state.weights)
 
 

@@ -1,11 +1,11 @@
-"""Orbax behind few functions: save, restore the newest sound checkpoint, lock the workdir.
+"""Orbax behind few functions: save, restore the newest intact checkpoint, lock the workdir.
 
 A checkpoint is a directory `checkpoints/STEP` with three items: `state` (all parameters and
-statistics, the optimizer state, the weights' average where there is one, the step), `best`
+statistics, the optimizer state, the weights' average if there is one, the step), `best`
 (parameters, statistics and per-example validation losses of the run's best epoch) and `cursor`
 (JSON: the place that the run has reached). Plain Orbax opens each. Array files carry no checksum of
 their own, so `cursor` holds a digest of every item, and a checkpoint whose digest does not match is
-passed over for the one before.
+skipped for the one before.
 """
 
 import fcntl
@@ -61,14 +61,14 @@ class Checkpoints:
         )
 
     def save(self, step: int, checkpoint: Checkpoint) -> None:
-        """Write a checkpoint in the background; an earlier one still under way is awaited.
+        """Write a checkpoint in the background, after waiting for an earlier one.
 
         Args:
           step: the checkpoint's name; larger than any before.
           checkpoint: arrays on the host, which do not change afterwards.
 
         Raises:
-          OSError or ValueError: the checkpoint before this one could not be written.
+          OSError or ValueError: the previous checkpoint could not be written.
           UserError: another process has taken the workdir over.
         """
         self.wait()
@@ -110,9 +110,9 @@ class Checkpoints:
 
 
 def demand_place(workdir: str | os.PathLike[str]) -> None:
-    """Raises UserError where Orbax would read a workdir's path as a pattern, and lose checkpoints.
+    """Raise UserError if Orbax would read a workdir's path as a pattern, and lose checkpoints.
 
-    It merges what each process has written by a glob for files below the whole path.
+    It merges the files of all processes by a glob over the whole path.
     """
     place = str(paths.absolute(paths.of(workdir)))
     found = [part for part in PATTERNS if part in place]
@@ -129,7 +129,7 @@ def read(directory: paths.AnyPath) -> Checkpoint:
 
     Raises:
       ValueError: an item's digest does not match.
-      Other errors of Orbax, where files are missing or cannot be parsed.
+      Other errors of Orbax: files are missing or cannot be parsed.
     """
     cursor = _read_cursor(directory)
     digests = cursor.pop("digests")
@@ -169,8 +169,7 @@ def read_newest(workdir: str | os.PathLike[str]) -> Checkpoint:
 def _in_short(error: Exception) -> str:
     """Return the first line of an error, or its kind.
 
-    TensorStore's messages take up to a kilobyte, with the action at the beginning and the cause at
-    the end.
+    TensorStore's messages take up to a kilobyte, with the action first and the cause last.
     """
     lines = str(error).strip().splitlines()
     line = lines[0] if lines else type(error).__name__
@@ -179,7 +178,7 @@ def _in_short(error: Exception) -> str:
 
 
 def newest_cursor(workdir: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """Return the cursor of the newest checkpoint, whole or not; None where none can be read."""
+    """Return the cursor of the newest checkpoint, whole or not; None if none can be read."""
     for step in reversed(steps(workdir)):
         directory = paths.absolute(paths.of(workdir)) / "checkpoints" / str(step)
         with suppress(Exception):  # whatever a damaged file makes Orbax raise
@@ -196,7 +195,7 @@ def _read_cursor(directory: paths.AnyPath) -> dict[str, Any]:
 
 
 def fill(like: Any, leaves: Mapping[str, Any]) -> Any:
-    """A tree of the structure of `like` with the leaves that `flat` gave.
+    """Return a tree of the structure of `like` with the leaves of `flat`.
 
     Raises:
       ValueError: lists every missing, unexpected or misshapen leaf.
@@ -221,11 +220,11 @@ def lock(
 ) -> Iterator[Callable[[], None]]:
     """Hold a workdir, so that no second run writes to it; the first of several processes does.
 
-    On a disk it is a lock of the file `.lock`, which ends with the process. In a bucket it is a
-    lease, which may take a wait: `say` gets a line about it.
+    On a disk this is a lock on the file `.lock`, which ends with the process. In a bucket it is a
+    lease, for which it may have to wait: `say` gets a line about that.
 
     Yields:
-      A function that raises UserError where the workdir is no longer held.
+      A function that raises UserError if the workdir is no longer held.
 
     Raises:
       UserError: another run holds it.

@@ -1,4 +1,4 @@
-"""Cursor: the place that a run has reached, as every checkpoint stores it."""
+"""Cursor: a run's position, as every checkpoint stores it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,12 +13,12 @@ VERSION = 2  # of the cursor's keys; 1 had those of the phase among the run's
 
 @dataclass
 class PhaseCursor:
-    """Place within a phase; a new one for each phase.
+    """Position within a phase; a new one for each phase.
 
     `epoch` and `step` count what is finished. `lr` is None until the phase has its learning rate.
     `cycles` are the ends of its cycles, `best` its best epoch (`best_epoch.record`). `loss_sum`,
-    `first_losses` (of the first steps), `epoch_seconds` and `epoch_wait` belong to the epoch under
-    way.
+    `first_losses` (of the first steps), `epoch_seconds` and `epoch_wait` belong to the current
+    epoch.
     """
 
     epoch: int = 0
@@ -39,12 +39,12 @@ class PhaseCursor:
 
 @dataclass
 class Cursor:
-    """Place of a run; JSON data.
+    """Position of a run; JSON data.
 
-    `rows` counts the lines of metrics.jsonl. `setup_seconds` adds up what every start took to open
-    data and model, and to read images of another size. `baselines` are the accuracies of simple
-    classifiers, {} where there are none. `best` is the run's best epoch (`best_epoch.record`).
-    `trn_loss_before` is the training loss of the last epoch of the phase before. `phases` are the
+    `rows` counts the lines of metrics.jsonl. `setup_seconds` is the total time that all starts took
+    to open data and model, and to read images of another size. `baselines` are the accuracies of
+    simple classifiers, {} if there are none. `best` is the run's best epoch (`best_epoch.record`).
+    `trn_loss_before` is the training loss of the previous phase's last epoch. `phases` are the
     finished ones, as `summary.json` has them.
     """
 
@@ -77,7 +77,7 @@ class Cursor:
         return cls(**{**stored, "phase": PhaseCursor(**stored["phase"])})
 
     def next_phase(self, summary: dict[str, Any]) -> None:
-        """Note a finished phase and stand before the next one's first step."""
+        """Note a finished phase and move to the next one's first step."""
         self.trn_loss_before = self.phase.cycles[-1]["trn_loss"]
         self.phases.append(summary)
         self.phase_index += 1
@@ -85,12 +85,12 @@ class Cursor:
 
     @property
     def phases_begun(self) -> int:
-        """Number of phases whose first step is made or about to be made: those with a rate."""
+        """Number of phases that have begun or are about to: those with a rate."""
         return self.phase_index + (self.phase.lr is not None)
 
 
 def newest(workdir: AnyPath) -> Cursor | None:
-    """Cursor of a workdir's newest checkpoint, whole or not; None where none can be read.
+    """Cursor of a workdir's newest checkpoint, whole or not; None if none can be read.
 
     Raises:
       UserError: another version of jaxft wrote it.

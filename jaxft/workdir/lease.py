@@ -2,8 +2,8 @@
 
 A bucket has no lock that ends with its process. So the holder writes a small object repeatedly,
 each time on the condition that its own last write still stands (the object's generation): of two
-processes that want it at once, one gets it. A lease that was not renewed in time may be taken over,
-and then the process that held it may save no more.
+processes that want it at once, one gets it. A lease that was not renewed in time may be taken over;
+the process that held it then no longer saves.
 """
 
 import json
@@ -28,7 +28,7 @@ REQUEST_SECONDS = 10.0
 
 
 class Note(NamedTuple):
-    """Content of the object; `generation` is 0 where there is none."""
+    """Content of the object; `generation` is 0 if there is none."""
 
     generation: int = 0
     token: str = ""
@@ -71,7 +71,7 @@ class Lease:
             return Note(found.generation)
 
     def take(self, generation: int) -> bool:
-        """Take the lease where the object is of this generation; return True where that worked."""
+        """Take the lease if the object has this generation; return True on success."""
         from google.api_core.exceptions import PreconditionFailed
 
         try:
@@ -82,7 +82,7 @@ class Lease:
         return True
 
     def demand(self) -> None:
-        """Raise UserError where another process has taken the lease over."""
+        """Raise UserError if another process has taken the lease over."""
         if self._taken_by:
             raise UserError(
                 f"{self._workdir} was taken over by {self._taken_by}",
@@ -156,7 +156,7 @@ def hold(workdir: paths.AnyPath, say: Callable[[str], None]) -> Iterator[Lease]:
 
 
 def _free(lease: Lease, workdir: str, say: Callable[[str], None]) -> int:
-    """Return the generation that may be replaced, once there is one.
+    """Wait until the lease is free; return the generation to replace.
 
     Raises:
       UserError: its holder is alive.

@@ -1,4 +1,4 @@
-"""JSON files of a workdir: whole documents, and tables of a row a line."""
+"""JSON files of a workdir: documents, and tables with one row per line."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ def write_json(path: AnyPath, data: Any) -> None:
 
 @hosts.first_only
 def append_row(path: AnyPath, row: Mapping[str, Any]) -> None:
-    """Add a row to a JSON-lines file; an object of a store is written anew."""
+    """Add a row to a JSON-lines file; an object of a store is rewritten."""
     if paths.is_remote(path):
         write_rows(path, [*read_rows(path), row])
         return

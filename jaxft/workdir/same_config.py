@@ -1,4 +1,4 @@
-"""A workdir's run goes on with the config that it began with, but for keys that change nothing."""
+"""Check that a run is resumed with its own config, except for keys that change nothing."""
 
 import json
 import re
@@ -27,7 +27,7 @@ FREE_BEFOREHAND = re.compile(r"phases\[(\d+)\]\.microbatches")
 
 
 def check(workdir: AnyPath, plain: dict[str, Any]) -> None:
-    """Raises UserError where the workdir is a file, or holds checkpoints of another config."""
+    """Raise UserError if the workdir is a file, or holds checkpoints of another config."""
     if workdir.exists() and not workdir.is_dir():
         raise UserError(f"{workdir} is a file; --workdir should be a directory")
     if not checkpoint.steps(workdir):
@@ -56,22 +56,22 @@ def check(workdir: AnyPath, plain: dict[str, Any]) -> None:
 
 
 def _is_free(key: str, begun: int) -> bool:
-    """Tell whether a key may change without changing what a run, `begun` phases in, gives.
+    """Tell if a key may change in a run with `begun` phases without changing its results.
 
-    Such a run is the one that it would be had the key been so from the start.
+    The results are then those of a run that had the new value from the start.
     """
     beforehand = FREE_BEFOREHAND.fullmatch(key)
     return key in FREE_KEYS or (beforehand is not None and int(beforehand[1]) >= begun)
 
 
 def _phases_begun(workdir: AnyPath) -> int:
-    """Number of phases of a run that have a rate already, or a step; all where none can tell."""
+    """Number of phases of a run that have begun; all of them if no checkpoint can be read."""
     reached = cursor.newest(workdir)
     return reached.phases_begun if reached else sys.maxsize
 
 
 def read_json(path: AnyPath) -> Any:
-    """Raises UserError where a file of a workdir is missing or damaged."""
+    """Read a JSON file of a workdir; raise UserError if it is missing or damaged."""
     try:
         return json.loads(paths.read(path))
     except (OSError, ValueError) as error:

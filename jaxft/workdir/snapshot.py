@@ -20,10 +20,9 @@ class Best(NamedTuple):
 
 
 class Midway(NamedTuple):
-    """What a phase under way needs besides its weights.
+    """State of an unfinished phase besides its weights.
 
-    `opt_state` maps paths to arrays. `average` is of the trained groups' weights, None where none
-    is kept.
+    `opt_state` maps paths to arrays. `average` is of the trained groups' weights, or None.
     """
 
     step: int | np.ndarray
@@ -32,7 +31,7 @@ class Midway(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """Weights of all groups where training stands, the best ones, and `midway` within a phase."""
+    """Current weights of all groups, the best ones, and `midway` within a phase."""
 
     weights: Weights
     best: Best
@@ -40,7 +39,7 @@ class Snapshot(NamedTuple):
 
     @property
     def last(self) -> Weights:
-        """Weights that validate where training stands: the average, where one is kept."""
+        """Latest weights for validation: the average, if one is kept."""
         if self.midway is None or self.midway.average is None:
             return self.weights
         both = zip(self.weights, self.midway.average, strict=True)
@@ -48,7 +47,7 @@ class Snapshot(NamedTuple):
 
 
 def pack(snapshot: Snapshot, cursor: Cursor) -> Checkpoint:
-    """A checkpoint of these arrays, on the host, and this place."""
+    """Return a checkpoint of these arrays, on the host, and this position."""
     state: dict[str, Any] = dict(snapshot.weights._asdict())
     if snapshot.midway is not None:
         state["opt_state"] = snapshot.midway.opt_state
@@ -62,7 +61,7 @@ def pack(snapshot: Snapshot, cursor: Cursor) -> Checkpoint:
 
 
 def unpack(checkpoint: Checkpoint) -> Snapshot:
-    """The arrays of a checkpoint, which leaves out what is empty."""
+    """Return the arrays of a checkpoint; it omits empty ones."""
     state, best, midway = checkpoint.state, checkpoint.best, None
     if "step" in state:
         average = _weights(state["average"]) if "average" in state else None

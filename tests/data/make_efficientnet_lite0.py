@@ -1,4 +1,4 @@
-"""Makes efficientnet_lite0.npz: ImageNet logits of the PyTorch original for two photos.
+"""Make efficientnet_lite0.npz: ImageNet logits of the PyTorch original for two photos.
 
     python tests/data/make_efficientnet_lite0.py
 

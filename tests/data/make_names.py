@@ -1,4 +1,4 @@
-"""Makes names.json: a digest of the names and shapes in each original's state dict.
+"""Make names.json: a digest of the names and shapes in each original's state dict.
 
     python tests/data/make_names.py
 
@@ -22,7 +22,7 @@ TORCHVISION = (
 
 
 def digest(model: torch.nn.Module) -> str:
-    """Of the sorted lines "name (shape)"."""
+    """Digest of the sorted lines "name (shape)"."""
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     lines = [f"{name} {shape}" for name, shape in shapes.items() if "num_batches" not in name]
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()

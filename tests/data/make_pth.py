@@ -1,4 +1,4 @@
-"""Makes the small .pth files of tests/test_torch_file.py; run with an interpreter that has PyTorch.
+"""Make the small .pth files of tests/test_torch_file.py; run with an interpreter that has PyTorch.
 
 python tests/data/make_pth.py
 """

@@ -1,4 +1,4 @@
-"""Makes resnet18.npz and resnext50_32x4d.npz: what torchvision computes with random weights.
+"""Make resnet18.npz and resnext50_32x4d.npz: torchvision's results with random weights.
 
     python tests/data/make_resnet.py
 

@@ -1,4 +1,4 @@
-"""Makes schedules.json: rates as PyTorch and fastai have them.
+"""Make schedules.json: PyTorch's and fastai's rates.
 
     python tests/data/make_schedules.py
 
