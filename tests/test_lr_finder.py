@@ -446,7 +446,8 @@ def test_a_loss_that_is_no_number_ends_a_trial(tmp_path):
         return state, 2, 0.0
 
     spec, start = make_spec(materials, 0), tiny.weights(materials.model)
-    assert math.isnan(range_test.trial(spec, materials, runner, start, None, 0.1))
+    no_features = np.zeros((0, 4), np.float32)
+    assert math.isnan(range_test.trial(spec, materials, runner, start, no_features, 0.1))
     assert told == [True, False]
 
 

@@ -338,7 +338,7 @@ def test_every_unreadable_image_is_listed(refused, damaged, tiny):
 
 def test_skip_bad_goes_on_without_them(damaged, tiny, tmp_path, monkeypatch, capsys):
     seen = []
-    monkeypatch.setattr("jaxft.run.run_phases", lambda materials, *_: seen.append(materials))
+    monkeypatch.setattr("jaxft.run.run_phases", lambda materials, *_: seen.append(materials) or {})
     overrides = [f"--workdir={tmp_path / 'run'}", "--config.data.skip_bad=true"]
     assert main.main([*train(damaged), *overrides]) == 0
     out = capsys.readouterr().out

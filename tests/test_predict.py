@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -81,7 +82,7 @@ def test_the_workdir_alone_says_how_images_are_fed(finished, tiny, drawn, tmp_pa
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 def test_arrays_are_shrunk_as_files_are(interpolation):
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
-    ours = _shrink(noise[None], 24, interpolation)[0].astype(int)
+    ours = _shrink(jnp.asarray(noise[None]), 24, interpolation)[0].astype(int)
     assert np.abs(ours - resize(noise, Sizing(24, interpolation))).max() <= 2
 
 

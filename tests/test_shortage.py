@@ -1,6 +1,7 @@
 """Too little memory: XLA's messages, the user's message, and resumption of the run."""
 
 from dataclasses import asdict
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -195,9 +196,9 @@ def test_a_run_short_of_memory_goes_on_in_parts(drawn, tiny, tmp_path, monkeypat
 def test_a_phase_has_begun_with_its_rate(phase, lr, begun, monkeypatch):
     cursor = asdict(Cursor(phase_index=phase, phase=PhaseCursor(lr=lr)))
     monkeypatch.setattr(checkpoint, "newest_cursor", lambda _: cursor)
-    assert same_config._phases_begun("anywhere") == begun
+    assert same_config._phases_begun(Path("anywhere")) == begun
 
 
 def test_of_a_damaged_run_every_phase_has_begun(monkeypatch):
     monkeypatch.setattr(checkpoint, "newest_cursor", lambda _: None)
-    assert same_config._phases_begun("anywhere") > 1000
+    assert same_config._phases_begun(Path("anywhere")) > 1000

@@ -193,11 +193,12 @@ def test_mixing_changes_the_loss():
 
 def test_label_smoothing_spreads_a_share_over_all_classes():
     random = np.random.default_rng(0)
-    logits, label = random.normal(size=(6, 5)), random.integers(5, size=6)
+    logits, label = random.normal(size=(6, 5)), jnp.asarray(random.integers(5, size=6))
     target = 0.9 * np.eye(5)[label] + 0.1 / 5
     expected = -(target * np.log(metrics.softmax(logits))).sum(1)
     smooth = dataclasses.replace(PRESETS["none"], label_smoothing=0.1)
     spec = dataclasses.replace(tiny.spec(NET, FULL), augmentation=smooth)
+    logits = jnp.asarray(logits)
     np.testing.assert_allclose(label_losses(spec, logits, label), expected, rtol=1e-5)
     plain = label_losses(tiny.spec(NET, FULL, preset="none"), logits, label)
     np.testing.assert_array_equal(plain, cross_entropy(logits, label))
@@ -322,8 +323,8 @@ def _run(sink, monkeypatch, steps=4):
     def fake_step(state, frozen, batch, rates, seed):
         with pytest.raises(Exception, match=r"[Dd]isallowed host-to-device"):
             compiled(np.ones(1, np.float32))
-        events.append(f"dispatch {state}")
-        return state + 1, numbers[state]
+        events.append(f"dispatch {state.step}")
+        return state._replace(step=state.step + 1), numbers[state.step]
 
     fetch = jax.device_get
 
@@ -336,8 +337,12 @@ def _run(sink, monkeypatch, steps=4):
         return sink(number)
 
     monkeypatch.setattr(jax, "device_get", recording_fetch)
-    state, done = run_steps(fake_step, 0, None, iter(range(10)), None, None, steps, recording_sink)
-    return events, state, done
+    state, frozen = TrainState(0, {}, {}, None), Weights({}, {})
+    rates, seed = jnp.zeros(steps), jnp.int32(0)
+    state, done = run_steps(
+        fake_step, state, frozen, iter(range(10)), rates, seed, steps, recording_sink
+    )
+    return events, state.step, done
 
 
 def test_the_next_step_is_dispatched_before_a_loss_is_fetched(monkeypatch):

@@ -42,7 +42,12 @@ def available(labels: Labels, features: int) -> bool:
     return few and len(np.unique(labels)) > 1 and importlib.util.find_spec("sklearn") is not None
 
 
-def measure(train: Features, labels: Labels, valid: Features, valid_labels: Labels) -> Baselines:
+def measure(
+    train: Features,
+    labels: Labels,
+    valid: Float[np.ndarray, "valid_examples features"],
+    valid_labels: Int[np.ndarray, " valid_examples"],
+) -> Baselines:
     """Fit both on the training features and score them on the validation features.
 
     Logistic regression is regularised: C is chosen on a held-out fifth of the training examples,

@@ -27,7 +27,7 @@ VERSION = 3  # of what the views compute, and of the files; a change here makes 
 PART_EXAMPLES = 4096
 MOST_PARTS = 64  # of an entry: one that is mapped holds a file open
 
-Part = Float[np.ndarray, "examples features"]
+Part = Float[np.ndarray, "_ features"]  # the last of an entry may have fewer rows
 
 
 def key(split: Split, weights_digest: str, description: dict[str, Any]) -> str:
@@ -104,7 +104,7 @@ def cached(
     return parts, found
 
 
-def whole(parts: Sequence[Part]) -> Part:
+def whole(parts: Sequence[Part]) -> Float[np.ndarray, "examples features"]:
     """All rows as one array."""
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 

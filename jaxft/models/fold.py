@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from jaxft.models.body import Body, compute_dtype
 from jaxft.models.conv.kernel import pack
 from jaxft.models.conv.lowerings import choose
+from jaxft.models.conv.native import Kernel
 
 Tree = dict[str, Any]
 
@@ -45,8 +46,8 @@ def _folded(body: Body, params: Mapping[str, Any], stats: Mapping[str, Any]) -> 
         if "scale" in norm:
             after = norm_after(name)
             kernel, offset = _join(body, tree["kernel"], norm, stats[after])
-            kernel = _packed(kernel, dict(body.grouped).get(name, 1), body.conv)
-            result[name] = {"folded": kernel.astype(compute_dtype(kernel.dtype, body.dtype))}
+            packed = _packed(kernel, dict(body.grouped).get(name, 1), body.conv)
+            result[name] = {"folded": packed.astype(compute_dtype(packed.dtype, body.dtype))}
             result[after] = {"offset": offset}
         elif all(isinstance(value, Mapping) for value in tree.values()):
             result[name], left[name] = _folded(body, tree, stats.get(name, {}))
@@ -70,7 +71,7 @@ def _join(
     return kernel * factor, params["bias"] - stats["mean"] * factor
 
 
-def _packed(kernel: Array, groups: int, lowering: str) -> Array:
+def _packed(kernel: Array, groups: int, lowering: str) -> Kernel:
     """Pack the kernel in fewer and wider groups, where the platform is faster with them."""
     if groups == 1:
         return kernel

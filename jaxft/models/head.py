@@ -99,7 +99,7 @@ class Head(nn.Module):
 
 
 def product(
-    x: Float[Array, "batch in"], kernel: Float[Array, "in out"]
+    x: Float[Array, "batch in"], kernel: Float[Array | np.ndarray, "in out"]
 ) -> Float[Array, "batch out"]:
     """Multiply x by kernel, on a CPU with gradients in the fastest form of its matrix product."""
     if platform.current().name != "cpu":

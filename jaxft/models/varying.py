@@ -1,11 +1,14 @@
 """Marks of arrays as varying over a mesh's axes, inside `shard_map`."""
 
+from typing import Any
+
 import jax
+import numpy as np
 from jax import lax
 from jaxtyping import Array
 
 
-def alike_varying(*arrays: Array) -> list[Array]:
+def alike_varying(*arrays: Array | np.ndarray) -> list[Any]:
     """Mark all arrays as varying over every axis over which one of them varies.
 
     A gradient written by hand then varies for each of them; the sum over devices that an unvarying

@@ -1,5 +1,6 @@
 """Lines and progress bars for a person at a terminal; of several processes the first one writes."""
 
+import io
 import sys
 from typing import TextIO
 
@@ -15,7 +16,7 @@ class Console:
       stream: output of the first process; None for no output at all.
     """
 
-    def __init__(self, stream: TextIO | None) -> None:
+    def __init__(self, stream: TextIO | io.TextIOBase | None) -> None:
         self._stream = stream if hosts.is_first() else None
         self._bars = self._stream is not None and self._stream.isatty()
 

@@ -123,7 +123,7 @@ def try_rates(
     weights: Weights,
     rates: Float[np.ndarray, " steps"],
     going_on: Callable[[list[float]], bool] = lambda _: True,
-) -> tuple[Float[np.ndarray, " steps"], Weights]:
+) -> tuple[Float[np.ndarray, " done"], Weights]:
     """Losses of a phase's first steps at these rates, or of fewer if `going_on` ends it.
 
     Works on a copy of the state, and also returns that copy's end. Rates of 0 give the losses of

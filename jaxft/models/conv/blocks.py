@@ -8,11 +8,11 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jaxft.models.conv.kernel import block_kernel_gradient, pack, turned
-from jaxft.models.conv.native import Pads, xla_conv
+from jaxft.models.conv.native import Kernel, Pads, xla_conv
 from jaxft.models.varying import alike_varying
 
 
-def blocks(x: Array, kernel: Array, stride: int, pads: Pads, groups: int, width: int) -> Array:
+def blocks(x: Array, kernel: Kernel, stride: int, pads: Pads, groups: int, width: int) -> Array:
     """Convolve in groups by plain convolutions side by side, each of `width` channels.
 
     XLA CPU takes up to four times as long for the same in one grouped convolution.

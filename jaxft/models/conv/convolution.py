@@ -12,7 +12,7 @@ from jaxft.models.body import compute_dtype
 from jaxft.models.conv.blocks import blocks
 from jaxft.models.conv.kernel import pack
 from jaxft.models.conv.lowerings import choose
-from jaxft.models.conv.native import xla_conv
+from jaxft.models.conv.native import Kernel, xla_conv
 from jaxft.models.conv.padding import without_idle_places
 from jaxft.models.conv.parts import pointwise_in_parts
 from jaxft.models.conv.shifts import shifts
@@ -23,7 +23,7 @@ from jaxft.models.varying import alike_varying
 
 def conv(
     x: Float[Array, "batch height width in_channels"],
-    kernel: Float[Array, "kernel_height kernel_width group_in_channels out_channels"],
+    kernel: Float[Kernel, "kernel_height kernel_width group_in_channels out_channels"],
     stride: int = 1,
     padding: str | Sequence[tuple[int, int]] = "SAME",
     groups: int = 1,
@@ -80,7 +80,7 @@ class Conv(nn.Module):
         kernel = self.param("kernel", init, shape)
         return self._convolve(x.astype(dtype), kernel.astype(dtype), self.groups)
 
-    def _convolve(self, x: Array, kernel: Array, groups: int) -> Array:
+    def _convolve(self, x: Array, kernel: Kernel, groups: int) -> Array:
         if self.parts > 1:
             return pointwise_in_parts(x, kernel, self.parts)
         return conv(x, kernel, self.stride, self.padding, groups, self.lowering)

@@ -2,14 +2,12 @@
 
 from collections.abc import Sequence
 
-from jaxtyping import Array
-
-from jaxft.models.conv.native import Pads
+from jaxft.models.conv.native import Kernel, Pads
 
 
 def without_idle_places(
-    kernel: Array, shape: Sequence[int], stride: int, pads: Pads
-) -> tuple[Array, Pads]:
+    kernel: Kernel, shape: Sequence[int], stride: int, pads: Pads
+) -> tuple[Kernel, Pads]:
     """Trim the outer rows and columns of a kernel that meet nothing but padding, and its pads.
 
     On images of 2 x 2 pixels 16 of the 25 places of a 5x5 kernel are idle.

@@ -5,12 +5,12 @@ from jax import lax
 from jaxtyping import Array
 
 from jaxft.devices import platform
-from jaxft.models.conv.native import Pads, xla_conv
+from jaxft.models.conv.native import Kernel, Pads, xla_conv
 from jaxft.models.conv.windows import windows
 from jaxft.models.varying import alike_varying
 
 
-def ungrouped(x: Array, kernel: Array, stride: int, pads: Pads) -> Array:
+def ungrouped(x: Array, kernel: Kernel, stride: int, pads: Pads) -> Array:
     """Convolve in one group: on CPU by the first of UNGROUPED_ON_CPU that applies."""
     if platform.current().name == "cpu":
         for applies, lowering in UNGROUPED_ON_CPU:
@@ -20,13 +20,13 @@ def ungrouped(x: Array, kernel: Array, stride: int, pads: Pads) -> Array:
     return xla_conv(x, kernel, stride, pads)
 
 
-def pointwise(x: Array, kernel: Array, stride: int, pads: Pads) -> Array:
+def pointwise(x: Array, kernel: Kernel, stride: int, pads: Pads) -> Array:
     """Convolve 1x1 without padding, as a matrix product."""
     x = x[:, ::stride, ::stride]
     return (x.reshape(-1, x.shape[-1]) @ kernel[0, 0]).reshape(*x.shape[:3], -1)
 
 
-def patches(x: Array, kernel: Array, stride: int, pads: Pads) -> Array:
+def patches(x: Array, kernel: Kernel, stride: int, pads: Pads) -> Array:
     """Multiply the patches that the kernel meets, side by side, by the kernel as one matrix.
 
     For the few channels of an image: XLA CPU's convolution takes two to three times as long.

@@ -9,6 +9,7 @@ Source of the test: Smith, Cyclical Learning Rates (2017).
 """
 
 import numpy as np
+from jaxtyping import Float
 
 from jaxft.recipe.finder import sweep
 from jaxft.recipe.finder.curve import Curve, Found, LRCurve, Paired
@@ -22,15 +23,20 @@ FEWEST_OF_RISE = 4  # losses that `rise` needs, where they end in divergence
 MOVED = 5e-3  # of the loss: less is rounding in bfloat16, between one program and another
 
 
-def choose(rates: Curve, losses: Curve, unmoved: Curve, settings: FinderSettings) -> LRCurve:
+def choose(
+    rates: Float[np.ndarray, " rates"],
+    losses: Curve,
+    unmoved: Float[np.ndarray, " rested"],
+    settings: FinderSettings,
+) -> LRCurve:
     """Apply every rule and choose the rate of `settings.rule`.
 
     Where that rule finds none, the first of RULES that finds one is taken, and the reason says so.
 
     Args:
-      rates: as from `sweep.rates`, [steps].
-      losses: of those steps; may be shorter, and may end in numbers not finite.
-      unmoved: of the weights before the test on the same batches.
+      rates: as from `sweep.rates`.
+      losses: of those steps; may be fewer, and may end in numbers not finite.
+      unmoved: of the weights before the test on the same batches; may be more.
       settings: `steps` is the length of the whole sweep.
 
     Raises:

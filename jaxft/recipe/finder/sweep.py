@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+from jaxtyping import Float
 
 from jaxft.recipe.finder import rise
 from jaxft.recipe.finder.curve import Curve
@@ -41,7 +42,7 @@ def stop_at(losses: Curve, settings: FinderSettings) -> int | None:
     return len(finite) if len(bad) else None
 
 
-def ended(losses: Curve, unmoved: Curve, settings: FinderSettings) -> bool:
+def ended(losses: Curve, unmoved: Float[np.ndarray, " rested"], settings: FinderSettings) -> bool:
     """Tell whether the sweep is over.
 
     It is where the losses diverge (`stop_at`), or where the rule is `rise` and has found its rate
