@@ -20,7 +20,6 @@ from jaxft.runtime.exchange import broadcast_bytes, gather_array
 T = TypeVar("T")
 P = ParamSpec("P")
 
-MODES = ("auto", "on", "off")
 # JAX itself reads the first of these, and the others only in its cluster environments.
 ADDRESS, COUNT, INDEX = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
 # Words of JAX's where it detects no cluster, and where it computes already, as in a notebook.
