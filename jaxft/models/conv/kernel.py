@@ -1,17 +1,16 @@
 """Kernels of several groups: packed into fewer, turned for the gradient, and their own gradient."""
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
-
-from jaxft.models.conv.native import Kernel
 
 BLOCK = 32  # channels of a block on CPU: of 16, 32 and 64 the fastest
 
 
 def pack(
-    kernel: Float[Kernel, "height width group_in out"], groups: int, width: int
-) -> Float[Kernel, "height width packed_in out"]:
+    kernel: Float[Array | np.ndarray, "height width group_in out"], groups: int, width: int
+) -> Float[Array | np.ndarray, "height width packed_in out"]:
     """Pack the groups of a kernel into fewer, each `width` wide, with the old ones on the diagonal.
 
     The convolution stays the same and gains zeros; matrix units of that width multiply it in less
