@@ -9,6 +9,7 @@ import os
 from collections import Counter
 
 import pytest
+from jaxtyping import install_import_hook
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 REAL = os.environ.get("JAXFT_TEST_PLATFORM", "")
@@ -26,6 +27,8 @@ else:
 # See bucket.environment; gcsfs reads it when it is imported.
 os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"  # runs of one session share it
+# Types and shapes of jaxft's functions are checked as they are called.
+install_import_hook("jaxft", "typecheck.checked")
 
 
 def pytest_configure(config):

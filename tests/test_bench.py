@@ -98,10 +98,24 @@ def test_rates_quartiles_and_shares_follow_from_the_repeats():
 
 
 def figures(**changes):
-    plain = {field.name: None for field in dataclasses.fields(figures_of.Figures)}
     memory = Memory(0, 0, 0, 0, 0)
-    spent = Costs(0.0, 1.2 * CHIP.hbm_bandwidth, memory, {}, None, None)
-    return figures_of.Figures(**{**plain, "chip": CHIP, "costs": spent, **changes})
+    plain = figures_of.Figures(
+        program="full",
+        phases=("full",),
+        images=0,
+        image_size=0,
+        devices=1,
+        steps=1,
+        seconds=(1.0,),
+        input_wait=None,
+        compile_seconds=0.0,
+        costs=Costs(0.0, 1.2 * CHIP.hbm_bandwidth, memory, {}, None, None),
+        model_flops=0.0,
+        peak_bytes=None,
+        pool_bytes=None,
+        chip=CHIP,
+    )
+    return dataclasses.replace(plain, **changes)
 
 
 def test_json_holds_what_the_figures_mean_nothing_without(benched):

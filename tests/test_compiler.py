@@ -57,7 +57,6 @@ def asked_by(monkeypatch, deterministic):
             else:
                 step.make_step(spec, mesh)
         patch.setattr(inference, "make_fold", lambda *_: lambda weights: weights)
-        patch.setattr(programs, "Call", lambda function, _: function)
         programs.of_forward(settings, net, programs.weight_shapes(net), mesh, 64)
     assert len(asked) == len(settings.phases) + 3  # features, views, logits
     return asked
