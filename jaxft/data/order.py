@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int32, Key
+from jaxtyping import Array, Int, Int32, Key
 
 from jaxft.data import balance
 
@@ -37,7 +37,7 @@ def epoch_key(seed: int | Array, phase: int | Array, epoch: int | Array) -> Key[
     return stream_key(seed, phase, epoch, EXAMPLE_STREAM)
 
 
-def position_keys(key: Key[Array, ""], positions: Int32[Array, " batch"]) -> Key[Array, " batch"]:
+def position_keys(key: Key[Array, ""], positions: Int[Array, " batch"]) -> Key[Array, " batch"]:
     """One key for each position in the global order of an epoch; for use inside the step."""
     return jax.vmap(partial(jax.random.fold_in, key))(positions)
 
