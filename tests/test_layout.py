@@ -7,6 +7,9 @@ from pathlib import Path
 import calls
 import house
 import pytest
+from jaxtyping import TypeCheckError
+
+from jaxft.recipe import schedules
 
 ROOT = Path(__file__).parent.parent
 FILES = sorted([*ROOT.glob("jaxft/**/*.py"), *ROOT.glob("configs/*.py")])
@@ -109,3 +112,10 @@ def test_the_wheel_packs_every_folder():
     packed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     folders = {file.parent.relative_to(ROOT) for file in FILES if file.parent.name != "configs"}
     assert packed == [*sorted(".".join(folder.parts) for folder in folders), "jaxft.configs"]
+
+
+def test_the_quick_subset_checks_types_as_functions_are_called(request):
+    if request.config.option.markexpr != "not slow":
+        pytest.skip("the whole suite does not, so far")
+    with pytest.raises(TypeCheckError):
+        schedules.cycle_lengths("three", 1, 1)
