@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 import jaxft
-from jaxft import run
 from jaxft.cli.config_file import load_config
+from jaxft.config import load
 from jaxft.data.sources import registry
 from jaxft.features import cache
 from jaxft.models.weights import pretrained
@@ -92,7 +92,7 @@ def test_the_eight_steps(quickstart):
 
     # 1: precomputed activations and augmentation are what the phases' inputs are.
     assert [phase["inputs"] for phase in config["phases"]] == ["cached", "augmented", "augmented"]
-    settings = run.recipe.from_dict(config)
+    settings = load.from_dict(config)
     entries = list((cache_directory(settings.cache_dir) / "features").glob("*.npy"))
     assert {PER_CLASS * 3} <= {len(np.load(a)) + len(np.load(b)) for a in entries for b in entries}
 
