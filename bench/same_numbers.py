@@ -41,7 +41,7 @@ def main() -> int:
 
 
 def found(out: Path, revision: str, config: str) -> dict[str, Any]:
-    """What a run of a revision left, by name; trains it if it has not been."""
+    """Findings of a revision's run, by name; the run is made if it is not there."""
     commit = git("rev-parse", "--short=12", f"{revision}^{{commit}}")
     workdir = out / commit / config
     if not (workdir / "summary.json").exists():
@@ -97,7 +97,7 @@ def without_times(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def git(*arguments: str) -> str:
-    """What git prints."""
+    """Output of a git command."""
     return subprocess.run(
         ["git", "-C", str(ROOT), *arguments], check=True, capture_output=True, text=True
     ).stdout.strip()

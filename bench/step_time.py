@@ -91,7 +91,7 @@ def torch_network():
 
 
 def torch_steps(batch_size: int, image_size: int, threads: int) -> tuple[dict, Passes]:
-    """What PyTorch runs, one entry for each pass and memory layout."""
+    """PyTorch's programs, one for each pass and memory layout."""
     import torch
     from torch.nn import functional as F
 
@@ -131,7 +131,7 @@ def tuned_torch_steps(batch_size: int, image_size: int, threads: int) -> tuple[d
 
 
 def jaxft_steps(batch_size: int, image_size: int, threads: int) -> tuple[dict, Passes]:
-    """What jaxft runs."""
+    """Programs of jaxft, one for each pass."""
     groups = {"train": {"early": 1.0, "late": 1.0, "head": 1.0}}
     return jaxft_side.passes("efficientnet_lite0", CLASSES, batch_size, image_size, groups)
 
