@@ -60,7 +60,9 @@ def of_phase(
     if spec.phase.inputs == "augmented":
         frozen = jax.eval_shape(make_fold(spec.model, mesh), frozen)
     state, frozen = everywhere((state, frozen))
-    rates = everywhere(jax.ShapeDtypeStruct((rates_length(spec, settings),), jnp.float32))
+    rates = everywhere(
+        jax.ShapeDtypeStruct((spec.rates_length(settings.finder.steps),), jnp.float32)
+    )
     seed = everywhere(jax.ShapeDtypeStruct((), jnp.int32))
     if spec.phase.inputs == "cached":
         rows = spec.phase.views * spec.examples
@@ -83,12 +85,6 @@ def of_forward(
     folded = _everywhere(mesh)(jax.eval_shape(forward.fold, weights))
     canvases = _divided(mesh)(_canvases(image_size, settings.data.batch_size))
     return Call(forward.features, (folded, canvases))
-
-
-def rates_length(spec: StepSpec, settings: Settings) -> int:
-    """Length of the table of rates, as runners.rates_table makes it."""
-    steps = sum(spec.phase.cycle_lengths) * spec.steps_per_epoch
-    return max(steps, settings.finder.steps if spec.phase.lr == "find" else 0)
 
 
 def _canvases(image_size: int, count: int) -> jax.ShapeDtypeStruct:

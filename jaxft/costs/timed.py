@@ -106,7 +106,7 @@ def _training(job: Job, spec: StepSpec, compiled: Any) -> Callable[[Any], Any]:
     state = sharding.replicate(state, job.mesh)
     if spec.phase.inputs == "augmented":
         frozen = make_fold(job.model, job.mesh)(frozen)
-    rates = np.zeros(programs.rates_length(spec, job.settings), np.float32)
+    rates = np.zeros(spec.rates_length(job.settings.finder.steps), np.float32)
     table, seed = sharding.replicate((rates, np.int32(job.settings.seed)), job.mesh)
 
     def execute(data: tuple[Any, ...]) -> Any:

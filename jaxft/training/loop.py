@@ -49,9 +49,7 @@ class Loop:
     clock: Callable[[], tuple[float, float]]
 
     def __post_init__(self) -> None:
-        phase = self.spec.phase
-        self.total_steps = sum(phase.cycle_lengths) * self.spec.steps_per_epoch
-        self.rate_of_step = self.rates(np.arange(self.total_steps))
+        self.rate_of_step = self.rates(np.arange(self.spec.total_steps))
         self.table = rates_table(self.spec, self.materials, self.rate_of_step)
         self.seed = seed_of(self.materials)
         self.before = dict(self.cursor.phase.seconds)

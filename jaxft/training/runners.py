@@ -41,14 +41,8 @@ class Runner(Protocol):
 
 
 def rates_table(spec: StepSpec, materials: Materials, rates: Any) -> Any:
-    """A rate for every step, on the mesh, as long for the range test as for the phase.
-
-    One length means one shape, so that both run the same compiled step.
-    """
-    phase = spec.phase
-    length = sum(phase.cycle_lengths) * spec.steps_per_epoch
-    if phase.lr == "find":
-        length = max(length, materials.settings.finder.steps)
+    """A rate for every step, on the mesh, as long for the range test as for the phase."""
+    length = spec.rates_length(materials.settings.finder.steps)
     table = np.zeros(max(length, len(rates)))
     table[: len(rates)] = rates
     return sharding.replicate(table.astype(jax.dtypes.canonicalize_dtype(float)), materials.mesh)
@@ -103,7 +97,7 @@ class FedRunner:
     ) -> None:
         self._materials = materials
         self._one_step = one_step
-        self._phase_steps = sum(spec.phase.cycle_lengths) * spec.steps_per_epoch
+        self._phase_steps = spec.total_steps
         self._feed = feed
         self._open: Feed[TrainBatch] | None = None
         self._next_step = 0

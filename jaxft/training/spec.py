@@ -37,6 +37,15 @@ class StepSpec:
         return self.examples // self.batch_size
 
     @property
+    def total_steps(self) -> int:
+        """Steps of all cycles that the phase may run."""
+        return sum(self.phase.cycle_lengths) * self.steps_per_epoch
+
+    def rates_length(self, finder_steps: int) -> int:
+        """Entries of the table of rates: one length, so one program, for range test and phase."""
+        return max(self.total_steps, finder_steps if self.phase.lr == "find" else 0)
+
+    @property
     def training(self) -> frozenset[str]:
         """The groups whose BatchNorm follows the batch (bn="frozen" exempts the body)."""
         names = frozenset(self.phase.groups)
