@@ -88,7 +88,8 @@ def run_phases(
 ) -> dict[str, Any]:
     """Run the remaining phases from the newest intact checkpoint on; return the summary."""
     console, phases = materials.console, materials.settings.phases
-    cursor, progress = resume.begin(materials, initial, checkpoints, workdir)
+    with shortage.told(materials.settings, "before the first step"):
+        cursor, progress = resume.begin(materials, initial, checkpoints, workdir)
     cursor.setup_seconds += setup_seconds
     checkpoints.remove_after(cursor.saves)
     rewind_rows(workdir / "metrics.jsonl", cursor.rows)

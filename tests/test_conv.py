@@ -221,9 +221,10 @@ def test_the_word_decides_where_the_layer_divides_so():
     assert choose((3, 3, 1, 96), 96, "shifts") == ("shifts", 1)
     with platform.targeting("gpu", "H100"):
         for word in ("packed:512", "auto"):
-            assert choose((3, 3, 4, 256), 64, word) == ("native", 4)
+            assert choose((3, 3, 4, 256), 64, word) == ("packed", 16)
+        assert choose((3, 3, 32, 2048), 64) == ("packed", 32)  # which stays as it is
         assert choose((3, 3, 4, 256), 64, "shifts") == ("shifts", 4)
-        assert choose((3, 3, 8, 256), 32, "shifts") == ("native", 8)
+        assert choose((3, 3, 8, 256), 32, "shifts") == ("packed", 16)
         assert choose((3, 3, 12, 48), 4, "packed:32") == ("native", 12)
 
 

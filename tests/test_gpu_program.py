@@ -25,8 +25,6 @@ from jaxft.materials.model import create_model
 from jaxft.models.bodies.resnet import network
 from jaxft.models.bodies.resnet.architecture import ARCHITECTURES, Architecture
 from jaxft.models.bodies.resnet.network import Bottleneck
-from jaxft.models.conv.native import xla_conv
-from jaxft.models.conv.strided import strided_conv
 from jaxft.models.registry import BODIES
 from jaxft.training import step
 from jaxft.training.spec import spec_of
@@ -102,14 +100,6 @@ def test_the_train_step_copies_no_kernels(full_step):
 
 
 @pytest.mark.slow
-def test_gradients_of_strided_groups_are_not_convolutions_of_zeros(full_step):
-    """XLA's would be 3x3 convolutions of gradients that are spread out and padded before."""
-    windows = re.findall(r"window=\{(size=[^}]*)\}.*feature_group_count=64.*transpose", full_step)
-    assert windows.count("size=2x2 pad=1_1x1_1") == 3
-    assert "size=3x3" not in windows
-
-
-@pytest.mark.slow
 def test_a_step_of_the_head_is_few_kernels(shallow):
     """There were 33: each has a launch of its own, and most take no longer than that."""
     text = compiled(shallow, 0, batch=512)
@@ -138,33 +128,6 @@ def test_without_the_plugin_it_says_what_to_install(monkeypatch):
     monkeypatch.setattr(topology.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(topology.UserError, match=r"jaxft\[cuda_compiler\]"):
         topology.slice_of("h100")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("pads", [((1, 1), (1, 1)), ((2, 0), (0, 1))])
-@pytest.mark.parametrize(
-    ("size", "stride", "groups", "shape"),
-    [
-        (3, 2, 4, (8, 8)),
-        (3, 2, 4, (7, 9)),
-        (5, 3, 2, (9, 10)),
-        (1, 2, 4, (8, 7)),
-        (2, 3, 8, (8, 8)),
-    ],
-)
-def test_a_strided_convolutions_gradients_are_those_of_xla(size, stride, groups, shape, pads):
-    def normal(number, *sides):
-        return jax.random.normal(jax.random.key(number), sides)
-
-    def gradients(function):
-        def both(x, kernel):
-            y, transpose = jax.vjp(lambda *a: function(*a, stride, pads, groups), x, kernel)
-            return y, *transpose(jnp.sin(1 + jnp.arange(y.size)).reshape(y.shape))
-
-        return jax.jit(both)(normal(0, 2, *shape, 16), normal(1, size, size, 16 // groups, 32))
-
-    for own, plain in zip(gradients(strided_conv), gradients(xla_conv), strict=True):
-        np.testing.assert_allclose(own, plain, rtol=1e-5, atol=1e-5 * np.abs(plain).max())
 
 
 @pytest.mark.slow

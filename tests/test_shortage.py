@@ -16,7 +16,7 @@ from jaxft.devices import platform
 from jaxft.errors import UserError
 from jaxft.materials import extraction, shortage
 from jaxft.materials.shortage import Shortage
-from jaxft.training import fit
+from jaxft.training import fit, resume
 from jaxft.workdir import checkpoint, same_config
 from jaxft.workdir.cursor import Cursor, PhaseCursor
 
@@ -47,6 +47,12 @@ OF_DEVICES = {
     "INTERNAL: All algorithms tried failed. Profiling failure on cuDNN engine eng0{}: UNKNOWN: "
     "CUDNN_STATUS_ALLOC_FAILED": Shortage(None, None, None),
     "INTERNAL: CUBLAS_STATUS_ALLOC_FAILED": Shortage(None, None, None),
+    # An H100 whose memory another process held: jaxlib 0.11.2.
+    "RESOURCE_EXHAUSTED: : CUDA_ERROR_OUT_OF_MEMORY: out of memory "
+    "[executable_name='jit_init_head']": Shortage(None, None, None),
+    "NOT_FOUND: Failed to get configs for: 6 out of 36 instructions. See logs for all failures. "
+    "EXECUTION FAILED: INTERNAL: [0] There was an error before calling cuModuleGetFunction (2): "
+    "cudaErrorMemoryAllocation : out of memory": Shortage(None, None, None),
     "INTERNAL: failed to load PTX: CUDA_ERROR_OUT_OF_MEMORY: out of memory": Shortage(
         None, None, None
     ),
@@ -162,6 +168,12 @@ def config_for(drawn, microbatches=1):
     full.microbatches = microbatches
     config.phases = (head, full)
     return config
+
+
+def test_a_run_that_has_no_room_for_its_first_weights(drawn, tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(resume, "begin", short)
+    with pytest.raises(UserError, match="device ran out of memory before the first step"):
+        jaxft.train(config_for(drawn), tmp_path / "run")
 
 
 @pytest.mark.slow

@@ -40,7 +40,7 @@ PIECES: dict[str, tuple[Part, ...]] = {
         Part("torch", "peer_trace:with_torch", 20, 90, torch=True),
     ),
     "grouped": (
-        Part("jax", "convolutions:grouped", 45, 300),
+        Part("jax", "convolutions:grouped", 45, 130),
         Part("torch", "peer_convolutions:grouped", 15, 90, torch=True),
     ),
     "pointwise": (

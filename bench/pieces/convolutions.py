@@ -20,7 +20,7 @@ from pieces.report import Report, seconds_of
 from pieces.setting import Setting
 
 DIRECTIONS = ("y", "dx", "dk")
-GROUPED = ("native", "packed:32", "packed:64", "packed:128", "packed:16", "dense")
+GROUPED = ("native", "packed:32", "packed:16", "packed:64")
 
 Convolve = Callable[[Array, Array], Array]
 
@@ -43,11 +43,6 @@ def grouped(setting: Setting, report: Report) -> None:
         for counted in found:
             if lowering == "native" or differs(counted.layer, lowering):
                 time_job(setting, report, Job(counted, lowering, of_jaxft(counted.layer, lowering)))
-    for counted in found:  # whose gradients jaxft writes otherwise, on a GPU
-        if counted.layer.stride > 1:
-            time_job(
-                setting, report, Job(counted, "native, XLA's gradients", of_xla(counted.layer))
-            )
 
 
 def differs(layer: Layer, lowering: str) -> bool:
@@ -147,11 +142,6 @@ def of_jaxft(layer: Layer, lowering: str = "native") -> Convolve:
     """The layer as jaxft's networks have it."""
     more: Any = {"stride": layer.stride, "padding": _pads(layer), "groups": layer.groups}
     return partial(conv, lowering=lowering, **more)
-
-
-def of_xla(layer: Layer) -> Convolve:
-    """The layer as one convolution of XLA, and its derivatives."""
-    return partial(xla_conv, stride=layer.stride, pads=_pads(layer), groups=layer.groups)
 
 
 def random(shape_list: tuple[tuple[int, ...], ...], seed: int) -> list[Array]:

@@ -1,5 +1,6 @@
 """One train step under jax.profiler: time and bytes by kind of kernel, and the gaps between."""
 
+import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -18,7 +19,11 @@ LONGEST = 12  # kernels that are named
 
 
 class Event(NamedTuple):
-    """An execution: the kernel's name, the HLO operation's ("" = not told), nanoseconds."""
+    """An execution: the kernel's name, the HLO operation's ("" = not told), nanoseconds.
+
+    XLA:GPU launches most kernels as a command buffer, which is the operation then; the kernel's
+    name is that of its own operation, with "_" for other signs.
+    """
 
     name: str
     operation: str
@@ -63,12 +68,12 @@ def tell(report: Report, events: list[Event], program: Computations) -> None:
     times, counts, moved = Counter[str](), Counter[str](), Counter[str]()
     names = Counter[str]()
     for event in events:
-        found = kinds.get(event.operation) or kinds.get(event.operation.rsplit(".", 1)[0])
+        found = kinds.get(plain(event.operation)) or kinds.get(plain(event.name))
         kind, size = found or (kernels.by_name(f"{event.name} {event.operation}"), 0)
         times[kind] += event.length
         counts[kind] += 1
         moved[kind] += size
-        names[event.operation or event.name] += event.length
+        names[event.name] += event.length
     total = sum(times.values())
     for kind, length in times.most_common():
         share, timing = length / total, Timing((length / 1e6,), 1)
@@ -82,15 +87,20 @@ def tell(report: Report, events: list[Event], program: Computations) -> None:
 
 
 def kinds_of(program: Computations) -> dict[str, tuple[str, int]]:
-    """HLO operation -> its kind, and the bytes of its operands and results."""
+    """HLO operation, as a kernel is named -> its kind, and the bytes of operands and results."""
     found = {}
     for operations in program.values():
         shapes = {operation.name: operation.shape for operation in operations}
         for name, shape, opcode, operands, line in operations:
             arrays = (shape, *(shapes.get(operand, "") for operand in operands))
             size = sum(map(shape_bytes, arrays))
-            found[name] = (kernels.by_operation(name, opcode, line), size)
+            found[plain(name)] = (kernels.by_operation(name, opcode, line), size)
     return found
+
+
+def plain(name: str) -> str:
+    """The name of an operation as kernels have it."""
+    return re.sub(r"\W", "_", name)
 
 
 def covered(intervals: Iterable[tuple[float, float]]) -> float:

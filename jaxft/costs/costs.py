@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from jaxft.costs.collectives import Collective, collectives
-from jaxft.costs.hlo import computations
+from jaxft.costs.hlo import Computations, computations
 from jaxft.costs.model_time import ModelTime, model_time
 from jaxft.costs.traffic import touched
 from jaxft.devices.chips import Chip
@@ -65,12 +65,14 @@ def of_compiled(compiled: Any, chip: Chip | None, passes: int = 1, counted: floa
     (flops.of_traced): XLA counts none for a GPU that is not there, and none inside cuDNN on one
     that is. Bytes are the smaller of XLA's count, which counts bytes that a fusion reads
     repeatedly every time, and `touched`, which sees a partial read only where the program text
-    shows it.
+    shows it; `touched` alone where a program calls cuDNN, whose bytes XLA does not count.
     """
     analysis = compiled.cost_analysis() or {}
     program = computations(compiled.as_text())
     flops = max(passes * analysis.get("flops", 0.0), counted)
-    moved = min(passes * analysis.get("bytes accessed", math.inf), touched(program))
+    moved: float = touched(program)
+    if not calls_cudnn(program):
+        moved = min(moved, passes * analysis.get("bytes accessed", math.inf))
     return Costs(
         flops,
         moved,
@@ -79,6 +81,12 @@ def of_compiled(compiled: Any, chip: Chip | None, passes: int = 1, counted: floa
         roofline(flops, moved, chip),
         model_time(program, chip) if chip is not None and chip.clock is not None else None,
     )
+
+
+def calls_cudnn(program: Computations) -> bool:
+    """Say if convolutions of a program are cuDNN's."""
+    operations = (operation for computation in program.values() for operation in computation)
+    return any('custom_call_target="__cudnn' in operation.line for operation in operations)
 
 
 def of_epoch(compiled: Any, chip: Chip | None, steps: int, counted: float) -> Costs:

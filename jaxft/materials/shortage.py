@@ -17,7 +17,7 @@ UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 # XLA's and its libraries' words for a device without memory.
 SIGNS = re.compile(
-    r"RESOURCE_EXHAUSTED.*(memory|allocat|reserve)|CUDA_ERROR_OUT_OF_MEMORY|"
+    r"RESOURCE_EXHAUSTED.*(memory|allocat|reserve)|CUDA_ERROR_OUT_OF_MEMORY|cudaErrorMemoryAllocation|"
     r"CU(DNN|BLAS|SOLVER|FFT|SPARSE)_STATUS_(INTERNAL_)?ALLOC_FAILED|"
     r"failed to allocate (scratch|workspace)|out of memory while trying to allocate",
     re.IGNORECASE | re.DOTALL,

@@ -7,7 +7,6 @@ import jax
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxft.devices import platform
 from jaxft.models.body import compute_dtype
 from jaxft.models.conv.blocks import blocks
 from jaxft.models.conv.kernel import pack
@@ -16,7 +15,6 @@ from jaxft.models.conv.native import Kernel, xla_conv
 from jaxft.models.conv.padding import without_idle_places
 from jaxft.models.conv.parts import pointwise_in_parts
 from jaxft.models.conv.shifts import shifts
-from jaxft.models.conv.strided import strided_conv
 from jaxft.models.conv.ungrouped import ungrouped
 from jaxft.models.varying import alike_varying
 
@@ -47,8 +45,6 @@ def conv(
     if way == "blocks":
         return blocks(x, kernel, stride, pads, groups, width)
     kernel, groups = pack(kernel, groups, width), kernel.shape[2] * groups // width
-    if stride > 1 and platform.current().name == "gpu":
-        return strided_conv(*alike_varying(x, kernel), stride, pads, groups)
     return xla_conv(x, kernel, stride, pads, groups)
 
 
