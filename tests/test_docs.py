@@ -1,6 +1,7 @@
 """The pages: their Python compiles, their commands parse, their links, names and keys exist."""
 
 import ast
+import json
 import pkgutil
 import re
 import shlex
@@ -265,6 +266,37 @@ def test_the_readme_tells_the_newest_figures_beside_fastai():
     told = [row[start : start + 4] for row in lines for start in (0, 4)]
     assert sorted(told) == sorted(measured)
     assert len(told) == 14
+
+
+def medians():
+    """Images a second of each program on the H100, by (side, what, lowering), as measured."""
+    lines = map(
+        json.loads, (ROOT / "bench/measured/h100_2026_11_27.jsonl").read_text().split("\n")[:-1]
+    )
+    return {
+        (line["piece"], line["what"], line.get("lowering")): round(line["images_per_second"])
+        for line in lines
+        if line["piece"] == "bench" or "torch" in line.get("versions", ())
+        if "images_per_second" in line
+    }
+
+
+def test_the_readme_tells_what_the_h100_measured():
+    found = medians()
+    section = README.read_text().replace("**", "").partition("## On an H100")[2]
+    rows = re.findall(
+        r"^\| \w.* \| ([\d,]+) \| ([\d,]+) \(([\d.]+)x\) \| ([\d,]+) \(([\d.]+)x\)", section, re.M
+    )
+    told = [[float(cell.replace(",", "")) for cell in row] for row in rows]
+    of_torch = [("forward", "features"), ("head", "head_augmented"), ("train", "full")]
+    for row, (torch, own) in zip(told, of_torch, strict=True):
+        best = [
+            max(found.get((piece, torch, way), 0) for piece in ("peer", "fused"))
+            for way in ("torch.compile", "eager")
+        ]
+        ours = found["bench", own, None]
+        ratios = [round(ours / peer, 2) for peer in best]
+        assert row == [ours, best[0], ratios[0], best[1], ratios[1]]
 
 
 def test_the_design_lists_the_rooms_from_the_ground_up():

@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 NO_FUSED_CONVOLUTIONS = "--xla_disable_hlo_passes=cudnn-fused-convolution-rewriter"
 LOOPS_AS_COMMANDS = "--xla_gpu_enable_command_buffer=+WHILE"
-DETERMINISTIC = "--xla_gpu_exclude_nondeterministic_ops=true"
 
 
 class Part(NamedTuple):
@@ -59,8 +58,8 @@ PIECES: dict[str, tuple[Part, ...]] = {
     ),
     "parity": (Part("jax", "logits:parity", 30, 240),),
     "quickstart": (
-        Part("jax", "runs:quickstart", 45, 240),
-        Part("deterministic", "runs:quickstart", 45, 240, flags=DETERMINISTIC),
+        Part("deterministic", "runs:resumed", 90, 400),
+        Part("jax", "runs:quickstart", 90, 300),
     ),
     "head": (
         Part("jax", "head:with_jax", 15, 120),

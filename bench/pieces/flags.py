@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ FLAGS = (
     "--xla_gpu_experimental_enable_conv_fusion=true",
     "--xla_gpu_enable_command_buffer=",
     "--xla_gpu_enable_latency_hiding_scheduler=true",
+    "--xla_gpu_experimental_enable_fusion_autotuner=false",  # compiles each fusion once
 )
 SERVER = "serve"  # this file's worker, for `--worker`
 MEMORY = "0.45"  # of the device, for each of the two
@@ -32,7 +34,9 @@ def flags(setting: Setting, report: Report) -> None:
     rounds, repeats = (2, 1) if setting.tiny else (ROUNDS, REPEATS)
     with opened(setting, "") as base:
         for flag in tried:
+            before = time.monotonic()
             with report.guard(PASS, xla_flags=flag), opened(setting, flag) as other:
+                seconds = round(time.monotonic() - before, 1)
                 report.about(versions=base.about)
                 base.seconds[PASS].clear()
                 for _ in range(rounds):
@@ -40,7 +44,8 @@ def flags(setting: Setting, report: Report) -> None:
                     other.time(PASS, repeats)
                 tell(setting, report, base, "")
                 gains = base.median(PASS) / other.median(PASS)
-                tell(setting, report, other, flag, gains=[round(gains, 4)])
+                facts = {"gains": [round(gains, 4)], "seconds_until_ready": seconds}
+                tell(setting, report, other, flag, **facts)
 
 
 def tell(setting: Setting, report: Report, side: Side, flag: str, **facts: object) -> None:

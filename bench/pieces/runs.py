@@ -20,31 +20,53 @@ STARTS = "starts.jsonl"  # in a workdir, a line for every start
 
 
 def quickstart(setting: Setting, report: Report) -> None:
-    """A run, and another that is told to stop, resumed, killed, resumed; then both compared."""
-    report.about(device=gauge.tell("name") or "cpu")
-    folder = Path(setting.folder, "runs", str(time.time_ns()))
+    """A run as a user has it."""
+    with report.guard("train"):
+        timed(setting, report, new_folder(setting) / "whole", deterministic=False)
+
+
+def resumed(setting: Setting, report: Report) -> None:
+    """A run with `deterministic`, and another that is stopped, resumed, killed, resumed."""
+    folder = new_folder(setting)
     whole, stopped = folder / "whole", folder / "stopped"
     with report.guard("train"):
-        before = time.monotonic()
-        run(setting, whole)
-        report.line("train", lowering="whole", **about(whole), seconds=time.monotonic() - before)
+        timed(setting, report, whole, deterministic=True)
         epochs = lines_of(whole / EPOCHS)
         stops = STOPS[:1] if setting.tiny else STOPS
-        codes = [run(setting, stopped, *stop, epochs) for stop in stops]
-        run(setting, stopped)
+        codes = [run(setting, stopped, True, stop, epochs) for stop in stops]
+        run(setting, stopped, True)
         report.line("train", lowering="stopped", **about(stopped), codes=codes)
         same, versions = compare(whole, stopped)
         report.about(versions=versions)
         report.line("resume", same_best_weights=same)
 
 
+def new_folder(setting: Setting) -> Path:
+    """Where a part's runs go."""
+    return Path(setting.folder, "runs", str(time.time_ns()))
+
+
+def timed(setting: Setting, report: Report, workdir: Path, deterministic: bool) -> None:
+    """The line of a whole run."""
+    report.about(device=gauge.tell("name") or "cpu")
+    before = time.monotonic()
+    run(setting, workdir, deterministic)
+    seconds = time.monotonic() - before
+    report.line("train", lowering="whole", **about(workdir), seconds=seconds)
+
+
 def run(
-    setting: Setting, workdir: Path, number: int | None = None, share: float = 1.0, epochs: int = 0
+    setting: Setting,
+    workdir: Path,
+    deterministic: bool,
+    stop: tuple[int, float] | None = None,
+    epochs: int = 0,
 ) -> int:
     """Runs the recipe, or goes on with it.
 
     Args:
-      number: a signal to send after this share of so many epochs.
+      deterministic: `config.deterministic`.
+      stop: a signal, and the share of so many epochs after which it is sent.
 
     Returns:
       The exit code.
@@ -54,13 +76,15 @@ def run(
     """
     card = str(Path(__file__).with_name("tiny_card.py")) if setting.tiny else "quickstart"
     command = [sys.executable, "-m", "jaxft", "train", f"--config={card}", "--distributed=off"]
-    process = subprocess.Popen([*command, f"--workdir={workdir}"], stdout=sys.stderr)
-    if number is not None:
+    command += [f"--workdir={workdir}", f"--config.deterministic={deterministic}"]
+    process = subprocess.Popen(command, stdout=sys.stderr)
+    if stop is not None:
+        number, share = stop
         while process.poll() is None and lines_of(workdir / EPOCHS) < share * epochs:
             time.sleep(0.005)
         process.send_signal(number)
     code = process.wait()
-    if (code == 0) != (number is None):
+    if (code == 0) != (stop is None):
         raise RuntimeError(f"jaxft train ended with {code}")
     return code
 
@@ -74,8 +98,10 @@ def about(workdir: Path) -> dict[str, Any]:
     """Outcome of a run, as it tells: accuracy, and how each phase went."""
     summary = json.loads((workdir / "summary.json").read_text())
     phases = {phase["name"]: phase["accuracy"] for phase in summary["phases"]}
+    compiling = sum(phase["seconds"]["compile"] for phase in summary["phases"])
     starts = lines_of(workdir / STARTS)
-    return {"accuracy": summary["accuracy"], "by_phase": phases, "starts": starts}
+    told = {"accuracy": summary["accuracy"], "by_phase": phases, "starts": starts}
+    return {**told, "compile_seconds": compiling}
 
 
 def compare(one: Path, other: Path) -> tuple[bool, dict[str, str]]:
