@@ -1,17 +1,18 @@
 """A small classifier on pooled features, with dropout keyed by example."""
 
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Bool, Float, Key, UInt32
 
 from jaxft.devices import platform
 from jaxft.models.norm.layer import BatchNorm
 from jaxft.models.varying import alike_varying
+from jaxft.recipe.known import is_off
 
 Words = TypeVar("Words", Array, np.ndarray)
 
@@ -29,8 +30,28 @@ def mix(words: Words) -> Words:
     return mixed
 
 
+class Rate(NamedTuple):
+    """A dropout rate as a compiled program takes it, so that heads of one program can differ in it.
+
+    The numbers are those that a rate known beforehand stands for, to the last bit.
+
+    Attributes:
+      bar: the least word that a feature survives with.
+      scale: factor of the features that survive.
+    """
+
+    bar: UInt32[Array | np.ndarray, "*heads"]
+    scale: Float[Array | np.ndarray, "*heads"]
+
+    @classmethod
+    def of(cls, rate: float) -> "Rate":
+        """Return the numbers of a rate from 0 to less than 1."""
+        kind = jax.dtypes.canonicalize_dtype(float)
+        return cls(np.asarray(rate * 2**32, np.uint32), np.asarray(1 / (1 - rate), kind))
+
+
 def keep_mask(
-    keys: Key[Array, " batch"], layer: int, features: int, rate: float
+    keys: Key[Array, " batch"], layer: int, features: int, rate: float | Rate
 ) -> Bool[Array, "batch features"]:
     """Mask of the features that survive dropout, a function of the example's key and the layer.
 
@@ -41,17 +62,18 @@ def keep_mask(
     first, second = mix(words[:, :1]), mix(words[:, 1:2])
     numbers = mix(np.arange(features, dtype=np.uint32))  # a constant of the program
     words = mix(numbers ^ first) + second
-    kept: Array = words >= jnp.uint32(rate * 2**32)
+    kept: Array = words >= (rate.bar if isinstance(rate, Rate) else jnp.uint32(rate * 2**32))
     return kept
 
 
 def dropout(
-    x: Float[Array, "batch features"], keys: Key[Array, " batch"], layer: int, rate: float
+    x: Float[Array, "batch features"], keys: Key[Array, " batch"], layer: int, rate: float | Rate
 ) -> Float[Array, "batch features"]:
     """Set a share `rate` of the features to 0 and scale the others by 1 / (1 - rate)."""
-    if rate == 0:
+    if is_off(rate):
         return x
-    return jnp.where(keep_mask(keys, layer, x.shape[-1], rate), x * (1 / (1 - rate)), 0)
+    scale = rate.scale.astype(x.dtype) if isinstance(rate, Rate) else 1 / (1 - rate)
+    return jnp.where(keep_mask(keys, layer, x.shape[-1], rate), x * scale, 0)
 
 
 class Head(nn.Module):
@@ -68,7 +90,7 @@ class Head(nn.Module):
 
     classes: int
     hidden: tuple[int, ...] = (512,)
-    dropout: tuple[float, ...] = (0.25, 0.5)
+    dropout: tuple[float | Rate, ...] = (0.25, 0.5)
 
     @nn.compact
     def __call__(

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxft.recipe.known import is_off
 from jaxft.recipe.schedules import Schedule
 
 
@@ -55,6 +56,7 @@ def transformation(
     groups: Mapping[str, float],
     settings: OptimizerSettings,
     momentum: Schedule | None = None,
+    weight_decay: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Make one chain for each trained group, which ends in minus the group's multiplier.
 
@@ -62,12 +64,14 @@ def transformation(
       groups: layer group -> learning-rate multiplier, trained groups only.
       settings: the optimizer, and its numbers.
       momentum: momentum (SGD) or beta1 (AdamW) by step, in place of the fixed one.
+      weight_decay: in place of the settings' own; it may be traced.
 
     Returns:
       A transformation over a tree whose top-level keys are exactly those groups.
     """
+    decay = _decay(settings, settings.weight_decay if weight_decay is None else weight_decay)
     chains = {
-        group: optax.chain(_chain(settings, momentum), optax.scale(-multiplier))
+        group: optax.chain(_chain(settings, decay, momentum), optax.scale(-multiplier))
         for group, multiplier in groups.items()
     }
     return optax.partition(chains, {group: group for group in groups})
@@ -78,14 +82,18 @@ def apply(params: Any, directions: Any, lr: jax.Array) -> Any:
     return jax.tree.map(lambda p, d: p + (lr * d).astype(p.dtype), params, directions)
 
 
-def _chain(settings: OptimizerSettings, momentum: Schedule | None) -> optax.GradientTransformation:
-    chain = CHAINS[settings.name](settings, momentum)
+def _chain(
+    settings: OptimizerSettings, decay: optax.GradientTransformation, momentum: Schedule | None
+) -> optax.GradientTransformation:
+    chain = CHAINS[settings.name](settings, decay, momentum)
     if settings.clip_norm:
         return optax.chain(optax.clip_by_global_norm(settings.clip_norm), chain)
     return chain
 
 
-def _sgd(settings: OptimizerSettings, momentum: Schedule | None) -> optax.GradientTransformation:
+def _sgd(
+    settings: OptimizerSettings, decay: optax.GradientTransformation, momentum: Schedule | None
+) -> optax.GradientTransformation:
     """SGD with momentum; weight decay joins the gradient before it (L2)."""
     if momentum is None:
         trace = optax.trace(settings.momentum, settings.nesterov)
@@ -94,10 +102,12 @@ def _sgd(settings: OptimizerSettings, momentum: Schedule | None) -> optax.Gradie
         trace = optax.inject_hyperparams(optax.trace, static_args=("nesterov",))(
             decay=momentum, nesterov=settings.nesterov
         )
-    return optax.chain(_weight_decay(settings), trace)
+    return optax.chain(decay, trace)
 
 
-def _adamw(settings: OptimizerSettings, momentum: Schedule | None) -> optax.GradientTransformation:
+def _adamw(
+    settings: OptimizerSettings, decay: optax.GradientTransformation, momentum: Schedule | None
+) -> optax.GradientTransformation:
     """AdamW; weight decay is decoupled (Loshchilov and Hutter, 2019)."""
     if momentum is None:
         adam = optax.scale_by_adam(settings.momentum, settings.beta2, settings.eps)
@@ -105,19 +115,19 @@ def _adamw(settings: OptimizerSettings, momentum: Schedule | None) -> optax.Grad
         adam = optax.inject_hyperparams(optax.scale_by_adam)(
             b1=momentum, b2=settings.beta2, eps=settings.eps
         )
-    return optax.chain(adam, _weight_decay(settings))
+    return optax.chain(adam, decay)
 
 
 CHAINS = {"sgd": _sgd, "adamw": _adamw}
 
 
-def _weight_decay(settings: OptimizerSettings) -> optax.GradientTransformation:
-    if not settings.weight_decay:
+def _decay(settings: OptimizerSettings, rate: Any) -> optax.GradientTransformation:
+    if is_off(rate):
         return optax.identity()
     if settings.decay_towards == "start":
-        decay = decay_to_start(settings.weight_decay)
+        decay = decay_to_start(rate)
     else:
-        decay = optax.add_decayed_weights(settings.weight_decay)
+        decay = optax.add_decayed_weights(rate)
     return decay if settings.decay_norm_and_bias else optax.masked(decay, _is_kernel)
 
 
@@ -127,7 +137,7 @@ class StartState(NamedTuple):
     start: Any
 
 
-def decay_to_start(rate: float) -> optax.GradientTransformation:
+def decay_to_start(rate: Any) -> optax.GradientTransformation:
     """Add `rate` times the distance that the parameters have moved since `init`.
 
     L2-SP (Li et al. 2018) for the body. There a new head decays towards 0, here towards its values
