@@ -11,7 +11,7 @@ from jaxft.data.feed import Feed, read_ahead
 from jaxft.data.order import host_order, host_rows
 from jaxft.devices import sharding
 from jaxft.features import cache
-from jaxft.features.cache import Rows
+from jaxft.features.cache import Part, Rows
 from jaxft.materials.extraction import view_features
 from jaxft.materials.materials import Materials
 from jaxft.models.variables import Weights, param_dtype
@@ -29,22 +29,32 @@ def cached_runner(spec: StepSpec, materials: Materials, weights: Weights) -> Run
     Every device holds all of them if they fit into `memory_bytes`; otherwise they are streamed
     from mapped files, in the same order.
     """
-    bytes_each = spec.model.feature_size * max(4, param_dtype(weights.params).itemsize)
-    rows = spec.phase.views * spec.examples
-    streamed = rows * bytes_each > min(hosts.gather(memory_bytes(materials)))
-    parts = [
-        part
-        for number in range(spec.phase.views)
-        for part in view_features(
-            materials, weights, "train", number, spec.phase.views, mapped=streamed
-        )
-    ]
+    size = features_bytes(spec, weights)
+    streamed = size > min(hosts.gather(memory_bytes(materials)))
+    parts = views_of(spec, materials, weights, mapped=streamed)
     if not streamed:
         return resident_runner(spec, materials, cache.whole(parts))
-    size = rows * bytes_each / 2**30
-    materials.console.say(f"cached features ({size:.3g} GiB) are streamed from disk")
+    materials.console.say(f"cached features ({size / 2**30:.3g} GiB) are streamed from disk")
     feed = partial(feature_feed, spec, materials, Rows(parts))
     return FedRunner(step.make_step(spec, materials.mesh), spec, materials, feed)
+
+
+def features_bytes(spec: StepSpec, weights: Weights) -> int:
+    """Bytes of a phase's cached features, all views of all examples."""
+    bytes_each = spec.model.feature_size * max(4, param_dtype(weights.params).itemsize)
+    return spec.phase.views * spec.examples * bytes_each
+
+
+def views_of(
+    spec: StepSpec, materials: Materials, weights: Weights, mapped: bool = False
+) -> list[Part]:
+    """The features of the training images that a phase's steps draw from, view after view."""
+    count = spec.phase.views
+    return [
+        part
+        for number in range(count)
+        for part in view_features(materials, weights, "train", number, count, mapped=mapped)
+    ]
 
 
 def memory_bytes(materials: Materials) -> int:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import optax
 
@@ -30,6 +31,12 @@ class StepSpec:
     deterministic: bool = False
     overlap_gradients: bool = False
     ema_decay: float = 0.0
+    smoothing: Any = None  # of the labels, in place of the augmentation's; it may be traced
+
+    @property
+    def label_smoothing(self) -> Any:
+        """Share of a label that is spread evenly over all classes: a number, perhaps a traced one."""
+        return self.augmentation.label_smoothing if self.smoothing is None else self.smoothing
 
     @property
     def steps_per_epoch(self) -> int:
@@ -71,13 +78,11 @@ def spec_of(settings: Settings, model: Model, index: int, examples: int) -> Step
     phase = settings.phases[index]
     if settings.from_scratch and phase.bn == "rebased":
         phase = dataclasses.replace(phase, bn="train")
-    steps = sum(phase.cycle_lengths) * (examples // settings.data.batch_size)
-    momentum = schedules.one_cycle_momentum(steps) if phase.schedule == "one_cycle" else None
     return StepSpec(
         model=model,
         phase=phase,
         phase_index=index,
-        optimizer=optim.transformation(phase.groups, settings.optimizer, momentum),
+        optimizer=optimizer_of(settings, phase, examples),
         augmentation=settings.augment,
         image_size=phase.image_size,
         batch_size=settings.data.batch_size,
@@ -86,3 +91,12 @@ def spec_of(settings: Settings, model: Model, index: int, examples: int) -> Step
         overlap_gradients=settings.overlap_gradients,
         ema_decay=settings.optimizer.ema_decay,
     )
+
+
+def optimizer_of(
+    settings: Settings, phase: Phase, examples: int, weight_decay: Any = None
+) -> optax.GradientTransformationExtraArgs:
+    """The optimizer of a phase over `examples` images; `weight_decay` as in optim.transformation."""
+    steps = sum(phase.cycle_lengths) * (examples // settings.data.batch_size)
+    momentum = schedules.one_cycle_momentum(steps) if phase.schedule == "one_cycle" else None
+    return optim.transformation(phase.groups, settings.optimizer, momentum, weight_decay)

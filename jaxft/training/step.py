@@ -20,6 +20,7 @@ from jaxft.errors import NonFiniteError
 from jaxft.models.variables import Weights, param_dtype
 from jaxft.recipe import groups, optim
 from jaxft.recipe.cross_entropy import cross_entropy
+from jaxft.recipe.known import is_off
 from jaxft.training.spec import StepSpec
 from jaxft.training.train_state import ExampleKeys, Step, TrainBatch, TrainState
 
@@ -70,8 +71,8 @@ def label_losses(
     The share `label_smoothing` of the label is spread evenly over all classes (Szegedy 2016).
     The label's class weights the loss if classes are weighted.
     """
-    losses, spread = cross_entropy(logits, label), spec.augmentation.label_smoothing
-    if spread:
+    losses, spread = cross_entropy(logits, label), spec.label_smoothing
+    if not is_off(spread):
         losses = (1 - spread) * losses - spread * jax.nn.log_softmax(logits).mean(-1)
     return losses * example_weights(spec, label, logits.dtype)
 
@@ -291,6 +292,26 @@ def state_shapes(spec: StepSpec) -> TrainState:
     return shapes
 
 
+def draws(
+    spec: StepSpec, labels: Int[Array, " examples"], seed: Array, step: Array, steps: int
+) -> tuple[Int[Array, "steps local"], Int[Array, "steps local"], ExampleKeys]:
+    """Rows of the cached features, labels and keys of this device's share of steps of one epoch.
+
+    Runs inside `shard_map` over `data`. `step` is the first of the `steps`, counted in the phase.
+    """
+    epoch = step // spec.steps_per_epoch
+    balanced = labels if spec.balance.kind == "sampling" else None
+    order = epoch_order(seed, spec.phase_index, epoch, spec.examples, balanced, spec.balance.counts)
+    rows = cached_rows(order, seed, spec.phase_index, epoch, spec.phase.views)
+    local = spec.batch_size // lax.axis_size(AXIS)
+    first = step % spec.steps_per_epoch * spec.batch_size
+    rows = lax.dynamic_slice(rows, (first,), (steps * spec.batch_size,))
+    rows = rows.reshape(steps, lax.axis_size(AXIS), local)[:, lax.axis_index(AXIS)]
+    # For all steps at once: one by one, they would take a twentieth of a CPU's step.
+    keys = example_keys(spec, seed, step, local, steps)
+    return rows, labels[rows % spec.examples], ExampleKeys(*(k.reshape(steps, local) for k in keys))
+
+
 def make_epoch(spec: StepSpec, mesh: Mesh, steps: int) -> Step:
     """`steps` steps of a phase on cached features as one compiled scan; donates the state.
 
@@ -307,19 +328,6 @@ def make_epoch(spec: StepSpec, mesh: Mesh, steps: int) -> Step:
         rates: Array,
         seed: Array,
     ) -> tuple[TrainState, Array]:
-        epoch = state.step // spec.steps_per_epoch
-        balanced = labels if spec.balance.kind == "sampling" else None
-        order = epoch_order(
-            seed, spec.phase_index, epoch, spec.examples, balanced, spec.balance.counts
-        )
-        rows = cached_rows(order, seed, spec.phase_index, epoch, spec.phase.views)
-        local = spec.batch_size // lax.axis_size(AXIS)
-        first = state.step % spec.steps_per_epoch * spec.batch_size
-        rows = lax.dynamic_slice(rows, (first,), (steps * spec.batch_size,))
-        rows = rows.reshape(steps, lax.axis_size(AXIS), local)[:, lax.axis_index(AXIS)]
-        # For the whole epoch at once: one by one, they would take a twentieth of a CPU's step.
-        keys = example_keys(spec, seed, state.step, local, steps)
-        keys = ExampleKeys(*(k.reshape(steps, local) for k in keys))
 
         def body(
             state: TrainState, drawn: tuple[Array, Array, ExampleKeys]
@@ -327,8 +335,7 @@ def make_epoch(spec: StepSpec, mesh: Mesh, steps: int) -> Step:
             row, label, keys = drawn
             return local_step(spec, state, frozen, TrainBatch(features[row], label), keys, rates)
 
-        drawn = (rows, labels[rows % spec.examples], keys)
-        state, losses = lax.scan(body, state, drawn)
+        state, losses = lax.scan(body, state, draws(spec, labels, seed, state.step, steps))
         return state, sharding.mean(losses.mean(axis=1))  # here once, and not in every step
 
     mapped = sharding.shard_map(local_epoch, mesh, in_specs=(P(),) * 6, out_specs=(P(), P()))
