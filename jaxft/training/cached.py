@@ -41,7 +41,7 @@ def cached_runner(spec: StepSpec, materials: Materials, weights: Weights) -> Run
 
 def features_bytes(spec: StepSpec, weights: Weights) -> int:
     """Bytes of a phase's cached features, all views of all examples."""
-    bytes_each = spec.model.feature_size * max(4, param_dtype(weights.params).itemsize)
+    bytes_each = spec.model.feature_size * max(4, int(param_dtype(weights.params).itemsize))
     return spec.phase.views * spec.examples * bytes_each
 
 

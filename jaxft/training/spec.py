@@ -35,7 +35,7 @@ class StepSpec:
 
     @property
     def label_smoothing(self) -> Any:
-        """Share of a label that is spread evenly over all classes: a number, perhaps a traced one."""
+        """Share of a label that is spread evenly over all classes; it may be traced."""
         return self.augmentation.label_smoothing if self.smoothing is None else self.smoothing
 
     @property
@@ -96,7 +96,7 @@ def spec_of(settings: Settings, model: Model, index: int, examples: int) -> Step
 def optimizer_of(
     settings: Settings, phase: Phase, examples: int, weight_decay: Any = None
 ) -> optax.GradientTransformationExtraArgs:
-    """The optimizer of a phase over `examples` images; `weight_decay` as in optim.transformation."""
+    """The optimizer of a phase over `examples` images; `weight_decay` as in transformation."""
     steps = sum(phase.cycle_lengths) * (examples // settings.data.batch_size)
     momentum = schedules.one_cycle_momentum(steps) if phase.schedule == "one_cycle" else None
     return optim.transformation(phase.groups, settings.optimizer, momentum, weight_decay)

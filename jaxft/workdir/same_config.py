@@ -32,11 +32,9 @@ def check(workdir: AnyPath, plain: dict[str, Any]) -> None:
         raise UserError(f"{workdir} is a file; --workdir should be a directory")
     if not checkpoint.steps(workdir):
         return
-    saved = read_json(workdir / "config.json")
-    before, now = _flat(saved), _flat(json.loads(json.dumps(plain)))
-    changed = [k for k in sorted(before.keys() | now.keys()) if before.get(k) != now.get(k)]
+    changed = differences(read_json(workdir / "config.json"), plain)
     begun = _phases_begun(workdir) if any(map(FREE_BEFOREHAND.fullmatch, changed)) else 0
-    differing = [key for key in changed if not _is_free(key, begun)]
+    differing = {key: line for key, line in changed.items() if not _is_free(key, begun)}
     if not differing:
         return
     hint = "Choose another --workdir, or give the same config to resume that run."
@@ -47,12 +45,19 @@ def check(workdir: AnyPath, plain: dict[str, Any]) -> None:
         )
     raise UserError(
         f"{workdir} holds a run of another config:",
-        [
-            f"{k}: {before.get(k, 'absent')!r} there, {now.get(k, 'absent')!r} now"
-            for k in differing
-        ],
+        differing.values(),
         hint,
     )
+
+
+def differences(saved: Any, plain: Any) -> dict[str, str]:
+    """Return the keys whose values differ in two configs as JSON data, each with a line on it."""
+    before, now = _flat(saved), _flat(json.loads(json.dumps(plain)))
+    return {
+        key: f"{key}: {before.get(key, 'absent')!r} there, {now.get(key, 'absent')!r} now"
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key) != now.get(key)
+    }
 
 
 def _is_free(key: str, begun: int) -> bool:
