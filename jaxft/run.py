@@ -22,7 +22,7 @@ from jaxft.runtime.console import Console
 from jaxft.runtime.paths import AnyPath
 from jaxft.runtime.signals import told_to_stop
 from jaxft.runtime.timer import Timer
-from jaxft.training import fit, range_test, rebase, resume, runners, starts
+from jaxft.training import ending, fit, range_test, rebase, resume, runners, starts
 from jaxft.training.fit import make_spec
 from jaxft.training.summary import finished_summary, summarise
 from jaxft.workdir import checkpoint, same_config
@@ -103,6 +103,8 @@ def run_phases(
                 materials = reading.at_size(materials, size)
                 cursor.setup_seconds += time.perf_counter() - started
                 progress = fit.run_phase(materials, cursor, progress, checkpoints, workdir, timer)
+            with shortage.told(materials.settings, "after the last phase"):
+                ending.answer(materials, progress.best, workdir)
     except (Interrupted, NonFiniteError) as error:
         summarise(workdir, cursor, starts.ENDS[type(error)], materials)
         raise

@@ -27,7 +27,7 @@ from jaxft.data.sources import registry
 from jaxft.data.sources.files import files_split, image_files
 from jaxft.errors import UserError
 from jaxft.evaluation import predict
-from jaxft.evaluation.evaluate import score_split
+from jaxft.evaluation.evaluate import evaluate
 from jaxft.features import cache as features
 from jaxft.models.weights import pretrained, torch_names
 from jaxft.runtime import digests, paths
@@ -393,7 +393,7 @@ def test_killed_there_a_run_ends_as_on_a_disk(far, store, drawn, tmp_path):
 @pytest.mark.slow
 def test_a_run_there_is_of_use(far, tiny, drawn, new_bucket):
     workdir = f"gs://{far[0]}/run"
-    scores = score_split(workdir)
+    scores = evaluate(workdir).scores
     summary = json.loads(paths.read(paths.of(workdir) / "summary.json"))
     assert scores["accuracy"] == summary["accuracy"]
     output = f"gs://{new_bucket}/table.csv"

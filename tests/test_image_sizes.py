@@ -15,7 +15,7 @@ from jaxft.costs.sizes import Sizes
 from jaxft.data.images.unreadable import UnreadableImage
 from jaxft.devices import sharding, topology
 from jaxft.errors import Interrupted, UserError
-from jaxft.evaluation.evaluate import score_split
+from jaxft.evaluation.evaluate import evaluate
 from jaxft.evaluation.metrics import Evaluation
 from jaxft.evaluation.probabilities import materials_of
 from jaxft.evaluation.restore import read_workdir
@@ -133,7 +133,7 @@ def test_what_follows_the_run_takes_the_last_size(grown):
 
 def test_evaluate_finds_what_the_run_found(grown):
     summary = json.loads((grown.workdir / "summary.json").read_text())
-    found = score_split(grown.workdir)
+    found = evaluate(grown.workdir).scores
     assert found["loss"] == pytest.approx(summary["val_loss"], rel=1e-5)
     assert found["accuracy"] == summary["accuracy"]
 

@@ -16,7 +16,7 @@ from jaxft.data.images.resize import resize
 from jaxft.data.images.sizing import Sizing
 from jaxft.errors import UserError
 from jaxft.evaluation import predict
-from jaxft.evaluation.evaluate import score_split
+from jaxft.evaluation.evaluate import evaluate
 from jaxft.evaluation.restore import _shrink
 from jaxft.runtime import digests
 from jaxft.workdir import checkpoint
@@ -45,7 +45,7 @@ def test_restore_knows_best_and_last_only(finished, tiny):
 
 def test_evaluate_scores_as_the_summary_says(finished, tiny):
     summary = json.loads((finished / "summary.json").read_text())
-    scores = score_split(finished)
+    scores = evaluate(finished).scores
     assert scores["examples"] == 13
     assert scores["accuracy"] == summary["accuracy"]
     assert scores["loss"] == pytest.approx(summary["val_loss"], rel=1e-5)
@@ -55,16 +55,16 @@ def test_evaluate_scores_as_the_summary_says(finished, tiny):
 
 @pytest.mark.slow
 def test_how_many_images_at_a_time_does_not_matter(finished, tiny):
-    alone = score_split(finished, tta=1)
+    alone = evaluate(finished, tta=1).scores
     for batch_size in (3, 16):
-        together = score_split(finished, tta=1, batch_size=batch_size)
+        together = evaluate(finished, tta=1, batch_size=batch_size).scores
         assert together["loss"] == pytest.approx(alone["loss"], rel=1e-5)
         assert together["examples"] == alone["examples"]
 
 
 def test_the_workdir_alone_says_how_images_are_fed(finished, tiny, drawn, tmp_path):
     workdir = shutil.copytree(finished, tmp_path / "run")
-    losses = [score_split(finished)["loss"]]
+    losses = [evaluate(finished).scores["loss"]]
     for file, section, change in (
         ("config.json", "data", {"interpolation": "bicubic"}),
         ("preprocessing.json", None, {"mean": [0.0, 0.0, 0.0]}),
@@ -72,7 +72,7 @@ def test_the_workdir_alone_says_how_images_are_fed(finished, tiny, drawn, tmp_pa
         content = json.loads((workdir / file).read_text())
         (content[section] if section else content).update(change)
         (workdir / file).write_text(json.dumps(content))
-        losses.append(score_split(workdir)["loss"])
+        losses.append(evaluate(workdir).scores["loss"])
     assert len(set(losses)) == 3
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
     before, after = (jaxft.restore(at).apply(images) for at in (finished, workdir))
@@ -88,16 +88,16 @@ def test_arrays_are_shrunk_as_files_are(interpolation):
 
 @pytest.mark.slow
 def test_evaluate_train_split_and_views(finished, tiny):
-    assert score_split(finished, "train")["examples"] == 29
-    plain, two, again = (score_split(finished, tta=n)["loss"] for n in (0, 2, 2))
+    assert evaluate(finished, "train").scores["examples"] == 29
+    plain, two, again = (evaluate(finished, tta=n).scores["loss"] for n in (0, 2, 2))
     assert two == again != plain
 
 
 def test_evaluate_test_split(finished, tiny, drawn, tmp_path):
     with pytest.raises(UserError, match="has no test split"):
-        score_split(finished, "test")
+        evaluate(finished, "test")
     with pytest.raises(UserError, match="train, valid, test"):
-        score_split(finished, "tests")
+        evaluate(finished, "tests")
     workdir = shutil.copytree(finished, tmp_path / "run")
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "train").symlink_to(drawn)
@@ -105,7 +105,7 @@ def test_evaluate_test_split(finished, tiny, drawn, tmp_path):
     config = json.loads((workdir / "config.json").read_text())
     config["data"]["source"] = f"folder:{tmp_path / 'data'}"
     (workdir / "config.json").write_text(json.dumps(config))
-    scores = score_split(workdir, "test")
+    scores = evaluate(workdir, "test").scores
     assert (scores["split"], scores["examples"]) == ("test", len(list(reds.iterdir())))
     assert set(scores["accuracy_by_class"]) == {"red"}
 
@@ -114,7 +114,7 @@ def test_evaluate_says_which_classes_differ(finished, tiny, drawn, tmp_path):
     workdir = shutil.copytree(finished, tmp_path / "run")
     (workdir / "classes.json").write_text('["blue", "green", "pink"]')
     with pytest.raises(UserError) as error:
-        score_split(workdir)
+        evaluate(workdir)
     assert error.value.offenders == ("only in the run: pink", "only in the data: red")
 
 
@@ -143,7 +143,7 @@ def test_predicted_labels_score_as_evaluate_says(finished, tiny, drawn, tmp_path
     output = tmp_path / "out.csv"
     predict.predict_files(finished, [str(drawn)], output)
     right = [row["label"] in row["file"].split("/") for row in table(output)]
-    parts = [score_split(finished, split) for split in ("train", "valid")]
+    parts = [evaluate(finished, split).scores for split in ("train", "valid")]
     assert sum(right) == round(sum(part["accuracy"] * part["examples"] for part in parts))
 
 

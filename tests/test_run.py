@@ -21,7 +21,6 @@ from jaxft.config.plain import as_dict
 from jaxft.devices import sharding
 from jaxft.errors import Interrupted, NonFiniteError, UserError
 from jaxft.evaluation import metrics
-from jaxft.evaluation.evaluate import score_split
 from jaxft.materials import identity, opening
 from jaxft.materials.data import open_data
 from jaxft.materials.model import create_model, open_model
@@ -164,7 +163,7 @@ def test_the_best_may_lie_in_the_middle_of_an_earlier_phase(drawn, tiny, tmp_pat
     saved = checkpoint.read_newest(tmp_path / "run")
     assert digests.digest(saved.best["params"]) == digests.digest(seen[0].params)
     assert digests.digest(saved.state["params"]) == digests.digest(seen[-1].params)
-    found = score_split(tmp_path / "run")
+    found = evaluate(tmp_path / "run").scores
     assert found["loss"] + 1 == pytest.approx(summary["val_loss"], rel=1e-5)
 
 

@@ -10,7 +10,17 @@ import traceback
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from jaxft.cli import augment_preview, bench, evaluate, lr_find, plan, predict, prepare, train
+from jaxft.cli import (
+    augment_preview,
+    bench,
+    compare,
+    evaluate,
+    lr_find,
+    plan,
+    predict,
+    prepare,
+    train,
+)
 from jaxft.cli.config_file import load_config
 from jaxft.cli.processes import join, joined, leave, tell_once
 from jaxft.errors import NonFiniteError, UserError
@@ -37,6 +47,7 @@ VERBS: dict[str, Verb] = {
     "train": train,
     "lr_find": lr_find,
     "evaluate": evaluate,
+    "compare": compare,
     "predict": predict,
     "prepare": prepare,
     "plan": plan,
