@@ -104,7 +104,7 @@ def run_phases(
                 cursor.setup_seconds += time.perf_counter() - started
                 progress = fit.run_phase(materials, cursor, progress, checkpoints, workdir, timer)
             with shortage.told(materials.settings, "after the last phase"):
-                ending.answer(materials, progress.best, workdir)
+                told = ending.answer(materials, progress.best, workdir)
     except (Interrupted, NonFiniteError) as error:
         summarise(workdir, cursor, starts.ENDS[type(error)], materials)
         raise
@@ -114,6 +114,7 @@ def run_phases(
     rows = read_rows(workdir / "metrics.jsonl")
     plot_losses(rows, summary["best"], workdir / "losses.png")
     console.say(tables.summary_text(summary, workdir))
+    console.say(told)
     return summary
 
 

@@ -97,6 +97,10 @@ def test_calibration_is_judged_on_examples_that_no_temperature_has_seen():
     assert found.loss_after > seen
 
 
+def test_where_all_is_right_no_temperature_is_best():
+    assert calibrate(np.eye(3) * 0.7 + 0.1, np.arange(3)).temperature is None
+
+
 # Intervals. The coverage is simulated.
 
 

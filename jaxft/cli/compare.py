@@ -8,7 +8,9 @@ HELP = "whether one of two runs is better, example by example"
 def add(parser: ArgumentParser) -> None:
     """Add the verb's flags."""
     for name in ("first", "second"):
-        parser.add_argument(name, help="a workdir, or a folder that `evaluate --output` wrote")
+        parser.add_argument(
+            name, metavar="RUN", help="a workdir, or a folder that `evaluate --output` wrote"
+        )
 
 
 def run(options: Namespace) -> int:

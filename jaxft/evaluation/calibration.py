@@ -19,13 +19,14 @@ class Calibration:
 
     Attributes:
       error: expected calibration error: |confidence - accuracy|, averaged over the examples' bins.
-      temperature: that divides the logits so that the loss is least, fitted on all examples.
+      temperature: that divides the logits so that the loss is least, fitted on all examples; None
+        where every example is right, and the loss falls with it without end.
       error_after, loss_after: by temperatures that did not see the examples they are judged on.
       bins: confidence from `low` to `high`: examples in it, their mean confidence and accuracy.
     """
 
     error: float
-    temperature: float
+    temperature: float | None
     error_after: float
     loss_after: float
     bins: tuple[dict[str, Any], ...]
@@ -46,9 +47,10 @@ def calibrate(
         held_out = folds == fold
         found = best_temperature(logits[~held_out], labels[~held_out])
         after[held_out] = softened(logits[held_out], found)
+    all_right = bool((probabilities.argmax(1) == labels).all())
     return Calibration(
         expected_error(bins_of(probabilities, labels)),
-        best_temperature(logits, labels),
+        None if all_right else best_temperature(logits, labels),
         expected_error(bins_of(after, labels)),
         loss_of(after, labels),
         tuple(bins_of(probabilities, labels)),

@@ -13,8 +13,8 @@ from jaxft.workdir.snapshot import Best
 FOLDER = "valid"  # in a workdir
 
 
-def answer(materials: Materials, best: Best, workdir: AnyPath) -> None:
-    """Evaluate a run's best weights once more, and write WORKDIR/valid.
+def answer(materials: Materials, best: Best, workdir: AnyPath) -> str:
+    """Evaluate a run's best weights once more, write WORKDIR/valid, and say where to look.
 
     Raises:
       Interrupted: a stop was requested.
@@ -25,4 +25,10 @@ def answer(materials: Materials, best: Best, workdir: AnyPath) -> None:
     classes = materials.dataset.classes
     about = {"split": "valid", "weights": "best", "examples": len(found.labels), "tta": 0}
     scores = {**about, **answers(found.probabilities, found.labels, classes)}
-    write_answers(workdir / FOLDER, scores, found.probabilities, materials.valid_images, classes)
+    folder = workdir / FOLDER
+    write_answers(folder, scores, found.probabilities, materials.valid_images, classes)
+    wrong = int((found.probabilities.argmax(1) != found.labels).sum())
+    if not wrong:
+        return f"all {len(found.labels):,} validation images are right; how sure of each: {folder}"
+    told = f"{wrong:,} of {len(found.labels):,} validation images are wrong"
+    return f"{told}: {folder / 'most_wrong.png'}, {folder / 'wrong.csv'}"

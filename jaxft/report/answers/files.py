@@ -33,7 +33,7 @@ def write_answers(
 
     `metrics.json` holds the scores; `predictions.csv` every example, `wrong.csv` those that are
     wrong, the largest loss first; `confusion.csv` and `.png` the confusion matrix; `most_wrong`,
-    `least_sure` and `surest_right.png` contact sheets.
+    `least_sure` and `surest_right.png` contact sheets, where there are such examples.
     """
     labels = images.split.labels
     examples = examples_of(images.split.names, classes, labels, probabilities)
@@ -46,7 +46,8 @@ def write_answers(
     _write_table(folder / "confusion.csv", ["true \\ predicted", *classes], rows)
     save_figure(matrix.draw(counts, classes), folder / "confusion.png")
     for name in ("most_wrong", "least_sure", "surest_right"):
-        sheet.save_sheet(folder / f"{name}.png", examples, getattr(examples, name), images)
+        if len(order := getattr(examples, name)):
+            sheet.save_sheet(folder / f"{name}.png", examples, order, images)
 
 
 def _write_examples(path: AnyPath, examples: Examples, order: Iterable[int]) -> None:
