@@ -21,6 +21,7 @@ from jaxft.config.plain import as_dict
 from jaxft.devices import sharding
 from jaxft.errors import Interrupted, NonFiniteError, UserError
 from jaxft.evaluation import metrics
+from jaxft.evaluation.evaluate import evaluate
 from jaxft.materials import identity, opening
 from jaxft.materials.data import open_data
 from jaxft.materials.model import create_model, open_model
@@ -143,10 +144,10 @@ def test_the_summary_is_of_the_runs_best_epoch(finished):
 
 def test_the_best_may_lie_in_the_middle_of_an_earlier_phase(drawn, tiny, tmp_path, monkeypatch):
     """The first epoch is made the best: its weights are kept, the phases go on from their last."""
-    evaluate, seen = evaluate_weights, []
+    score, seen = evaluate_weights, []
 
     def losing(materials, weights, features=None):
-        found = evaluate(materials, weights, features)
+        found = score(materials, weights, features)
         seen.append(sharding.fetch(weights))
         return replace(found, losses=found.losses + len(seen))
 
