@@ -1,7 +1,8 @@
-"""Imports: frameworks stay in their folders."""
+"""Imports: frameworks stay in their folders. Tests lie in folders of the same names."""
 
 import ast
 import tomllib
+from pathlib import Path
 
 import calls
 import house
@@ -60,6 +61,16 @@ def test_a_package_is_imported_only_in_its_rooms(package):
         if package in imported(file.read_text()) and not name.startswith(ROOMS[package])
     ]
     assert using == []
+
+
+def test_the_tests_lie_in_folders_of_the_package():
+    """Apart from those of the project itself; the runs' are named after `jaxft/run.py`."""
+    places = {
+        place for file in house.sources().values() for place in (file.parent, file.with_suffix(""))
+    }
+    rooms = {place.relative_to(ROOT / "jaxft") for place in places} - {Path()}
+    folders = {file.parent.relative_to(ROOT / "tests") for file in ROOT.glob("tests/**/test_*.py")}
+    assert folders - rooms == {Path("project")}
 
 
 def test_the_figures_of_the_house():
