@@ -115,4 +115,4 @@ def test_a_device_that_is_there_says_itself(monkeypatch):
 
 def test_of_a_cpu_nothing_is_known():
     target = topology.here()._replace(mesh=Mesh(np.asarray(jax.devices()[:1]), ("data",)))
-    assert pool_of(target) is None
+    assert pool.of_target(target) is None
