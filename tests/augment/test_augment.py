@@ -2,6 +2,7 @@
 
 import dataclasses
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +23,7 @@ from jaxft.augment.view import evaluate_view, normalize
 
 SIZE, CANVAS = 40, 44
 # What three keys drew when rotation, zoom, flip, dihedral and lighting were all that there was.
-FIRST_RELEASE = {
+FIRST_RELEASE: dict[str, list[float]] = {
     "radians": [-0.15917804837226868, 0.01456969603896141, -0.1720750331878662],
     "zoom": [1.0167741775512695, 1.0620194673538208, 1.0],
     "offset_x": [0.07542848587036133, -0.11983227729797363, 0.3922628164291382],
@@ -61,7 +62,8 @@ def plain(**changes) -> Parameters:
 
 def view(canvas, parameters: Parameters, size: int) -> np.ndarray:
     maps = geometry.affine(parameters, canvas.shape[1], size)
-    return np.asarray(warp(canvas, maps, size))[0]
+    seen: np.ndarray = np.asarray(warp(canvas, maps, size))[0]
+    return seen
 
 
 def test_zero_strength_is_the_evaluation_view(canvas, keys):
@@ -129,7 +131,8 @@ def test_flip_and_the_eight_symmetries(canvas):
 
 def test_lighting_equals_the_formula_of_fastai(canvas):
     image = np.asarray(canvas[:4], np.float32) / 255
-    brightness, contrast = np.float32([0, 0.05, -0.05, 0.02]), np.float32([1, 1.05, 1 / 1.05, 1])
+    brightness = np.array([0, 0.05, -0.05, 0.02], np.float32)
+    contrast = np.array([1, 1.05, 1 / 1.05, 1], np.float32)
     got = np.asarray(
         lighting.light(jnp.asarray(image), jnp.asarray(brightness), jnp.asarray(contrast))
     )
@@ -143,8 +146,9 @@ def test_lighting_equals_the_formula_of_fastai(canvas):
 def test_logit_lighting_equals_the_formula_of_fastai_2():
     image = np.random.default_rng(0).random((3, 6, 6, 3)).astype(np.float32)
     image[:, 0, 0], image[:, 0, 1] = 0, 1
-    added, factor = np.float32([0, 0.4, -0.3]), np.float32([1, 1.25, 0.8])
-    got = np.asarray(lighting.light(*map(jnp.asarray, (image, added, factor)), "logit"))
+    added, factor = np.array([0, 0.4, -0.3], np.float32), np.array([1, 1.25, 0.8], np.float32)
+    arrays = jnp.asarray(image), jnp.asarray(added), jnp.asarray(factor)
+    got = np.asarray(lighting.light(*arrays, "logit"))
     inner = np.clip(image.astype(np.float64), 1e-7, 1 - 1e-7)
     logits = (np.log(inner / (1 - inner)) + added[:, None, None, None]) * factor[
         :, None, None, None
@@ -239,10 +243,12 @@ def test_draws_of_today_are_those_of_the_first_release(keys):
 
 
 def drawn_by(preset: str, **changes) -> Parameters:
+    """Each of 20,000 draws, in NumPy's float64."""
     settings = dataclasses.replace(PRESETS[preset], **changes)
     keys = jax.random.split(jax.random.key(0), 20_000)
     drawn = jax.jit(partial(draws.draw, settings=settings))(keys)
-    return Parameters(*(np.asarray(column, np.float64) for column in drawn))
+    arrays: Parameters = jax.tree.map(partial(np.asarray, dtype=np.float64), drawn)
+    return arrays
 
 
 def test_random_resized_crops_are_torchvisions():
@@ -252,9 +258,9 @@ def test_random_resized_crops_are_torchvisions():
     area = random.uniform(0.08, 1, (20_000, 10))
     ratio = np.exp(random.uniform(np.log(3 / 4), np.log(4 / 3), area.shape))
     sides = np.stack([np.sqrt(area * ratio), np.sqrt(area / ratio)])
-    fits = (sides <= 1).all(0)
+    fits = np.all(sides <= 1, axis=0)
     first = fits.argmax(1)
-    expected = np.where(fits.any(1), sides[:, np.arange(20_000), first], 1)
+    expected = np.where(np.any(fits, axis=1), sides[:, np.arange(20_000), first], 1)
     for got, reference in zip((drawn.crop_width, drawn.crop_height), expected, strict=True):
         assert got.min() > 0 and got.max() <= 1
         shares = (0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99)
@@ -321,7 +327,7 @@ def test_draws_are_independent():
 def test_one_kind_of_variation_does_not_move_the_others(keys):
     everything = dataclasses.replace(PRESETS["fastai2"], crop_min_area=0.08, erase_probability=0.5)
     both = draws.draw(keys, everything)
-    for moved, off in {
+    changes: dict[str, dict[str, Any]] = {
         "flip": {"flip": False},
         "radians": {"rotate_probability": 0.0},
         "perspective": {"perspective": 0.0},
@@ -329,7 +335,8 @@ def test_one_kind_of_variation_does_not_move_the_others(keys):
         "erase": {"erase_probability": 0.0},
         "brightness": {"brightness": 0.0},
         "contrast": {"contrast": 0.0},
-    }.items():
+    }
+    for moved, off in changes.items():
         without = draws.draw(keys, dataclasses.replace(everything, **off))
         for name in Parameters._fields:
             same = np.array_equal(getattr(both, name), getattr(without, name))

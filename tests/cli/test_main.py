@@ -339,7 +339,12 @@ def test_every_unreadable_image_is_listed(refused, damaged, tiny):
 
 def test_skip_bad_goes_on_without_them(damaged, tiny, tmp_path, monkeypatch, capsys):
     seen = []
-    monkeypatch.setattr("jaxft.run.run_phases", lambda materials, *_: seen.append(materials) or {})
+
+    def run_phases(materials, *_):
+        seen.append(materials)
+        return {}
+
+    monkeypatch.setattr("jaxft.run.run_phases", run_phases)
     overrides = [f"--workdir={tmp_path / 'run'}", "--config.data.skip_bad=true"]
     assert main.main([*train(damaged), *overrides]) == 0
     out = capsys.readouterr().out
@@ -498,7 +503,7 @@ def test_evaluate_prints_json(finished, tiny, capsys):
 def test_a_gpu_compiler_without_a_gpu_is_no_error(gpus, told, monkeypatch):
     logger = logging.getLogger("jax._src.xla_bridge")
     monkeypatch.setattr(logger, "filters", [])
-    monkeypatch.setattr(main.glob, "glob", lambda pattern: gpus)
+    monkeypatch.setattr("glob.glob", lambda pattern: gpus)
     assert main.main(["plan", "--config=no such card"]) == 2
     start = "Jax plugin configuration error: Exception when calling jax_plugins."
     texts = (f"{start}xla_cuda13.initialize()", f"{start}another.initialize()", "something else")

@@ -41,7 +41,9 @@ def connections(monkeypatch):
 def on_the_hub(tiny, drawn, monkeypatch):
     """Words of a config whose weights only the hub could have; its body is a tiny one."""
     monkeypatch.setitem(hub.MODELS, "tiny", "tv")
-    kept = jax.config.jax_enable_compilation_cache  # which `bench` turns off for its process
+    kept = jax.config.values[
+        "jax_enable_compilation_cache"
+    ]  # which `bench` turns off for its process
     yield [f"--config={tiny_config.__file__}:{drawn}", "--config.model.weights=imagenet"]
     jax.config.update("jax_enable_compilation_cache", kept)
 

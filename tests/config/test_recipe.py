@@ -315,8 +315,8 @@ def test_senseless_augmentations_are_listed():
         "mixup_alpha": -1.0,
         "label_smoothing": 1.0,
     }
-    names = ("rotate_probability", "brightness", "max_zoom", "crop_max_ratio", "mixup_alpha")
-    names += ("perspective", "crop_min_area", "label_smoothing", "contrast")
+    names = ["rotate_probability", "brightness", "max_zoom", "crop_max_ratio", "mixup_alpha"]
+    names += ["perspective", "crop_min_area", "label_smoothing", "contrast"]
     expected = [f"config.augment.{name} " for name in names]
     _assert_listed(_offenders(plain), *expected, "config.augment: erase_min_area ")
     plain = _plain()

@@ -88,7 +88,9 @@ def test_what_a_loop_holds_counts_as_often_as_it_runs(known, trips):
     assert collectives(program) == {"all-reduce": Collective(trips, trips * 32)}
     time = model_time(program, chips.TPUS["v5e"])
     assert time.costed == pytest.approx(trips * 100 / 1.5e9)
-    assert time.charges == {"all-reduce": (trips, pytest.approx(trips * 64 / 0.819e12))}
+    assert list(time.charges) == ["all-reduce"]
+    number, seconds = time.charges["all-reduce"]
+    assert number == trips and seconds == pytest.approx(trips * 64 / 0.819e12)
 
 
 def test_a_compiled_loop_is_read_so():
@@ -231,11 +233,12 @@ def test_a_compiled_product_costs_what_it_costs():
     ("Tesla V100-SXM2-16GB", "V100"),
 ])  # fmt: skip
 def test_gpus_by_what_jax_calls_them(kind, name):
-    assert chips.of_platform(Platform("gpu", kind)).name == name
+    chip = chips.of_platform(Platform("gpu", kind))
+    assert chip and chip.name == name
 
 
 def test_chips_without_peaks_and_tpus():
-    assert chips.of_platform(Platform("tpu", "v6e")).name == "v6e"
+    assert chips.of_platform(Platform("tpu", "v6e")) == chips.TPUS["v6e"]
     assert chips.of_platform(Platform("cpu", "cpu")) is None
     for kind in ("GeForce GTX 1080", "RTX A1000", "GeForce RTX 4090 Laptop GPU", "A30 MIG 1g.6gb"):
         assert chips.of_platform(Platform("gpu", f"NVIDIA {kind}")) is None
@@ -280,4 +283,5 @@ def test_a_collective_cut_into_fusions_is_one_and_runs_beside_them():
     assert time.costed == pytest.approx(150 / 1.5e9)
     # Charged as the other one is: what it reads and what it writes.
     assert time.charges["fusion"] == time.charges["all-reduce"]
-    assert time.charges["fusion"] == (1, pytest.approx(64 / 0.819e12))
+    number, seconds = time.charges["fusion"]
+    assert number == 1 and seconds == pytest.approx(64 / 0.819e12)

@@ -55,4 +55,4 @@ def test_the_last_phase_takes_what_the_table_says():
         program = compile_job(job, job.lower(), settings, target)
     assert isinstance(program.costs, costs.Costs)
     assert program.costs.memory.total / GIB == pytest.approx(rows()[64][0][2], rel=0.05)
-    assert program.costs.roofline_seconds > 0  # though XLA counts no operations for it
+    assert program.costs.roofline_seconds  # though XLA counts no operations for it

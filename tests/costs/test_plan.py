@@ -16,6 +16,7 @@ from jaxft.cli.config_file import load_config
 from jaxft.config import load
 from jaxft.costs import compilation, plan_json, plan_plot, plan_text, planning
 from jaxft.costs.assumptions import sizes_of
+from jaxft.costs.call import Call
 from jaxft.costs.compilation import Lowered, compile_job
 from jaxft.costs.costs import Costs, Memory
 from jaxft.costs.program import Program, Refusal, fit_of
@@ -111,7 +112,7 @@ def refusing(message):
 
 def test_a_refusal_of_the_compiler_is_told_with_its_numbers(drawn, tiny):
     settings, target = settings_for(drawn), one_device()
-    job = compilation.Job("full", None, 1, 1)
+    job = compilation.Job("full", Call(None, ()), 1, 1)
     message = "RESOURCE_EXHAUSTED: Ran out of memory in hbm. Used 31.5G of 15.75G hbm. Exceeded"
     found = compile_job(job, refusing(message), settings, target)
     assert found.costs == Refusal(31.5 * GIB, 15.75 * GIB)
@@ -156,9 +157,9 @@ def test_without_the_compilers_count_there_is_a_roofline(drawn, tiny, monkeypatc
     target = one_device()._replace(device=chips.of_platform(Platform("gpu", "H100")))
     found = planning.make(load.read(config), Sizes(24, 8, 3, "x"), target, Console(None))
     for program in found.programs:
-        assert program.costs.flops > 0 and program.costs.bytes > 0
-        assert program.costs.roofline_seconds > 0
-    assert found.phases[0].seconds > 0
+        assert isinstance(program.costs, Costs) and program.costs.roofline_seconds
+        assert program.costs.flops and program.costs.bytes
+    assert found.phases[0].seconds
 
 
 def test_without_the_data_the_sizes_are_the_cards_or_the_users(tiny, tmp_path):
@@ -176,7 +177,7 @@ def test_an_unknown_topology_lists_the_known_ones(name):
 
 
 def test_without_libtpu_it_says_what_to_install(monkeypatch, capsys):
-    monkeypatch.setattr(topology.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"jaxft\[tpu\]"):
         topology.slice_of("v5e:2x4")
 
@@ -189,7 +190,7 @@ def test_a_small_model_compiles_for_a_tpu_that_is_not_there(tiny, drawn):
     found = planning.make(settings, Sizes(96, 32, 3, "made up"), target, Console(None))
     assert (target.mesh.size, target.chips) == (4, 4)
     for one in found.programs:
-        assert isinstance(one.costs, Costs) and one.costs.model.costed > 0
+        assert isinstance(one.costs, Costs) and one.costs.model and one.costs.model.costed > 0
         assert "all-gather" not in one.costs.collectives
     assert all(fit.fits for fit in found.fit.values())
     words = plan_text.text(found)

@@ -80,7 +80,7 @@ def test_without_a_driver(tmp_path):
 def test_libraries_of_the_device_that_is_there(monkeypatch):
     names = ("jax_cuda13_plugin", "jax-cuda13-pjrt", "nvidia-cudnn-cu13", "libtpu", "numpy")
     installed = [types.SimpleNamespace(metadata={"Name": name}, version="1.2") for name in names]
-    monkeypatch.setattr(provenance.metadata, "distributions", lambda: installed)
+    monkeypatch.setattr("importlib.metadata.distributions", lambda: installed)
     assert provenance.on_device() == {}  # of a CPU
     monkeypatch.setattr(provenance, "driver_version", lambda: "580.65.06")
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
@@ -103,5 +103,5 @@ def test_settings_that_matter_and_no_others(monkeypatch):
         "JAX_COMPILATION_CACHE_DIR": "/home/somebody",
         "AWS_SECRET_ACCESS_KEY": "x",
     }
-    monkeypatch.setattr(provenance.os, "environ", set_to)
+    monkeypatch.setattr("os.environ", set_to)
     assert list(provenance.environment()) == sorted(list(set_to)[:5])

@@ -1,13 +1,14 @@
 """Batches depend on (seed, phase, epoch, step) alone, wherever they are requested."""
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxft.data import Split, batches
+from jaxft.data import Batch, Split, batches
 from jaxft.data.batches import Readers, Stretch, eval_batches, train_batches
 from jaxft.data.images.memory import Images, Memory
 from jaxft.data.images.resize import crop
@@ -49,12 +50,12 @@ def make_images(count: int, memory_bytes: int = 0, read=wide) -> Images:
     return Images(split, Sizing(SIDE), Memory(memory_bytes))
 
 
-def train(images: Images, steps: int = 10, **changes) -> list:
-    plain = {"slots": Slots(8), "canvas": SIDE, "stretch": Stretch(1, 2, steps)}
+def train(images: Images, steps: int = 10, **changes) -> list[Batch]:
+    plain: dict[str, Any] = {"slots": Slots(8), "canvas": SIDE, "stretch": Stretch(1, 2, steps)}
     return list(train_batches(images, images.split.labels, **(plain | changes)))
 
 
-def same(first: list, second: list) -> bool:
+def same(first: list[Batch], second: list[Batch]) -> bool:
     pairs = zip(first, second, strict=True)
     return all((a == b).all() for one, two in pairs for a, b in zip(one, two, strict=True))
 
@@ -151,9 +152,10 @@ class TestTrainBatches:
     def test_same_from_worker_processes(self, workers):
         """With as many threads there, order and pixels are those of one thread here."""
         images = make_images(26)
-        options = {"slots": Slots(8, layout=layout(8, 4, 2)), "stretch": Stretch(1, 2, 5, 2)}
-        whole = train(images, readers=Readers(threads=1), **options)
-        assert same(train(images, readers=Readers(workers=workers), **options), whole)
+        part = partial(
+            train, images, slots=Slots(8, layout=layout(8, 4, 2)), stretch=Stretch(1, 2, 5, 2)
+        )
+        assert same(part(readers=Readers(workers=workers)), part(readers=Readers(threads=1)))
 
     @pytest.mark.slow
     def test_batches_stay_as_they_are(self):
@@ -190,7 +192,7 @@ class TestTrainBatches:
         whole = train(images)
         parts = [train(images, slots=Slots(8, host, hosts)) for host in range(hosts)]
         joined = [
-            [np.concatenate(fields) for fields in zip(*batch, strict=True)]
+            Batch(*map(np.concatenate, zip(*batch, strict=True)))
             for batch in zip(*parts, strict=True)
         ]
         assert same(joined, whole)

@@ -7,16 +7,23 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from jaxft.data.feed import read_ahead
+from jaxft.data.feed import Feed, read_ahead
 from jaxft.errors import UserError
 
 HERE = Path(__file__).parent
 # A worker's loss must be told within so many seconds.
 PROMPT = 10
+
+
+def ahead(make: Callable[[int], Any], numbers: range, **how: Any) -> Feed[Any]:
+    """`read_ahead`, of items of any kind."""
+    return read_ahead(make, numbers, **how)
 
 
 def itself(number: int) -> int:
@@ -30,10 +37,10 @@ def slowly(number: int) -> tuple[int, int]:
 
 @pytest.mark.parametrize("threads", [0, 1, 4])
 def test_hands_on_everything_in_order(threads):
-    with read_ahead(itself, range(3, 50), parts=3, join=tuple, threads=threads) as feed:
+    with ahead(itself, range(3, 50), parts=3, join=tuple, threads=threads) as feed:
         assert list(feed) == [(3 * n, 3 * n + 1, 3 * n + 2) for n in range(3, 50)]
         assert next(feed, None) is None
-    with read_ahead(itself, range(0), threads=threads) as feed:
+    with ahead(itself, range(0), threads=threads) as feed:
         assert list(feed) == []
 
 
@@ -47,7 +54,7 @@ def test_finishes_ahead_of_time_in_another_thread():
             third.set()
         return number
 
-    with read_ahead(itself, range(9), finish=finish) as feed:
+    with ahead(itself, range(9), finish=finish) as feed:
         assert next(feed) == 0
         assert third.wait(5), "the next ones are not made until they are asked for"
     assert {thread for _, thread in finished}.isdisjoint({threading.get_ident()})
@@ -55,7 +62,7 @@ def test_finishes_ahead_of_time_in_another_thread():
 
 def test_counts_the_time_that_its_caller_waits():
     gate = threading.Event()
-    with read_ahead(lambda number: gate.wait(5), range(1)) as feed:
+    with ahead(lambda number: gate.wait(5), range(1)) as feed:
         assert feed.waited_seconds == 0
         threading.Timer(0.05, gate.set).start()
         assert next(feed)
@@ -64,7 +71,7 @@ def test_counts_the_time_that_its_caller_waits():
 
 @pytest.mark.parametrize("threads", [0, 2])
 def test_an_error_comes_out_and_ends_it(threads):
-    with read_ahead(lambda number: 6 // (3 - number), range(9), threads=threads) as feed:
+    with ahead(lambda number: 6 // (3 - number), range(9), threads=threads) as feed:
         assert [next(feed) for _ in range(3)] == [2, 3, 6]
         with pytest.raises(ZeroDivisionError):
             next(feed)
@@ -74,7 +81,12 @@ def test_an_error_comes_out_and_ends_it(threads):
 @pytest.mark.parametrize("threads", [0, 2])
 def test_closes_in_the_middle(threads):
     made = []
-    feed = read_ahead(lambda number: made.append(number) or made, range(10**6), threads=threads)
+
+    def make(number: int) -> int:
+        made.append(number)
+        return number
+
+    feed = ahead(make, range(10**6), threads=threads)
     next(feed)
     feed.close()
     so_far = len(made)
@@ -95,7 +107,7 @@ def test_the_interpreter_does_not_wait():
 class TestWorkers:
     @pytest.mark.slow
     def test_share_the_work_and_end_with_it(self):
-        with read_ahead(slowly, range(6), workers=2) as feed:
+        with ahead(slowly, range(6), workers=2) as feed:
             made = list(feed)
         assert [number for number, _ in made] == list(range(6))
         workers = {pid for _, pid in made}
@@ -105,7 +117,7 @@ class TestWorkers:
     @pytest.mark.slow
     @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGBUS])
     def test_one_that_is_killed_is_told_at_once(self, number):
-        with read_ahead(slowly, range(10**6), workers=2) as feed:
+        with ahead(slowly, range(10**6), workers=2) as feed:
             _, worker = next(feed)
             os.kill(worker, number)
             started = time.monotonic()
@@ -118,7 +130,7 @@ class TestWorkers:
 
     @pytest.mark.slow
     def test_ctrl_c_is_left_to_the_parent(self):
-        with read_ahead(slowly, range(6), workers=1) as feed:
+        with ahead(slowly, range(6), workers=1) as feed:
             _, worker = next(feed)
             for number in (signal.SIGINT, signal.SIGTERM):
                 os.kill(worker, number)

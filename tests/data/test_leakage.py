@@ -11,7 +11,7 @@ def split(examples: str, folder: str) -> Split:
     pairs = examples.split()
     labels = np.array(["abc".index(pair[1]) for pair in pairs], np.int32)
     names = tuple(f"{folder}/{pair[0]}" for pair in pairs)
-    return Split(names, labels, names, lambda *_: None)
+    return Split(names, labels, names, lambda *_: np.zeros((1, 1, 3), np.uint8))
 
 
 def dataset(train: str, valid: str, folder: str = "/here/photos", classes: str = "abc") -> Dataset:

@@ -1,6 +1,7 @@
 """The memory that a program is checked against."""
 
 import types
+from typing import cast
 
 import jax
 import numpy as np
@@ -24,11 +25,20 @@ def plain(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
-def absent(platform, chip):
-    """A target of two devices that this process has not."""
-    devices = np.asarray([types.SimpleNamespace(id=n) for n in range(2)])
-    mesh = types.SimpleNamespace(devices=devices, size=2)
-    return Target("absent", mesh, platform, 2, chip)
+TWO = [types.SimpleNamespace(id=number) for number in range(2)]
+
+
+def absent(platform, chip, devices=TWO):
+    """A target of devices that this process has not, two if not said otherwise."""
+    mesh = types.SimpleNamespace(devices=np.asarray(devices), size=2)
+    return Target("absent", cast(Mesh, mesh), platform, 2, chip)
+
+
+def pool_of(target):
+    """The pool of a target that has one."""
+    found = pool.of_target(target)
+    assert found
+    return found
 
 
 GPU = Platform("gpu", "NVIDIA H100 80GB HBM3")
@@ -36,7 +46,7 @@ MEMORY = 84_942_979_072  # bytes, as the driver states
 
 
 def test_of_a_gpu_that_is_not_there_it_is_three_quarters():
-    found = pool.of_target(absent(GPU, H100))
+    found = pool_of(absent(GPU, H100))
     assert found.bytes == 0.75 * MEMORY
     assert "75% of the 79.1 GiB of such a GPU" in found.words
     assert "XLA_CLIENT_MEM_FRACTION=0.9 gives it more" in found.words
@@ -45,11 +55,11 @@ def test_of_a_gpu_that_is_not_there_it_is_three_quarters():
 @pytest.mark.parametrize("name", pool.VARIABLES)
 def test_the_environment_sets_the_share(name, monkeypatch):
     monkeypatch.setenv(name, "0.45")
-    found = pool.of_target(absent(GPU, H100))
+    found = pool_of(absent(GPU, H100))
     assert found.bytes == 0.45 * MEMORY
     assert "45%" in found.words and f"{name}=0.9 gives it more" in found.words
     monkeypatch.setenv(name, "0.95")
-    assert "gives it more" not in pool.of_target(absent(GPU, H100)).words
+    assert "gives it more" not in pool_of(absent(GPU, H100)).words
 
 
 @pytest.mark.parametrize("text", ["many", "0", "1.5", "-0.5", "nan"])
@@ -61,19 +71,20 @@ def test_a_share_that_is_none_is_the_users_mistake(text, monkeypatch):
 
 def test_without_a_pool_it_is_the_card(monkeypatch):
     monkeypatch.setenv("XLA_PYTHON_CLIENT_ALLOCATOR", "platform")
-    assert pool.of_target(absent(GPU, H100)).bytes == MEMORY
+    assert pool_of(absent(GPU, H100)).bytes == MEMORY
 
 
 def test_a_card_that_no_compiler_has_been_told_of_has_the_memory_that_it_is_sold_with():
     described = Platform("gpu", "NVIDIA L4")
     card = chips.of_platform(described)
-    assert pool.of_target(absent(described, card)).bytes == 0.75 * card.hbm_bytes
+    assert card
+    assert pool_of(absent(described, card)).bytes == 0.75 * card.hbm_bytes
 
 
 def test_of_a_tpu_that_is_not_there_it_is_the_chip(monkeypatch):
     monkeypatch.setenv("XLA_CLIENT_MEM_FRACTION", "0.5")  # which is for GPUs
     chip = chips.TPUS["v5e"]
-    found = pool.of_target(absent(Platform("tpu", "v5e"), chip))
+    found = pool_of(absent(Platform("tpu", "v5e"), chip))
     assert found.bytes == chip.hbm_bytes and "MEM_FRACTION" not in found.words
 
 
@@ -95,9 +106,7 @@ def test_a_device_that_is_there_says_itself(monkeypatch):
     )
     elsewhere = Device({"bytes_limit": 1})  # another process's
     monkeypatch.setattr(jax, "local_devices", lambda: [roomy, tight, blind])
-    target = absent(GPU, H100)
-    target.mesh.devices = np.asarray([roomy, tight, blind, elsewhere])
-    found = pool.of_target(target)
+    found = pool_of(absent(GPU, H100, [roomy, tight, blind, elsewhere]))
     assert found.bytes == 59 * GIB  # the tightest, and not what the card is sold with
     assert "75% of the GPU's memory" in found.words
     assert pool.peak([roomy, tight, blind]) == 7

@@ -71,7 +71,7 @@ def test_metrics_by_hand():
 
 def test_softmax_takes_large_logits():
     logits = np.array([[1000.0, 0.0], [-1000.0, -1000.0]], np.float32)
-    np.testing.assert_allclose(metrics.softmax(logits), [[1, 0], [0.5, 0.5]], atol=1e-12)
+    np.testing.assert_allclose(metrics.softmax(logits), [[1.0, 0.0], [0.5, 0.5]], atol=1e-12)
 
 
 # Test-time augmentation.

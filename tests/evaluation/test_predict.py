@@ -136,7 +136,7 @@ def test_predict_without_the_data(finished, tiny, drawn, tmp_path):
     for row in found:
         chances = {name: float(row[f"p_{name}"]) for name in ("blue", "green", "red")}
         assert sum(chances.values()) == pytest.approx(1, abs=2e-6)
-        assert row["label"] == max(chances, key=chances.get)
+        assert row["label"] == max(chances, key=chances.__getitem__)
 
 
 def test_predicted_labels_score_as_evaluate_says(finished, tiny, drawn, tmp_path):

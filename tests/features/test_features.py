@@ -19,7 +19,7 @@ KEY = cache.key(SPLIT, DIGEST, ABOUT)
 ARRAY = np.random.default_rng(0).random((7, 5), np.float32)
 
 
-def _no_call():
+def _no_call(first):
     raise AssertionError("computed, where the cache has it")
 
 

@@ -216,8 +216,8 @@ def test_every_example_is_taken_once_by_one_of_its_views():
 
 
 def test_views_follow_from_seed_phase_and_epoch():
-    def drawn(*numbers):
-        return _rows(*numbers, 64, 4) // 64
+    def drawn(seed, phase, epoch):
+        return _rows(seed, phase, epoch, 64, 4) // 64
 
     np.testing.assert_array_equal(drawn(3, 1, 2), drawn(3, 1, 2))
     assert len({tuple(drawn(*n)) for n in ((3, 1, 2), (4, 1, 2), (3, 2, 2), (3, 1, 3))}) == 4

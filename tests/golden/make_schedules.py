@@ -8,6 +8,7 @@ Needs torch and fastai.
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ def warm_restarts(lr: float, first: int, mult: int, steps: int) -> list[float]:
     return rates
 
 
-def one_cycle(lr: float, steps: int) -> dict:
+def one_cycle(lr: float, steps: int) -> dict[str, object]:
     """Rate and momentum of fit_one_cycle with its defaults."""
     places = [step / steps for step in range(steps)]
     rates = combined_cos(0.25, lr / 25, lr, lr / 1e5)
@@ -40,7 +41,7 @@ def one_cycle(lr: float, steps: int) -> dict:
     }
 
 
-def valleys(seed: int, count: int = 60) -> dict:
+def valleys(seed: int, count: int = 60) -> dict[str, object]:
     """A curve that falls, wavers and rises, and the index that `valley` chooses on it."""
     random = np.random.RandomState(seed)
     x = np.linspace(0, 1, count)
@@ -52,7 +53,7 @@ def valleys(seed: int, count: int = 60) -> dict:
 
 
 if __name__ == "__main__":
-    goldens = {
+    goldens: dict[str, Any] = {
         "warm_restarts": [
             {"lr": lr, "first": first, "mult": mult, "rates": warm_restarts(lr, first, mult, steps)}
             for lr, first, mult, steps in ((0.01, 7, 1, 28), (0.3, 5, 2, 75), (1.0, 3, 3, 39))

@@ -42,7 +42,8 @@ def test_the_head_is_batchnorm_linear_relu_batchnorm_linear():
         return x @ p[name]["kernel"] + p[name]["bias"]
 
     expected = linear(norm(jnp.maximum(linear(norm(x, "bn0"), "linear0"), 0), "bn1"), "linear1")
-    np.testing.assert_allclose(head.apply(variables, x, train=False), expected, rtol=2e-5)
+    found = np.asarray(head.apply(variables, x, train=False))
+    np.testing.assert_allclose(found, expected, rtol=2e-5)
 
 
 def test_without_hidden_layers_the_head_is_one_linear_layer_without_dropout():

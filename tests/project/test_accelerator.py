@@ -7,6 +7,7 @@ import sys
 import time
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -157,18 +158,19 @@ class Trouble:
     def __init__(self, folder: Path) -> None:
         self.door, self.out = folder / "bench" / "accelerator.py", folder / "lines.jsonl"
         (folder / "bench" / "pieces").mkdir(parents=True)
-        for file in (self.door.name, "side_by_side.py", *BENCH.glob("pieces/*.py")):
-            source = BENCH / file
+        doors = BENCH / self.door.name, BENCH / "side_by_side.py"
+        for source in (*doors, *BENCH.glob("pieces/*.py")):
             (self.door.parent / source.relative_to(BENCH)).write_text(source.read_text())
         (folder / "bench" / "pieces" / "trouble.py").write_text(TROUBLE)
         catalogue = folder / "bench" / "pieces" / "catalogue.py"
         parts = ", ".join(f"{name!r}: ({part[0]!r},)" for name, part in TROUBLES.items())
         catalogue.write_text(catalogue.read_text() + f"\nPIECES = {{{parts}}}\n")
 
-    def __call__(self, *flags: str) -> list[dict]:
+    def __call__(self, *flags: str) -> list[dict[str, Any]]:
         command = [sys.executable, str(self.door), "--tiny", f"--out={self.out}", *flags]
         subprocess.run(command, capture_output=True, timeout=60)
-        return lines.read(str(self.out))
+        found: list[dict[str, Any]] = lines.read(str(self.out))
+        return found
 
 
 @pytest.fixture
@@ -224,7 +226,7 @@ def test_an_unknown_piece_is_an_error_that_names_all_of_them(capsys, monkeypatch
 # --- lines, shares, tables ----------------------------------------------------------------------
 
 
-def line(piece: str, what: str, **fields) -> dict:
+def line(piece: str, what: str, **fields) -> dict[str, Any]:
     return {"piece": piece, "side": "jax", "what": what, "device": "H100", **fields}
 
 
@@ -243,7 +245,7 @@ def test_shares_are_of_the_higher_ceiling_of_the_same_device():
 
 
 def test_a_line_holds_no_number_that_json_cannot():
-    written = []
+    written: list[str] = []
     report = Report(written.append)
     nan, far = float("nan"), float("inf")
     report.line("it", ratio=nan, inside={"far": far, "near": 1.0}, gains=[nan, 2.0], none=None)
@@ -349,7 +351,7 @@ def test_a_trace_is_told_by_kinds_of_kernels_with_bytes_and_gaps():
         trace.Event("sm90_xmma_wgrad_implicit_gemm", "", 1e6, 4e6),
         trace.Event("loop_add_fusion_1", "loop_add_fusion.1", 9e6, 1e6),
     ]
-    written = []
+    written: list[str] = []
     trace.tell(Report(written.append), events, program)
     found = {told.get("kind", "step"): told for told in map(json.loads, written)}
     assert found.keys() == {"convolution wgrad", "loops", "step"}
@@ -403,7 +405,8 @@ def test_every_idea_changes_the_program_that_a_gpu_would_run(tmp_path, monkeypat
             views = PRESETS["none"]
             spec = StepSpec(model, phase, 0, optimizer, views, 32, 4, 40)
             shapes = programs.weight_shapes(model)
-            return programs.of_phase(spec, settings, shapes, mesh).lower().as_text()
+            lowered: str = programs.of_phase(spec, settings, shapes, mesh).lower().as_text()
+            return lowered
 
     setting = Setting(False, str(tmp_path), conv="packed:32,dense")
     unchanged = text("auto", nullcontext)

@@ -48,6 +48,7 @@ def test_a_card_has_exactly_the_keys_of_base(card):
 @pytest.mark.parametrize("card", CARDS)
 def test_a_card_says_data_expectation_and_command(card):
     text = ast.get_docstring(ast.parse((FOLDER / f"{card}.py").read_text()))
+    assert text
     for word in ("Data:", "Expected:", "Command", "jaxft train --config="):
         assert word in text
     assert card in text.split("--config=")[1]

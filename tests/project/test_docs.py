@@ -6,6 +6,7 @@ import pkgutil
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import house
 import pytest
@@ -68,7 +69,7 @@ def exists(name):
 
 def imports(source):
     """Local name -> dotted name, of what a source imports from jaxft."""
-    bound = {}
+    bound: dict[str, str] = {}
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             names = {alias.asname or alias.name.split(".")[0]: alias.name for alias in node.names}
@@ -111,7 +112,7 @@ def test_python_compiles_and_what_it_imports_is_there(page):
 def test_a_card_in_a_page_is_a_right_config(page):
     for source in fenced(page, "python"):
         if "def get_config" in source:
-            names = {}
+            names: dict[str, Any] = {}
             exec(source, names)
             assert load.read(names["get_config"]()).phases[-1].trains_body
 

@@ -128,4 +128,4 @@ def test_the_quick_subset_checks_types_as_functions_are_called(request):
     if request.config.option.markexpr != "not slow":
         pytest.skip("the whole suite does not, so far")
     with pytest.raises(TypeCheckError):
-        schedules.cycle_lengths("three", 1, 1)
+        schedules.cycle_lengths("three", 1, 1)  # type: ignore[arg-type]  # which is the test

@@ -17,9 +17,12 @@ def test_the_classes_take_turns():
 def test_a_sheet_of_rows_and_columns(drawn, tmp_path, monkeypatch, capsys):
     seen = []
     sheet = augment_preview._sheet
-    monkeypatch.setattr(
-        augment_preview, "_sheet", lambda *given: seen.append(given) or sheet(*given)
-    )
+
+    def noting(*given):
+        seen.append(given)
+        return sheet(*given)
+
+    monkeypatch.setattr(augment_preview, "_sheet", noting)
     output = tmp_path / "sheet.png"
     arguments = [
         "augment_preview",

@@ -286,7 +286,7 @@ def test_features_are_kept_in_parts(store, new_bucket):
             computed.append(first)
             yield from np.split(wanted[first:], range(20, 50 - first, 20))
 
-        computed = []
+        computed: list[int] = []
         parts, found = features.cached(cache, "name", 50, compute, mapped)
         np.testing.assert_array_equal(features.whole(parts), wanted)
         assert all(isinstance(part, np.memmap) == mapped for part in parts)
@@ -309,6 +309,7 @@ def test_weights_are_read(store, new_bucket):
     }
     store.put(new_bucket, "weights.safetensors", save(arrays), {})
     loaded = pretrained.load("resnet18", f"file:gs://{new_bucket}/weights.safetensors")
+    assert loaded
     np.testing.assert_array_equal(
         loaded.params["early"]["conv1"]["kernel"], arrays["conv1.weight"].transpose(2, 3, 1, 0)
     )

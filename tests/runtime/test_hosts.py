@@ -8,6 +8,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import jax
 import mesh_run
 import numpy as np
 import pytest
@@ -142,8 +143,8 @@ def command(places, verb, *flags, **environment):
 def test_one_process_is_told_to_stop_and_all_stop_and_go_on(drawn, two_processes, tmp_path):
     """Here features are streamed from files, and extracted in parts by processes of one device."""
     config = f"--config={SUPPORT / 'mesh_run.py'}:{drawn}"
-    run = ("train", config, f"--workdir={tmp_path / 'run'}", "--config.data.cache_memory_gb=0.0")
-    run = (*run, f"--config.cache_dir={tmp_path / 'cache'}")
+    run = ["train", config, f"--workdir={tmp_path / 'run'}", "--config.data.cache_memory_gb=0.0"]
+    run += [f"--config.cache_dir={tmp_path / 'cache'}"]
     x64 = {"JAX_ENABLE_X64": "1", "TINY_PRETRAINED": "1"}
     codes, out, err = finish(command(("none", "term-step:full:1"), *run, **x64))
     assert codes == [75, 75], err
@@ -202,12 +203,12 @@ def test_alone_a_ballot_is_one_s_own_wish():
 
 
 def test_auto_joins_nobody_where_there_is_nobody(monkeypatch):
-    monkeypatch.setattr(hosts.jax.distributed, "initialize", _detects_nothing)
+    monkeypatch.setattr(jax.distributed, "initialize", _detects_nothing)
     hosts.join("auto")
     with pytest.raises(UserError, match="cannot join the others") as error:
         hosts.join("on")
     assert "JAX_COORDINATOR_ADDRESS" in error.value.hint
-    monkeypatch.setattr(hosts.jax.distributed, "initialize", lambda *_, **__: pytest.fail("no"))
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *_, **__: pytest.fail("no"))
     hosts.join("off")
 
 

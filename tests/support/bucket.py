@@ -111,10 +111,13 @@ class Store(ThreadingHTTPServer):
         names = list(found)
         here = {name: found[name] for name in names[:most]}
         items = [describe(bucket, name, stored) for name, stored in here.items() if stored]
-        page = {"kind": "storage#objects", "items": items}
+        page: dict[str, object] = {"kind": "storage#objects", "items": items}
         folders = [name for name, stored in here.items() if stored is None]
-        page |= {"prefixes": folders} if folders else {}
-        return page | ({"nextPageToken": names[most]} if len(names) > most else {})
+        if folders:
+            page["prefixes"] = folders
+        if len(names) > most:
+            page["nextPageToken"] = names[most]
+        return page
 
 
 def check(found: Stored | None, query: dict[str, str]) -> None:

@@ -23,7 +23,7 @@ class Function(NamedTuple):
 
 def names_of(module: str, tree: ast.Module) -> dict[str, str]:
     """Local name -> whole name, of what a module imports or defines."""
-    found = {}
+    found: dict[str, str] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module:
             found |= {a.asname or a.name: f"{node.module}.{a.name}" for a in node.names}

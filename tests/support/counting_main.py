@@ -16,7 +16,7 @@ EVENTS = {
 }
 
 if __name__ == "__main__":
-    counts = Counter()
+    counts: Counter[str] = Counter()
     jax.monitoring.register_event_listener(lambda event, **_: counts.update([event]))
     tiny_body.register()
     code = main.main(sys.argv[1:])

@@ -119,7 +119,8 @@ def functions(file: Path) -> Iterator[Function]:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             body = node.body[1:] if ast.get_docstring(node) else node.body
             lines = node.body[0].lineno - node.lineno
-            lines += node.body[-1].end_lineno - body[0].lineno + 1 if body else 0
+            last = node.body[-1]
+            lines += (last.end_lineno or last.lineno) - body[0].lineno + 1 if body else 0
             given = node.args
             count = sum(map(len, (given.posonlyargs, given.args, given.kwonlyargs)))
             names = [argument.arg for argument in given.args[:1]]

@@ -15,6 +15,7 @@ import tiny_config
 
 from jaxft import run
 from jaxft.configs import base
+from jaxft.devices import sharding
 from jaxft.evaluation import probabilities
 from jaxft.evaluation.probabilities import probabilities_of
 from jaxft.evaluation.restore import read_weights, read_workdir
@@ -62,7 +63,7 @@ def _story(folder, workdir):
     finally:
         step.demand_finite = demand
     materials = materials_of(workdir)
-    placed = run.sharding.replicate(read_weights(workdir, "best"), materials.mesh)
+    placed = sharding.replicate(read_weights(workdir, "best"), materials.mesh)
     probabilities = probabilities_of(materials, placed, 0, "fastai07")
     rows = read_rows(Path(workdir) / "metrics.jsonl")
     kept = ("phase", "epoch", "trn_loss", "val_loss", "accuracy", "lr")

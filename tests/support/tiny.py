@@ -162,9 +162,19 @@ def train(
         rates,
         seed_there,
         steps,
-        lambda _, loss: losses.append(loss) or True,
+        keeping(losses),
     )
     return sharding.fetch(train_state.finish(state, frozen)), np.asarray(losses)
+
+
+def keeping(losses: list[float]) -> train_state.Sink:
+    """A sink that appends every loss, and goes on."""
+
+    def sink(_: int, loss: float) -> bool:
+        losses.append(loss)
+        return True
+
+    return sink
 
 
 def split(data: TrainBatch, name: str) -> Split:
@@ -175,7 +185,8 @@ def split(data: TrainBatch, name: str) -> Split:
 
 def _read(images: np.ndarray, index: int, sizing: Sizing = OWN_SIZE, *_: Any) -> np.ndarray:
     assert sizing.shorter_side in (None, images.shape[1])
-    return images[index]
+    image: np.ndarray = images[index]
+    return image
 
 
 def images(a_split: Split, image_size: int = 16) -> Images:

@@ -6,7 +6,7 @@ The pixels are computed from what was drawn, without the decoder that is tested.
 import io
 import struct
 import zlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import simplejpeg
@@ -33,7 +33,7 @@ def picture() -> np.ndarray:
     """Smooth colours that no symmetry of the square maps to themselves, uint8 [48, 64, 3]."""
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH].astype(float)
     channels = [x * 3.8, y * 5, 60 + 1.2 * x + 1.6 * y]
-    return np.clip(np.stack(channels, -1), 0, 255).astype(np.uint8)
+    return np.stack(channels, -1).clip(0, 255).astype(np.uint8)
 
 
 def encoded(pixels: np.ndarray, format: str, mode: str | None = None, **options: object) -> bytes:
@@ -111,7 +111,12 @@ def stored(pixels: np.ndarray, orientation: int) -> np.ndarray:
 def _turned() -> list[Specimen]:
     upright = picture()
     found = []
-    options = {"jpeg": {"quality": 95}, "png": {}, "webp": {"lossless": True}, "tiff": {}}
+    options: dict[str, dict[str, Any]] = {
+        "jpeg": {"quality": 95},
+        "png": {},
+        "webp": {"lossless": True},
+        "tiff": {},
+    }
     for orientation in range(1, 9):
         exif = Image.Exif()
         exif[ORIENTATION] = orientation
@@ -224,7 +229,7 @@ def _odd_sizes() -> list[Specimen]:
         pixels = np.full((height, width, 3), (10, 200, 30), np.uint8)
         for format in ("png", "webp", "gif", "jpeg"):
             levels = {"jpeg": 2.0}.get(format, 0.0)
-            how = {"lossless": True} if format == "webp" else {}
+            how: dict[str, Any] = {"lossless": True} if format == "webp" else {}
             data = encoded(pixels, format, **how)
             found.append(Specimen(f"{height} x {width}.{format}", data, pixels, levels))
     return found

@@ -3,6 +3,7 @@
 What a compiled program calls, copies and sends is in its text; how long it takes is not.
 """
 
+import importlib.util
 import re
 from dataclasses import replace
 
@@ -17,10 +18,12 @@ from jaxft.cli.config_file import load_config
 from jaxft.config import load
 from jaxft.costs import planning, programs
 from jaxft.costs.collectives import collectives
+from jaxft.costs.costs import Costs
 from jaxft.costs.hlo import computations
 from jaxft.costs.sizes import Sizes
 from jaxft.costs.traffic import touched
 from jaxft.devices import platform, sharding, topology
+from jaxft.errors import UserError
 from jaxft.materials.model import create_model
 from jaxft.models.bodies.resnet import network
 from jaxft.models.bodies.resnet.architecture import ARCHITECTURES, Architecture
@@ -120,13 +123,13 @@ def test_eight_gpus_exchange_sums_alone_and_many_beside_other_work(shallow):
 
 @pytest.mark.parametrize("name", ["h100:0", "h100:x", "h100:2x4", "h300"])
 def test_an_unknown_card_lists_the_known_ones(name):
-    with pytest.raises(topology.UserError, match="a100, a100-80, h100, h200"):
+    with pytest.raises(UserError, match="a100, a100-80, h100, h200"):
         topology.slice_of(name)
 
 
 def test_without_the_plugin_it_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(topology.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(topology.UserError, match=r"jaxft\[cuda_compiler\]"):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"jaxft\[cuda_compiler\]"):
         topology.slice_of("h100")
 
 
@@ -189,7 +192,7 @@ def test_plan_says_what_a_card_would_do(tiny, drawn):
     target = topology.slice_of("h100")
     found = planning.make(settings, Sizes(96, 32, 3, "made up"), target, Console(None))
     assert isinstance(target.mesh, Mesh) and target.mesh.size == 1
-    assert all(one.costs.bytes > 0 for one in found.programs)
+    assert all(isinstance(one.costs, Costs) and one.costs.bytes > 0 for one in found.programs)
     assert "h100" in plan_text.text(found)
 
 

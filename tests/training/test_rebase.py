@@ -34,12 +34,12 @@ def images(seed: int = 0) -> np.ndarray:
 
 @partial(jax.jit, static_argnums=2)
 def features(weights, x, training=()):
-    return NET.features(*weights, x, training=training)[0]
+    return NET.features(weights.params, weights.batch_stats, x, training=training)[0]
 
 
 @jax.jit
 def moments(weights, x):
-    return NET.moments(*weights, x)
+    return NET.moments(weights.params, weights.batch_stats, x)
 
 
 def rebased(found) -> Weights:
@@ -88,7 +88,8 @@ def after_measuring(devices: int = 1, microbatches: int = 1) -> Weights:
     materials = tiny.materials(None, devices=devices, batch_size=40)
     spec = spec_with("rebased", microbatches=microbatches)
     weights = sharding.replicate(WEIGHTS, materials.mesh)
-    return sharding.fetch(rebase.rebase(spec, materials, weights))
+    measured: Weights = sharding.fetch(rebase.rebase(spec, materials, weights))
+    return measured
 
 
 def test_only_a_body_that_trains_so_is_measured():

@@ -2,6 +2,7 @@
 
 import dataclasses
 from functools import cache
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ import tiny
 from jaxft.augment.augment import augment
 from jaxft.augment.presets import PRESETS
 from jaxft.augment.view import network_input
+from jaxft.costs.call import Call
 from jaxft.data.batches import eval_batches
 from jaxft.data.order import epoch_key, position_keys
 from jaxft.data.slots import Slots
@@ -58,7 +60,8 @@ def _step_cost(groups):
     state, frozen = sharding.replicate(step.start(spec, tiny.weights(net)), mesh)
     batch = sharding.split_batch(tiny.canvases(32, 32), mesh)
     rates, seed = sharding.replicate((np.ones(2, np.float32), np.int32(0)), mesh)
-    return _cost(step.make_step(spec, mesh).lower(state, frozen, batch, rates, seed))
+    call = Call(step.make_step(spec, mesh), (state, frozen, batch, rates, seed))
+    return _cost(call.lower())
 
 
 @cache
@@ -71,7 +74,8 @@ def _forward_cost():
         keys = position_keys(epoch_key(0, 1, 0), jnp.arange(32))
         view = augment(canvas, keys, PRESETS["side_on"], 32)
         view = network_input(view, net.preprocessing, jnp.float32)
-        return net.classify(*weights, net.features(*weights, view)[0])[0]
+        params, stats = weights
+        return net.classify(params, stats, net.features(params, stats, view)[0])[0]
 
     return _cost(forward.lower(tiny.weights(net), tiny.canvases(32, 32).inputs))
 
@@ -193,12 +197,12 @@ def test_mixing_changes_the_loss():
 
 def test_label_smoothing_spreads_a_share_over_all_classes():
     random = np.random.default_rng(0)
-    logits, label = random.normal(size=(6, 5)), jnp.asarray(random.integers(5, size=6))
+    raw, label = random.normal(size=(6, 5)), jnp.asarray(random.integers(5, size=6))
     target = 0.9 * np.eye(5)[label] + 0.1 / 5
-    expected = -(target * np.log(metrics.softmax(logits))).sum(1)
+    expected = -(target * np.log(metrics.softmax(raw))).sum(1)
     smooth = dataclasses.replace(PRESETS["none"], label_smoothing=0.1)
     spec = dataclasses.replace(tiny.spec(NET, FULL), augmentation=smooth)
-    logits = jnp.asarray(logits)
+    logits = jnp.asarray(raw)
     np.testing.assert_allclose(label_losses(spec, logits, label), expected, rtol=1e-5)
     plain = label_losses(tiny.spec(NET, FULL, preset="none"), logits, label)
     np.testing.assert_array_equal(plain, cross_entropy(logits, label))
@@ -263,7 +267,7 @@ def _cached(spec, devices, steps):
     state, frozen = sharding.replicate(step.start(spec, WEIGHTS), mesh)
     rates, seed = sharding.replicate((np.full(steps, 0.3, np.float32), np.int32(0)), mesh)
     held, labels = sharding.replicate((features, DATA.label), mesh)
-    losses = []
+    losses: list[float] = []
     for _ in range(steps // spec.steps_per_epoch):
         epoch = step.make_epoch(spec, mesh, spec.steps_per_epoch)
         state, some = epoch(state, frozen, held, labels, rates, seed)
@@ -303,6 +307,7 @@ def test_the_moving_average_of_the_weights_is_what_validates():
 def test_the_moving_averages_decay_is_at_most_what_is_asked_for():
     state = TrainState(jnp.asarray(1000), {}, {}, (), Weights({"a": jnp.zeros(2)}, {}))
     found = step.moved_average(0.75, state, Weights({"a": jnp.ones(2)}, {}))
+    assert found
     np.testing.assert_allclose(found.params["a"], 0.25)
 
 
@@ -337,17 +342,27 @@ def _run(sink, monkeypatch, steps=4):
         return sink(number)
 
     monkeypatch.setattr(jax, "device_get", recording_fetch)
-    state, frozen = TrainState(0, {}, {}, None), Weights({}, {})
+    first: Any = 0  # no array: counting one up would put the 1 on the device
+    state, frozen = TrainState(first, {}, {}, None), Weights({}, {})
     rates, seed = jnp.zeros(steps), jnp.int32(0)
-    state, done = run_steps(
-        fake_step, state, frozen, iter(range(10)), rates, seed, steps, recording_sink
-    )
+    batches = (TrainBatch(None, None) for _ in range(10))
+    state, done = run_steps(fake_step, state, frozen, batches, rates, seed, steps, recording_sink)
     return events, state.step, done
 
 
+def _keeping(seen, last):
+    """A sink that appends the number of every step, and goes on until `last`."""
+
+    def sink(number):
+        seen.append(number)
+        return number < last
+
+    return sink
+
+
 def test_the_next_step_is_dispatched_before_a_loss_is_fetched(monkeypatch):
-    seen = []
-    events, state, done = _run(lambda n: seen.append(n) or True, monkeypatch)
+    seen: list[int] = []
+    events, state, done = _run(_keeping(seen, 4), monkeypatch)
     order = "d0 d1 f0 d2 f1 d3 f2 f3"
     words = {"d": "dispatch", "f": "fetch"}
     assert events == [f"{words[event[0]]} {event[1]}" for event in order.split()]
@@ -356,8 +371,8 @@ def test_the_next_step_is_dispatched_before_a_loss_is_fetched(monkeypatch):
 
 
 def test_a_sink_stops_the_loop_and_the_step_under_way_is_kept(monkeypatch):
-    seen = []
-    events, state, done = _run(lambda n: seen.append(n) or n < 1, monkeypatch)
+    seen: list[int] = []
+    events, state, done = _run(_keeping(seen, 1), monkeypatch)
     assert seen == [0, 1, 2]
     assert state == done == 3
     assert events[-1] == "fetch 2"

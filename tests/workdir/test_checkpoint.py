@@ -152,6 +152,7 @@ def test_what_a_killed_save_leaves_is_cleared_by_the_next_save(workdir):
     shutil.copytree(workdir / "checkpoints" / "5", left)
     checkpoints = Checkpoints(workdir)
     found, problems = checkpoints.newest()
+    assert found
     assert_equal(found, example(5))
     assert problems == []
     checkpoints.save(6, example(6))
@@ -183,6 +184,7 @@ def test_a_damaged_checkpoint_gives_its_number_back(workdir):
     flip_bit(workdir / "checkpoints" / "5")
     checkpoints = Checkpoints(workdir)
     found, _ = checkpoints.newest()
+    assert found
     checkpoints.remove_after(found.cursor["phase"])
     checkpoints.save(5, example(50))
     checkpoints.close()

@@ -49,7 +49,7 @@ def test_it_is_there_while_held_and_gone_afterwards(workdir, objects):
 
 
 def test_a_second_process_is_refused_once_the_first_has_renewed(workdir, objects):
-    said = []
+    said: list[str] = []
     second = checkpoint.lock(workdir, said.append)
     with checkpoint.lock(workdir):
         with pytest.raises(UserError, match=r"held by process \d+ on .* until \d\d:\d\d") as error:
@@ -61,7 +61,7 @@ def test_a_second_process_is_refused_once_the_first_has_renewed(workdir, objects
 
 def test_a_lease_that_ran_out_is_taken_over_at_once(workdir, store, new_bucket):
     store.put(new_bucket, NAME, note(until=time.time() - 1), {})
-    said = []
+    said: list[str] = []
     with checkpoint.lock(workdir, said.append) as still_held:
         still_held()
     assert not said
@@ -70,7 +70,8 @@ def test_a_lease_that_ran_out_is_taken_over_at_once(workdir, store, new_bucket):
 def test_a_lease_that_nobody_renews_is_waited_for(workdir, store, new_bucket):
     """No longer than it is good for, though its holder's clock be ahead."""
     store.put(new_bucket, NAME, note(until=time.time() + 30, seconds=0.3), {})
-    said, before = [], time.monotonic()
+    said: list[str] = []
+    before = time.monotonic()
     with checkpoint.lock(workdir, said.append):
         assert 0.3 <= time.monotonic() - before < 10
     assert "process 7 on there" in said[0]

@@ -17,7 +17,7 @@ def weights(number, groups=("early", "late", "head")):
     return Weights(params, {n: {} if n == "head" else {"mean": np.full(1, number)} for n in groups})
 
 
-MIDWAY = Midway(np.int32(7), {"trace": np.arange(3)}, weights(5, ("late", "head")))
+MIDWAY = Midway(np.array(7, np.int32), {"trace": np.arange(3)}, weights(5, ("late", "head")))
 
 
 @pytest.mark.parametrize("midway", [None, MIDWAY, MIDWAY._replace(average=None)])

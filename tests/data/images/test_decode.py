@@ -5,6 +5,7 @@ import os
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ def photo() -> np.ndarray:
     """A smooth picture that no symmetry of the square maps to itself."""
     y, x = np.mgrid[0:120, 0:160].astype(float)
     channels = [x * 1.5, y * 2, 60 + 0.5 * x + 0.7 * y]
-    return np.clip(np.stack(channels, -1), 0, 255).astype(np.uint8)
+    return np.stack(channels, -1).clip(0, 255).astype(np.uint8)
 
 
 def save(path: Path, pixels: np.ndarray, **options) -> Path:
@@ -37,7 +38,8 @@ def close(a: np.ndarray, b: np.ndarray, levels: float = 3) -> bool:
 
 @pytest.mark.parametrize("suffix", ["png", "webp", "bmp", "tif", "ppm", "jpg", "gif"])
 def test_formats(tmp_path, photo, suffix):
-    options = {"webp": {"lossless": True}, "jpg": {"quality": 95}}.get(suffix, {})
+    by_suffix: dict[str, dict[str, Any]] = {"webp": {"lossless": True}, "jpg": {"quality": 95}}
+    options = by_suffix.get(suffix, {})
     pixels = decode(save(tmp_path / f"a.{suffix}", photo, **options))
     assert pixels.dtype == np.uint8 and pixels.flags.c_contiguous and pixels.flags.writeable
     assert close(pixels, photo, 8 if suffix == "gif" else 2)

@@ -24,7 +24,7 @@ SKIPPING = Leniency(skip=True, warn=lambda _: None)
 
 
 @pytest.fixture
-def folder(tmp_path) -> Path:
+def folder(tmp_path: Path) -> Path:
     for name in ("train/a", "train/b", "valid/a", "valid/b"):
         (tmp_path / "data" / name).mkdir(parents=True)
         for i in range(4):
@@ -33,8 +33,8 @@ def folder(tmp_path) -> Path:
     return tmp_path / "data"
 
 
-def counting(dataset: Dataset) -> tuple[Dataset, Counter]:
-    counts: Counter = Counter()
+def counting(dataset: Dataset) -> tuple[Dataset, Counter[str]]:
+    counts: Counter[str] = Counter()
 
     def counted(split: Split) -> Split:
         def read(index, *how):
@@ -46,7 +46,7 @@ def counting(dataset: Dataset) -> tuple[Dataset, Counter]:
     return dataset.with_splits(counted(dataset.train), counted(dataset.valid)), counts
 
 
-def opened(folder: Path) -> tuple[Dataset, Counter]:
+def opened(folder: Path) -> tuple[Dataset, Counter[str]]:
     return counting(open_dataset(f"folder:{folder}"))
 
 

@@ -211,7 +211,7 @@ def fill(root: Path) -> tuple[list[Path], list[Path]]:
     return plain, bad
 
 
-def states(root: Path) -> dict[str, tuple]:
+def states(root: Path) -> dict[str, tuple[int, int, int, str]]:
     """Kind, mode, size, time of change and content of all below a folder."""
     found = {}
     for path in sorted(root.rglob("*")):

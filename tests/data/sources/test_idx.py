@@ -1,6 +1,7 @@
 """MNIST's files: their contents, names and faults."""
 
 import gzip
+import hashlib
 import struct
 import tracemalloc
 from collections.abc import Mapping
@@ -116,7 +117,7 @@ class TestClasses:
     def test_known_by_their_labels(self, tmp_path, monkeypatch):
         write(tmp_path, arrays())
         labels = arrays()["train-labels-idx1-ubyte"].astype(np.uint8).tobytes()
-        digest = idx.hashlib.sha256(labels).hexdigest()
+        digest = hashlib.sha256(labels).hexdigest()
         monkeypatch.setitem(idx.KNOWN_CLASSES, digest, ("x", "y", "z"))
         assert open_dataset(f"idx:{tmp_path}").classes == ("x", "y", "z")
 

@@ -361,11 +361,12 @@ def test_labels_are_looked_for_once(toy, monkeypatch):
     assert again.train.labels.tolist() == first.train.labels.tolist()
     os.utime(next(toy.glob("*train*")), ns=(1, 1))
     asked = []
-    monkeypatch.setattr(
-        record_labels,
-        "_read_all",
-        lambda source, *_: asked.append(0) or np.zeros(len(source), np.int32),
-    )
+
+    def read_all(source, *_):
+        asked.append(source)
+        return np.zeros(len(source), np.int32)
+
+    monkeypatch.setattr(record_labels, "_read_all", read_all)
     monkeypatch.setattr(
         prepared, "_dataset", lambda _, splits, *more: Dataset((), splits["train"], splits["train"])
     )

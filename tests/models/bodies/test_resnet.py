@@ -40,7 +40,7 @@ def test_the_number_of_parameters_is_the_published_one(name):
 
 def test_the_groups_are_cut_after_layer2():
     entries = torch_names.entries("resnext50_32x4d")
-    modules = {"early": set(), "late": set(), "head": set()}
+    modules: dict[str, set[str]] = {"early": set(), "late": set(), "head": set()}
     for entry in entries:
         modules[entry.path[0]].add(entry.path[1].partition("_")[0])
     assert modules == {

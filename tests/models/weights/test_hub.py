@@ -6,6 +6,7 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from jaxft.models.weights import hub, preprocessing, pretrained, torch_names
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 FOLDER = "/timm/resnet18.tv_in1k/resolve/main/"
-CONFIG = {
+CONFIG: dict[str, Any] = {
     "architecture": "resnet18",
     "pretrained_cfg": {
         "input_size": [3, 160, 160],
@@ -118,8 +119,15 @@ def _server(arrays, tmp_path, monkeypatch):
         server.shutdown()
 
 
+def loaded_from(source: str) -> pretrained.Loaded:
+    """ResNet-18's weights of a source that has some."""
+    loaded = pretrained.load("resnet18", source)
+    assert loaded
+    return loaded
+
+
 def test_weights_by_name_are_fetched_once_and_what_they_are_is_told(server, arrays):
-    loaded = pretrained.load("resnet18", "tv_in1k")
+    loaded = loaded_from("tv_in1k")
     np.testing.assert_array_equal(
         loaded.params["early"]["conv1"]["kernel"], arrays["conv1.weight"].transpose(2, 3, 1, 0)
     )
@@ -144,7 +152,7 @@ def test_without_a_connection_what_is_cached_works(server):
     pretrained.load("resnet18", "tv_in1k")
     server.shutdown()
     server.server_close()
-    assert pretrained.load("resnet18", "tv_in1k").origin["sha256"] == server.stated
+    assert loaded_from("tv_in1k").origin["sha256"] == server.stated
 
 
 @pytest.mark.slow
@@ -179,7 +187,7 @@ def test_a_file_damaged_in_the_cache_is_fetched_again(server):
     content = bytearray(blob.read_bytes())
     content[-1] ^= 1
     blob.write_bytes(content)
-    assert pretrained.load("resnet18", "tv_in1k").origin["sha256"] == server.stated
+    assert loaded_from("tv_in1k").origin["sha256"] == server.stated
     assert server.downloads == 2
 
 
@@ -189,7 +197,7 @@ def test_a_connection_that_breaks_leaves_nothing_that_passes_for_the_file(server
     with pytest.raises(UserError, match="cannot be fetched"):
         pretrained.load("resnet18", "tv_in1k")
     server.breaks = False
-    assert pretrained.load("resnet18", "tv_in1k").origin["sha256"] == server.stated
+    assert loaded_from("tv_in1k").origin["sha256"] == server.stated
 
 
 def test_without_the_library_the_error_says_what_to_install(monkeypatch):
@@ -266,7 +274,7 @@ def test_a_config_that_is_not_timms_is_refused_of_the_hub_and_passed_over_beside
 def test_a_file_brings_the_preprocessing_that_is_written_beside_it(tmp_path, arrays):
     (tmp_path / "model.safetensors").write_bytes(save(arrays))
     (tmp_path / "config.json").write_text(json.dumps(CONFIG))
-    loaded = pretrained.load("resnet18", f"file:{tmp_path}/model.safetensors")
+    loaded = loaded_from(f"file:{tmp_path}/model.safetensors")
     assert loaded.preprocessing == EXPECTED
     assert loaded.origin["preprocessing"] == EXPECTED._asdict()
     assert "weights model.safetensors (sha256 " in pretrained.in_words(loaded.origin)

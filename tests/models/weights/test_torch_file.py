@@ -37,7 +37,7 @@ def test_every_type_and_stride_is_read(layout):
         "row": numbers[1],
         "empty": np.zeros((0, 3), np.float32),
         "scalar": np.int64(7),
-        "parameter": np.float32([1.5, -2.5]),
+        "parameter": np.array([1.5, -2.5], np.float32),
         "truth": np.array([True, False]),
         **{
             np.dtype(dtype).name: np.array([1, 2, 250]).astype(dtype)
@@ -67,9 +67,9 @@ def test_damaged_files_are_refused_without_large_allocations(layout):
             data[dice.randrange(len(data))] = dice.choice((0, 0x7F, 0xFF, dice.randrange(256)))
         damaged.append(bytes(data))
     tracemalloc.start()
-    for data in damaged:
+    for content in damaged:
         try:
-            for array in read(data).values():
+            for array in read(content).values():
                 array.sum(dtype=np.float32)
         except MalformedFile:
             continue
@@ -145,10 +145,12 @@ def test_all_refused_names_are_listed():
     assert refusal.value.offenders == ("refused: builtins.eval", "refused: os.system")
 
 
-def _tensor_pickle(size: tuple, stride: tuple, offset: int = 0, total: int = 4) -> bytes:
+def _tensor_pickle(
+    size: tuple[int, ...], stride: tuple[int, ...], offset: int = 0, total: int = 4
+) -> bytes:
     """{"w": tensor}, written by hand, of a float32 storage "0" with `total` elements."""
 
-    def integers(values):
+    def integers(values: tuple[int, ...]) -> bytes:
         return b"(" + b"".join(b"\x8a\x08" + struct.pack("<q", value) for value in values) + b"t"
 
     storage = b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpu"

@@ -119,7 +119,9 @@ def test_fastais_names_are_recognised_and_its_head_left_out(name, lua, prefix, h
         if entry.path[0] != "head"
     }
     theirs = {f"{prefix}{fastai_name(key, lua)}": value for key, value in arrays.items()}
-    params, stats = body_from_torch(name, {**theirs, head: np.ones(5), "1.num_batches_tracked": 1})
+    params, stats = body_from_torch(
+        name, {**theirs, head: np.ones(5), "1.num_batches_tracked": np.ones(())}
+    )
     jax.tree.map(np.testing.assert_array_equal, to_torch(name, params, stats), arrays)
     del theirs[f"{prefix}0.weight"]
     with pytest.raises(UserError, match="not the weights"):
