@@ -106,7 +106,7 @@ def test_where_all_is_right_no_temperature_is_best():
 
 def test_wilsons_interval_is_that_of_his_paper():
     low, high = intervals.of_accuracy(90, 100)
-    assert (low, high) == (pytest.approx(0.8256, abs=1e-4), pytest.approx(0.9448, abs=1e-4))
+    assert [low, high] == pytest.approx([0.8256, 0.9448], abs=1e-4)
     assert intervals.of_accuracy(5, 5).high == 1.0
 
 
@@ -184,7 +184,8 @@ def test_examples_are_ordered_by_how_wrong_and_how_sure_they_are():
     assert found.most_wrong.tolist() == [4, 2]  # p_true 0.2, 0.3
     assert found.least_sure.tolist() == [3, 4, 1, 2, 0]
     assert found.surest_right.tolist() == [0, 1, 3]
-    assert found.row(2) == ("x", "b", "a", 0.3, 0.6, pytest.approx(-np.log(0.3)))
+    assert found.row(2)[:3] == ("x", "b", "a")
+    assert found.row(2)[3:] == pytest.approx((0.3, 0.6, -np.log(0.3)))
 
 
 def test_joined_splits_read_each_from_its_own():
