@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from jaxft.data.images.memory import Images
 from jaxft.evaluation.answers import confusion
@@ -40,7 +40,7 @@ def write_answers(
     counts = confusion(examples.predicted, labels, len(classes))
     paths.make_folder(folder)
     write_json(folder / METRICS, dict(scores))
-    _write_examples(folder / PREDICTIONS, examples, range(len(labels)))
+    _write_examples(folder / PREDICTIONS, examples, np.arange(len(labels)))
     _write_examples(folder / "wrong.csv", examples, examples.most_wrong)
     rows = ([name, *row] for name, row in zip(classes, counts.tolist(), strict=True))
     _write_table(folder / "confusion.csv", ["true \\ predicted", *classes], rows)
@@ -50,7 +50,7 @@ def write_answers(
             sheet.save_sheet(folder / f"{name}.png", examples, order, images)
 
 
-def _write_examples(path: AnyPath, examples: Examples, order: Iterable[int]) -> None:
+def _write_examples(path: AnyPath, examples: Examples, order: Int[np.ndarray, " listed"]) -> None:
     rows = (examples.row(int(index)) for index in order)
     plain = ([*row[:3], *(f"{number:.6g}" for number in row[3:])] for row in rows)
     _write_table(path, COLUMNS, plain)
