@@ -98,8 +98,8 @@ def read_wandb(workdir, run_id):
             for name, value in item.items():
                 if isinstance(value, int | float):
                     scalars.setdefault(name, []).append((step, value))
-                else:
-                    pictures.add(name)
+                elif value == "image-file":
+                    pictures.add(name.removesuffix("._type"))
     return scalars, pictures, 1
 
 
