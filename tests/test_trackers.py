@@ -1,6 +1,7 @@
 """Trackers: what the real clients hold after a run, and that none of them can harm it."""
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -8,6 +9,7 @@ import time
 import tomllib
 from pathlib import Path
 
+import bucket
 import pytest
 import tiny_config
 from PIL import Image
@@ -19,7 +21,7 @@ from jaxft.report.trackers import lane, registry
 from jaxft.report.trackers import tracking as told
 from jaxft.report.trackers.mlflow import flat
 from jaxft.report.trackers.tracker import PROJECT, Begun, Scalars
-from jaxft.runtime import hosts
+from jaxft.runtime import hosts, paths
 from jaxft.runtime.console import Console
 from jaxft.training import loop
 from jaxft.workdir.rows import read_rows
@@ -394,3 +396,40 @@ def test_wandb_without_a_login_says_what_to_do(tmp_path, at_home, monkeypatch):
     command = [sys.executable, "-c", script, str(tmp_path)]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert "dropped: UserError: run `wandb login`, or set WANDB_API_KEY" in said
+
+
+WRITES_TO_A_BUCKET = """
+import sys
+from jaxft.report.trackers.tracking import tracked
+from jaxft.runtime import paths
+
+workdir = paths.of(sys.argv[1])
+for done, steps in ((None, (1, 2)), (1, (2, 3))):
+    with tracked("tensorboard", workdir, done, print) as trackers:
+        for step in steps:
+            trackers.step(step, 0.5, 0.1, {"head": 1.0})
+        if done:
+            trackers.finish(3, {"accuracy": 0.5}, workdir)
+"""
+
+
+@pytest.mark.slow
+def test_tensorboard_writes_to_a_bucket(store, new_bucket, tmp_path):
+    """In a process of its own, as tensorboardX uploads a last time at its end."""
+    pytest.importorskip("tensorboardX")
+    workdir = f"gs://{new_bucket}/run"
+    draw(tmp_path / "losses.png")
+    paths.write(
+        paths.of(workdir) / "losses.png",
+        lambda file: file.write((tmp_path / "losses.png").read_bytes()),
+    )
+    command = [sys.executable, "-c", WRITES_TO_A_BUCKET, workdir]
+    environment = {**os.environ, **bucket.environment(store)}
+    said = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert said.stdout == ""
+    for name, stored in store.buckets[new_bucket].items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(stored.content)
+    scalars, pictures, _ = read_tensorboard(tmp_path / "run", "")
+    assert scalars["steps/loss"] == [(1, 0.5), (2, 0.5), (3, 0.5)]
+    assert pictures == {"losses"}
