@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from jaxft.cli import augment_preview, bench, evaluate, lr_find, plan, predict, prepare, train
+from jaxft.cli import augment_preview, bench, evaluate, lr_find, plan, predict, prepare, report, train
 from jaxft.cli.config_file import load_config
 from jaxft.cli.processes import join, joined, leave, tell_once
 from jaxft.errors import NonFiniteError, UserError
@@ -38,6 +38,7 @@ VERBS: dict[str, Verb] = {
     "lr_find": lr_find,
     "evaluate": evaluate,
     "predict": predict,
+    "report": report,
     "prepare": prepare,
     "plan": plan,
     "augment_preview": augment_preview,
