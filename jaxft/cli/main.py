@@ -10,7 +10,17 @@ import traceback
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from jaxft.cli import augment_preview, bench, evaluate, lr_find, plan, predict, prepare, report, train
+from jaxft.cli import (
+    augment_preview,
+    bench,
+    evaluate,
+    lr_find,
+    plan,
+    predict,
+    prepare,
+    report,
+    train,
+)
 from jaxft.cli.config_file import load_config
 from jaxft.cli.processes import join, joined, leave, tell_once
 from jaxft.errors import NonFiniteError, UserError

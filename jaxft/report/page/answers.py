@@ -7,7 +7,7 @@ from jaxft.report.page import chart
 from jaxft.report.page.axes import Scale
 from jaxft.report.page.chart import Chart, Dot, Entry, Line
 from jaxft.report.page.contents import Contents
-from jaxft.report.page.text import count, four, is_number, share
+from jaxft.report.page.text import count, four, is_number
 
 TABLE_CLASSES = 20  # up to which the confusion matrix is a table of numbers
 FEW = 20  # rows of a table that are shown at once
@@ -20,7 +20,7 @@ class ClassRow(NamedTuple):
     """A row of the table of classes, in words."""
 
     name: str
-    count: str
+    images: str
     predicted: str
     precision: str
     recall: str
@@ -39,7 +39,7 @@ class Cell(NamedTuple):
     """A cell of the confusion matrix; `kind` is a class of the style sheet."""
 
     kind: str
-    count: int
+    images: int
     title: str
     column: int
     row: int
@@ -55,7 +55,7 @@ class Confusion(NamedTuple):
     @property
     def cells(self) -> list[Cell]:
         """The cells that hold an example."""
-        return [cell for row in self.rows for cell in row if cell.count]
+        return [cell for row in self.rows for cell in row if cell.images]
 
 
 class Calibration(NamedTuple):

@@ -5,12 +5,11 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from jaxft.report.page.axes import Scale, Tick
 
-WIDTH, HEIGHT = 380.0, 230.0
 LEFT, RIGHT, TOP, BOTTOM = 50.0, 372.0, 22.0, 192.0
 MOST_DOTS = 400  # on a line; a longer one goes without
 
@@ -74,7 +73,7 @@ class Chart:
     bands: Sequence[Band] = ()
     legend: Sequence[Entry] = ()
     stars: Sequence[Dot] = ()
-    box: tuple[float, float, float, float] = field(default=(LEFT, TOP, RIGHT, BOTTOM))
+    box: tuple[float, float, float, float] = (LEFT, TOP, RIGHT, BOTTOM)
 
 
 def line(

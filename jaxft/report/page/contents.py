@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jaxft.errors import UserError
@@ -66,7 +66,9 @@ def read(workdir: AnyPath) -> Contents:
     reader = _Reader(workdir)
     found = Contents(
         name=paths.absolute(workdir).name,
-        **{name: reader.document(f"{name}.json") for name in ("summary", "config", "data")},
+        summary=reader.document("summary.json"),
+        config=reader.document("config.json"),
+        data=reader.document("data.json"),
         weights=reader.document("weights.json"),
         rows=reader.rows("metrics.jsonl"),
         starts=reader.rows("starts.jsonl"),
@@ -77,7 +79,7 @@ def read(workdir: AnyPath) -> Contents:
     curves = reader.several("lr_find/{}.json", found.phases, reader.document)
     if not (found.summary or found.config or found.rows or reader.damaged):
         raise UserError(f"{workdir} holds no run", hint="--workdir is that of a `jaxft train`.")
-    return Contents(**{**vars(found), "curves": curves, "damaged": tuple(reader.damaged)})
+    return replace(found, curves=curves, damaged=tuple(reader.damaged))
 
 
 class _Reader:
@@ -103,8 +105,8 @@ class _Reader:
 
     def rows(self, name: str) -> list[dict[str, Any]]:
         """Objects of a JSON-lines file; a last line may be cut off."""
-        *whole, cut = self.content(name).split(b"\n")
-        return self._objects(name, whole)
+        ended = self.content(name).split(b"\n")[:-1]
+        return self._objects(name, ended)
 
     def table(self, name: str) -> list[dict[str, str]]:
         """Rows of a CSV with a header."""
@@ -130,4 +132,3 @@ class _Reader:
                 break
             found.append(parsed)
         return found
-

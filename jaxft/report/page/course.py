@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from jaxft.models.variables import GROUPS
@@ -76,7 +77,7 @@ def _chart(
     return Chart(
         key=key,
         title=title,
-        told=f"{len(found.rows)} epochs of {len(bands)} phases; the table of epochs has the numbers",
+        told=f"{len(found.rows)} epochs of {len(bands)} phases; a table below has the numbers",
         x_label="step",
         x_ticks=across.ticks(),
         y_ticks=up.ticks(),
@@ -137,7 +138,7 @@ def _bands(rows: Sequence[Mapping[str, Any]], across: Scale) -> list[Band]:
 def _unfreezings(rows: Sequence[Mapping[str, Any]], across: Scale) -> list[Mark]:
     """Return a mark where layer groups begin to learn that were frozen before."""
     marks = []
-    for before, row in zip(rows, rows[1:], strict=False):
+    for before, row in pairwise(rows):
         new = [group for group in row.get("lr", ()) if group not in before.get("lr", ())]
         if new and row["phase"] != before["phase"]:
             words = f"{' and '.join(new)} unfrozen, step {count(_step(before))}"
@@ -149,7 +150,7 @@ def _restarts(rows: Sequence[Mapping[str, Any]], across: Scale) -> list[Mark]:
     """Return a mark where a cycle ends and the rate is put up again."""
     return [
         Mark("restart", across(_step(before)), f"restart, step {count(_step(before))}")
-        for before, row in zip(rows, rows[1:], strict=False)
+        for before, row in pairwise(rows)
         if row["phase"] == before["phase"] and row.get("cycle") != before.get("cycle")
     ]
 

@@ -1,7 +1,7 @@
 """Facts of a run as tables of keys and values: config, data, weights, versions, starts, epochs."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -82,7 +82,7 @@ def flat(told: Mapping[str, Any], path: str = "") -> Keys:
     return found
 
 
-def epochs(found: Contents) -> tuple[Sequence[str], list[Sequence[str]]]:
+def epochs(found: Contents) -> tuple[list[str], list[list[str]]]:
     """Return the heads and rows of the table of all epochs, in words."""
     groups = list(dict.fromkeys(group for row in found.rows for group in row.get("lr", ())))
     balanced = any("balanced_accuracy" in row for row in found.rows)

@@ -76,7 +76,8 @@ def page(workdir: AnyPath) -> bytes:
         lstrip_blocks=True,
     )
     template = environment.get_template("page.html.jinja")
-    return template.render(_shown(read(workdir))).encode(errors="replace")
+    text: str = template.render(_shown(read(workdir)))
+    return text.encode(errors="replace")
 
 
 def _shown(found: Contents) -> Mapping[str, Any]:

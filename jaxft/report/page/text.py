@@ -1,14 +1,14 @@
 """Numbers as the page writes them; a dash where there is none."""
 
 import math
-from typing import Any
+from typing import Any, TypeGuard
 
 from jaxft.runtime.clock import clock
 
 NONE = "–"  # noqa: RUF001 - an en dash
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     """Tell whether a value is a finite number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False

@@ -87,11 +87,19 @@ def phase_rows(found: Contents) -> list[PhaseRow]:
 def _under_way(name: str, epochs: Sequence[Mapping[str, Any]]) -> PhaseRow:
     """Describe a phase that has not finished by its last epoch."""
     last = epochs[-1]
-    told = [four(last.get(key)) for key in ("trn_loss", "val_loss", "accuracy")]
     cycles = len({row.get("cycle") for row in epochs})
     highest = max((lr for row in epochs for lr in row.get("lr", {}).values()), default=None)
-    head = (name, rate(highest), count(len(epochs)), count(cycles), count(None))
-    return PhaseRow(*head, *told, UNFINISHED)
+    return PhaseRow(
+        name=name,
+        lr=rate(highest),
+        epochs=count(len(epochs)),
+        cycles=count(cycles),
+        best_epoch=count(None),
+        trn_loss=four(last.get("trn_loss")),
+        val_loss=four(last.get("val_loss")),
+        accuracy=four(last.get("accuracy")),
+        ended_by=UNFINISHED,
+    )
 
 
 def _others(found: Contents) -> dict[str, list[dict[str, Any]]]:

@@ -88,7 +88,9 @@ def _state(found: Contents) -> str:
     if ended:
         return f"The run has finished all of its {done} phases."
     if rows:
-        return f"The run is under way or was killed; its last epoch was in phase {rows[-1]['phase']}."
+        return (
+            f"The run is under way or was killed; its last epoch was in phase {rows[-1]['phase']}."
+        )
     return "The run has finished no epoch yet."
 
 
