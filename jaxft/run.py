@@ -17,6 +17,7 @@ from jaxft.models.variables import Weights
 from jaxft.report import tables
 from jaxft.report.curve import curve_json
 from jaxft.report.losses import plot_losses
+from jaxft.report.page import page
 from jaxft.report.trackers.tracking import tracked
 from jaxft.runtime import hosts, paths
 from jaxft.runtime.console import Console
@@ -118,6 +119,7 @@ def run_phases(
         summary = summarise(workdir, cursor, cursor.phases[-1]["ended_by"], materials)
         rows = read_rows(workdir / "metrics.jsonl")
         plot_losses(rows, summary["best"], workdir / "losses.png")
+        page.write(workdir)
         tracking.finish(cursor.global_step, summary, workdir)
         console.say(tables.summary_text(summary, workdir))
         console.say(told)

@@ -19,6 +19,7 @@ from jaxft.cli import (
     plan,
     predict,
     prepare,
+    report,
     train,
 )
 from jaxft.cli.config_file import load_config
@@ -49,6 +50,7 @@ VERBS: dict[str, Verb] = {
     "evaluate": evaluate,
     "compare": compare,
     "predict": predict,
+    "report": report,
     "prepare": prepare,
     "plan": plan,
     "augment_preview": augment_preview,

@@ -9,7 +9,7 @@ import jax
 import pytest
 
 import jaxft
-from jaxft.costs import provenance
+from jaxft.devices import provenance
 from jaxft.runtime import version
 
 

@@ -28,6 +28,7 @@ ROOMS = {
         "jaxft/data/sources/trusted.py",
         "jaxft/data/prepare/shard.py",
     ),
+    "jinja2": ("jaxft/report/page/",),
     "array_record": ("jaxft/data/sources/prepared.py", "jaxft/data/prepare/shard.py"),
     "tensorboardX": ("jaxft/report/trackers/tensorboard.py",),
     "wandb": ("jaxft/report/trackers/wandb.py",),

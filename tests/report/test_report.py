@@ -107,10 +107,6 @@ def test_the_summary_names_the_bottleneck(tmp_path):
     )
 
 
-def test_clock():
-    assert [tables.clock(s) for s in (4.51, 75, 3723)] == ["4.5s", "1:15", "1:02:03"]
-
-
 def test_the_table_of_phases_says_all_that_will_happen():
     text = tables.phases_table(load.read(base.get_config()), 19)
     for words in ("head_cached", "cached", "early 0.01, late 0.1, head 1", "until over-fitting"):

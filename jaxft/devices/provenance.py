@@ -6,6 +6,7 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -47,6 +48,17 @@ def on_device() -> dict[str, str]:
     found = {name: packages[name] for name in sorted(packages) if wanted.fullmatch(name)}
     driver = driver_version() if platform == "gpu" else None
     return {**found, "driver": driver} if driver else found
+
+
+def devices() -> dict[str, Any]:
+    """Return platform, kind and number of the devices of all processes, and of the processes."""
+    every = jax.devices()
+    return {
+        "platform": every[0].platform,
+        "kind": every[0].device_kind,
+        "count": len(every),
+        "processes": jax.process_count(),
+    }
 
 
 def driver_version(file: Path = DRIVER) -> str | None:
