@@ -68,14 +68,15 @@ def tab(profile):
     theirs_read, ours_write = map(_aside, os.pipe())
     ours_read, theirs_write = map(_aside, os.pipe())
 
-    def connect():  # the browser reads commands from 3 and answers on 4
-        os.dup2(theirs_read, 3)
-        os.dup2(theirs_write, 4)
-
     assert PROGRAM is not None
+    # The browser reads commands from 3 and answers on 4. A shell sees to that: Python would do so in
+    # a fork of itself, which JAX warns of.
+    connect = f'exec "$@" 3<&{theirs_read} 4>&{theirs_write}'
     command = [PROGRAM, "--remote-debugging-pipe", f"--user-data-dir={profile}", *FLAGS]
     process = subprocess.Popen(
-        command, preexec_fn=connect, pass_fds=(3, 4), stderr=subprocess.DEVNULL
+        ["bash", "-c", connect, "bash", *command],
+        pass_fds=(theirs_read, theirs_write),
+        stderr=subprocess.DEVNULL,
     )
     os.close(theirs_read)
     os.close(theirs_write)
