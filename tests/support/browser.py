@@ -69,8 +69,8 @@ def tab(profile):
     ours_read, theirs_write = map(_aside, os.pipe())
 
     assert PROGRAM is not None
-    # The browser reads commands from 3 and answers on 4. A shell sees to that: Python would do so in
-    # a fork of itself, which JAX warns of.
+    # The browser reads commands from 3 and answers on 4. A shell sees to that: Python would do it
+    # in a fork of itself, which JAX warns of.
     connect = f'exec "$@" 3<&{theirs_read} 4>&{theirs_write}'
     command = [PROGRAM, "--remote-debugging-pipe", f"--user-data-dir={profile}", *FLAGS]
     process = subprocess.Popen(
