@@ -44,7 +44,8 @@ def test_a_sheet_of_rows_and_columns(drawn, tmp_path, monkeypatch, capsys):
     np.testing.assert_array_equal(first[2], evaluation[2])  # an odd one out has no partner
     assert not np.array_equal(first[:2], evaluation[:2])
     assert not np.array_equal(first[:2], second[:2])
-    assert Image.open(output).format == "PNG"
+    with Image.open(output) as image:
+        assert image.format == "PNG"
 
 
 @pytest.mark.parametrize("name", ["sheet.txt", "nowhere/sheet.png"])
