@@ -342,10 +342,9 @@ def test_interrupted_and_killed_it_goes_on(photos, prepared, tmp_path, monkeypat
     script = "import sys; from jaxft.cli.main import entry; entry()"
     command = [sys.executable, "-c", script, "prepare", f"--source=folder:{photos}"]
     command += [f"--output={output}", "--shorter-side=24", "--format=raw", "--workers=1"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout and "images in 2 classes" in process.stdout.readline()
-    process.kill()
-    process.wait()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout and "images in 2 classes" in process.stdout.readline()
+        process.kill()
     left = notes / "x.json.17"
     left.write_bytes(b"what a killed worker leaves")
     lines = []
