@@ -41,7 +41,7 @@ types: $(VENV)/dev.done ## check types
 	$(BIN)/mypy
 
 house: $(VENV)/bin/python ## figures of the code's order; red where one is out of bounds
-	$(BIN)/python tests/house.py
+	$(BIN)/python tests/support/house.py
 
 docs: $(VENV)/docs.done ## build the documentation into site/; a broken link fails
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build

@@ -27,9 +27,9 @@ from jaxft.config import load
 from jaxft.config.resolve import resolved
 from jaxft.config.settings import Settings
 from jaxft.configs import base
-from jaxft.costs import bench, provenance
+from jaxft.costs import bench
 from jaxft.costs.assumptions import sizes_of
-from jaxft.devices import topology
+from jaxft.devices import provenance, topology
 from jaxft.materials.data import open_data
 from jaxft.runtime.console import Console
 from jaxft.runtime.set_up import set_up

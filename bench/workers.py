@@ -17,12 +17,12 @@ import time
 from pathlib import Path
 
 from input_pipeline import draw
-from jaxft.costs import provenance
 from jaxft.data.batches import Readers, Stretch, train_batches
 from jaxft.data.images.memory import Images
 from jaxft.data.images.sizing import Sizing, canvas_size
 from jaxft.data.slots import Slots
 from jaxft.data.sources.registry import open_dataset
+from jaxft.devices import provenance
 from jaxft.runtime.process import cores
 
 FIRST = 6  # batches before the clock starts: more than are read ahead

@@ -23,6 +23,8 @@ def get_config() -> ConfigDict:
     config.init_from = ""  # a workdir whose best weights to start from ("" = model.weights)
     config.cache_dir = ""  # feature and compilation caches ("" = the user's cache directory)
     config.checkpoint_minutes = 10.0  # checkpoint within an epoch this often, besides its end
+    # tensorboard | wandb | mlflow | trackio, or several: "tensorboard,wandb" (docs/trackers.md)
+    config.track = ""  # who records the run, besides metrics.jsonl ("" = nobody)
     # CPUs and TPUs need no such key; what it costs is in docs/gpu.md
     config.deterministic = False  # on GPUs no operation whose result differs from run to run
     # what it costs is in bench/README.md

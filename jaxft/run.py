@@ -17,12 +17,14 @@ from jaxft.models.variables import Weights
 from jaxft.report import tables
 from jaxft.report.curve import curve_json
 from jaxft.report.losses import plot_losses
+from jaxft.report.page import page
+from jaxft.report.trackers.tracking import tracked
 from jaxft.runtime import hosts, paths
 from jaxft.runtime.console import Console
 from jaxft.runtime.paths import AnyPath
 from jaxft.runtime.signals import told_to_stop
 from jaxft.runtime.timer import Timer
-from jaxft.training import fit, range_test, rebase, resume, runners, starts
+from jaxft.training import ending, fit, range_test, rebase, resume, runners, starts
 from jaxft.training.fit import make_spec
 from jaxft.training.summary import finished_summary, summarise
 from jaxft.workdir import checkpoint, same_config
@@ -47,7 +49,7 @@ def train(config: Any, workdir: str | AnyPath, console: Console | None = None) -
     """
     console = console or Console(None)
     paths.demand_workdir(workdir)
-    settings, config = start_up(config, workdir)
+    settings, config = start_up(config, workdir, trains=True)
     workdir = paths.of(workdir)
     checkpoint.demand_place(workdir)
     hosts.together(lambda: same_config.check(workdir, config))
@@ -95,23 +97,32 @@ def run_phases(
     rewind_rows(workdir / "metrics.jsonl", cursor.rows)
     if cursor.saves:
         console.say(f"resuming at step {cursor.global_step:,}")
-    try:
-        with starts.noted(workdir, cursor):
-            while cursor.phase_index < len(phases):
-                started = time.perf_counter()
-                size = phases[cursor.phase_index].image_size
-                materials = reading.at_size(materials, size)
-                cursor.setup_seconds += time.perf_counter() - started
-                progress = fit.run_phase(materials, cursor, progress, checkpoints, workdir, timer)
-    except (Interrupted, NonFiniteError) as error:
-        summarise(workdir, cursor, starts.ENDS[type(error)], materials)
-        raise
-    finally:
-        checkpoints.close()
-    summary = summarise(workdir, cursor, cursor.phases[-1]["ended_by"], materials)
-    rows = read_rows(workdir / "metrics.jsonl")
-    plot_losses(rows, summary["best"], workdir / "losses.png")
-    console.say(tables.summary_text(summary, workdir))
+    done = cursor.global_step if cursor.saves else None
+    with tracked(materials.settings.track, workdir, done, console.say) as tracking:
+        try:
+            with starts.noted(workdir, cursor):
+                while cursor.phase_index < len(phases):
+                    started = time.perf_counter()
+                    size = phases[cursor.phase_index].image_size
+                    materials = reading.at_size(materials, size)
+                    cursor.setup_seconds += time.perf_counter() - started
+                    progress = fit.run_phase(
+                        materials, cursor, progress, checkpoints, workdir, timer, tracking
+                    )
+                with shortage.told(materials.settings, "after the last phase"):
+                    told = ending.answer(materials, progress.best, workdir)
+        except (Interrupted, NonFiniteError) as error:
+            summarise(workdir, cursor, starts.ENDS[type(error)], materials)
+            raise
+        finally:
+            checkpoints.close()
+        summary = summarise(workdir, cursor, cursor.phases[-1]["ended_by"], materials)
+        rows = read_rows(workdir / "metrics.jsonl")
+        plot_losses(rows, summary["best"], workdir / "losses.png")
+        page.write(workdir)
+        tracking.finish(cursor.global_step, summary, workdir)
+        console.say(tables.summary_text(summary, workdir))
+        console.say(told)
     return summary
 
 

@@ -79,8 +79,9 @@ def run(
 
 
 def _listen(stream: Any, queue: "Queue[str | None]") -> None:
-    for text in stream:
-        queue.put(text)
+    with stream:
+        for text in stream:
+            queue.put(text)
     queue.put(None)
 
 

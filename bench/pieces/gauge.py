@@ -27,8 +27,9 @@ class Gauge:
 
     def _read(self) -> None:
         assert self._process is not None and self._process.stdout is not None
-        for line in self._process.stdout:
-            self.now = reading(line) or self.now
+        with self._process.stdout as lines:
+            for line in lines:
+                self.now = reading(line) or self.now
 
     def close(self) -> None:
         """Ends nvidia-smi."""

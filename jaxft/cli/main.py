@@ -13,11 +13,13 @@ from typing import Protocol, runtime_checkable
 from jaxft.cli import (
     augment_preview,
     bench,
+    compare,
     evaluate,
     lr_find,
     plan,
     predict,
     prepare,
+    report,
     sweep,
     train,
 )
@@ -48,7 +50,9 @@ VERBS: dict[str, Verb] = {
     "lr_find": lr_find,
     "sweep": sweep,
     "evaluate": evaluate,
+    "compare": compare,
     "predict": predict,
+    "report": report,
     "prepare": prepare,
     "plan": plan,
     "augment_preview": augment_preview,

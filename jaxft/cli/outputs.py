@@ -21,6 +21,20 @@ def demand_places(*files: str) -> None:
         raise UserError("These files cannot be written:", problems)
 
 
+def demand_new_folder(flag: str, folder: str) -> None:
+    """Raise UserError where a folder, if one is named, holds something or cannot be made."""
+    from jaxft.runtime import paths
+
+    paths.demand(folder)
+    if not folder:
+        return
+    place = paths.of(folder)
+    if place.exists() and not (place.is_dir() and not any(place.iterdir())):
+        raise UserError(f"{flag}={folder} is there already", hint=f"Give another {flag}.")
+    if not paths.is_remote(folder) and not place.parent.is_dir():
+        raise UserError(f"{flag}={folder}: no folder {place.parent}")
+
+
 def demand_picture(flag: str, file: str, kinds: Sequence[str]) -> None:
     """Raise UserError where a file's name ends like none of these kinds of pictures."""
     if Path(file).suffix.lower() not in kinds:

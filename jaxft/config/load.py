@@ -4,11 +4,12 @@ import dataclasses
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext, suppress
+from os import PathLike
 from typing import Any, get_args, get_origin
 
 from ml_collections import ConfigDict
 
-from jaxft.config import unset
+from jaxft.config import tracking, unset
 from jaxft.config.plain import as_dict
 from jaxft.config.schema import shape_errors
 from jaxft.config.settings import Settings
@@ -21,23 +22,29 @@ from jaxft.recipe.finder.rules import RULES
 from jaxft.recipe.finder.settings import AUTO
 
 
-def read(config: ConfigDict) -> Settings:
+def read(config: ConfigDict, trains_in: str | PathLike[str] = "") -> Settings:
     """Check a config completely and freeze it.
+
+    Args:
+      config: a ConfigDict.
+      trains_in: the workdir of a run that is to begin, which takes the packages of its trackers.
 
     Raises:
       UserError: lists every unknown, missing, mistyped or senseless key.
     """
-    return from_dict(as_dict(config))
+    return from_dict(as_dict(config), trains_in)
 
 
-def from_dict(plain: dict[str, Any]) -> Settings:
-    """Read a config as plain data, such as `config.json` holds; raises as `read`."""
+def from_dict(plain: dict[str, Any], trains_in: str | PathLike[str] = "") -> Settings:
+    """Read a config as plain data, such as `config.json` holds; otherwise as `read`."""
     plain = unset.filled(plain)
     errors = list(shape_errors(Settings, plain, "config"))
     # A value of the wrong type, reported already, may be one that nothing can be asked about.
     with suppress(KeyError, TypeError, AttributeError) if errors else nullcontext():
         settings: Settings = _freeze(Settings, plain)
         errors += [f"config.{problem}" for problem in _problems(settings)]
+        if trains_in:
+            errors += [f"config.{lack}" for lack in tracking.missing(settings.track, trains_in)]
     if errors:
         raise UserError("The config has mistakes:", errors, "configs/base.py explains every key.")
     return settings.at_size(settings.data.image_size)
@@ -73,6 +80,7 @@ def _freeze(kind: Any, value: Any) -> Any:
 
 def unknown_names(settings: Settings) -> Iterator[str]:
     """Yield a message for each name that nothing has."""
+    yield from tracking.unknown(settings.track)
     model, rule = settings.model, settings.finder.rule
     known = model.name in BODIES
     named = sources.sources(model.name) if known else ("imagenet", *hub.all_tags(), "none")

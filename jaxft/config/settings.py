@@ -21,6 +21,7 @@ class Settings:
     init_from: str
     cache_dir: str
     checkpoint_minutes: float
+    track: str
     deterministic: bool
     overlap_gradients: bool
     best_by: Literal["val_loss", "accuracy"]

@@ -4,9 +4,9 @@ from typing import Any
 
 import jax
 
-from jaxft.costs import provenance
 from jaxft.costs.figures import Figures
 from jaxft.costs.job import Job
+from jaxft.devices import provenance
 from jaxft.runtime import hosts
 
 

@@ -4,10 +4,11 @@ import platform as machine
 from collections.abc import Sequence
 from typing import Any
 
-from jaxft.costs import bench_json, programs, provenance
+from jaxft.costs import bench_json, programs
 from jaxft.costs.bench_json import without_peaks
 from jaxft.costs.figures import Figures
 from jaxft.costs.job import WARM_UP, Job
+from jaxft.devices import provenance
 from jaxft.devices.pool import GIB
 from jaxft.runtime.table import table_lines
 

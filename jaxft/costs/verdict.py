@@ -6,7 +6,7 @@ from jaxft.costs.costs import Costs
 from jaxft.costs.plan import PhasePlan, Plan
 from jaxft.costs.program import Fit
 from jaxft.devices.pool import GIB
-from jaxft.report.tables import clock
+from jaxft.runtime.clock import clock
 
 
 def verdict(plan: Plan) -> Iterator[str]:

@@ -46,6 +46,22 @@ def _read_selected(read: Read, chosen: np.ndarray, index: int, *how: Any) -> np.
     return read(int(chosen[index]), *how)
 
 
+def joined(splits: Sequence[Split]) -> Split:
+    """Return the split of all examples of several splits, one after another."""
+    ends = np.cumsum([len(split) for split in splits])
+    return Split(
+        tuple(name for split in splits for name in split.names),
+        np.concatenate([split.labels for split in splits]),
+        tuple(one for split in splits for one in split.identity),
+        partial(_read_joined, tuple(split.read for split in splits), ends),
+    )
+
+
+def _read_joined(reads: Sequence[Read], ends: np.ndarray, index: int, *how: Any) -> np.ndarray:
+    which = int(np.searchsorted(ends, index, side="right"))
+    return reads[which](index - (int(ends[which - 1]) if which else 0), *how)
+
+
 @dataclass(frozen=True)
 class Dataset:
     """Splits over the same classes.

@@ -1,13 +1,19 @@
-"""Evaluate a run on one of its splits."""
+"""Evaluate a run on one of its splits, or on other labelled images."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
-from jaxft.data import Dataset, Split
+from jaxft.config.settings import Settings
+from jaxft.data import Dataset, Split, joined
+from jaxft.data.images.memory import Images
+from jaxft.data.sources import registry
+from jaxft.data.sources.holdout import Whole
 from jaxft.errors import UserError
+from jaxft.evaluation.answers import answers
 from jaxft.evaluation.probabilities import in_batches, materials_of, probabilities_of
 from jaxft.evaluation.restore import read_weights, read_workdir
 from jaxft.materials.data import open_data
@@ -18,9 +24,19 @@ from jaxft.runtime.paths import AnyPath
 from jaxft.runtime.set_up import set_up
 
 SPLITS = ("train", "valid", "test")
+ALL = "all"
 
 
-def score_split(
+class Evaluated(NamedTuple):
+    """Probabilities of a split's images [examples, classes], and what they say (`answers`)."""
+
+    scores: dict[str, Any]
+    probabilities: Float[np.ndarray, "examples classes"]
+    images: Images
+    classes: tuple[str, ...]
+
+
+def evaluate(
     workdir: str | AnyPath,
     split: str = "valid",
     which: str = "best",
@@ -28,21 +44,19 @@ def score_split(
     method: str = "fastai07",
     console: Console | None = None,
     batch_size: int = 0,
-) -> dict[str, Any]:
-    """Metrics of a run's weights on one of its splits.
+    source: str = "",
+) -> Evaluated:
+    """Evaluate a run's weights on one of its splits, or on another source.
 
     Args:
-      workdir: of the run; its data must still be where config.json says.
-      split: `valid`, `train` or `test`.
+      workdir: of the run; its data must still be where config.json says, unless `source` is given.
+      split: `valid`, `train`, `test`, or `all` of them.
       which: `best` or `last`.
       tta: number of random training views besides the plain one.
       method: way to combine views, `fastai07` or `fastai2`; see tta.combine.
       console: gets the progress.
       batch_size: images at a time, over all devices (0 = the run's).
-
-    Returns:
-      examples, accuracy, loss, tta, the accuracy of every class by its name, and the mean of these,
-      balanced_accuracy.
+      source: other labelled images, as config.data.source; their classes are among the run's.
 
     Raises:
       UserError: what `restore` raises; no such split; data that is gone or has other classes.
@@ -51,33 +65,82 @@ def score_split(
     settings, classes, expected = read_workdir(workdir)
     settings = in_batches(settings, batch_size)
     weights = read_weights(workdir, which)
-    if split not in SPLITS:
+    if split not in (*SPLITS, ALL):
         raise UserError(
-            f"No split is called {split!r}", hint=f"The splits are: {', '.join(SPLITS)}."
+            f"No split is called {split!r}", hint=f"The splits are: {', '.join((*SPLITS, ALL))}."
         )
     set_up(settings.cache_dir)
-    dataset = hosts.together(lambda: open_data(settings))
+    if source:
+        settings = replace(settings, data=replace(settings.data, source=source))
+        dataset = hosts.together(lambda: open_other(source, classes))
+    else:
+        dataset = hosts.together(lambda: open_own(settings, workdir, classes, console))
+    chosen = choose(dataset, split, settings)
+    materials = materials_of(settings, Dataset(classes, chosen, chosen), expected, console)
+    probabilities = probabilities_of(materials, weights, tta, method)
+    scores = answers(probabilities, materials.dataset.valid.labels, classes)
+    about = {"split": split, "weights": which, "examples": len(probabilities), "tta": tta}
+    if source:
+        about = {"source": source, **about}
+    return Evaluated({**about, **scores}, probabilities, materials.valid_images, classes)
+
+
+def open_own(
+    settings: Settings, workdir: str | AnyPath, classes: Sequence[str], console: Console
+) -> Dataset:
+    """Open a run's own data; warn where they are no longer those it began with.
+
+    Raises:
+      UserError: they have other classes.
+    """
+    dataset = open_data(settings)
     check_classes(dataset, classes)
     try:
         check_listed(paths.of(workdir), describe_data(dataset))
     except UserError as error:
         console.say(f"warning: {error}")
+    return dataset
+
+
+def open_other(source: str, classes: Sequence[str]) -> Dataset:
+    """Open other data, nothing held out, with labels that count among a run's classes.
+
+    Raises:
+      UserError: the source's; a class that the run has not.
+    """
+    found = registry.open_held_out(source, Whole())
+    unknown = [name for name in found.classes if name not in classes]
+    if unknown:
+        raise UserError(
+            f"{source} has classes that the run has not:",
+            unknown,
+            f"The run's are: {', '.join(classes)}.",
+        )
+    number = np.array([classes.index(name) for name in found.classes], np.int32)
+
+    def renumbered(split: Split) -> Split:
+        return replace(split, labels=number[split.labels])
+
+    test = renumbered(found.test) if found.test else None
+    return Dataset(tuple(classes), renumbered(found.train), renumbered(found.valid), test)
+
+
+def choose(dataset: Dataset, split: str, settings: Settings) -> Split:
+    """Return a split, or all of them as one.
+
+    Raises:
+      UserError: the data have no such split.
+    """
+    if split == ALL:
+        every = (dataset.train, dataset.valid, dataset.test)
+        return joined([one for one in every if one is not None and len(one)])
     chosen: Split | None = getattr(dataset, split)
-    if chosen is None:
+    if not chosen:
         raise UserError(
             f"{settings.data.source} has no {split} split",
             hint="A folder's is PATH/test, a CSV's the rows with split=test, idx's t10k-*.",
         )
-    materials = materials_of(settings, Dataset(classes, chosen, chosen), expected, console)
-    probabilities = probabilities_of(materials, weights, tta, method)
-    scores = scores_of(probabilities, materials.dataset.valid.labels, classes)
-    return {
-        "split": split,
-        "weights": which,
-        "examples": len(probabilities),
-        "tta": tta,
-        **scores,
-    }
+    return chosen
 
 
 def check_classes(dataset: Dataset, classes: Sequence[str]) -> None:
@@ -88,24 +151,3 @@ def check_classes(dataset: Dataset, classes: Sequence[str]) -> None:
             [f"only in the run: {c}" for c in classes if c not in dataset.classes]
             + [f"only in the data: {c}" for c in dataset.classes if c not in classes],
         )
-
-
-def scores_of(
-    probabilities: Float[np.ndarray, "examples classes"],
-    labels: Int[np.ndarray, " examples"],
-    classes: Sequence[str],
-) -> dict[str, Any]:
-    """Metrics of probabilities, over all examples and by class."""
-    right = probabilities.argmax(1) == labels
-    by_class = {
-        name: float(right[labels == index].mean())
-        for index, name in enumerate(classes)
-        if (labels == index).any()
-    }
-    picked = np.maximum(probabilities[np.arange(len(labels)), labels], 1e-30)
-    return {
-        "accuracy": float(right.mean()),
-        "balanced_accuracy": sum(by_class.values()) / max(len(by_class), 1),
-        "loss": float(-np.log(picked).mean()),
-        "accuracy_by_class": by_class,
-    }

@@ -10,13 +10,20 @@ from jaxft.runtime.paths import AnyPath
 from jaxft.runtime.set_up import set_up
 
 
-def start_up(config: Any, workdir: str | AnyPath = "") -> tuple[Settings, dict[str, Any]]:
+def start_up(
+    config: Any, workdir: str | AnyPath = "", trains: bool = False
+) -> tuple[Settings, dict[str, Any]]:
     """Read a config and set up the process for it; -> settings, and the config for the workdir.
 
+    Args:
+      config: a ConfigDict.
+      workdir: of the run, if there is one.
+      trains: a whole run will be made, with its trackers.
+
     Raises:
-      UserError: a bad config, or buckets in it that cannot be reached.
+      UserError: a bad config, missing packages of its trackers, or buckets that cannot be reached.
     """
-    settings = load.read(config)
+    settings = load.read(config, workdir if trains else "")
     named = (settings.model.weights, settings.data.source)  # file:PATH, folder:PATH, csv:PATH
     files = [name.partition(":")[2] for name in named]
     paths.demand(settings.cache_dir, settings.init_from, *files, workdir=workdir)

@@ -8,6 +8,7 @@ from jaxft.config.settings import Settings
 from jaxft.evaluation import baselines
 from jaxft.recipe import best_epoch
 from jaxft.report import bottleneck
+from jaxft.runtime.clock import clock
 from jaxft.runtime.paths import AnyPath
 from jaxft.runtime.table import table_lines
 
@@ -58,15 +59,6 @@ def epoch_line(row: Mapping[str, Any]) -> str:
         f"{row['epoch']:>5}  {row['trn_loss']:>9.4f}  {row['val_loss']:>9.4f}  "
         f"{row['accuracy']:>8.4f}  {clock(row['seconds']):>7}{note}"
     )
-
-
-def clock(seconds: float) -> str:
-    """Write a time as 1:02:03, 2:03 or 4.5s."""
-    if seconds < 60:
-        return f"{seconds:.1f}s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def summary_text(summary: Mapping[str, Any], workdir: AnyPath) -> str:

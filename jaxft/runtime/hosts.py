@@ -39,6 +39,7 @@ def join(mode: str) -> None:
     if mode == "off":
         return
     try:
+        # mypy would have each number fit every argument.
         jax.distributed.initialize(os.environ.get(ADDRESS), **_numbers())  # type: ignore[arg-type]
     except (ValueError, RuntimeError, OSError) as error:
         if mode == "auto" and any(words in str(error) for words in ALONE):
@@ -87,7 +88,7 @@ def is_first() -> bool:
     return index() == 0
 
 
-def first_only(function: Callable[P, None]) -> Callable[P, None]:
+def first_only(function: Callable[P, object]) -> Callable[P, None]:
     """Make a function do nothing but in the first process."""
 
     @wraps(function)

@@ -18,6 +18,7 @@ from jaxft.materials.extraction import body_features
 from jaxft.materials.materials import Materials
 from jaxft.models.variables import Weights
 from jaxft.recipe import best_epoch
+from jaxft.report.trackers.tracking import Tracking
 from jaxft.runtime.console import Console
 from jaxft.runtime.paths import AnyPath
 from jaxft.runtime.timer import Timer
@@ -40,6 +41,7 @@ def run_phase(
     checkpoints: Checkpoints,
     workdir: AnyPath,
     timer: Timer,
+    tracking: Tracking,
 ) -> Snapshot:
     """Run the cursor's phase, or its remainder.
 
@@ -49,6 +51,7 @@ def run_phase(
       entry: the start or, with `midway`, the point to resume from; weights on the mesh.
       checkpoints, workdir: where to save.
       timer: counts compilation.
+      tracking: is told of every step and epoch.
 
     Returns:
       Snapshot for the next phase; weights on the mesh.
@@ -87,6 +90,7 @@ def run_phase(
                 cursor,
                 checkpoints,
                 workdir,
+                tracking,
                 valid_features,
                 rates=phase.rates(rate, spec.steps_per_epoch),
                 clock=lambda: (time.perf_counter() - started, timer.compile - compiled),

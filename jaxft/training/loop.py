@@ -18,6 +18,7 @@ from jaxft.materials.materials import Materials
 from jaxft.models.variables import Weights
 from jaxft.recipe import best_epoch, overfit, schedules
 from jaxft.report import tables
+from jaxft.report.trackers.tracking import Tracking
 from jaxft.runtime import digests
 from jaxft.runtime.ballot import Ballot
 from jaxft.runtime.paths import AnyPath
@@ -44,6 +45,7 @@ class Loop:
     cursor: Cursor
     checkpoints: Checkpoints
     workdir: AnyPath
+    tracking: Tracking
     valid_features: np.ndarray | None
     rates: schedules.Schedule
     clock: Callable[[], tuple[float, float]]
@@ -111,6 +113,7 @@ class Loop:
                     number: int, loss: float, started: float = started, ballot: Ballot = ballot
                 ) -> bool:
                     step.demand_finite(cursor.phase.step + number, loss)
+                    self.track(number, loss)
                     cursor.phase.loss_sum += loss
                     if len(cursor.phase.first_losses) < FIRST_STEPS:
                         cursor.phase.first_losses.append(loss)
@@ -138,6 +141,13 @@ class Loop:
                     self.checkpoints.wait()
                     raise Interrupted
         return state
+
+    def track(self, number: int, loss: float) -> None:
+        """Tell the trackers of a step, by its number since the cursor last moved."""
+        cursor = self.cursor
+        rate = float(self.rate_of_step[cursor.phase.step + number])
+        done = cursor.global_step + number + 1
+        self.tracking.step(done, loss, rate, self.spec.phase.groups)
 
     def validate(
         self, weights: Weights, epoch: int, ends: list[int]
@@ -167,6 +177,7 @@ class Loop:
         row["best"] = best_epoch.better(row, cursor.best, materials.settings.best_by)
         materials.console.say(tables.epoch_line(row))
         append_row(self.workdir / "metrics.jsonl", row)
+        self.tracking.epoch(row)
         cursor.rows += 1
         return row, evaluation
 

@@ -1,10 +1,11 @@
-"""`starts.jsonl`: the time of every start, its first and last step, and what ended it."""
+"""`starts.jsonl`: the time of every start, its first and last step, what ended it, and on what."""
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from jaxft.devices import provenance
 from jaxft.errors import Interrupted, NonFiniteError
 from jaxft.runtime.paths import AnyPath
 from jaxft.workdir.cursor import Cursor
@@ -18,7 +19,13 @@ ENDS: dict[type[Exception], str] = {Interrupted: "interrupted", NonFiniteError: 
 def noted(workdir: AnyPath, cursor: Cursor) -> Iterator[None]:
     """Note a start that lasts as long as this block; if it is killed, it counts as interrupted."""
     before = _earlier(workdir, cursor.global_step)
-    start = {"time": time.time(), "from_step": cursor.global_step, "to_step": None}
+    start = {
+        "time": time.time(),
+        "from_step": cursor.global_step,
+        "to_step": None,
+        "devices": provenance.devices(),
+        "versions": provenance.versions(),
+    }
     write_rows(workdir / FILE, [*before, {**start, "ended_by": "interrupted"}])
     ended_by = "failed"
     try:

@@ -14,6 +14,7 @@ from jaxft.workdir import checkpoint, cursor
 FREE_KEYS = (
     "cache_dir",
     "checkpoint_minutes",
+    "track",
     "data.memory_gb",
     "data.cache_memory_gb",
     "data.threads",

@@ -5,17 +5,9 @@ from pathlib import Path
 
 from jaxft.data import Dataset, Split
 from jaxft.data.sources import registry
-from jaxft.data.sources.holdout import Holdout
+from jaxft.data.sources.holdout import Whole
 from jaxft.errors import UserError
 from jaxft.runtime import paths
-
-
-class Whole(Holdout):
-    """Holds nothing out: a data set without a validation split stays without one."""
-
-    def split(self, everything: Split) -> tuple[Split, Split]:
-        """All examples, and none."""
-        return everything, everything.select([])
 
 
 def free_place(output: str) -> Path:

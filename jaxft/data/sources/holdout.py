@@ -69,6 +69,14 @@ class Holdout:
         return everything.select(train), everything.select(valid)
 
 
+class Whole(Holdout):
+    """Holds nothing out: a data set without a validation split stays without one."""
+
+    def split(self, everything: Split) -> tuple[Split, Split]:
+        """All examples, and none."""
+        return everything, everything.select([])
+
+
 def stratified_split(
     labels: Sequence[int] | np.ndarray, valid_fraction: float, split_seed: int
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,67 @@
+"""Files that tell of a split's predictions: metrics, tables, pictures."""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from jaxft.data.images.memory import Images
+from jaxft.evaluation.answers import confusion
+from jaxft.report.answers import matrix, sheet
+from jaxft.report.answers.examples import Examples, examples_of
+from jaxft.report.figure import save_figure
+from jaxft.runtime import hosts, paths
+from jaxft.runtime.paths import AnyPath
+from jaxft.workdir.rows import write_json
+
+COLUMNS = ("file", "true", "predicted", "p_true", "p_predicted", "loss")
+METRICS, PREDICTIONS = "metrics.json", "predictions.csv"
+
+
+@hosts.first_only
+def write_answers(
+    folder: AnyPath,
+    scores: Mapping[str, Any],
+    probabilities: Float[np.ndarray, "examples classes"],
+    images: Images,
+    classes: Sequence[str],
+) -> None:
+    """Write all that a split's probabilities say into a folder, which is made.
+
+    `metrics.json` holds the scores; `predictions.csv` every example, `wrong.csv` those that are
+    wrong, the largest loss first; `confusion.csv` and `.png` the confusion matrix; `most_wrong`,
+    `least_sure` and `surest_right.png` contact sheets, where there are such examples.
+    """
+    labels = images.split.labels
+    examples = examples_of(images.split.names, classes, labels, probabilities)
+    counts = confusion(examples.predicted, labels, len(classes))
+    paths.make_folder(folder)
+    write_json(folder / METRICS, dict(scores))
+    _write_examples(folder / PREDICTIONS, examples, np.arange(len(labels)))
+    _write_examples(folder / "wrong.csv", examples, examples.most_wrong)
+    rows = ([name, *row] for name, row in zip(classes, counts.tolist(), strict=True))
+    _write_table(folder / "confusion.csv", ["true \\ predicted", *classes], rows)
+    save_figure(matrix.draw(counts, classes), folder / "confusion.png")
+    for name in ("most_wrong", "least_sure", "surest_right"):
+        if len(order := getattr(examples, name)):
+            sheet.save_sheet(folder / f"{name}.png", examples, order, images)
+
+
+def _write_examples(path: AnyPath, examples: Examples, order: Int[np.ndarray, " listed"]) -> None:
+    rows = (examples.row(int(index)) for index in order)
+    plain = ([*row[:3], *(f"{number:.6g}" for number in row[3:])] for row in rows)
+    _write_table(path, COLUMNS, plain)
+
+
+def _write_table(path: AnyPath, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    def fill(raw: Any) -> None:
+        file = io.TextIOWrapper(raw, newline="", encoding="utf-8", errors="surrogateescape")
+        writer = csv.writer(file)
+        writer.writerow(head)
+        writer.writerows(rows)
+        file.detach()  # flushed, and left to be closed by whoever opened it
+
+    paths.write(path, fill)

@@ -1,0 +1,134 @@
+"""Contents of a workdir, read for its page: all that is there, of a run in whatever state."""
+
+import csv
+import io
+import json
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from jaxft.errors import UserError
+from jaxft.runtime import paths
+from jaxft.runtime.paths import AnyPath
+
+PICTURES = ("most_wrong", "least_sure", "surest_right", "confusion")
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A workdir's files, parsed; what is not there is empty.
+
+    Attributes:
+      name: of the workdir.
+      summary, config, data, weights: as the JSON files of these names have them.
+      rows: of metrics.jsonl.
+      starts: rows of starts.jsonl.
+      curves: phase -> its `lr_find/PHASE.json`.
+      scores: `valid/metrics.json`.
+      wrong: rows of `valid/wrong.csv`, the most wrong first.
+      pictures: name -> a PNG of `valid/`.
+      damaged: files that are there and cannot be read, with the reason.
+    """
+
+    name: str
+    summary: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    weights: dict[str, Any] = field(default_factory=dict)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    starts: list[dict[str, Any]] = field(default_factory=list)
+    curves: dict[str, dict[str, Any]] = field(default_factory=dict)
+    scores: dict[str, Any] = field(default_factory=dict)
+    wrong: list[dict[str, str]] = field(default_factory=list)
+    pictures: dict[str, bytes] = field(default_factory=dict)
+    damaged: tuple[str, ...] = ()
+
+    @property
+    def best(self) -> dict[str, Any]:
+        """The epoch that is kept, of an unfinished run so far; {} before the first."""
+        if best := self.summary.get("best"):
+            return dict(best)
+        return next((row for row in reversed(self.rows) if row.get("best")), {})
+
+    @property
+    def phases(self) -> list[str]:
+        """Names of the phases that the config lists, or else of those that have begun."""
+        told = [*self.config.get("phases", ()), *self.summary.get("phases", ())]
+        names = [phase["name"] for phase in told] + [row["phase"] for row in self.rows]
+        return list(dict.fromkeys(names))
+
+
+def read(workdir: AnyPath) -> Contents:
+    """Read what a workdir holds.
+
+    Raises:
+      UserError: it holds no run.
+    """
+    reader = _Reader(workdir)
+    found = Contents(
+        name=paths.absolute(workdir).name,
+        summary=reader.document("summary.json"),
+        config=reader.document("config.json"),
+        data=reader.document("data.json"),
+        weights=reader.document("weights.json"),
+        rows=reader.rows("metrics.jsonl"),
+        starts=reader.rows("starts.jsonl"),
+        scores=reader.document("valid/metrics.json"),
+        wrong=reader.table("valid/wrong.csv"),
+        pictures=reader.several("valid/{}.png", PICTURES, reader.content),
+    )
+    curves = reader.several("lr_find/{}.json", found.phases, reader.document)
+    if not (found.summary or found.config or found.rows or reader.damaged):
+        raise UserError(f"{workdir} holds no run", hint="--workdir is that of a `jaxft train`.")
+    return replace(found, curves=curves, damaged=tuple(reader.damaged))
+
+
+class _Reader:
+    """Reads files of a folder; those that are damaged are noted and count as missing."""
+
+    def __init__(self, folder: AnyPath) -> None:
+        self._folder = folder
+        self.damaged: list[str] = []
+
+    def content(self, name: str) -> bytes:
+        """All bytes of a file; none if it is not there."""
+        try:
+            return paths.read(self._folder / name)
+        except (FileNotFoundError, NotADirectoryError):
+            return b""
+        except OSError as error:
+            self.damaged.append(f"{name}: {error.strerror or error}")
+            return b""
+
+    def document(self, name: str) -> dict[str, Any]:
+        """The object that a JSON file holds."""
+        return next(iter(self._objects(name, [self.content(name)])), {})
+
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        """Objects of a JSON-lines file; a last line may be cut off."""
+        ended = self.content(name).split(b"\n")[:-1]
+        return self._objects(name, ended)
+
+    def table(self, name: str) -> list[dict[str, str]]:
+        """Rows of a CSV with a header."""
+        text = self.content(name).decode(errors="replace")
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        return [{key: value or "" for key, value in row.items() if key} for row in reader]
+
+    def several(self, pattern: str, names: Any, read_one: Any) -> dict[str, Any]:
+        """Name -> the file of each name that is there."""
+        found = {name: read_one(pattern.format(name)) for name in names}
+        return {name: content for name, content in found.items() if content}
+
+    def _objects(self, name: str, texts: list[bytes]) -> list[dict[str, Any]]:
+        found = []
+        for text in filter(None, texts):
+            try:
+                parsed = json.loads(text)
+            except ValueError as error:
+                self.damaged.append(f"{name}: {error}")
+                break
+            if not isinstance(parsed, dict):
+                self.damaged.append(f"{name}: no JSON object")
+                break
+            found.append(parsed)
+        return found
