@@ -17,7 +17,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
 
 from jaxft.config.settings import Settings
-from jaxft.devices import compiler
+from jaxft.devices import compiler, platform
 from jaxft.devices.sharding import AXIS
 from jaxft.models.head import Rate
 from jaxft.models.variables import Weights, param_dtype
@@ -27,6 +27,7 @@ from jaxft.training.spec import StepSpec, optimizer_of
 from jaxft.training.train_state import TrainBatch, TrainState
 
 HEADS = "heads"
+CACHE_BYTES = 2**23  # of states that train at once on a CPU
 BY_HEAD, BY_SEED_AND_HEAD = P(HEADS), P(None, HEADS)
 NOTHING = Weights({}, {})  # the frozen groups, of which a head on cached features needs none
 
@@ -98,24 +99,26 @@ def programs(spec: StepSpec, settings: Settings, mesh: Mesh) -> Programs:
     def epoch(
         states: TrainState, knobs: Knobs, features: Array, labels: Array, seeds: Array, first: Array
     ) -> tuple[TrainState, Array]:
-        def of_seed(states: TrainState, seed: Array) -> tuple[TrainState, Array]:
-            def body(states: TrainState, drawn: Any) -> tuple[TrainState, Array]:
-                row, label, keys = drawn
-                batch = TrainBatch(features[row], label)
+        heads, size = knobs.smoothing.shape[0], state_bytes(states)
 
-                def one(state: TrainState, knobs: Knobs) -> tuple[TrainState, Array]:
-                    own = _turned(spec, settings, knobs)
-                    rates = jnp.asarray(knobs.rates)
+        def of_seed(of: tuple[TrainState, Array]) -> tuple[TrainState, Array]:
+            drawn = step.draws(spec, labels, of[1], first, spec.steps_per_epoch)
+
+            def of_head(of: tuple[TrainState, Knobs]) -> tuple[TrainState, Array]:
+                own = _turned(spec, settings, of[1])
+
+                def body(state: TrainState, drawn: Any) -> tuple[TrainState, Array]:
+                    row, label, keys = drawn
+                    batch, rates = TrainBatch(features[row], label), jnp.asarray(of[1].rates)
                     state, losses = step.local_step(own, state, NOTHING, batch, keys, rates)
                     return state, losses.mean()
 
-                return jax.vmap(one)(states, knobs)
+                state, losses = lax.scan(body, of[0], drawn)
+                return state, losses.mean()
 
-            drawn = step.draws(spec, labels, seed, first, spec.steps_per_epoch)
-            states, losses = lax.scan(body, states, drawn)
-            return states, losses.mean(0)
+            return _over(of_head, (of[0], knobs), heads, size)
 
-        return jax.vmap(of_seed)(states, seeds)
+        return _over(of_seed, (states, seeds), len(seeds), heads * size)
 
     return Programs(
         _mapped(start, spec, mesh, (P(), BY_HEAD), BY_SEED_AND_HEAD),
@@ -129,6 +132,32 @@ def programs(spec: StepSpec, settings: Settings, mesh: Mesh) -> Programs:
         ),
         _score(spec, mesh),
     )
+
+
+def state_bytes(states: TrainState) -> int:
+    """Return the bytes of one state of those [seeds, heads]."""
+    return sum(leaf.nbytes // (leaf.shape[0] * leaf.shape[1]) for leaf in jax.tree.leaves(states))
+
+
+def _over(function: Any, trees: Any, count: int, size: int) -> Any:
+    """Map over the first axis, as many at once as pay.
+
+    On an accelerator these are all. On a CPU they share its cache: states of more than CACHE_BYTES
+    would go to memory and back in every step, so one group trains to the end of the epoch, then
+    the next one.
+
+    Args:
+      function: of one element.
+      trees: with the axis to map over.
+      count: elements.
+      size: bytes of the state of one.
+    """
+    at_once = count
+    if platform.current().name == "cpu":
+        at_once = max(1, min(count, CACHE_BYTES // size))
+    if at_once == count:
+        return jax.vmap(function)(trees)
+    return lax.map(function, trees, batch_size=at_once if at_once > 1 else None)
 
 
 def _score(spec: StepSpec, mesh: Mesh) -> Any:
