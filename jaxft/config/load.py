@@ -22,11 +22,11 @@ from jaxft.recipe.finder.rules import RULES
 from jaxft.recipe.finder.settings import AUTO
 
 
-def read(config: ConfigDict, trains_in: str | PathLike[str] = "") -> Settings:
+def read(config: ConfigDict | dict[str, Any], trains_in: str | PathLike[str] = "") -> Settings:
     """Check a config completely and freeze it.
 
     Args:
-      config: a ConfigDict.
+      config: a ConfigDict, or the same as plain data.
       trains_in: the workdir of a run that is to begin, which takes the packages of its trackers.
 
     Raises:

@@ -16,7 +16,7 @@ def start_up(
     """Read a config and set up the process for it; -> settings, and the config for the workdir.
 
     Args:
-      config: a ConfigDict.
+      config: a ConfigDict, or the same as plain data.
       workdir: of the run, if there is one.
       trains: a whole run will be made, with its trackers.
 

@@ -116,9 +116,13 @@ def programs(spec: StepSpec, settings: Settings, mesh: Mesh) -> Programs:
                 state, losses = lax.scan(body, of[0], drawn)
                 return state, losses.mean()
 
-            return _over(of_head, (of[0], knobs), heads, size)
+            found: tuple[TrainState, Array] = _over(of_head, (of[0], knobs), heads, size)
+            return found
 
-        return _over(of_seed, (states, seeds), len(seeds), heads * size)
+        trained: tuple[TrainState, Array] = _over(
+            of_seed, (states, seeds), len(seeds), heads * size
+        )
+        return trained
 
     return Programs(
         _mapped(start, spec, mesh, (P(), BY_HEAD), BY_SEED_AND_HEAD),
