@@ -25,6 +25,9 @@ from jaxft.workdir.snapshot import unpack
 # jax.image.resize's names; both cubics are Keys' with a = -0.5.
 JAX_METHODS = {"bilinear": "linear", "bicubic": "cubic"}
 
+# Keys that change no number, and that the configs of runs from before them lack.
+ADDED = {"track": ""}
+
 
 class Restored(NamedTuple):
     """A run's weights, ready for use.
@@ -107,4 +110,4 @@ def read_workdir(
         raise UserError(
             f"{workdir} holds no run", hint="Give --workdir=DIR, where `jaxft train` wrote one."
         ) from None
-    return load.from_dict(plain), tuple(classes), of_run(workdir)
+    return load.from_dict({**ADDED, **plain}), tuple(classes), of_run(workdir)

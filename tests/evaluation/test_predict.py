@@ -38,6 +38,14 @@ def test_restore_best_and_last(finished, tiny):
     np.testing.assert_allclose(best.apply(images).sum(1), 1, rtol=1e-6)
 
 
+def test_a_run_from_before_a_key_that_changes_no_number_is_restored(finished, tiny, tmp_path):
+    workdir = shutil.copytree(finished, tmp_path / "run")
+    content = json.loads((workdir / "config.json").read_text())
+    del content["track"]
+    (workdir / "config.json").write_text(json.dumps(content))
+    assert jaxft.restore(workdir).classes == ("blue", "green", "red")
+
+
 def test_restore_knows_best_and_last_only(finished, tiny):
     with pytest.raises(UserError, match="best, last"):
         jaxft.restore(finished, "first")
