@@ -77,6 +77,7 @@ def stop_after(monkeypatch, steps, error):
 
 
 def read_tensorboard(workdir, run_id):
+    pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     found = EventAccumulator(str(workdir / "tensorboard"))
