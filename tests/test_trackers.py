@@ -216,6 +216,7 @@ def steps_of(tracker):
     return [row.step for row in tracker.rows if "steps/loss" in row.values]
 
 
+@pytest.mark.slow
 def test_trackers_may_change_when_a_run_is_resumed(drawn, tmp_path, tiny, noting, monkeypatch):
     one, other = noting["tensorboard"], noting["mlflow"]
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
