@@ -79,6 +79,7 @@ def stop_after(monkeypatch, steps, error):
 
 
 def read_tensorboard(workdir, run_id):
+    pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     found = EventAccumulator(str(workdir / "tensorboard"))
@@ -220,6 +221,7 @@ def steps_of(tracker):
     return [row.step for row in tracker.rows if "steps/loss" in row.values]
 
 
+@pytest.mark.slow
 def test_trackers_may_change_when_a_run_is_resumed(drawn, tmp_path, tiny, noting, monkeypatch):
     one, other = noting["tensorboard"], noting["mlflow"]
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
