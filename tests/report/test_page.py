@@ -85,6 +85,7 @@ def test_a_page_shows_all_that_a_workdir_holds(made_up):
     assert "cat 10 10 0.7000 0.7000 0.7000" in told
     assert "3 of 10 images of cat predicted as dog" in " ".join(read(made_up).all("title"))
     assert "it is more than 1, so the network is too sure of itself" in told
+    assert "true cat dog owl cat 7 3 0" in told
     assert "owl/1.jpg owl cat 0.1000 0.8000 2.3026" in told
     assert "2023-11-14 22:13 UTC 0 80 overfit 2 gpu (NVIDIA H100)" in told
     assert "jax 0.10.2" in told and "sha256 0123" in told
@@ -172,6 +173,11 @@ def test_a_damaged_file_is_named_and_left_out(tmp_path):
     assert "could not be read" in told and "summary.json: Expecting" in told
     assert "valid/metrics.json: no JSON object" in told
     assert "most wrong: the largest" not in told and "least sure" in told
+
+
+def test_columns_of_classes_with_long_names_are_numbered(tmp_path):
+    run = made_up_run.write(tmp_path / "run", classes=("Abyssinian", "Bengal"))
+    assert "true 1 2 1. Abyssinian 7 3 2. Bengal 3 7" in read(run).text
 
 
 def test_many_classes_are_drawn_and_folded(tmp_path):

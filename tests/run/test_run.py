@@ -183,9 +183,17 @@ def test_the_seconds_of_phases_add_up(finished):
         assert 0 < sum(epochs) <= parts["total"], "the range test takes time too"
 
 
+def test_a_run_that_finishes_leaves_a_page(finished):
+    told = (finished / "report.html").read_text()
+    best = json.loads((finished / "summary.json").read_text())["best"]
+    assert f"{best['phase']}, epoch {best['epoch']}" in told
+
+
 def test_starts_config_classes_and_preprocessing(finished, drawn):
     (start,) = rows(finished / "starts.jsonl")
     assert (start["from_step"], start["to_step"], start["ended_by"]) == (0, 21, "max_cycles")
+    assert start["devices"]["count"] == jax.device_count()
+    assert start["versions"]["jaxft"] == jaxft.__version__
     assert json.loads((finished / "classes.json").read_text()) == ["blue", "green", "red"]
     config = json.loads((finished / "config.json").read_text())
     assert config["data"]["source"] == f"folder:{drawn}"

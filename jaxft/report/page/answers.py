@@ -10,6 +10,7 @@ from jaxft.report.page.contents import Contents
 from jaxft.report.page.text import count, four, is_number
 
 TABLE_CLASSES = 20  # up to which the confusion matrix is a table of numbers
+SHORT = 3  # letters that fit over a column of the matrix
 FEW = 20  # rows of a table that are shown at once
 CLASS_HEADS = ("class", "images", "predicted", "precision", "recall", "F1")
 LEVELS = 9  # shades of a cell
@@ -51,6 +52,13 @@ class Confusion(NamedTuple):
     classes: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     as_table: bool
+
+    @property
+    def heads(self) -> list[str]:
+        """Heads of the columns: the classes' names if all are short, else their numbers."""
+        if max(map(len, self.classes)) <= SHORT:
+            return list(self.classes)
+        return [str(number) for number in range(1, len(self.classes) + 1)]
 
     @property
     def cells(self) -> list[Cell]:
