@@ -39,9 +39,7 @@ def get_config(**values: Any) -> ConfigDict:
 
 def jaxft(verb: str, card: str, cache: Path, *flags: str) -> float:
     """Run a command with its compiled programs in `cache`; return its seconds."""
-    command = [sys.executable, "-m", "jaxft", verb, f"--config={card}", "--distributed=off", *flags]
-    if verb == "sweep":
-        command.remove("--distributed=off")
+    command = [sys.executable, "-m", "jaxft", verb, f"--config={card}", *flags]
     env = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache)}
     env["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     started = time.perf_counter()

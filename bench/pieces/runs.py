@@ -42,7 +42,7 @@ def resumed(setting: Setting, report: Report) -> None:
 
 
 def new_folder(setting: Setting) -> Path:
-    """Where a part's runs go."""
+    """A new place for a part's runs."""
     return Path(setting.folder, "runs", str(time.time_ns()))
 
 

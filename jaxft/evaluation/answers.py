@@ -10,6 +10,8 @@ from jaxtyping import Float, Int
 from jaxft.evaluation import intervals
 from jaxft.evaluation.calibration import calibrate, loss_of
 
+FOLDER = "valid"  # in a workdir: the answers on its validation images
+METRICS, PREDICTIONS, WRONG = "metrics.json", "predictions.csv", "wrong.csv"  # of such a folder
 RANKS = (3, 5)  # of top-k
 CONFUSIONS = 20  # pairs of classes that are named
 WHOLE = 100  # classes up to which the JSON holds the whole confusion matrix

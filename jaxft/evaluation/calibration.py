@@ -7,6 +7,8 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy import optimize
 
+from jaxft.evaluation.softmax import softmax
+
 BINS = 15
 FOLDS = 5
 LEAST = 1e-30  # a probability below it counts as this
@@ -46,14 +48,15 @@ def calibrate(
     for fold in range(FOLDS if len(labels) >= FOLDS else 0):
         held_out = folds == fold
         found = best_temperature(logits[~held_out], labels[~held_out])
-        after[held_out] = softened(logits[held_out], found)
+        after[held_out] = softmax(logits[held_out] / found)
     all_right = bool((probabilities.argmax(1) == labels).all())
+    bins = bins_of(probabilities, labels)
     return Calibration(
-        expected_error(bins_of(probabilities, labels)),
+        expected_error(bins),
         None if all_right else best_temperature(logits, labels),
         expected_error(bins_of(after, labels)),
         loss_of(after, labels),
-        tuple(bins_of(probabilities, labels)),
+        tuple(bins),
     )
 
 
@@ -89,20 +92,10 @@ def best_temperature(
     """Return the temperature at which the examples' loss is least."""
 
     def loss(log_temperature: float) -> float:
-        return loss_of(softened(logits, float(np.exp(log_temperature))), labels)
+        return loss_of(softmax(logits / np.exp(log_temperature)), labels)
 
     found = optimize.minimize_scalar(loss, bounds=np.log(TEMPERATURES), method="bounded")
     return float(np.exp(found.x))
-
-
-def softened(
-    logits: Float[np.ndarray, "examples classes"], temperature: float
-) -> Float[np.ndarray, "examples classes"]:
-    """Return probabilities of logits over a temperature."""
-    scaled = logits / temperature
-    raised = np.exp(scaled - scaled.max(1, keepdims=True))
-    shares: np.ndarray = raised / raised.sum(1, keepdims=True)
-    return shares
 
 
 def loss_of(

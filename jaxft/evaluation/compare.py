@@ -9,12 +9,12 @@ import numpy as np
 
 from jaxft.errors import UserError
 from jaxft.evaluation import intervals
+from jaxft.evaluation.answers import FOLDER, PREDICTIONS
 from jaxft.evaluation.intervals import Difference, Interval
 from jaxft.runtime import paths
 from jaxft.runtime.paths import AnyPath
 
-FILE = "predictions.csv"
-PLACES = ("", "valid")  # below what is given: `evaluate --output`'s folder, or a run's
+PLACES = ("", FOLDER)  # below what is given: `evaluate --output`'s folder, or a run's
 LEVEL = 0.05
 
 
@@ -79,11 +79,11 @@ def read_predictions(place: AnyPath) -> dict[str, Prediction]:
     Raises:
       UserError: there is none, or it is damaged.
     """
-    files = [place / below / FILE for below in PLACES]
+    files = [place / below / PREDICTIONS for below in PLACES]
     found = next((file for file in files if file.exists()), None)
     if found is None:
         raise UserError(
-            f"{place} holds no {FILE}",
+            f"{place} holds no {PREDICTIONS}",
             hint="A run writes it at its end, `jaxft evaluate --output=DIR` at any time.",
         )
     text = paths.read(found).decode(errors="surrogateescape")

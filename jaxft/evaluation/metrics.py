@@ -8,6 +8,7 @@ from jax.sharding import Mesh
 from jaxtyping import Float
 
 from jaxft.devices import sharding
+from jaxft.evaluation.softmax import softmax
 from jaxft.features.forward import Forward
 from jaxft.models.variables import Weights
 from jaxft.recipe.cross_entropy import cross_entropy
@@ -61,10 +62,3 @@ def score(
     logits = hosts.gather_batches(parts)[: len(features)]
     losses = np.asarray(cross_entropy(jnp.asarray(logits), jnp.asarray(labels)))
     return Evaluation(losses, softmax(logits), labels)
-
-
-def softmax(logits: Float[np.ndarray, "examples classes"]) -> Float[np.ndarray, "examples classes"]:
-    """Probabilities of logits, in float64."""
-    shifted = np.exp(np.asarray(logits, np.float64) - logits.max(1, keepdims=True))
-    shares: np.ndarray = shifted / shifted.sum(1, keepdims=True)
-    return shares

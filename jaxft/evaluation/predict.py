@@ -1,7 +1,5 @@
 """Classify image files by a run's weights."""
 
-import csv
-import io
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,7 +9,7 @@ from jaxft.data.sources.files import files_split, image_files
 from jaxft.errors import UserError
 from jaxft.evaluation.probabilities import in_batches, materials_of, probabilities_of
 from jaxft.evaluation.restore import read_weights, read_workdir
-from jaxft.runtime import hosts, paths
+from jaxft.runtime import csv_rows, hosts, paths
 from jaxft.runtime.console import Console
 from jaxft.runtime.paths import AnyPath
 from jaxft.runtime.set_up import set_up
@@ -65,10 +63,9 @@ def _check_output(output: AnyPath) -> None:
 def _write_csv(
     output: AnyPath, classes: Sequence[str], names: Sequence[str], probabilities: np.ndarray
 ) -> None:
+    rows = (
+        [name, classes[row.argmax()], *(f"{p:.6f}" for p in row)]
+        for name, row in zip(names, probabilities, strict=True)
+    )
     with paths.open_new(output) as raw:
-        file = io.TextIOWrapper(raw, newline="", encoding="utf-8", errors="surrogateescape")
-        writer = csv.writer(file)
-        writer.writerow(["file", "label", *(f"p_{name}" for name in classes)])
-        for name, row in zip(names, probabilities, strict=True):
-            writer.writerow([name, classes[row.argmax()], *(f"{p:.6f}" for p in row)])
-        file.detach()  # flushed, and left to be closed by whoever opened it
+        csv_rows.fill(raw, ["file", "label", *(f"p_{name}" for name in classes)], rows)

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxft.evaluation.metrics import softmax
+from jaxft.evaluation.softmax import softmax
 
 TTA_PHASE = 2**31 - 1  # the place in the key of views that belong to no phase
 

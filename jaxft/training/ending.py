@@ -1,7 +1,7 @@
 """Answers that a run leaves of its validation images, by the weights that it ends with."""
 
 from jaxft.devices import sharding
-from jaxft.evaluation.answers import answers
+from jaxft.evaluation.answers import FOLDER, WRONG, answers
 from jaxft.materials.materials import Materials
 from jaxft.materials.reading import at_size
 from jaxft.report.answers.files import write_answers
@@ -9,8 +9,6 @@ from jaxft.runtime.console import Console
 from jaxft.runtime.paths import AnyPath
 from jaxft.training.loop import evaluate_weights
 from jaxft.workdir.snapshot import Best
-
-FOLDER = "valid"  # in a workdir
 
 
 def answer(materials: Materials, best: Best, workdir: AnyPath) -> str:
@@ -31,4 +29,4 @@ def answer(materials: Materials, best: Best, workdir: AnyPath) -> str:
     if not wrong:
         return f"all {len(found.labels):,} validation images are right; how sure of each: {folder}"
     told = f"{wrong:,} of {len(found.labels):,} validation images are wrong"
-    return f"{told}: {folder / 'most_wrong.png'}, {folder / 'wrong.csv'}"
+    return f"{told}: {folder / 'most_wrong.png'}, {folder / WRONG}"

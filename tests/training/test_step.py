@@ -19,7 +19,7 @@ from jaxft.data.order import epoch_key, position_keys
 from jaxft.data.slots import Slots
 from jaxft.devices import sharding
 from jaxft.errors import NonFiniteError
-from jaxft.evaluation import metrics
+from jaxft.evaluation.softmax import softmax
 from jaxft.features import inference
 from jaxft.features.inference import make_forward
 from jaxft.models.variables import Weights
@@ -199,7 +199,7 @@ def test_label_smoothing_spreads_a_share_over_all_classes():
     random = np.random.default_rng(0)
     raw, label = random.normal(size=(6, 5)), jnp.asarray(random.integers(5, size=6))
     target = 0.9 * np.eye(5)[label] + 0.1 / 5
-    expected = -(target * np.log(metrics.softmax(raw))).sum(1)
+    expected = -(target * np.log(softmax(raw))).sum(1)
     smooth = dataclasses.replace(PRESETS["none"], label_smoothing=0.1)
     spec = dataclasses.replace(tiny.spec(NET, FULL), augmentation=smooth)
     logits = jnp.asarray(raw)

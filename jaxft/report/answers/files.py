@@ -1,7 +1,5 @@
 """Files that tell of a split's predictions: metrics, tables, pictures."""
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -9,16 +7,15 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxft.data.images.memory import Images
-from jaxft.evaluation.answers import confusion
+from jaxft.evaluation.answers import METRICS, PREDICTIONS, WRONG, confusion
 from jaxft.report.answers import matrix, sheet
 from jaxft.report.answers.examples import Examples, examples_of
 from jaxft.report.figure import save_figure
-from jaxft.runtime import hosts, paths
+from jaxft.runtime import csv_rows, hosts, paths
 from jaxft.runtime.paths import AnyPath
 from jaxft.workdir.rows import write_json
 
 COLUMNS = ("file", "true", "predicted", "p_true", "p_predicted", "loss")
-METRICS, PREDICTIONS = "metrics.json", "predictions.csv"
 
 
 @hosts.first_only
@@ -41,7 +38,7 @@ def write_answers(
     paths.make_folder(folder)
     write_json(folder / METRICS, dict(scores))
     _write_examples(folder / PREDICTIONS, examples, np.arange(len(labels)))
-    _write_examples(folder / "wrong.csv", examples, examples.most_wrong)
+    _write_examples(folder / WRONG, examples, examples.most_wrong)
     rows = ([name, *row] for name, row in zip(classes, counts.tolist(), strict=True))
     _write_table(folder / "confusion.csv", ["true \\ predicted", *classes], rows)
     save_figure(matrix.draw(counts, classes), folder / "confusion.png")
@@ -57,11 +54,4 @@ def _write_examples(path: AnyPath, examples: Examples, order: Int[np.ndarray, " 
 
 
 def _write_table(path: AnyPath, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    def fill(raw: Any) -> None:
-        file = io.TextIOWrapper(raw, newline="", encoding="utf-8", errors="surrogateescape")
-        writer = csv.writer(file)
-        writer.writerow(head)
-        writer.writerows(rows)
-        file.detach()  # flushed, and left to be closed by whoever opened it
-
-    paths.write(path, fill)
+    paths.write(path, lambda raw: csv_rows.fill(raw, head, rows))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jaxft.errors import UserError
+from jaxft.evaluation.answers import FOLDER, METRICS, WRONG
 from jaxft.runtime import paths
 from jaxft.runtime.paths import AnyPath
 
@@ -72,9 +73,9 @@ def read(workdir: AnyPath) -> Contents:
         weights=reader.document("weights.json"),
         rows=reader.rows("metrics.jsonl"),
         starts=reader.rows("starts.jsonl"),
-        scores=reader.document("valid/metrics.json"),
-        wrong=reader.table("valid/wrong.csv"),
-        pictures=reader.several("valid/{}.png", PICTURES, reader.content),
+        scores=reader.document(f"{FOLDER}/{METRICS}"),
+        wrong=reader.table(f"{FOLDER}/{WRONG}"),
+        pictures=reader.several(FOLDER + "/{}.png", PICTURES, reader.content),
     )
     curves = reader.several("lr_find/{}.json", found.phases, reader.document)
     if not (found.summary or found.config or found.rows or reader.damaged):
