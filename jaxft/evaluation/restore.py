@@ -19,14 +19,11 @@ from jaxft.models.variables import Weights, param_dtype
 from jaxft.models.weights.preprocessing import of_run
 from jaxft.runtime import paths
 from jaxft.runtime.paths import AnyPath
-from jaxft.workdir import checkpoint
+from jaxft.workdir import checkpoint, same_config
 from jaxft.workdir.snapshot import unpack
 
 # jax.image.resize's names; both cubics are Keys' with a = -0.5.
 JAX_METHODS = {"bilinear": "linear", "bicubic": "cubic"}
-
-# Keys that change no number, and that the configs of runs from before them lack.
-ADDED = {"track": ""}
 
 
 class Restored(NamedTuple):
@@ -106,8 +103,10 @@ def read_workdir(
     try:
         plain = json.loads(paths.read(workdir / "config.json"))
         classes = json.loads(paths.read(workdir / "classes.json"))
+        if not isinstance(plain, dict) or not isinstance(classes, list):
+            raise ValueError
     except (OSError, ValueError):
         raise UserError(
             f"{workdir} holds no run", hint="Give --workdir=DIR, where `jaxft train` wrote one."
         ) from None
-    return load.from_dict({**ADDED, **plain}), tuple(classes), of_run(workdir)
+    return load.from_dict(same_config.with_free_keys(plain)), tuple(classes), of_run(workdir)

@@ -5,6 +5,8 @@ import re
 import sys
 from typing import Any
 
+from jaxft.config.plain import as_dict
+from jaxft.configs import base
 from jaxft.errors import UserError
 from jaxft.runtime import paths
 from jaxft.runtime.paths import AnyPath
@@ -59,6 +61,22 @@ def differences(saved: Any, plain: Any) -> dict[str, str]:
         for key in sorted(before.keys() | now.keys())
         if before.get(key) != now.get(key)
     }
+
+
+def with_free_keys(plain: Any) -> Any:
+    """Add the FREE_KEYS that the config of a run from before them lacks, at their defaults.
+
+    What is no config, or a section that is none, stays as it is, for others to report.
+    """
+    return _filled(plain, as_dict(base.get_config()))
+
+
+def _filled(plain: Any, usual: Any, path: str = "") -> Any:
+    if not isinstance(plain, dict) or not isinstance(usual, dict):
+        return plain
+    missing = {key: value for key, value in usual.items() if f"{path}{key}" in FREE_KEYS}
+    inside = {key: _filled(plain[key], usual.get(key), f"{path}{key}.") for key in plain}
+    return {**missing, **inside}
 
 
 def _is_free(key: str, begun: int) -> bool:

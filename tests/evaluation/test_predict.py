@@ -41,9 +41,17 @@ def test_restore_best_and_last(finished, tiny):
 def test_a_run_from_before_a_key_that_changes_no_number_is_restored(finished, tiny, tmp_path):
     workdir = shutil.copytree(finished, tmp_path / "run")
     content = json.loads((workdir / "config.json").read_text())
-    del content["track"]
+    del content["track"], content["data"]["threads"]
     (workdir / "config.json").write_text(json.dumps(content))
     assert jaxft.restore(workdir).classes == ("blue", "green", "red")
+
+
+@pytest.mark.parametrize(("file", "content"), [("config.json", "[1]"), ("classes.json", "3")])
+def test_a_file_of_another_kind_is_no_runs(file, content, finished, tiny, tmp_path):
+    workdir = shutil.copytree(finished, tmp_path / "run")
+    (workdir / file).write_text(content)
+    with pytest.raises(UserError, match="holds no run"):
+        jaxft.restore(workdir)
 
 
 def test_restore_knows_best_and_last_only(finished, tiny):
