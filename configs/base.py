@@ -31,6 +31,9 @@ def get_config() -> ConfigDict:
     config.overlap_gradients = False  # on TPU slices average gradients beside the backward pass
     # accuracy | val_loss: of all epochs of all phases, the best in this is what a run ends with
     config.best_by = "accuracy"  # the other one breaks ties
+    # training images on which the drift of the body's features is measured, at the unfreezing and
+    # at the end of each cycle (docs/drift.md)
+    config.drift_images = 512  # (0 = not)
 
     config.data = ConfigDict()
     # digits | folder:PATH | csv:FILE | idx:DIR (gs://, too) | tfds:NAME[/CONFIG] | tfds_dir:PATH

@@ -25,6 +25,7 @@ class Settings:
     deterministic: bool
     overlap_gradients: bool
     best_by: Literal["val_loss", "accuracy"]
+    drift_images: int
     data: DataSettings
     augment: Augmentation
     model: ModelSettings
@@ -56,6 +57,8 @@ class Settings:
             yield "seed should be from 0 to 2147483647"
         if not self.checkpoint_minutes > 0:
             yield "checkpoint_minutes should be more than 0"
+        if not self.drift_images >= 0:
+            yield "drift_images should be 0 or more"
         if not self.phases:
             yield "phases should have at least one phase"
         names = [phase.name for phase in self.phases]

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
@@ -55,6 +56,12 @@ def make_forward(
         keys = position_keys(epoch_key(*view), index)
         return run_body(weights, augment(canvas, keys, augmentation, image_size))
 
+    def groups(weights: Weights, canvas: Array) -> Array:
+        view = evaluate_view(canvas, image_size)
+        images = network_input(view, model.preprocessing, param_dtype(weights.params))
+        found = model.group_features(weights.params, weights.batch_stats, images)
+        return jnp.concatenate([found["early"], found["late"]], axis=1)
+
     def logits(weights: Weights, pooled: Array) -> Array:
         pooled = pooled.astype(param_dtype(weights.params))
         return model.classify(weights.params, weights.batch_stats, pooled)[0]
@@ -67,6 +74,7 @@ def make_forward(
         make_fold(model, mesh),
         mapped(features, P(AXIS)),
         mapped(views, P(AXIS), P(AXIS), P(), P(), P()),
+        mapped(groups, P(AXIS)),
         mapped(logits, P(AXIS)),
     )
 

@@ -95,8 +95,23 @@ class Model:
             for group, module in (("early", self.body.early), ("late", self.body.late)):
                 x, new = _apply(module, params, batch_stats, group, x, training, axis_name)
                 stats.update(new)
-        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-        return pool(x, self.pooling), stats
+        return pool(_widened(x), self.pooling), stats
+
+    def group_features(
+        self,
+        params: Mapping[str, Any],
+        batch_stats: Mapping[str, Any],
+        images: Float[Array, "batch height width 3"],
+    ) -> dict[str, Float[Array, "batch _"]]:
+        """Run the body as `features` does without `training`, and pool after each group.
+
+        Returns:
+          `early`: the average over the pixels of what the group puts out; `late`: the features.
+        """
+        early, late = self.body.early, self.body.late
+        x, _ = _apply(early, params, batch_stats, "early", images, (), None)
+        y, _ = _apply(late, params, batch_stats, "late", x, (), None)
+        return {"early": pool(_widened(x), "avg"), "late": pool(_widened(y), self.pooling)}
 
     def moments(
         self,
@@ -144,6 +159,11 @@ class Model:
         return _apply(
             self.head, params, batch_stats, "head", features, training, axis_name, keys=keys
         )
+
+
+def _widened(x: Array) -> Array:
+    """Return features in float32, or float64 if they are."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def _apply(

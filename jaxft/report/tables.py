@@ -7,7 +7,7 @@ from jaxft.config.phase import Phase
 from jaxft.config.settings import Settings
 from jaxft.evaluation import baselines
 from jaxft.recipe import best_epoch
-from jaxft.report import bottleneck
+from jaxft.report import bottleneck, readiness
 from jaxft.runtime.clock import clock
 from jaxft.runtime.paths import AnyPath
 from jaxft.runtime.table import table_lines
@@ -81,6 +81,7 @@ def summary_text(summary: Mapping[str, Any], workdir: AnyPath) -> str:
     )
     if simple := summary["baselines"]:
         lines.append(baselines.in_words(simple))
+    lines += readiness.verdicts(summary["phases"])
     if summary["advice"]:
         lines.append(summary["advice"])
     if found := summary.get("bottleneck"):

@@ -18,13 +18,15 @@ from jaxft.materials.extraction import body_features
 from jaxft.materials.materials import Materials
 from jaxft.models.variables import Weights
 from jaxft.recipe import best_epoch
+from jaxft.report import readiness
 from jaxft.report.trackers.tracking import Tracking
 from jaxft.runtime.console import Console
 from jaxft.runtime.paths import AnyPath
 from jaxft.runtime.timer import Timer
-from jaxft.training import range_test, rebase, runners, step
+from jaxft.training import drift, range_test, rebase, runners, step
 from jaxft.training.cached import cached_runner
-from jaxft.training.loop import Loop, evaluate_weights
+from jaxft.training.drift import Drift
+from jaxft.training.loop import Loop, evaluate_weights, validation_features
 from jaxft.training.runners import Runner, image_runner
 from jaxft.training.spec import StepSpec, spec_of
 from jaxft.training.train_state import TrainState
@@ -73,6 +75,9 @@ def run_phase(
             valid_features = body_features(materials, entry.weights, "valid")
         if cursor.best is not None and cursor.best["image_size"] != phase.image_size:
             entry = reassess(materials, cursor, entry)
+        moving = None
+        if phase.trains_body and materials.settings.drift_images:
+            moving = open_drift(materials, cursor, entry, workdir)
         if entry.midway is None:
             entry = entry._replace(weights=rebase.rebase(spec, materials, entry.weights))
         runner = make_runner(spec, materials, entry.weights)
@@ -92,10 +97,28 @@ def run_phase(
                 workdir,
                 tracking,
                 valid_features,
+                None if moving is None else moving.measure,
                 rates=phase.rates(rate, spec.steps_per_epoch),
                 clock=lambda: (time.perf_counter() - started, timer.compile - compiled),
             )
             return loop.run(state, entry.best)
+
+
+def open_drift(
+    materials: Materials, cursor: Cursor, entry: Snapshot, workdir: AnyPath
+) -> Drift | None:
+    """Measure how a phase that trains the body begins, or go on with one that has begun."""
+    if entry.midway is not None:
+        return drift.resumed(materials, cursor, workdir)
+    before = materials.settings.phases[: cursor.phase_index]
+    quiet = materials._replace(console=Console(None))
+    if any(phase.trains_body for phase in before):
+        features = validation_features(quiet, entry.weights)
+    else:
+        features = body_features(quiet, entry.weights, "valid")
+    found = drift.begun(materials, cursor, entry, features, workdir)
+    materials.console.say(readiness.of_head(cursor.phase.drift[0]))
+    return found
 
 
 def resolve_rate(

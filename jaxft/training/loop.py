@@ -47,6 +47,7 @@ class Loop:
     workdir: AnyPath
     tracking: Tracking
     valid_features: np.ndarray | None
+    drift: Callable[..., dict[str, Any]] | None  # of weights, metrics and features of validation
     rates: schedules.Schedule
     clock: Callable[[], tuple[float, float]]
 
@@ -67,7 +68,7 @@ class Loop:
             state = self.epoch(state, kept)
             weights = train_state.finish(state, self.frozen)
             try:
-                row, evaluation = self.validate(weights, cursor.phase.epoch, ends)
+                row, evaluation, features = self.validate(weights, cursor.phase.epoch, ends)
             except Interrupted:
                 self.save(state, kept)
                 self.checkpoints.wait()
@@ -78,6 +79,7 @@ class Loop:
             cursor.phase.first_losses = []
             if cursor.phase.epoch in ends:
                 self.cycle_end(row, evaluation, kept)
+                self.measure_drift(weights, evaluation, features)
             kept = self.better(row, evaluation, state, kept)
             ended_by = _ended_by(phase, cursor, self.materials.settings.overfit)
             if ended_by is None:
@@ -151,10 +153,13 @@ class Loop:
 
     def validate(
         self, weights: Weights, epoch: int, ends: list[int]
-    ) -> tuple[dict[str, Any], metrics.Evaluation]:
-        """Metrics after an epoch: a row of metrics.jsonl and of the table."""
+    ) -> tuple[dict[str, Any], metrics.Evaluation, np.ndarray]:
+        """Metrics after an epoch: a row of metrics.jsonl and of the table; features beside them."""
         materials, cursor, spec = self.materials, self.cursor, self.spec
-        evaluation = evaluate_weights(materials, weights, self.valid_features)
+        features = self.valid_features
+        if features is None:
+            features = validation_features(materials, weights)
+        evaluation = evaluate_weights(materials, weights, features)
         steps = spec.steps_per_epoch
         highest = float(self.rate_of_step[epoch * steps : (epoch + 1) * steps].max())
         row = {
@@ -179,7 +184,7 @@ class Loop:
         append_row(self.workdir / "metrics.jsonl", row)
         self.tracking.epoch(row)
         cursor.rows += 1
-        return row, evaluation
+        return row, evaluation, features
 
     def cycle_end(self, row: dict[str, Any], evaluation: metrics.Evaluation, kept: Best) -> None:
         """Note a cycle end, and whether it shows over-fitting against the best epoch before it."""
@@ -190,6 +195,14 @@ class Loop:
             signs = overfit.signs(end, reference, self.materials.settings.overfit)
         told = {name: row[name] for name in ("trn_loss", "val_loss", "accuracy")}
         cursor.phase.cycles.append({**told, "signs": signs})
+
+    def measure_drift(
+        self, weights: Weights, evaluation: metrics.Evaluation, features: np.ndarray
+    ) -> None:
+        """Measure, at the end of a cycle, how far the body's features have moved."""
+        if self.drift is not None:
+            found = self.drift(weights, evaluation, features)
+            self.cursor.phase.drift.append({"epoch": self.cursor.phase.epoch, **found})
 
     def trn_loss_of_best(self, found: dict[str, Any]) -> float:
         """Training loss that a cycle end's is compared with.
@@ -232,6 +245,7 @@ class Loop:
             "val_loss": found["val_loss"],
             "accuracy": found["accuracy"],
             "ended_by": ended_by,
+            **({"drift": cursor.phase.drift} if cursor.phase.drift else {}),
             "seconds": {**seconds, "compute": max(rest, 0.0)},
         }
 
@@ -268,10 +282,15 @@ def _ended_by(phase: Phase, cursor: Cursor, settings: overfit.OverfitSettings) -
     return "max_cycles" if phase.until_overfit else "epochs"
 
 
+def validation_features(materials: Materials, weights: Weights) -> np.ndarray:
+    """The body's features of the validation split."""
+    return extract(materials, weights, materials.valid_images, "validating")
+
+
 def evaluate_weights(
     materials: Materials, weights: Weights, valid_features: np.ndarray | None = None
 ) -> metrics.Evaluation:
-    """Metrics on the validation split, from `valid_features` if the body has not changed."""
+    """Metrics on the validation split, from `valid_features` if they are there."""
     if valid_features is None:
-        valid_features = extract(materials, weights, materials.valid_images, "validating")
+        valid_features = validation_features(materials, weights)
     return score(materials, weights, valid_features)

@@ -16,9 +16,9 @@ class PhaseCursor:
     """Position within a phase; a new one for each phase.
 
     `epoch` and `step` count what is finished. `lr` is None until the phase has its learning rate.
-    `cycles` are the ends of its cycles, `best` its best epoch (`best_epoch.record`). `loss_sum`,
-    `first_losses` (of the first steps), `epoch_seconds` and `epoch_wait` belong to the current
-    epoch.
+    `cycles` are the ends of its cycles, `best` its best epoch (`best_epoch.record`), `drift` that
+    of the body's features at the first step and at the ends of cycles. `loss_sum`, `first_losses`
+    (of the first steps), `epoch_seconds` and `epoch_wait` belong to the current epoch.
     """
 
     epoch: int = 0
@@ -28,6 +28,7 @@ class PhaseCursor:
     lr_reason: str = ""
     cycles: list[dict[str, Any]] = field(default_factory=list)
     best: dict[str, Any] | None = None
+    drift: list[dict[str, Any]] = field(default_factory=list)
     seconds: dict[str, float] = field(
         default_factory=lambda: {"compile": 0.0, "input_wait": 0.0, "total": 0.0}
     )

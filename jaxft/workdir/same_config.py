@@ -17,6 +17,7 @@ FREE_KEYS = (
     "cache_dir",
     "checkpoint_minutes",
     "track",
+    "drift_images",
     "data.memory_gb",
     "data.cache_memory_gb",
     "data.threads",

@@ -124,6 +124,20 @@ def test_the_summary_has_exactly_these_keys(finished):
     assert summary["ended_by"] == "max_cycles"
 
 
+def test_drift_is_measured_at_the_unfreezing_and_at_the_end_of_each_cycle(finished):
+    head, _, full = json.loads((finished / "summary.json").read_text())["phases"]
+    assert "drift" not in head
+    assert [row["epoch"] for row in full["drift"]] == [0, 1, 3]
+    start, *later = full["drift"]
+    assert start["cka"] == {"early": pytest.approx(1), "late": pytest.approx(1)}
+    assert start["old_head"]["accuracy"] == start["accuracy"]
+    assert "t_over_best" in start
+    table = [row for row in rows(finished / "metrics.jsonl") if row["phase"] == "full"]
+    assert later[-1]["val_loss"] == table[-1]["val_loss"]
+    assert all(row["cosine"]["early"] < 1 for row in later)
+    assert (finished / "drift" / "full.npz").is_file()
+
+
 def best_of(table):
     return max(table, key=lambda row: (row["accuracy"], -row["val_loss"]))
 
@@ -238,6 +252,8 @@ def test_lr_find_changes_nothing(finished, drawn, tiny, tmp_path):
     assert not (tmp_path / "run" / "lr_find").exists()
     assert [phase["lr_rule"] for phase in again["phases"]] == ["config"] * 3
     assert final_digest(tmp_path / "run") == final_digest(finished)
+    whole = json.loads((finished / "summary.json").read_text())
+    assert [p.get("drift") for p in summary["phases"]] == [p.get("drift") for p in whole["phases"]]
 
 
 def test_find_rate_finds_what_the_run_found(finished, drawn, tiny, tmp_path):

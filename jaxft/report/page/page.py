@@ -8,7 +8,7 @@ from typing import Any
 import jinja2
 
 from jaxft.errors import UserError
-from jaxft.report.page import answers, course, facts, range_tests, times, verdicts
+from jaxft.report.page import answers, course, drift, facts, range_tests, times, verdicts
 from jaxft.report.page.chart import Entry
 from jaxft.report.page.contents import Contents, read
 from jaxft.report.page.pictures import pictures
@@ -25,6 +25,7 @@ SECTIONS = {
     "course": "Losses and rates",
     "times": "Time",
     "range_tests": "Learning rates",
+    "drift": "Features",
     "about_scores": "Validation",
     "wrong": "Images",
     "starts": "Environment",
@@ -89,6 +90,7 @@ def _shown(found: Contents) -> Mapping[str, Any]:
         "course": course.charts(found),
         "times": times.time_line(found),
         "range_tests": range_tests.range_tests(found),
+        "drift": drift.drift(found),
         "about_scores": answers.about(found.scores) if found.scores else "",
         "wrong": answers.wrong_rows(found),
         "sheets": [picture for name, picture in shown.items() if name != "confusion"],
@@ -109,6 +111,7 @@ def _shown(found: Contents) -> Mapping[str, Any]:
         "time_legend": [Entry(kind, text) for kind, text in times.LEGEND.items()],
         "pictures": shown,
         "classes": answers.class_rows(found.scores),
+        "drift_heads": drift.HEADS,
         "class_heads": answers.CLASS_HEADS,
         "few": answers.FEW,
         "confusion": answers.confusion(found),
