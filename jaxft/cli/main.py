@@ -20,6 +20,7 @@ from jaxft.cli import (
     predict,
     prepare,
     report,
+    study,
     sweep,
     train,
 )
@@ -49,6 +50,7 @@ VERBS: dict[str, Verb] = {
     "train": train,
     "lr_find": lr_find,
     "sweep": sweep,
+    "study": study,
     "evaluate": evaluate,
     "compare": compare,
     "predict": predict,

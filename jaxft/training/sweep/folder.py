@@ -24,10 +24,11 @@ class Scores(NamedTuple):
     right: Bool[np.ndarray, "points seeds examples"]
 
 
-def check(folder: AnyPath, request: Mapping[str, Any]) -> None:
+def check(folder: AnyPath, request: Mapping[str, Any], kind: str = "sweep") -> None:
     """Raise UserError unless the folder is new, empty, or holds a sweep of the same settings.
 
-    `request` may lack sections of the one that is there; those are not compared.
+    `kind` names what is in such a folder. `request` may lack sections of the one that is there;
+    those are not compared.
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file; --workdir should be a directory")
@@ -37,7 +38,7 @@ def check(folder: AnyPath, request: Mapping[str, Any]) -> None:
         return
     if REQUEST not in others:
         raise UserError(
-            f"{folder} holds something else than a sweep:",
+            f"{folder} holds something else than a {kind}:",
             others,
             "Choose another --workdir; nothing in this one was changed.",
         )
@@ -52,7 +53,7 @@ def check(folder: AnyPath, request: Mapping[str, Any]) -> None:
     lines = [f"{section}.{line}" for section in found for line in found[section].values()]
     if lines:
         raise UserError(
-            f"{folder} holds a sweep of other settings:",
+            f"{folder} holds a {kind} of other settings:",
             lines,
             "Choose another --workdir, or give the same settings to go on with that one.",
         )

@@ -1,0 +1,1 @@
+"""A study: how long should the head train before the body is unfrozen?"""
