@@ -1,6 +1,5 @@
 """The arms of a study: runs that differ in the head's epochs before the same unfreezing."""
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -66,7 +65,7 @@ def config_of(arm: Arm, plain: Mapping[str, Any], head: int, body: Sequence[int]
       plain: the user's config.
       head, body: indices as from `demand_phases`.
     """
-    changed = copy.deepcopy(dict(plain))
+    changed = dict(plain)
     phases = changed["phases"]
     first = {**phases[head], "epochs": arm.epochs, "schedule": "constant", "warmup_epochs": 0.0}
     if first["lr"] == "previous":
