@@ -82,6 +82,8 @@ def test_a_page_shows_all_that_a_workdir_holds(made_up):
     assert "1.0s (10%) 2.0s (20%) 7.0s (70%)" in told
     assert "fall : it falls" in told and "steep 2.00e-02 steepest" in told
     assert "validation loss 0.5000 at 1.00e-02" in told
+    assert "Features moved far (CKA early 0.60, late 0.30)" in told
+    assert "2 0.9000 0.4500 0.9000 0.4500 0.9000 0.8000 0.8500 0.0310 65.4 1,230" in told
     assert "cat 10 10 0.7000 0.7000 0.7000" in told
     assert "3 of 10 images of cat predicted as dog" in " ".join(read(made_up).all("title"))
     assert "it is more than 1, so the network is too sure of itself" in told

@@ -77,6 +77,7 @@ def summary():
             },
             **{"epochs": EPOCHS, "cycles": 2, "best_epoch": EPOCHS - 1, "trn_loss": 0.3},
             **{"val_loss": 0.4, "accuracy": 0.9, "ended_by": "overfit"},
+            **({"drift": drift()} if phase == "full" else {}),
             "seconds": {"compile": 1.0, "input_wait": 2.0, "total": 10.0, "compute": 7.0},
         }
         for phase in PHASES
@@ -90,6 +91,22 @@ def summary():
         "bottleneck": {"phase": "full", "input_wait": 0.2, "remedy": "more cores"},
         "phases": phases,
     }
+
+
+def drift():
+    """Three measurements of a phase whose features move."""
+    found = []
+    for epoch, alike in ((0, 1.0), (2, 0.9), (4, 0.6)):
+        groups = {"early": alike, "late": alike / 2 + 0.5 * (epoch == 0)}
+        found.append(
+            {
+                **{"epoch": epoch, "images": 64, "valid_images": 30, "cosine": groups},
+                **{"cka": groups, "accuracy": 0.9, "val_loss": 0.4, "calibration_error": 0.031},
+                **{"old_head": {"accuracy": 0.8, "val_loss": 0.5}, "refitted_accuracy": 0.85},
+                **{"head_norm": 65.432, "gradient_norm": 1234.5, "t_over_best": 0.0},
+            }
+        )
+    return found
 
 
 def start():

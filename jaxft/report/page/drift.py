@@ -8,9 +8,8 @@ from jaxft.report.page.contents import Contents
 from jaxft.report.page.text import count, four, short
 
 HEADS = (
-    *("epochs done", "CKA early", "CKA late", "cosine early", "cosine late", "accuracy"),
-    *("of the head of before", "of a refitted head", "calibration error", "norm of the head"),
-    "gradient into the body",
+    *("epochs", "CKA early", "CKA late", "cosine early", "cosine late", "accuracy"),
+    *("old head", "refitted head", "calibration error", "head norm", "gradient"),
 )
 
 
