@@ -113,7 +113,8 @@ class Drift:
         head = digests.flat(sharding.fetch(_head_of(weights)))
         reference = self.reference = self.reference or Reference(early, late, head)
         materials, labels = self._materials, self._images.split.labels
-        old = score(materials, _with_head(weights, reference.head), valid_features)
+        there = sharding.replicate(dict(reference.head), materials.mesh)
+        old = score(materials, _with_head(weights, there), valid_features)
         refitted = refit(late, labels, len(materials.dataset.classes))
         bins = bins_of(evaluation.probabilities, evaluation.labels)
         placed = sharding.replicate((late, labels), materials.mesh)
@@ -194,7 +195,7 @@ def _head_of(weights: Weights) -> dict[str, Any]:
     return {name: tree["head"] for name, tree in weights._asdict().items()}
 
 
-def _with_head(weights: Weights, head: Mapping[str, np.ndarray]) -> Weights:
+def _with_head(weights: Weights, head: Mapping[str, Any]) -> Weights:
     """Return weights with another head; `head` maps the paths of its arrays to them."""
     mine = _head_of(weights)
     old = jax.tree.unflatten(jax.tree.structure(mine), [head[name] for name in digests.flat(mine)])
