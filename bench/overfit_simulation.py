@@ -1,16 +1,18 @@
 """How often "until over-fitting" stops a phase falsely, and how late it stops one that over-fits.
 
-    python bench/overfit_simulation.py --data=DIRECTORY [--out=DIRECTORY] [--draws=200]
-                                       [--sets=garments,scenes,digits] [--config.KEY=VALUE ...]
+    python bench/overfit_simulation.py --data=DIRECTORY [--out=DIRECTORY] [--kinds=head]
+                                       [--sets=garments,scenes,digits] [--draws=200]
+                                       [--config.KEY=VALUE ...]
 
-DIRECTORY is of bench/folder_data.py, e.g. with --train=200 --valid=2000. Trains at 64 px twice a
-set, with cycles of one epoch that nothing stops: the head on cached features for 60, the whole
-network for 24. Keeps every validation example's loss and hit at every cycle end in --out (a run
-that is there is not made again). Then validation sets of 100, 400 and 1,600 images are drawn from
-those examples, with replacement, and each setting decides on each of them: `overfit.t` and
-`overfit.patience`, and a naive rule, the mean loss above the lowest so far `patience` times. Truth
-is all examples of the recording. Prints a JSON line for each size and setting, and one for each
-size of what the test says where no cycle end differs from another (`null`).
+DIRECTORY is of bench/folder_data.py, e.g. with --train=200 --valid=2000 for the head, which then
+over-fits in seconds, --train=600 --valid=1000 for the whole network. Trains at 64 px once a set and
+kind, in cycles of one epoch that nothing stops: `head`, 60 of the head on cached features; `full`,
+two of the head, then 24 of the whole network. Keeps every validation example's loss and hit at
+every cycle end in --out (a run that is there is not made again). Then validation sets of 100, 400
+and 1,600 images are drawn from those examples, with replacement, and each rule decides on each of
+them: `overfit.t` and `overfit.patience`, and a naive rule, the mean loss above the lowest so far
+`patience` times. Truth is all examples of the recording. Prints a JSON line for each size and
+rule, and one for each size of what one comparison says where no cycle end differs from another.
 """
 
 import argparse
@@ -34,7 +36,10 @@ WINDOW = 10  # cycle ends of a curve without change
 
 
 class Curve(NamedTuple):
-    """Cycle ends of a phase: losses and hits [ends, examples], mean training losses [ends]."""
+    """Cycle ends of a phase: losses and hits [ends, examples], mean training losses [ends].
+
+    The first may be the best epoch before the phase, with the training loss that it began from.
+    """
 
     losses: np.ndarray
     hits: np.ndarray
@@ -69,10 +74,17 @@ def record(out: Path, data: Path, kind: str, flags: list[str]) -> None:
     else:
         full.update({"max_cycles": CYCLES[kind], "cycle_mult": 1})
         config.phases = (head, full)
-    found = evaluations(config, out.with_suffix(""))[-CYCLES[kind] :]
-    hits = [one.probabilities.argmax(1) == one.labels for one in found]
-    trn = [row["trn_loss"] for row in rows_of(out.with_suffix(""))][-CYCLES[kind] :]
-    np.savez(out, losses=np.stack([one.losses for one in found]), hits=np.stack(hits), trn=trn)
+    found = evaluations(config, out.with_suffix(""))
+    rows = rows_of(out.with_suffix(""))
+    before = [i for i, row in enumerate(rows) if row["phase"] != kind]
+    ends = list(range(len(before), len(rows)))
+    trn = [rows[end]["trn_loss"] for end in ends]
+    if before:
+        ends.insert(0, [i for i in before if rows[i]["best"]][-1])
+        trn.insert(0, rows[before[-1]]["trn_loss"])
+    chosen = [found[end] for end in ends]
+    hits = [one.probabilities.argmax(1) == one.labels for one in chosen]
+    np.savez(out, losses=np.stack([one.losses for one in chosen]), hits=np.stack(hits), trn=trn)
 
 
 def decide(curve: Curve) -> Decided:
@@ -110,7 +122,8 @@ def judge(curve: Curve, better_later: np.ndarray, best: np.ndarray, stop: int | 
 
     `false`: a later cycle end's loss is lower than any up to the stop, beyond 2 standard errors.
     `delay`: cycle ends from the lowest loss to a stop that is not false. `lost`: accuracy of the
-    end that a run to the last cycle would have kept, less that of the one kept.
+    end that a run to the last cycle would have kept, less that of the one kept. `saved`: share of
+    the cycle ends that come after the stop.
     """
     last = len(curve.trn) - 1
     at = last if stop is None else stop
@@ -179,7 +192,7 @@ def run_all() -> None:
     parser.add_argument("--data", required=True, type=Path)
     parser.add_argument("--out", type=Path, default=Path("runs/overfit_simulation"))
     parser.add_argument("--sets", default="garments,scenes,digits")
-    parser.add_argument("--kinds", default=",".join(CYCLES), help="head: on cached features; full")
+    parser.add_argument("--kinds", default="head", help="head: on cached features; full")
     parser.add_argument("--draws", type=int, default=200)
     options, flags = parser.parse_known_args()
     options.out.mkdir(parents=True, exist_ok=True)
