@@ -106,14 +106,16 @@ def test_names_of_short_phases_do_not_overlap(drawn_figure, tmp_path):
     names = [f"a_phase_with_a_long_name_{number}" for number in range(4)]
     rows = [{**ROWS[0], "phase": name} for name in names] + [{**ROWS[0], "phase": "z"}] * 20
     rows[4:] = [{**one, "epoch": number} for number, one in enumerate(rows[4:])]
+    names += ["z", "a_phase_at_the_right_edge"]
+    rows.append({**ROWS[0], "phase": names[-1]})
     losses.plot_losses(rows, rows[0], tmp_path)
     figure = drawn_figure[0]
     figure.draw_without_rendering()
     boxes = [text.get_window_extent() for text in figure.axes[0].texts]
-    assert [text.get_text() for text in figure.axes[0].texts] == [*names, "z"]
+    assert [text.get_text() for text in figure.axes[0].texts] == names
     for number, box in enumerate(boxes):
         assert not any(box.overlaps(other) for other in boxes[number + 1 :])
-        assert 0 <= box.x0 < box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1
+        assert 0 <= box.x0 < box.x1 <= figure.axes[0].bbox.x1 and box.y1 <= figure.bbox.y1
 
 
 def test_both_pictures_of_a_run_of_one_phase_are_written(tmp_path):
