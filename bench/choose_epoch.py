@@ -27,24 +27,34 @@ from jaxft.training import loop
 HALVINGS = 400
 
 
-def record(out: Path, data: Path, seed: int, flags: list[str]) -> None:
-    """Train once; writes the losses and hits of every epoch, [epochs, examples]."""
+def evaluations(config: Any, workdir: Path) -> list[Any]:
+    """Train; returns the metrics.Evaluation of every epoch."""
     found, evaluate = [], loop.evaluate_weights
 
     def keeping(*arguments: Any) -> Any:
         found.append(evaluate(*arguments))
         return found[-1]
 
-    fixed = [f"--config.data.source=folder:{data}", "--config.data.image_size=64"]
-    fixed += [f"--config.seed={seed}", "--config.overfit.t=1e9"]
     loop.evaluate_weights = keeping
     try:
-        jaxft.train(load_config("folder", [*fixed, *flags]), out.with_suffix(""))
+        jaxft.train(config, workdir)
     finally:
         loop.evaluate_weights = evaluate
+    return found
+
+
+def rows_of(workdir: Path) -> list[dict[str, Any]]:
+    """The rows of a run's metrics.jsonl."""
+    return [json.loads(row) for row in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def record(out: Path, data: Path, seed: int, flags: list[str]) -> None:
+    """Train once; writes the losses and hits of every epoch, [epochs, examples]."""
+    fixed = [f"--config.data.source=folder:{data}", "--config.data.image_size=64"]
+    fixed += [f"--config.seed={seed}", "--config.overfit.t=1e9"]
+    found = evaluations(load_config("folder", [*fixed, *flags]), out.with_suffix(""))
     hits = [one.probabilities.argmax(1) == one.labels for one in found]
-    rows = [json.loads(r) for r in (out.with_suffix("") / "metrics.jsonl").read_text().splitlines()]
-    places = [(row["phase"], row["cycle"]) for row in rows]
+    places = [(row["phase"], row["cycle"]) for row in rows_of(out.with_suffix(""))]
     ends = [i for i, place in enumerate(places) if place not in places[i + 1 :]]
     np.savez(out, losses=np.stack([one.losses for one in found]), hits=np.stack(hits), ends=ends)
 

@@ -18,6 +18,7 @@ from jaxft.report import tables
 from jaxft.report.curve import curve_json
 from jaxft.report.losses import plot_losses
 from jaxft.report.page import page
+from jaxft.report.rates import plot_rates, rates_of
 from jaxft.report.trackers.tracking import tracked
 from jaxft.runtime import hosts, paths
 from jaxft.runtime.console import Console
@@ -119,6 +120,8 @@ def run_phases(
         summary = summarise(workdir, cursor, cursor.phases[-1]["ended_by"], materials)
         rows = read_rows(workdir / "metrics.jsonl")
         plot_losses(rows, summary["best"], workdir / "losses.png")
+        rates = rates_of(phases, summary["phases"], materials.steps_per_epoch)
+        plot_rates(rates, rows, summary["best"], workdir / "rates.png")
         page.write(workdir)
         tracking.finish(cursor.global_step, summary, workdir)
         console.say(tables.summary_text(summary, workdir))

@@ -14,11 +14,10 @@ from jaxft.data.sources import registry
 from jaxft.data.sources.holdout import Whole
 from jaxft.errors import UserError
 from jaxft.evaluation.answers import answers
+from jaxft.evaluation.own_data import open_own
 from jaxft.evaluation.probabilities import in_batches, materials_of, probabilities_of
 from jaxft.evaluation.restore import read_weights, read_workdir
-from jaxft.materials.data import open_data
-from jaxft.materials.identity import check_listed, describe_data
-from jaxft.runtime import hosts, paths
+from jaxft.runtime import hosts
 from jaxft.runtime.console import Console
 from jaxft.runtime.paths import AnyPath
 from jaxft.runtime.set_up import set_up
@@ -85,23 +84,6 @@ def evaluate(
     return Evaluated({**about, **scores}, probabilities, materials.valid_images, classes)
 
 
-def open_own(
-    settings: Settings, workdir: str | AnyPath, classes: Sequence[str], console: Console
-) -> Dataset:
-    """Open a run's own data; warn where they are no longer those it began with.
-
-    Raises:
-      UserError: they have other classes.
-    """
-    dataset = open_data(settings)
-    check_classes(dataset, classes)
-    try:
-        check_listed(paths.of(workdir), describe_data(dataset))
-    except UserError as error:
-        console.say(f"warning: {error}")
-    return dataset
-
-
 def open_other(source: str, classes: Sequence[str]) -> Dataset:
     """Open other data, nothing held out, with labels that count among a run's classes.
 
@@ -141,13 +123,3 @@ def choose(dataset: Dataset, split: str, settings: Settings) -> Split:
             hint="A folder's is PATH/test, a CSV's the rows with split=test, idx's t10k-*.",
         )
     return chosen
-
-
-def check_classes(dataset: Dataset, classes: Sequence[str]) -> None:
-    """Raise UserError if the data's classes differ from a run's."""
-    if dataset.classes != tuple(classes):
-        raise UserError(
-            "The data's classes differ from the run's:",
-            [f"only in the run: {c}" for c in classes if c not in dataset.classes]
-            + [f"only in the data: {c}" for c in dataset.classes if c not in classes],
-        )

@@ -1,6 +1,7 @@
 """Probabilities of a split's images by the weights of a run."""
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -19,7 +20,27 @@ from jaxft.models.variables import Weights
 from jaxft.runtime.console import Console
 from jaxft.runtime.folders import cache_directory
 
-REMOVE = "Fix or remove them."
+
+class Scoring(NamedTuple):
+    """Which weights, `best` or `last`; random views, and the way to combine them; images at a time.
+
+    A batch size of 0 is the run's.
+    """
+
+    weights: str = "best"
+    tta: int = 0
+    method: str = "fastai07"
+    batch_size: int = 0
+
+
+PLAIN = Scoring()
+
+
+class Scored(NamedTuple):
+    """Probabilities over all views, and the body's features of the plain one."""
+
+    probabilities: Float[np.ndarray, "examples classes"]
+    features: Float[np.ndarray, "examples features"]
 
 
 def in_batches(settings: Settings, batch_size: int) -> Settings:
@@ -31,6 +52,11 @@ def in_batches(settings: Settings, batch_size: int) -> Settings:
 def probabilities_of(
     materials: Materials, weights: Weights, tta: int, method: str
 ) -> Float[np.ndarray, "examples classes"]:
+    """As `scored`, the probabilities alone."""
+    return scored(materials, weights, tta, method).probabilities
+
+
+def scored(materials: Materials, weights: Weights, tta: int, method: str) -> Scored:
     """Probabilities of the validation split's examples, over `tta` random views and the plain one.
 
     The random views are those of the run's seed; the same call gives the same numbers.
@@ -39,26 +65,19 @@ def probabilities_of(
       UserError: the device runs out of memory.
     """
     with shortage.told(materials.settings, "in inference", hint="", batch="--batch-size"):
-        plain, *views = _views(materials, weights, tta)
-    return combine(plain, views, method) if tta else plain
-
-
-def _views(
-    materials: Materials, weights: Weights, tta: int
-) -> list[Float[np.ndarray, "examples classes"]]:
-    """Probabilities by the plain view, and by each random one."""
-    placed = sharding.replicate(weights, materials.mesh)
-    found = materials.valid_images
-
-    def view(number: int | None) -> np.ndarray:
-        keyed = None
-        if number is not None:
+        placed = sharding.replicate(weights, materials.mesh)
+        features = _features(materials, placed, "predicting", None)
+        plain = validate.score(materials, placed, features).probabilities
+        views = []
+        for number in range(tta):
             keyed = View(materials.settings.seed, TTA_PHASE, number)
-        what = "predicting" if number is None else f"view {number + 1} of {tta}"
-        features = extraction.extract(materials, placed, found, what, keyed)
-        return validate.score(materials, placed, features).probabilities
+            found = _features(materials, placed, f"view {number + 1} of {tta}", keyed)
+            views.append(validate.score(materials, placed, found).probabilities)
+    return Scored(combine(plain, views, method) if tta else plain, features)
 
-    return [view(number) for number in (None, *range(tta))]
+
+def _features(materials: Materials, weights: Weights, what: str, view: View | None) -> np.ndarray:
+    return extraction.extract(materials, weights, materials.valid_images, what, view)
 
 
 def materials_of(
@@ -70,7 +89,7 @@ def materials_of(
     settings = replace(settings, data=replace(settings.data, batch_size=whole))
     alone = Dataset(dataset.classes, dataset.valid.select([]), dataset.valid)
     size, exact = settings.phases[-1].image_size, settings.deterministic
-    alone, none, found = reading.read_images(settings, size, alone, console, advice=REMOVE)
+    alone, none, found = reading.read_images(settings, size, alone, console, advice=reading.REMOVE)
     model = create_model(settings, len(dataset.classes), expected)
     forward = make_forward(model, settings.augment, size, mesh, exact)
     cache = cache_directory(settings.cache_dir)

@@ -15,6 +15,7 @@ from jaxft.runtime.ballot import Stop
 from jaxft.runtime.console import Console
 from jaxft.runtime.paths import AnyPath
 
+REMOVE = "Fix or remove them."  # outside a run
 BRING_BACK = "They were readable before. Restore them; the same command then resumes."
 
 

@@ -17,6 +17,7 @@ from jaxft.data.images.sizing import Sizing
 from jaxft.errors import UserError
 from jaxft.evaluation import predict
 from jaxft.evaluation.evaluate import evaluate
+from jaxft.evaluation.probabilities import Scoring
 from jaxft.evaluation.restore import _shrink
 from jaxft.runtime import digests
 from jaxft.workdir import checkpoint
@@ -173,7 +174,7 @@ def test_views_change_probabilities_and_not_from_call_to_call(finished, tiny, dr
         ("again", 4, "fastai07"),
         ("logs", 4, "fastai2"),
     ):
-        predict.predict_files(finished, files, tmp_path / name, tta=tta, method=method)
+        predict.predict_files(finished, files, tmp_path / name, Scoring(tta=tta, method=method))
         found[name] = (tmp_path / name).read_text()
     assert found["views"] == found["again"]
     assert len({found["plain"], found["views"], found["logs"]}) == 3

@@ -30,7 +30,7 @@ from jaxft.workdir.rows import read_rows
 pytestmark = pytest.mark.filterwarnings("default")
 
 STEPS = list(range(1, 10))  # three epochs of three steps
-PICTURES = {"losses", "lr_find/head"}
+PICTURES = {"losses", "rates", "lr_find/head"}
 
 
 def config(drawn, track):
@@ -235,7 +235,7 @@ def test_trackers_may_change_when_a_run_is_resumed(drawn, tmp_path, tiny, noting
     assert other.starts[0].config["phases"][0]["name"] == "head"
     assert steps_of(one) == [1, 2, 3, 4, *STEPS[3:]]
     assert steps_of(other) == STEPS[3:]
-    assert other.pictures == [(9, name, "RGB") for name in ("losses", "lr_find/head")]
+    assert other.pictures == [(9, name, "RGB") for name in ("losses", "rates", "lr_find/head")]
     assert (one.ends[1], other.ends) == ("finished", ["finished"])
     ids = json.loads((tmp_path / "run" / "trackers.json").read_text())
     assert ids == {"tensorboard": "new", "mlflow": "new"}

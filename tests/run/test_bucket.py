@@ -385,7 +385,8 @@ def test_killed_there_a_run_ends_as_on_a_disk(far, store, drawn, tmp_path):
         assert digests.digest(getattr(saved, item)) == digests.digest(getattr(expected, item))
     starts = read_rows(there / "starts.jsonl")
     assert [row["ended_by"] for row in starts] == ["interrupted", "max_cycles"]
-    assert paths.read(there / "losses.png") == (tmp_path / "run" / "losses.png").read_bytes()
+    for picture in ("losses.png", "rates.png"):
+        assert paths.read(there / picture) == (tmp_path / "run" / picture).read_bytes()
     assert not (there / lease.NAME).exists()
     compiled = [key for key in store.buckets[name] if key.startswith("cache/xla/")]
     assert compiled and any(key.startswith("cache/features/") for key in store.buckets[name])

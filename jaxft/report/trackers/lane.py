@@ -118,7 +118,9 @@ class Lane:
 
 def pictures(workdir: AnyPath) -> Iterator[tuple[str, Image.Image]]:
     """Yield the pictures of a finished run, each with a name."""
-    for file in [workdir / "losses.png", *sorted((workdir / "lr_find").glob("*.png"))]:
+    course = [workdir / f"{name}.png" for name in ("losses", "rates")]
+    found = [file for file in course if file.exists()]
+    for file in [*found, *sorted((workdir / "lr_find").glob("*.png"))]:
         name = file.stem if file.parent == workdir else f"{file.parent.name}/{file.stem}"
         yield name, Image.open(io.BytesIO(paths.read(file))).convert("RGB")
 
