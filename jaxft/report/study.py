@@ -7,7 +7,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jaxft.report.figure import save_figure
-from jaxft.report.readiness import OVERFIT_T
 from jaxft.runtime import hosts
 from jaxft.runtime.clock import clock
 from jaxft.runtime.paths import AnyPath
@@ -38,7 +37,7 @@ def text(result: Mapping[str, Any], folder: AnyPath) -> str:
     """Return the table of the arms, and the answer."""
     arms, seeds = result["arms"], result["arms"][0]["seeds"]
     lines = table_lines(COLUMNS, map(_cells, arms))
-    note = f"means of {seeds} seeds +- their standard errors; less the best: 95% intervals, paired"
+    note = f"means of {seeds} seeds +- standard errors; less the best: 95% intervals (Tukey's)"
     lines += [note if seeds > 1 else "one seed: no errors are known", "", answer(result)]
     return "\n".join([*lines, f"numbers and picture: {folder}/study.json, study.png"])
 
@@ -65,7 +64,7 @@ def _with_error(arm: Arm, key: str, digits: int) -> str:
 def answer(result: Mapping[str, Any]) -> str:
     """Answer in a paragraph: does it matter how long the head trains, and did it over-fit?"""
     arms = result["arms"]
-    parts = [_best(arms), _over_fitted(arms, result["runs"]), _features(arms)]
+    parts = [_best(arms), _over_fitted(arms), _features(arms)]
     return " ".join(part for part in parts if part)
 
 
@@ -75,7 +74,7 @@ def _best(arms: Sequence[Arm]) -> str:
     told = f"Runs end best after {_epochs(best['head_epochs'])} of the head ({_accuracy(best)})."
     if not others or best["half_width"] is None:
         return told
-    worse = [arm for arm in others if arm["difference"] + arm["half_width"] < 0]
+    worse = [arm for arm in others if _is_worse(arm)]
     alike = [arm for arm in others if arm not in worse]
     if not worse:
         return f"{told} No other length is worse beyond doubt: it makes no measurable difference."
@@ -83,25 +82,19 @@ def _best(arms: Sequence[Arm]) -> str:
     return f"{told}; {_listed(alike)} may be as good." if alike else f"{told}."
 
 
-def _over_fitted(arms: Sequence[Arm], runs: Sequence[Mapping[str, Any]]) -> str:
+def _over_fitted(arms: Sequence[Arm]) -> str:
     """Say from where on the head over-fits, and what that costs in the end."""
-    share = {
-        arm["head_epochs"]: [
-            (run["t_over_best"] or 0) > OVERFIT_T
-            for run in runs
-            if run["head_epochs"] == arm["head_epochs"]
-        ]
-        for arm in arms
-    }
-    fitted = [arm for arm in arms if 2 * sum(share[arm["head_epochs"]]) > arm["seeds"]]
+    if arms[0]["over_fitted"] is None:
+        return ""
+    fitted = [arm for arm in arms if arm["over_fitted"]]
     if not fitted:
-        return "The head over-fits at none of these lengths."
-    costs = [arm for arm in fitted if not arm["best"] and _is_worse(arm)]
-    lengths = _listed(fitted)
+        return "The head alone over-fits at none of these lengths."
+    costs = [arm for arm in fitted if _is_worse(arm)]
+    told = f"After {_listed(fitted)} the head alone has over-fitted"
     if not costs:
-        return f"After {lengths} the head alone has over-fitted, which costs nothing measurable."
-    lost = max(-arm["difference"] for arm in costs)
-    return f"After {lengths} the head alone has over-fitted, which costs up to {lost:.4f}."
+        return f"{told}, which costs nothing measurable in the end."
+    lost = [f"{-arm['difference']:.4f} after {arm['head_epochs']}" for arm in costs]
+    return f"{told}, which costs accuracy in the end: {', '.join(lost)}."
 
 
 def _is_worse(arm: Arm) -> bool:

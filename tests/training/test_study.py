@@ -176,39 +176,52 @@ def test_too_many_epochs_are_refused(drawn, tiny, tmp_path):
     assert "more than 10000 epochs" in caught.value.offenders[0]
 
 
-def runs(accuracies, t=None, seeds=3):
-    """Figures of runs: epochs of the head -> accuracy of each seed."""
+def runs(accuracies, losses=None):
+    """Figures of runs: epochs of the head -> accuracy of each seed; and of the head's loss."""
+    noise = [0.0, 0.01, -0.01]
     return [
         {
             **{"head_epochs": epochs, "seed": seed, "valid_images": 100, "accuracy": accuracy},
-            **{"val_loss": 1 - accuracy, "head_accuracy": 0.5, "head_val_loss": 0.7},
-            **{"cka_late": 0.5, "t_over_best": (t or {}).get(epochs, 0.0), "head_trn_loss": None},
+            **{"val_loss": 1 - accuracy, "head_accuracy": 0.5, "cka_late": 0.5},
+            "head_val_loss": (losses or {}).get(epochs, 0.7) + noise[(seed + epochs) % 3],
+            "head_trn_loss": None,
         }
         for epochs, each in accuracies.items()
         for seed, accuracy in enumerate(each)
     ]
 
 
-def answered(accuracies, t=None):
-    found = runs(accuracies, t)
+def answered(accuracies, losses=None):
+    found = runs(accuracies, losses)
     return report.answer({"arms": reading.by_epochs(found), "runs": found})
 
 
-def test_errors_are_those_of_means_and_differences_are_paired_by_seed():
+def test_errors_are_those_of_means_and_differences_are_tukeys_in_blocks_of_seeds():
     arms = reading.by_epochs(runs({1: [0.5, 0.6, 0.7], 5: [0.61, 0.7, 0.79]}))
     assert arms[0]["accuracy"] == pytest.approx(0.6)
     assert arms[0]["accuracy_se"] == pytest.approx(0.1 / np.sqrt(3))
     assert arms[1]["best"] and not arms[0]["best"]
     assert arms[0]["difference"] == pytest.approx(-0.1)
-    assert arms[0]["half_width"] == pytest.approx(4.3027 * 0.01 / np.sqrt(3), rel=1e-4)
+    # Of two arms it is the paired t-test.
+    assert arms[0]["half_width"] == pytest.approx(4.3027 * 0.01 / np.sqrt(3), rel=1e-3)
     assert "head_trn_loss" not in arms[0]
+
+
+def test_tukeys_margin_lets_one_study_of_twenty_find_what_is_not_there():
+    random, found = np.random.default_rng(0), []
+    for _ in range(400):
+        values = random.normal(size=(6, 1, 3)) * 0.01 + random.normal(size=3)
+        rows = runs({epochs: values[epochs, 0] for epochs in range(6)})
+        arms = reading.by_epochs(rows)
+        found.append(any(arm["difference"] + arm["half_width"] < 0 for arm in arms))
+    assert 0.02 < np.mean(found) < 0.08
 
 
 def test_a_single_seed_has_no_error():
     arms = reading.by_epochs(runs({1: [0.5], 5: [0.6]}))
     assert arms[0]["accuracy_se"] is None and arms[0]["half_width"] is None
-    assert report.answer({"arms": arms, "runs": runs({1: [0.5], 5: [0.6]})}).startswith(
-        "Runs end best after 5 epochs of the head (accuracy 0.6000). The head over-fits at none"
+    assert report.answer({"arms": arms, "runs": []}).startswith(
+        "Runs end best after 5 epochs of the head (accuracy 0.6000). CKA of"
     )
 
 
@@ -226,9 +239,11 @@ def test_the_answer_names_what_is_worse_beyond_doubt_and_what_may_be_as_good():
 
 
 def test_the_answer_says_if_over_fitting_the_head_costs_anything():
-    fitted = {5: 3.0, 45: 3.0}
-    free = answered({2: [0.9, 0.91, 0.89], 5: [0.91, 0.9, 0.9], 45: [0.9, 0.9, 0.91]}, fitted)
+    losses = {2: 0.7, 5: 0.9, 45: 1.5}
+    free = answered({2: [0.9, 0.91, 0.89], 5: [0.91, 0.9, 0.9], 45: [0.9, 0.9, 0.91]}, losses)
     assert "After 5 and 45 the head alone has over-fitted, which costs nothing" in free
-    dear = answered({2: [0.9, 0.91, 0.92], 5: [0.9, 0.92, 0.91], 45: [0.8, 0.81, 0.82]}, fitted)
-    assert "After 5 and 45 the head alone has over-fitted, which costs up to 0.1000." in dear
-    assert "over-fits at none" in answered({2: [0.9, 0.91, 0.92]})
+    dear = answered({2: [0.9, 0.91, 0.92], 5: [0.9, 0.92, 0.91], 45: [0.8, 0.81, 0.82]}, losses)
+    assert "has over-fitted, which costs accuracy in the end: 0.1000 after 45." in dear
+    assert "over-fits at none" in answered({2: [0.9, 0.91, 0.92], 5: [0.9, 0.91, 0.92]})
+    falling = {2: 1.5, 5: 0.9, 45: 0.7}
+    assert "over-fits at none" in answered({n: [0.9, 0.91, 0.92] for n in falling}, falling)

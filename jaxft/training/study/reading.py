@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,6 @@ def row_of(arm: Arm, workdir: AnyPath) -> Row:
         "head_val_loss": start["val_loss"],
         "head_trn_loss": before[-1]["trn_loss"] if before else None,
         "head_calibration_error": start["calibration_error"],
-        "t_over_best": start.get("t_over_best"),
         "first_trn_loss": first["first_trn_loss"],
         "old_head_accuracy": end["old_head"]["accuracy"],
         "refitted_before": start["refitted_accuracy"],
@@ -57,24 +57,58 @@ def row_of(arm: Arm, workdir: AnyPath) -> Row:
 def by_epochs(rows: Sequence[Row]) -> list[Row]:
     """Return for each number of epochs the means over seeds, and their standard errors.
 
-    `KEY_se` is the standard error of `KEY`, None of a single seed. `difference` is the mean of the
-    accuracies less the best arm's, seed by seed, and `half_width` that of its 95% interval by
-    Student's t; `best` marks the arm of the highest mean accuracy (of equals, of the least loss).
+    `KEY_se` is the standard error of `KEY`, None of a single seed. `best` marks the arm of the
+    highest mean accuracy (of equals, of the least loss), `difference` is an arm's mean accuracy
+    less that one's, `half_width` that of the difference's 95% interval. `over_fitted` is true where
+    the head's validation loss at the unfreezing is beyond doubt above that of a shorter training.
+    Both are None of a single seed.
     """
     lengths = sorted({row["head_epochs"] for row in rows})
     of = {length: [row for row in rows if row["head_epochs"] == length] for length in lengths}
     means = {length: _means(group) for length, group in of.items()}
     best = max(lengths, key=lambda n: (means[n]["accuracy"], -means[n]["val_loss"]))
-    return [
-        {
-            "head_epochs": length,
-            "seeds": len(of[length]),
-            "best": length == best,
-            **means[length],
-            **_difference(of[length], of[best]),
+    half, room = (tukey(list(of.values()), key) for key in ("accuracy", "head_val_loss"))
+    found = []
+    for length in lengths:
+        loss = means[length]["head_val_loss"]
+        least = min(means[n]["head_val_loss"] for n in lengths if n <= length)
+        apart = {
+            "difference": means[length]["accuracy"] - means[best]["accuracy"],
+            "half_width": half,
+            "over_fitted": None if room is None else bool(loss - least > room),
         }
-        for length in lengths
-    ]
+        about = {"head_epochs": length, "seeds": len(of[length]), "best": length == best}
+        found.append({**about, **means[length], **apart})
+    return found
+
+
+def tukey(arms: Sequence[Sequence[Row]], key: str) -> float | None:
+    """Return by how much two arms' means must differ to be different beyond doubt.
+
+    With this margin all pairs of arms are compared at once, so that it holds for the best one, too,
+    though that was chosen by the same figures. The error is what arms and seeds leave over, so
+    that what a seed does to all arms is not in it. None where there are not two of each.
+
+    Source: Tukey's honestly significant difference, in a randomised block design.
+    """
+    values = np.asarray([[row[key] for row in sorted(arm, key=_seed)] for arm in arms])
+    count, seeds = values.shape
+    if count < 2 or seeds < 2:
+        return None
+    left = values - values.mean(1, keepdims=True) - values.mean(0) + values.mean()
+    freedom = (count - 1) * (seeds - 1)
+    error = np.sqrt((left**2).sum() / freedom / seeds)
+    return _quantile(count, freedom) * float(error)
+
+
+@cache
+def _quantile(count: int, freedom: int) -> float:
+    """Return that of the studentised range, which takes a while to compute."""
+    return float(stats.studentized_range.ppf(SURE, count, freedom))
+
+
+def _seed(row: Row) -> int:
+    return int(row["seed"])
 
 
 def _means(rows: Sequence[Row]) -> Row:
@@ -84,26 +118,9 @@ def _means(rows: Sequence[Row]) -> Row:
         if key in NO_MEAN or any(value is None for value in values):
             continue
         found[key] = float(np.mean(values))
-        found[f"{key}_se"] = _error(values)
+        error = float(np.std(values, ddof=1) / np.sqrt(len(rows))) if len(rows) > 1 else None
+        found[f"{key}_se"] = error
     return found
-
-
-def _difference(rows: Sequence[Row], best: Sequence[Row]) -> Row:
-    """Compare the accuracies of two arms, seed by seed."""
-    other = {row["seed"]: row["accuracy"] for row in best}
-    apart = [row["accuracy"] - other[row["seed"]] for row in rows]
-    error = _error(apart)
-    if error is None:
-        return {"difference": apart[0], "half_width": None}
-    quantile = float(stats.t.ppf((1 + SURE) / 2, len(apart) - 1))
-    return {"difference": float(np.mean(apart)), "half_width": quantile * error}
-
-
-def _error(values: Sequence[float]) -> float | None:
-    """Standard error of a mean; None of one value."""
-    if len(values) < 2:
-        return None
-    return float(np.std(values, ddof=1) / np.sqrt(len(values)))
 
 
 def result_of(rows: Sequence[Row], rates: Mapping[str, float]) -> Row:
