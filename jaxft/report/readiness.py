@@ -8,8 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-OVERFIT_T = 2.0  # standard errors that the validation loss lies above its best
-SURE = 2.0  # standard errors between two accuracies
+SURE = 2.0  # standard errors between two accuracies, or two losses
 LITTLE, FAR = 0.95, 0.7  # CKA above and below which features moved little, and far
 
 Numbers = Mapping[str, Any]
@@ -17,11 +16,12 @@ Numbers = Mapping[str, Any]
 
 def of_head(start: Numbers) -> str:
     """Say if the head was ready when the body was unfrozen, by the drift at the first step."""
-    t, refitted = start.get("t_over_best", 0.0), start["refitted_accuracy"]
-    if t > OVERFIT_T:
+    rise, refitted = start.get("rise", 0.0), start["refitted_accuracy"]
+    if rise > SURE:
         return (
             f"the head had over-fitted before the body was unfrozen: its validation loss was "
-            f"{start['val_loss']:.4f}, {t:.1f} standard errors above its best"
+            f"{start['val_loss']:.4f}, and had been {start['least_loss']:.4f}, {rise:.1f} standard "
+            f"errors less"
         )
     told = (
         f"accuracy {start['accuracy']:.4f}, a linear head refitted on {start['images']:,} images "

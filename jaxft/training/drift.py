@@ -26,7 +26,6 @@ from jaxft.materials.materials import Materials
 from jaxft.models.model import Model
 from jaxft.models.variables import Weights, param_dtype
 from jaxft.recipe.cross_entropy import cross_entropy
-from jaxft.recipe.overfit import paired_t
 from jaxft.runtime import digests, hosts, paths
 from jaxft.runtime.console import Console
 from jaxft.runtime.paths import AnyPath
@@ -64,8 +63,10 @@ def begun(
     """
     drift, evaluation = Drift(materials), score(materials, entry.weights, valid_features)
     found = drift.measure(entry.weights, evaluation, valid_features)
-    if len(entry.best.losses):
-        found["t_over_best"] = paired_t(evaluation.losses, entry.best.losses)
+    if cursor.least_loss is not None:
+        error = float(np.std(evaluation.losses)) / np.sqrt(len(evaluation.losses))
+        rise = evaluation.val_loss - cursor.least_loss
+        found["least_loss"], found["rise"] = cursor.least_loss, rise / error if error else 0.0
     cursor.phase.drift = [{"epoch": 0, **found}]
     assert drift.reference is not None
     write(file_of(materials, cursor, workdir), drift.reference)

@@ -180,6 +180,7 @@ def reassess(materials: Materials, cursor: Cursor, entry: Snapshot) -> Snapshot:
     size = materials.image_size
     measured = {"val_loss": found.val_loss, "accuracy": found.accuracy, "image_size": size}
     cursor.best = {**cursor.best, **measured}
+    cursor.least_loss = None  # those of the other size say nothing here
     materials.console.say(
         f"the best so far ({best_epoch.in_words(cursor.best)}) has a validation loss of "
         f"{found.val_loss:.4f} and an accuracy of {found.accuracy:.4f} at {size} px"

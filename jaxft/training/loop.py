@@ -184,6 +184,8 @@ class Loop:
         append_row(self.workdir / "metrics.jsonl", row)
         self.tracking.epoch(row)
         cursor.rows += 1
+        least = evaluation.val_loss if cursor.least_loss is None else cursor.least_loss
+        cursor.least_loss = min(evaluation.val_loss, least)
         return row, evaluation, features
 
     def cycle_end(self, row: dict[str, Any], evaluation: metrics.Evaluation, kept: Best) -> None:

@@ -46,7 +46,8 @@ class Cursor:
     to open data and model, and to read images of another size. `baselines` are the accuracies of
     simple classifiers, {} if there are none. `best` is the run's best epoch (`best_epoch.record`).
     `trn_loss_before` is the training loss of the previous phase's last epoch. `phases` are the
-    finished ones, as `summary.json` has them.
+    finished ones, as `summary.json` has them. `least_loss` is the lowest validation loss so far, at
+    the current image size.
     """
 
     version: int = VERSION
@@ -59,6 +60,7 @@ class Cursor:
     baselines: dict[str, float] | None = None
     best: dict[str, Any] | None = None
     trn_loss_before: float = 0.0
+    least_loss: float | None = None
     phases: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod

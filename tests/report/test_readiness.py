@@ -13,7 +13,7 @@ def measured(epoch=0, accuracy=0.9, old=0.9, refitted=0.9, cka=(1.0, 1.0), **mor
 
 
 def test_a_head_that_reads_as_well_as_a_refitted_one_is_ready():
-    told = readiness.of_head(measured(accuracy=0.9, refitted=0.92, t_over_best=1.9))
+    told = readiness.of_head(measured(accuracy=0.9, refitted=0.92, rise=1.9, least_loss=0.4))
     assert told.startswith("the head was ready") and "512 images has 0.9200" in told
 
 
@@ -22,8 +22,11 @@ def test_a_head_that_a_refitted_one_beats_is_not():
 
 
 def test_a_head_whose_loss_has_risen_has_over_fitted():
-    told = readiness.of_head(measured(t_over_best=2.5))
-    assert "had over-fitted" in told and "2.5 standard errors above its best" in told
+    told = readiness.of_head(measured(rise=2.5, least_loss=0.4))
+    assert (
+        "had over-fitted" in told
+        and "was 0.5000, and had been 0.4000, 2.5 standard errors less" in told
+    )
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ def drift():
                 **{"epoch": epoch, "images": 64, "valid_images": 30, "cosine": groups},
                 **{"cka": groups, "accuracy": 0.9, "val_loss": 0.4, "calibration_error": 0.031},
                 **{"old_head": {"accuracy": 0.8, "val_loss": 0.5}, "refitted_accuracy": 0.85},
-                **{"head_norm": 65.432, "gradient_norm": 1234.5, "t_over_best": 0.0},
+                **{"head_norm": 65.432, "gradient_norm": 1234.5, "rise": 0.0},
             }
         )
     return found

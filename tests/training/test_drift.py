@@ -27,7 +27,7 @@ def weights(materials):
 @pytest.fixture(scope="module")
 def begun(materials, weights, tmp_path_factory):
     """A phase that has begun: its workdir, cursor, and the drift's measure."""
-    workdir, cursor = tmp_path_factory.mktemp("run"), Cursor()
+    workdir, cursor = tmp_path_factory.mktemp("run"), Cursor(least_loss=0.25)
     entry = Snapshot(weights, Best(weights, np.zeros(13)))
     features = validation_features(materials, weights)
     return workdir, cursor, drift.begun(materials, cursor, entry, features, workdir)
@@ -52,13 +52,16 @@ def measured(materials, measure, weights):
     return measure.measure(there, score(materials, there, features), features)
 
 
-def test_a_phase_begins_where_its_features_are_its_own(begun):
+def test_a_phase_begins_where_its_features_are_its_own(materials, weights, begun):
     _, cursor, _ = begun
     [start] = cursor.phase.drift
     assert start["epoch"] == 0 and start["images"] == 40 and start["valid_images"] == 13
     assert start["cosine"] == {"early": pytest.approx(1), "late": pytest.approx(1)}
     assert start["old_head"] == {key: start[key] for key in ("accuracy", "val_loss")}
-    assert start["t_over_best"] > 2, "the best losses are all 0"
+    assert start["least_loss"] == 0.25
+    losses = score(materials, weights, validation_features(materials, weights)).losses
+    error = np.std(losses) / np.sqrt(13)
+    assert start["rise"] == pytest.approx((start["val_loss"] - 0.25) / error, rel=1e-5)
 
 
 def test_features_are_those_of_the_groups(materials, weights, begun):

@@ -110,7 +110,7 @@ class Made:
     def phase(self, name, seed):
         row = {
             **{"valid_images": 40, "accuracy": 0.8, "val_loss": 0.5, "calibration_error": 0.1},
-            **{"old_head": {"accuracy": 0.7}, "refitted_accuracy": 0.75, "t_over_best": 0.0},
+            **{"old_head": {"accuracy": 0.7}, "refitted_accuracy": 0.75},
             **{"cka": {"early": 0.9, "late": None}, "cosine": {"early": 0.9, "late": 0.8}},
             **{"head_norm": 5.0, "gradient_norm": 1.0},
         }
