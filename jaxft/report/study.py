@@ -127,31 +127,34 @@ def _listed(arms: Sequence[Arm]) -> str:
 
 @hosts.first_only
 def plot(result: Mapping[str, Any], path: AnyPath) -> None:
-    """Draw accuracy, losses, drift and calibration over the head's epochs, seeds as dots."""
-    figure = Figure(figsize=(10, 7), layout="constrained")
-    panels = figure.subplots(2, 2, sharex=True)
+    """Draw accuracies, losses, calibration and drift over the head's epochs, seeds as dots."""
+    figure = Figure(figsize=(13, 7), layout="constrained")
+    panels = figure.subplots(2, 3, sharex=True)
     draw = _drawer(result["arms"], result["runs"])
-    draw(panels[0, 0], {"accuracy": "at the end", "head_accuracy": "at the unfreezing"})
-    panels[0, 0].set(ylabel="validation accuracy")
+    draw(panels[0, 0], "validation accuracy at the end", {"accuracy": ""})
+    heads = {"head_accuracy": "the head that was trained", "refitted_before": "one refitted"}
+    draw(panels[0, 1], "validation accuracy at the unfreezing", heads)
     losses = {"val_loss": "at the end", "head_val_loss": "at the unfreezing"}
-    draw(panels[0, 1], {**losses, "head_trn_loss": "the head's training loss"})
-    panels[0, 1].set(ylabel="loss, nats", yscale="log")
-    draw(panels[1, 0], {"cka_early": "early", "cka_late": "late"})
-    panels[1, 0].set(ylabel="CKA with the features before", xlabel="epochs of the head")
+    draw(panels[0, 2], "validation loss, nats", {**losses, "head_trn_loss": "training, the head's"})
+    draw(panels[1, 0], "CKA with the features before", {"cka_early": "early", "cka_late": "late"})
+    draw(panels[1, 1], "gradient that enters the body", {"gradient_norm": ""})
     errors = {"calibration_error": "at the end", "head_calibration_error": "at the unfreezing"}
-    draw(panels[1, 1], errors)
-    panels[1, 1].set(ylabel="calibration error", xlabel="epochs of the head")
+    draw(panels[1, 2], "calibration error", errors)
+    for axes in (panels[0, 2], panels[1, 1]):
+        axes.set(yscale="log")
+    for axes in panels[1]:
+        axes.set(xlabel="epochs of the head")
     save_figure(figure, path)
 
 
 def _drawer(
     arms: Sequence[Arm], runs: Sequence[Mapping[str, Any]]
-) -> Callable[[Axes, Mapping[str, str]], None]:
-    """Return a function that draws figures by their keys, each with its label."""
+) -> Callable[[Axes, str, Mapping[str, str]], None]:
+    """Return a function that draws a panel: its title, and figures by key, each with its label."""
     lengths = [arm["head_epochs"] for arm in arms]
     place = {length: number for number, length in enumerate(lengths)}
 
-    def draw(axes: Axes, keys: Mapping[str, str]) -> None:
+    def draw(axes: Axes, title: str, keys: Mapping[str, str]) -> None:
         for number, (key, label) in enumerate(keys.items()):
             known = [arm for arm in arms if key in arm]
             x = [place[arm["head_epochs"]] for arm in known]
@@ -170,7 +173,9 @@ def _drawer(
                 color=colour,
             )
         axes.set_xticks(range(len(lengths)), [str(length) for length in lengths])
+        axes.set_title(title, fontsize=10)
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
+        if len(keys) > 1:
+            axes.legend(fontsize=8)
 
     return draw

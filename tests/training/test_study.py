@@ -78,7 +78,7 @@ def test_arms_of_a_seed_begin_with_the_same_training_of_the_head(studied, tmp_pa
     assert [arm["head_epochs"] for arm in result["arms"]] == [0, 1, 2]
     assert [run["head_trn_loss"] for run in result["runs"] if run["head_epochs"] == 0] == [None]
     assert result["arms"][0]["cka_late"] < 1
-    assert image.imread(tmp_path / "study/study.png").shape[:2] == (770, 1100)
+    assert image.imread(tmp_path / "study/study.png").shape[:2] == (770, 1430)
 
 
 def read_rows(path):
