@@ -7,10 +7,11 @@
 - The snapshot ensemble, the mean of the ends' probabilities, which is told but never kept: it is no
   one set of weights.
 
-Averages get BatchNorm statistics of their own (rebase.py).
+Averages get BatchNorm statistics of their own (rebase.py); so does the last end, to compare with.
 """
 
 import dataclasses
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
@@ -68,6 +69,7 @@ def settle(
     if not settings.average_cycles or cursor.kept is not None:
         return best
     assert cursor.best is not None
+    started = time.perf_counter()
     materials = at_size(materials, settings.phases[-1].image_size)
     kept = cycle_ends.read(materials, cursor, workdir, best.weights)
     for problem in kept.problems:
@@ -79,8 +81,12 @@ def settle(
 
     measured = _measured(materials, list(kept.ends))
     rows, winner = judge(kept, best.weights, settings.best_by, evaluate, measured)
-    chosen = winner.name if winner else None
-    cursor.kept = {"rows": rows, "chosen": chosen, "left_out": kept.problems}
+    cursor.kept = {
+        "rows": rows,
+        "chosen": winner.name if winner else None,
+        "left_out": kept.problems,
+        "seconds": time.perf_counter() - started,
+    }
     if winner is None:
         return best
     cursor.best = record(cursor.best, winner)
@@ -129,6 +135,9 @@ def judge(
         rows.append(beside.row("the last of them, raw", evaluate(kept.raw), before))
     if len(singles) < 2:
         return rows, None
+    # What an average gains by its new statistics alone, the last end gains by them, too.
+    again = evaluate(measured([*kept.ends.values()][-1]))
+    rows.append(beside.row("the last of them, remeasured", again, before))
 
     @cache
     def average(ends: tuple[End, ...]) -> tuple[Weights, Evaluation]:
