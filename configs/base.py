@@ -34,6 +34,8 @@ def get_config() -> ConfigDict:
     # training images on which the drift of the body's features is measured, at the unfreezing and
     # at the end of each cycle (docs/drift.md)
     config.drift_images = 512  # (0 = not)
+    # of the phases that train the body; what they cost is in docs/averaging.md
+    config.average_cycles = 0  # the last ends of cycles, kept, and averaged if that wins (0 = none)
 
     config.data = ConfigDict()
     # digits | folder:PATH | csv:FILE | idx:DIR (gs://, too) | tfds:NAME[/CONFIG] | tfds_dir:PATH

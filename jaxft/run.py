@@ -25,8 +25,8 @@ from jaxft.runtime.console import Console
 from jaxft.runtime.paths import AnyPath
 from jaxft.runtime.signals import told_to_stop
 from jaxft.runtime.timer import Timer
-from jaxft.training import ending, fit, range_test, rebase, resume, runners, starts
-from jaxft.training.fit import make_spec
+from jaxft.training import averaging, ending, fit, range_test, rebase, resume, runners, starts
+from jaxft.training.phase_spec import make_spec
 from jaxft.training.summary import finished_summary, summarise
 from jaxft.workdir import checkpoint, same_config
 from jaxft.workdir.checkpoint import Checkpoints
@@ -111,7 +111,8 @@ def run_phases(
                         materials, cursor, progress, checkpoints, workdir, timer, tracking
                     )
                 with shortage.told(materials.settings, "after the last phase"):
-                    told = ending.answer(materials, progress.best, workdir)
+                    best = averaging.settle(materials, cursor, progress, checkpoints, workdir)
+                    told = ending.answer(materials, best, workdir)
         except (Interrupted, NonFiniteError) as error:
             summarise(workdir, cursor, starts.ENDS[type(error)], materials)
             raise

@@ -46,8 +46,14 @@ class Phase:
         """Epochs of every cycle that the phase may run; a phase without restarts has one cycle."""
         if self.schedule != "sgdr":
             return (self.epochs,)
-        count = self.max_cycles if self.until_overfit else int(self.cycles)
-        return schedules.cycle_lengths(count, self.cycle_epochs, self.cycle_mult)
+        return schedules.cycle_lengths(self.most_cycles, self.cycle_epochs, self.cycle_mult)
+
+    @property
+    def most_cycles(self) -> int:
+        """Number of cycles that the phase may run."""
+        if self.schedule != "sgdr":
+            return 1
+        return self.max_cycles if isinstance(self.cycles, str) else self.cycles
 
     @property
     def trains_body(self) -> bool:
@@ -134,9 +140,8 @@ class Phase:
         """Tell whether there are more than MOST_EPOCHS, without computing enormous numbers."""
         if self.schedule != "sgdr":
             return self.epochs > MOST_EPOCHS
-        cycles = self.max_cycles if isinstance(self.cycles, str) else self.cycles
         epochs, length = 0, self.cycle_epochs
-        for _ in range(cycles):
+        for _ in range(self.most_cycles):
             epochs, length = epochs + length, length * max(self.cycle_mult, 1)
             if epochs > MOST_EPOCHS:
                 return True

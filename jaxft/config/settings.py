@@ -26,6 +26,7 @@ class Settings:
     overlap_gradients: bool
     best_by: Literal["val_loss", "accuracy"]
     drift_images: int
+    average_cycles: int
     data: DataSettings
     augment: Augmentation
     model: ModelSettings
@@ -59,6 +60,7 @@ class Settings:
             yield "checkpoint_minutes should be more than 0"
         if not self.drift_images >= 0:
             yield "drift_images should be 0 or more"
+        yield from self._problems_of_averages()
         if not self.phases:
             yield "phases should have at least one phase"
         names = [phase.name for phase in self.phases]
@@ -67,3 +69,13 @@ class Settings:
                 yield f"phases: two phases are named {name!r}"
         if self.phases and self.phases[0].lr == "previous":
             yield "phases[0].lr is 'previous', but no phase comes before it"
+
+    def _problems_of_averages(self) -> Iterator[str]:
+        most = sum(phase.most_cycles for phase in self.phases if phase.trains_body)
+        if self.average_cycles < 0 or self.average_cycles == 1:
+            yield f"average_cycles is {self.average_cycles}; it should be 0, or 2 or more"
+        elif self.average_cycles and most < 2:
+            yield (
+                f"average_cycles is {self.average_cycles}, but the phases that train the body have "
+                f"{most} cycle{'s' * (most != 1)} in all; an average takes two"
+            )

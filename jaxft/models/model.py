@@ -119,19 +119,30 @@ class Model:
         batch_stats: Mapping[str, Any],
         images: Float[Array, "batch height width 3"],
         axis_name: str | None = None,
+        *,
+        training: Collection[str] = (),
+        keys: Key[Array, " batch"] | None = None,
     ) -> Stats:
         """Mean and biased variance of the input of every BatchNorm of the body.
 
-        The body normalises by the running statistics, as in `features` without `training`.
+        The body normalises by the running statistics, but for the groups in `training`. Where that
+        holds `head`, the head's are found, too; `keys` are for its dropout, as in `classify`.
 
         Returns:
-          The groups `early` and `late`, each a tree as in `batch_stats`.
+          The groups `early` and `late`, and perhaps `head`, each a tree as in `batch_stats`.
         """
         x, found = images, {}
         for group, module in (("early", self.body.early), ("late", self.body.late)):
             with observing(axis_name) as seen:
-                x, _ = _apply(module, params, batch_stats, group, x, (), axis_name)
+                x, _ = _apply(module, params, batch_stats, group, x, training, axis_name)
             found[group] = unflatten_dict(seen)
+        if "head" in training:
+            pooled = pool(x.astype(images.dtype), self.pooling)
+            with observing(axis_name) as seen:
+                self.classify(
+                    params, batch_stats, pooled, training=training, keys=keys, axis_name=axis_name
+                )
+            found["head"] = unflatten_dict(seen)
         return found
 
     def classify(

@@ -13,10 +13,11 @@ def better(row: Mapping[str, Any], best: Mapping[str, Any] | None, best_by: str)
       row, best: with `val_loss` and `accuracy`; best is None if there is none yet.
       best_by: val_loss or accuracy, as `config.best_by` says; the other one breaks ties.
     """
-    return best is None or _rank(row, best_by) > _rank(best, best_by)
+    return best is None or rank(row, best_by) > rank(best, best_by)
 
 
-def _rank(row: Mapping[str, Any], best_by: str) -> tuple[float, float]:
+def rank(row: Mapping[str, Any], best_by: str) -> tuple[float, float]:
+    """Return a key that is higher for a better row; the arguments are as for `better`."""
     accuracy, fit = row["accuracy"], -row["val_loss"]
     return (accuracy, fit) if best_by == "accuracy" else (fit, accuracy)
 
@@ -27,5 +28,7 @@ def record(row: Mapping[str, Any], image_size: int) -> dict[str, Any]:
 
 
 def in_words(best: Mapping[str, Any]) -> str:
-    """Name the phase and epoch that the weights come from."""
+    """Name the phase and epoch that the weights come from, or the average that they are."""
+    if best.get("average"):
+        return str(best["average"])
     return f"{best['phase']}, epoch {best['epoch']}"

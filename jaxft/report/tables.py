@@ -7,7 +7,7 @@ from jaxft.config.phase import Phase
 from jaxft.config.settings import Settings
 from jaxft.evaluation import baselines
 from jaxft.recipe import best_epoch
-from jaxft.report import bottleneck, readiness
+from jaxft.report import bottleneck, kept, readiness
 from jaxft.runtime.clock import clock
 from jaxft.runtime.paths import AnyPath
 from jaxft.runtime.table import table_lines
@@ -74,6 +74,8 @@ def summary_text(summary: Mapping[str, Any], workdir: AnyPath) -> str:
             f"{phase['best_epoch']:>4}  {phase['val_loss']:>8.4f}  {phase['accuracy']:>8.4f}  "
             f"{phase['ended_by']}"
         )
+    if summary.get("kept"):
+        lines += ["", *kept.lines(summary["kept"]), ""]
     lines.append(
         f"final: accuracy {summary['accuracy']:.4f}, validation loss {summary['val_loss']:.4f} "
         f"({best_epoch.in_words(summary['best'])}, the best by {summary['best_by']}), "

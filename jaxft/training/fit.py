@@ -1,6 +1,5 @@
 """One phase from start to end: inputs, range test, epochs, checkpoints."""
 
-import dataclasses
 import time
 
 import jax.numpy as jnp
@@ -9,8 +8,6 @@ from jax.sharding import Mesh
 from jaxtyping import Float
 
 from jaxft.config.phase import Phase
-from jaxft.data import balance
-from jaxft.data.balance import Balance
 from jaxft.devices import sharding
 from jaxft.evaluation import baselines
 from jaxft.materials import shortage
@@ -27,8 +24,9 @@ from jaxft.training import drift, range_test, rebase, runners, step
 from jaxft.training.cached import cached_runner
 from jaxft.training.drift import Drift
 from jaxft.training.loop import Loop, evaluate_weights, validation_features
+from jaxft.training.phase_spec import make_spec
 from jaxft.training.runners import Runner, image_runner
-from jaxft.training.spec import StepSpec, spec_of
+from jaxft.training.spec import StepSpec
 from jaxft.training.train_state import TrainState
 from jaxft.workdir import checkpoint
 from jaxft.workdir.checkpoint import Checkpoints
@@ -229,11 +227,3 @@ def make_runner(spec: StepSpec, materials: Materials, weights: Weights) -> Runne
     if spec.phase.inputs == "augmented":
         return image_runner(spec, materials, step.make_step)
     return cached_runner(spec, materials, weights)
-
-
-def make_spec(materials: Materials, index: int) -> StepSpec:
-    """Return the specification of phase `index`'s train step."""
-    dataset = materials.dataset
-    counts = balance.counts_of(dataset.train.labels, len(dataset.classes))
-    spec = spec_of(materials.settings, materials.model, index, len(dataset.train))
-    return dataclasses.replace(spec, balance=Balance(materials.settings.data.balance, counts))

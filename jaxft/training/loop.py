@@ -22,7 +22,7 @@ from jaxft.report.trackers.tracking import Tracking
 from jaxft.runtime import digests
 from jaxft.runtime.ballot import Ballot
 from jaxft.runtime.paths import AnyPath
-from jaxft.training import step, train_state
+from jaxft.training import cycle_ends, step, train_state
 from jaxft.training.runners import Runner, rates_table, seed_of
 from jaxft.training.spec import StepSpec
 from jaxft.training.train_state import TrainState
@@ -80,6 +80,7 @@ class Loop:
             if cursor.phase.epoch in ends:
                 self.cycle_end(row, evaluation, kept)
                 self.measure_drift(weights, evaluation, features)
+                cycle_ends.keep(self.materials, cursor, self.workdir, state, self.on_host)
             kept = self.better(row, evaluation, state, kept)
             ended_by = _ended_by(phase, cursor, self.materials.settings.overfit)
             if ended_by is None:

@@ -13,7 +13,7 @@ sqrt(var + eps). The first batch then normalises as the network did before, exce
 of a batch, and training keeps all the benefits of BatchNorm.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import jax
@@ -34,6 +34,7 @@ from jaxft.training.step import training_images
 from jaxft.training.train_state import TrainBatch
 
 MOST_BATCHES = 25
+AVERAGED_BATCHES = 100
 
 
 def rebase(spec: StepSpec, materials: Materials, weights: Weights) -> Weights:
@@ -65,9 +66,18 @@ def batches(spec: StepSpec) -> int:
 
 def measure(spec: StepSpec, materials: Materials, weights: Weights) -> groups.Tree:
     """Mean and variance of the input of every BatchNorm of the body, in trees of float64."""
-    moments = make_moments(spec, materials)
+    return pooled_over(spec, materials, weights, make_moments(spec, materials), batches(spec))
+
+
+def pooled_over(
+    spec: StepSpec, materials: Materials, weights: Weights, moments: Any, count: int
+) -> groups.Tree:
+    """Pool what `moments`, as `make_moments` makes it, finds in a phase's first `count` batches.
+
+    Raises:
+      Interrupted: a stop was requested.
+    """
     seed = seed_of(materials)
-    count = batches(spec)
     ballot, found = Ballot(materials.stop), []
     with (
         materials.console.bar(count, "measuring BatchNorm's statistics", "step") as bar,
@@ -147,3 +157,53 @@ def _renormalised(
         {name: value.astype(dtype) for name, value in found.items()},
         {name: np.asarray(new[name]).astype(stats[name].dtype) for name in ("mean", "var")},
     )
+
+
+def make_measured(
+    spec: StepSpec, materials: Materials, training: Collection[str]
+) -> Callable[[Weights], Weights]:
+    """Return the function that gives weights on the host the statistics of training batches.
+
+    It is for weights that no step has trained, such as an average of others: they make other
+    activations than any of those, so that the average of the running statistics is not theirs.
+    The batches are the first of an epoch, AVERAGED_BATCHES at most, as the phase draws them,
+    dropout included. The groups `training` normalise by the batch, as in a step, and get its
+    moments; the others keep what they have. It compiles once, however many weights it is given.
+
+    Source: Izmailov et al., Averaging Weights Leads to Wider Optima and Better Generalization
+    (2018).
+    """
+    moments = make_training_moments(spec, materials, frozenset(training))
+    count = min(AVERAGED_BATCHES, spec.steps_per_epoch)
+
+    def measured(weights: Weights) -> Weights:
+        if not jax.tree.leaves([weights.batch_stats[group] for group in training]):
+            return weights
+        on_mesh = sharding.replicate(weights, materials.mesh)
+        new = pooled_over(spec, materials, on_mesh, moments, count)
+        stats = {
+            group: jax.tree.map(_as_before, old, new[group]) if group in training else old
+            for group, old in weights.batch_stats.items()
+        }
+        return Weights(weights.params, stats)
+
+    return measured
+
+
+def _as_before(old: np.ndarray, new: np.ndarray) -> np.ndarray:
+    return np.asarray(new).astype(old.dtype)
+
+
+def make_training_moments(spec: StepSpec, materials: Materials, training: frozenset[str]) -> Any:
+    """The jitted (weights, batch, step, seed) -> moments of `Model.moments` in training."""
+
+    def local(weights: Weights, batch: TrainBatch, number: Array, seed: Array) -> groups.Tree:
+        keys = step.example_keys(spec, seed, number, batch.label.shape[0])
+        dtype = param_dtype(weights.params)
+        images, _ = training_images(spec, batch, keys, dtype)
+        return spec.model.moments(*weights, images, AXIS, training=training, keys=keys.dropout)
+
+    mapped = sharding.shard_map(
+        local, materials.mesh, in_specs=(P(), P(AXIS), P(), P()), out_specs=P()
+    )
+    return jax.jit(mapped, compiler_options=compiler.options(spec.deterministic))

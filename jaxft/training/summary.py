@@ -33,6 +33,7 @@ def summarise(
             cores(),
         ),
         "phases": cursor.phases,
+        **({"kept": cursor.kept} if cursor.kept else {}),
     }
     write_json(workdir / "summary.json", summary)
     return summary

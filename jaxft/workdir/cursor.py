@@ -47,7 +47,8 @@ class Cursor:
     simple classifiers, {} if there are none. `best` is the run's best epoch (`best_epoch.record`).
     `trn_loss_before` is the training loss of the previous phase's last epoch. `phases` are the
     finished ones, as `summary.json` has them. `least_loss` is the lowest validation loss so far, at
-    the current image size.
+    the current image size. `kept` is what was made of the kept cycle ends, once that is settled, as
+    `summary.json` has it.
     """
 
     version: int = VERSION
@@ -62,6 +63,7 @@ class Cursor:
     trn_loss_before: float = 0.0
     least_loss: float | None = None
     phases: list[dict[str, Any]] = field(default_factory=list)
+    kept: dict[str, Any] | None = None
 
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> "Cursor":

@@ -28,6 +28,8 @@ FREE_KEYS = (
 )
 # Nor this one, in a phase whose first step is yet to come.
 FREE_BEFOREHAND = re.compile(r"phases\[(\d+)\]\.microbatches")
+# Keys that came later and are off by default: runs without them did what their defaults do.
+LATER_KEYS = ("average_cycles",)
 
 
 def check(workdir: AnyPath, plain: dict[str, Any]) -> None:
@@ -36,7 +38,7 @@ def check(workdir: AnyPath, plain: dict[str, Any]) -> None:
         raise UserError(f"{workdir} is a file; --workdir should be a directory")
     if not checkpoint.steps(workdir):
         return
-    changed = differences(read_json(workdir / "config.json"), plain)
+    changed = differences(with_free_keys(read_json(workdir / "config.json")), plain)
     begun = _phases_begun(workdir) if any(map(FREE_BEFOREHAND.fullmatch, changed)) else 0
     differing = {key: line for key, line in changed.items() if not _is_free(key, begun)}
     if not differing:
@@ -65,7 +67,7 @@ def differences(saved: Any, plain: Any) -> dict[str, str]:
 
 
 def with_free_keys(plain: Any) -> Any:
-    """Add the FREE_KEYS that the config of a run from before them lacks, at their defaults.
+    """Add the FREE_KEYS and LATER_KEYS that a run's config lacks, at their defaults.
 
     What is no config, or a section that is none, stays as it is, for others to report.
     """
@@ -75,7 +77,8 @@ def with_free_keys(plain: Any) -> Any:
 def _filled(plain: Any, usual: Any, path: str = "") -> Any:
     if not isinstance(plain, dict) or not isinstance(usual, dict):
         return plain
-    missing = {key: value for key, value in usual.items() if f"{path}{key}" in FREE_KEYS}
+    added = (*FREE_KEYS, *LATER_KEYS)
+    missing = {key: value for key, value in usual.items() if f"{path}{key}" in added}
     inside = {key: _filled(plain[key], usual.get(key), f"{path}{key}.") for key in plain}
     return {**missing, **inside}
 

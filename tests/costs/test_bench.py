@@ -28,7 +28,7 @@ from jaxft.devices import chips, platform, topology
 from jaxft.errors import UserError
 from jaxft.materials import opening
 from jaxft.runtime.console import Console
-from jaxft.training.fit import make_spec
+from jaxft.training.phase_spec import make_spec
 
 CHIP = chips.TPUS["v5e"]
 TINY = str(SUPPORT / "tiny_config.py")

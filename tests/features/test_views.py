@@ -17,7 +17,7 @@ from jaxft.materials import extraction
 from jaxft.materials.extraction import view_features
 from jaxft.training import fit, runners, step
 from jaxft.training.cached import resident_runner
-from jaxft.training.fit import make_spec
+from jaxft.training.phase_spec import make_spec
 from jaxft.training.runners import FedRunner, seed_of
 from jaxft.training.train_state import TrainBatch
 

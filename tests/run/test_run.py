@@ -3,7 +3,7 @@
 import io
 import json
 import shutil
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import replace
 
 import jax
@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tiny_config
 from matplotlib import image
+from stopping import told_to_stop
 from tiny import PREPROCESSING
 
 import jaxft
@@ -332,36 +333,6 @@ def test_an_interrupted_run_goes_on_with_the_average_and_the_start_of_its_weight
     assert digests.digest(ends[0].state) == digests.digest(ends[1].state)
 
 
-@contextmanager
-def told_to_stop(monkeypatch, at, when=lambda: True):
-    """A block in which a run is told to stop at that step, once `when` holds, and stops."""
-    stop, fetched = Stop(), step.demand_finite
-
-    def stopping(number, loss):
-        fetched(number, loss)
-        if number == at and when():
-            stop.set()
-
-    with monkeypatch.context() as patch:
-        patch.setattr(step, "demand_finite", stopping)
-        patch.setattr(run, "told_to_stop", lambda: _holding(stop))
-        with pytest.raises(Interrupted):
-            yield
-
-
-class _holding:
-    """A context that gives what it holds."""
-
-    def __init__(self, held):
-        self.held = held
-
-    def __enter__(self):
-        return self.held
-
-    def __exit__(self, *_):
-        return None
-
-
 def test_a_loss_that_is_not_finite_ends_the_run_with_a_word(drawn, tiny, tmp_path):
     config = head_only(drawn, lr=1e30)
     with pytest.raises(NonFiniteError, match="at step"):
@@ -501,7 +472,7 @@ def test_a_new_head_is_the_one_that_a_whole_new_model_would_have(drawn, tiny):
 def test_best_weights_are_whole_before_the_first_cycle_end(drawn, tiny, tmp_path, monkeypatch):
     """A run stopped in its first phase can be restored, with the body as it began."""
     stop = Stop()
-    monkeypatch.setattr(run, "told_to_stop", lambda: _holding(stop))
+    monkeypatch.setattr(run, "told_to_stop", lambda: nullcontext(stop))
     monkeypatch.setattr(step, "demand_finite", lambda number, loss: stop.set())
     with pytest.raises(Interrupted):
         jaxft.train(head_only(drawn, lr=0.1), tmp_path / "run")

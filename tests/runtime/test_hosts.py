@@ -97,6 +97,10 @@ def same_story(there, here):
     for mine, other in zip(here["rows"], there["rows"], strict=True):
         for key in ("trn_loss", "val_loss", "accuracy"):
             assert other[key] == pytest.approx(mine[key], rel=1e-9)
+    assert [row["weights"] for row in there["kept"]] == [row["weights"] for row in here["kept"]]
+    for mine, other in zip(here["kept"], there["kept"], strict=True):
+        assert other["val_loss"] == pytest.approx(mine["val_loss"], rel=1e-9)
+        assert other["accuracy"] == mine["accuracy"]
     found, expected = (np.asarray(story["probabilities"]) for story in (there, here))
     np.testing.assert_array_equal(found.argmax(1), expected.argmax(1))
     np.testing.assert_allclose(found, expected, rtol=1e-9)

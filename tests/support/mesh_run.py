@@ -27,9 +27,13 @@ from jaxft.workdir.rows import read_rows
 
 
 def get_config(folder):
-    """Three epochs on images of the whole network, two of the head on cached views before."""
+    """Three epochs on images of the whole network, two of the head on cached views before.
+
+    The ends of the three are averaged in the end.
+    """
     config = tiny_config.get_config(folder)
     config.model.name = "tiny_grouped"
+    config.average_cycles = 3
     config.phases = (
         base.phase(name="head_cached", inputs="cached", views=2, lr="find", epochs=2),
         base.phase(
@@ -59,7 +63,7 @@ def _story(folder, workdir):
 
     step.demand_finite = recording
     try:
-        run.train(get_config(folder), workdir)
+        summary = run.train(get_config(folder), workdir)
     finally:
         step.demand_finite = demand
     materials = materials_of(workdir)
@@ -70,6 +74,7 @@ def _story(folder, workdir):
     return {
         "losses": losses,
         "rows": [{key: row[key] for key in kept} for row in rows],
+        "kept": summary["kept"]["rows"],
         "probabilities": probabilities.tolist(),
     }
 

@@ -161,8 +161,8 @@ def _legend_of(marks: Sequence[Mark]) -> list[Entry]:
 
 
 def _kept(found: Contents, across: Scale, up: Scale, key: str) -> Dot | None:
-    """Return a star at the epoch whose weights are kept."""
-    best = found.best
+    """Return a star at the epoch whose weights are kept; an average of several has none."""
+    best = {} if found.best.get("average") else found.best
     for row in found.rows:
         if best and (row["phase"], row.get("epoch")) == (best["phase"], best["epoch"]):
             value = _number(row, key) if key else up.low

@@ -8,7 +8,16 @@ from typing import Any
 import jinja2
 
 from jaxft.errors import UserError
-from jaxft.report.page import answers, course, drift, facts, range_tests, times, verdicts
+from jaxft.report.page import (
+    answers,
+    averages,
+    course,
+    drift,
+    facts,
+    range_tests,
+    times,
+    verdicts,
+)
 from jaxft.report.page.chart import Entry
 from jaxft.report.page.contents import Contents, read
 from jaxft.report.page.pictures import pictures
@@ -26,6 +35,7 @@ SECTIONS = {
     "times": "Time",
     "range_tests": "Learning rates",
     "drift": "Features",
+    "kept": "Averages",
     "about_scores": "Validation",
     "wrong": "Images",
     "starts": "Environment",
@@ -91,6 +101,7 @@ def _shown(found: Contents) -> Mapping[str, Any]:
         "times": times.time_line(found),
         "range_tests": range_tests.range_tests(found),
         "drift": drift.drift(found),
+        "kept": averages.told(found),
         "about_scores": answers.about(found.scores) if found.scores else "",
         "wrong": answers.wrong_rows(found),
         "sheets": [picture for name, picture in shown.items() if name != "confusion"],

@@ -43,6 +43,7 @@ def check(folder: AnyPath, request: Mapping[str, Any], kind: str = "sweep") -> N
             "Choose another --workdir; nothing in this one was changed.",
         )
     saved = same_config.read_json(folder / REQUEST)
+    saved["config"] = same_config.with_free_keys(saved.get("config"))
     found = {
         section: same_config.differences(saved.get(section), request[section])
         for section in request

@@ -28,7 +28,7 @@ from jaxft.runtime.console import Console
 from jaxft.runtime.paths import AnyPath
 from jaxft.runtime.signals import told_to_stop
 from jaxft.training.cached import features_bytes, memory_bytes, views_of
-from jaxft.training.fit import make_spec
+from jaxft.training.phase_spec import make_spec
 from jaxft.training.spec import StepSpec
 from jaxft.training.sweep import folder as files
 from jaxft.training.sweep import grid as grids

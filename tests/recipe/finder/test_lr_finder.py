@@ -17,7 +17,7 @@ from jaxft.recipe.finder.rules import RULES
 from jaxft.recipe.finder.settings import FinderSettings, settled
 from jaxft.recipe.finder.trials import MOST_TRIALS, TRIAL, climb, decided
 from jaxft.training import fit, range_test, step, train_state
-from jaxft.training.fit import make_spec
+from jaxft.training.phase_spec import make_spec
 from jaxft.training.runners import rates_table, seed_of
 
 SCHEDULES = json.loads((GOLDEN / "schedules.json").read_text())
