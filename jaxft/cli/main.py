@@ -14,6 +14,7 @@ from jaxft.cli import (
     augment_preview,
     bench,
     compare,
+    embed,
     evaluate,
     lr_find,
     plan,
@@ -52,6 +53,7 @@ VERBS: dict[str, Verb] = {
     "evaluate": evaluate,
     "compare": compare,
     "predict": predict,
+    "embed": embed,
     "report": report,
     "prepare": prepare,
     "plan": plan,
@@ -112,9 +114,11 @@ def _run(arguments: Sequence[str]) -> int:
         raise UserError(
             "Unknown arguments:", unknown, f"`jaxft {options.verb} --help` lists the known ones."
         )
-    if overrides and "config" not in options:
-        raise UserError(f"{options.verb} takes no config:", overrides)
-    if "config" in options:
+    given = getattr(options, "config", None) is not None
+    if overrides and not given:
+        beside = " beside --workdir" if "config" in options else ""
+        raise UserError(f"{options.verb} takes no config{beside}:", overrides)
+    if given:
         options.config_words = " ".join([options.config, *overrides])
         options.config = load_config(options.config, overrides)
     if "distributed" in options:
