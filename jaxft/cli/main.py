@@ -20,6 +20,7 @@ from jaxft.cli import (
     plan,
     predict,
     prepare,
+    probe,
     report,
     sweep,
     train,
@@ -49,6 +50,7 @@ class Verb(Protocol):
 VERBS: dict[str, Verb] = {
     "train": train,
     "lr_find": lr_find,
+    "probe": probe,
     "sweep": sweep,
     "evaluate": evaluate,
     "compare": compare,
