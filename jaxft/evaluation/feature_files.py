@@ -28,21 +28,20 @@ def demand_new(output: str | AnyPath) -> None:
       UserError: a name of another kind, files that are there already, a folder or packages that
         are missing.
     """
-    place = paths.of(output)
+    hosts.together(lambda: _check(output))
+
+
+def _check(output: str | AnyPath) -> None:
+    place, files = paths.of(output), files_of(output)
     if place.suffix not in KINDS:
         raise UserError(f"--output={output} should end in {' or '.join(KINDS)}")
     if place.suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
         raise UserError(f"{output} needs pyarrow, which is not installed", hint=INSTALL)
     paths.demand(output)
-    hosts.together(lambda: _check(files_of(output)))
-
-
-def _check(files: tuple[AnyPath, ...]) -> None:
-    there = [str(file) for file in files if file.exists()]
-    if there:
+    if there := [str(file) for file in files if file.exists()]:
         raise UserError("These files already exist:", there, "Give another --output.")
-    if not paths.is_remote(files[0]) and not files[0].parent.is_dir():
-        raise UserError(f"no such folder: {files[0].parent}", hint="Give another --output.")
+    if not paths.is_remote(place) and not place.parent.is_dir():
+        raise UserError(f"no such folder: {place.parent}", hint="Give another --output.")
 
 
 @hosts.first_only

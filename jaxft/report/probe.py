@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import LogFormatter
 
 from jaxft.report.figure import save_figure
 from jaxft.runtime import hosts
@@ -92,10 +92,8 @@ def plot(result: Mapping[str, Any], path: AnyPath) -> None:
         )
     axes.set(xscale="log", xlabel="images/s (features)", xlim=_limits(rows))
     axes.set_ylabel(f"accuracy of a linear head, {result['validation_examples']} images")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-    axes.xaxis.set_minor_formatter(
-        FuncFormatter(lambda x, _: f"{x:g}") if len(rows) > 1 else NullFormatter()
-    )
+    axes.xaxis.set_major_formatter(LogFormatter())
+    axes.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.7)))
     axes.tick_params(which="minor", labelsize=7)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
