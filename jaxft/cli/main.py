@@ -14,11 +14,13 @@ from jaxft.cli import (
     augment_preview,
     bench,
     compare,
+    embed,
     evaluate,
     lr_find,
     plan,
     predict,
     prepare,
+    probe,
     report,
     study,
     sweep,
@@ -49,11 +51,13 @@ class Verb(Protocol):
 VERBS: dict[str, Verb] = {
     "train": train,
     "lr_find": lr_find,
+    "probe": probe,
     "sweep": sweep,
     "study": study,
     "evaluate": evaluate,
     "compare": compare,
     "predict": predict,
+    "embed": embed,
     "report": report,
     "prepare": prepare,
     "plan": plan,
@@ -114,9 +118,11 @@ def _run(arguments: Sequence[str]) -> int:
         raise UserError(
             "Unknown arguments:", unknown, f"`jaxft {options.verb} --help` lists the known ones."
         )
-    if overrides and "config" not in options:
-        raise UserError(f"{options.verb} takes no config:", overrides)
-    if "config" in options:
+    given = getattr(options, "config", None) is not None
+    if overrides and not given:
+        beside = " beside --workdir" if "config" in options else ""
+        raise UserError(f"{options.verb} takes no config{beside}:", overrides)
+    if given:
         options.config_words = " ".join([options.config, *overrides])
         options.config = load_config(options.config, overrides)
     if "distributed" in options:

@@ -13,10 +13,12 @@ import mesh_run
 import numpy as np
 import pytest
 import tiny_body
+import tiny_config
 from places import ROOT, SUPPORT
 
 from jaxft.devices import sharding
 from jaxft.errors import UserError
+from jaxft.evaluation import embed
 from jaxft.models.registry import BODIES
 from jaxft.runtime import hosts
 from jaxft.runtime.ballot import Ballot, Stop
@@ -182,6 +184,18 @@ def test_what_one_process_cannot_do_fails_in_all_and_is_said_once(drawn, tmp_pat
     assert codes == [2, 2]
     assert "no such folder" in err[0] and err[1] == ""
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_features_of_files_are_gathered_in_order_and_written_once(drawn, tiny, tmp_path):
+    config = f"--config={SUPPORT / 'tiny_config.py'}:{drawn}"
+    words = ["embed", config, f"--output={tmp_path / 'both.npy'}", str(drawn)]
+    codes, out, err = finish(command(("none", "none"), *words))
+    assert codes == [0, 0], err
+    assert "42 images" in out[0] and not out[1]
+    alone = embed.embed(embed.of_config(tiny_config.get_config(drawn)), [str(drawn)])
+    np.testing.assert_allclose(np.load(tmp_path / "both.npy"), alone.features, rtol=1e-5, atol=1e-6)
+    assert (tmp_path / "both.csv").read_text().splitlines() == ["file", *alone.files]
 
 
 # Alone.

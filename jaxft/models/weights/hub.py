@@ -87,6 +87,19 @@ def fetch(name: str, tag: str) -> tuple[Path, dict[str, Any]]:
     )
 
 
+def is_cached(name: str, tag: str) -> bool:
+    """Tell if both files of a set of weights are in the hub's cache."""
+    try:
+        import huggingface_hub
+    except ImportError:
+        return False
+    files = (
+        huggingface_hub.try_to_load_from_cache(f"timm/{name}.{tag}", file)
+        for file in (FILE, TIMM_FILE)
+    )
+    return all(isinstance(file, str) for file in files)
+
+
 def _download(repository: str, file: str, again: bool = False) -> Path:
     try:
         import huggingface_hub

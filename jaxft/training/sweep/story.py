@@ -38,6 +38,9 @@ from jaxft.training.sweep.grid import Grid, Point
 from jaxft.training.sweep.ranking import ranked
 from jaxft.training.train_state import TrainState
 from jaxft.workdir import checkpoint
+from jaxft.workdir import request as requests
+
+KIND = "sweep"
 
 
 class Request(NamedTuple):
@@ -90,7 +93,7 @@ def sweep(
     paths.demand_workdir(workdir)
     request = requested(config, grid, workdir)
     place = paths.of(workdir)
-    files.check(place, request.as_json())
+    requests.check(place, request.as_json(), KIND)
     found = files.result(place)
     if found is not None:
         console.say(f"{place} already holds this sweep, finished\n{report.text(found, place)}")
@@ -104,8 +107,8 @@ def sweep(
         paths.make_folder(place)
         held.enter_context(checkpoint.lock(place, console.say))
         about = {**request.as_json(), "data": describe_data(materials.dataset)}
-        files.check(place, about)
-        files.begin(place, about)
+        requests.check(place, about, KIND)
+        requests.begin(place, about)
         console.say(in_words(request, materials))
         with shortage.told(
             materials.settings, "in the sweep", spec_of(request, materials, 0).phase

@@ -127,7 +127,9 @@ def loaded_from(source: str) -> pretrained.Loaded:
 
 
 def test_weights_by_name_are_fetched_once_and_what_they_are_is_told(server, arrays):
+    assert not pretrained.is_here("resnet18", "imagenet")
     loaded = loaded_from("tv_in1k")
+    assert pretrained.is_here("resnet18", "imagenet")
     np.testing.assert_array_equal(
         loaded.params["early"]["conv1"]["kernel"], arrays["conv1.weight"].transpose(2, 3, 1, 0)
     )

@@ -1,0 +1,1 @@
+"""Bodies ranked by linear heads on their features: candidates, their measures, their order."""
