@@ -160,7 +160,7 @@ def refusal(arguments):
         flags, rest = main._parser().parse_known_args(arguments)
         if unknown := [word for word in rest if not word.startswith("--config.")]:
             return f"unknown: {unknown}"
-        if "config" not in flags:
+        if getattr(flags, "config", None) is None:
             return f"takes no config: {rest}" if rest else None
         load.read(load_config(flags.config, rest))
     except SystemExit:

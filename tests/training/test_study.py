@@ -245,5 +245,10 @@ def test_the_answer_says_if_over_fitting_the_head_costs_anything():
     dear = answered({2: [0.9, 0.91, 0.92], 5: [0.9, 0.92, 0.91], 45: [0.8, 0.81, 0.82]}, losses)
     assert "has over-fitted, which costs accuracy in the end: 0.1000 after 45." in dear
     assert "over-fits at none" in answered({2: [0.9, 0.91, 0.92], 5: [0.9, 0.91, 0.92]})
+    wild = [0.9, 0.91, 0.92]  # the untrained head's losses say nothing of the trained ones' noise
+    untrained = runs({n: wild for n in (0, 2, 45)}, {0: 4.0, 2: 0.7, 45: 1.0})
+    for seed, row in enumerate(row for row in untrained if row["head_epochs"] == 0):
+        row["head_val_loss"] += seed
+    assert [arm["over_fitted"] for arm in reading.by_epochs(untrained)] == [False, False, True]
     falling = {2: 1.5, 5: 0.9, 45: 0.7}
     assert "over-fits at none" in answered({n: [0.9, 0.91, 0.92] for n in falling}, falling)

@@ -67,7 +67,8 @@ def by_epochs(rows: Sequence[Row]) -> list[Row]:
     of = {length: [row for row in rows if row["head_epochs"] == length] for length in lengths}
     means = {length: _means(group) for length, group in of.items()}
     best = max(lengths, key=lambda n: (means[n]["accuracy"], -means[n]["val_loss"]))
-    half, room = (tukey(list(of.values()), key) for key in ("accuracy", "head_val_loss"))
+    half = tukey(list(of.values()), "accuracy")
+    room = tukey([of[length] for length in lengths if length], "head_val_loss")
     found = []
     for length in lengths:
         loss = means[length]["head_val_loss"]
