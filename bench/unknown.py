@@ -62,7 +62,7 @@ class Reference(NamedTuple):
 def less(folder: Path, left_out: str, out: Path) -> Path:
     """A copy of a data set without one class."""
     if not out.exists():
-        shutil.copytree(folder, out, ignore=lambda at, _: [left_out] if Path(at) != folder else [])
+        shutil.copytree(folder, out, ignore=lambda *_: [left_out])
     return out
 
 

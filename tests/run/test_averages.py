@@ -190,6 +190,7 @@ def test_of_many_ends_the_last_ones_stay(drawn, tiny, tmp_path):
     config.optimizer.ema_decay = 0.9
     summary, _ = trained(config, tmp_path / "run")
     assert sorted(contents(tmp_path / "run")) == ["full-2.npz", "full-3.npz", "raw.npz"]
+    assert summary["kept"]["left_out"] == [], "nobody asks for the others"
     names = [row["weights"] for row in summary["kept"]["rows"]]
     assert names[1:4] == ["full, epoch 2", "full, epoch 3", "the last of them, raw"]
     assert "SWA of 2 cycle ends" in names
