@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -126,7 +127,7 @@ def test_the_text_names_those_that_are_not_told_from_the_best():
     }
     rows = ranking.ranked(found, "accuracy")
     result = {"bodies": rows, "validation_examples": 400, "failed": {"x:none": "too large"}}
-    told = report.text(result, "place")
+    told = report.text(result, Path("place"))
     assert "(p >= 0.05): near:none\n" in told
     assert "the fastest of these and the best: near:none\n" in told
     assert "failed: x:none: too large\n" in told

@@ -37,7 +37,7 @@ class Scores(NamedTuple):
 
 def measure(
     train: tuple[Features, Int[np.ndarray, " examples"]],
-    valid: tuple[Features, Int[np.ndarray, " examples"]],
+    valid: tuple[Float[np.ndarray, "valid_examples features"], Int[np.ndarray, " valid_examples"]],
     classes: int,
     go_on: Callable[[], None] = lambda: None,
 ) -> Scores:
