@@ -32,8 +32,8 @@ def predict_files(
 
     The CSV's columns are `file,label,p_CLASS...`: the predicted class, and the probability of
     every class. The data that the run was trained on is not needed, unless `unknown` adds the
-    columns `distance,farther` after the label: the distance to the nearest training image, and the
-    share of the validation images that lie as far away or farther.
+    columns `distance,farther` after the label: the distance to the training images, and the share
+    of the validation images that lie as far away or farther.
 
     Returns:
       The number of files classified.

@@ -19,7 +19,7 @@ from jaxft.materials import extraction, reading
 from jaxft.materials.materials import Materials
 from jaxft.models.variables import Weights
 
-NEIGHBOURS = 1
+NEIGHBOURS = 5  # the best mean AUROC of 1, 5, 10, 50
 ROWS = 1024  # of training features at a time
 MOST_USUAL = 2000  # validation images to compare with: a share needs no more
 
