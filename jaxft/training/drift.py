@@ -22,7 +22,7 @@ from jaxft.evaluation.metrics import Evaluation
 from jaxft.evaluation.refit import refit
 from jaxft.evaluation.validate import score
 from jaxft.materials.extraction import extract
-from jaxft.materials.materials import Materials
+from jaxft.materials.materials import NEVER, Materials
 from jaxft.models.model import Model
 from jaxft.models.variables import Weights, param_dtype
 from jaxft.recipe.cross_entropy import cross_entropy
@@ -95,7 +95,8 @@ class Drift:
 
     def __init__(self, materials: Materials, reference: Reference | None = None) -> None:
         """Begin at a reference; None: at the weights that are measured first."""
-        self._materials = materials._replace(console=Console(None))
+        # A request to stop waits: the epoch that ends here has no checkpoint yet.
+        self._materials = materials._replace(console=Console(None), stop=NEVER)
         most = materials.settings.drift_images if reference is None else len(reference.late)
         self._images = chosen_images(materials, most)
         self._gradients = jax.jit(make_gradients(materials.model))

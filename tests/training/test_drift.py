@@ -8,6 +8,7 @@ from jaxft.devices import sharding
 from jaxft.evaluation.validate import score
 from jaxft.materials.extraction import extract
 from jaxft.models.variables import Weights
+from jaxft.runtime.ballot import Stop
 from jaxft.training import drift
 from jaxft.training.loop import validation_features
 from jaxft.workdir.cursor import Cursor
@@ -115,6 +116,14 @@ def test_a_phase_that_goes_on_measures_from_where_it_began(materials, weights, b
     again = drift.resumed(later, cursor, workdir)
     other = changed(weights, "late", 0.5)
     assert measured(later, again, other) == measured(materials, measure, other)
+
+
+def test_a_request_to_stop_waits_until_the_end_of_the_cycle_is_measured(materials, weights, begun):
+    workdir, cursor, measure = begun
+    stop = Stop()
+    stop.set()
+    again = drift.resumed(materials._replace(stop=stop), cursor, workdir)
+    assert measured(materials, again, weights) == measured(materials, measure, weights)
 
 
 def replace_settings(materials, **changes):
