@@ -58,7 +58,7 @@ def asked_by(monkeypatch, deterministic):
                 step.make_step(spec, mesh)
         patch.setattr(inference, "make_fold", lambda *_: lambda weights: weights)
         programs.of_forward(settings, net, programs.weight_shapes(net), mesh, 64)
-    assert len(asked) == len(settings.phases) + 3  # features, views, logits
+    assert len(asked) == len(settings.phases) + 4  # features, views, groups, logits
     return asked
 
 

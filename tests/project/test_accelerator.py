@@ -43,7 +43,7 @@ EXPECTED = {
 }
 
 
-def run(*flags: str, seconds: float = 300) -> "subprocess.CompletedProcess[str]":
+def run(*flags: str, seconds: float = 900) -> "subprocess.CompletedProcess[str]":
     """The script, tiny, on one CPU device; its interpreter has no torch."""
     command = [sys.executable, str(BENCH / "accelerator.py"), "--tiny", *flags]
     env = {**os.environ, "XLA_FLAGS": "", "PYTHONPATH": os.pathsep.join(["/nowhere"])}
