@@ -33,11 +33,17 @@ def test_distances_are_those_of_the_whole_matrix(neighbours, rows, monkeypatch):
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
-def test_the_length_of_features_does_not_matter_and_zeros_are_no_nan():
+def test_the_length_of_features_does_not_matter_and_zeros_are_no_nan(monkeypatch):
+    monkeypatch.setattr(unknown, "NEIGHBOURS", 1)
     known = features(5, 0)
     found = unknown.distances(np.stack([known[2] * 7, np.zeros(24, np.float32)]), [known])
     np.testing.assert_allclose(found, [0, 1], atol=1e-6)
     assert found[0] >= 0
+
+
+def test_of_fewer_training_images_than_neighbours_the_farthest_counts():
+    known = features(3, 0)
+    assert unknown.distances(known[:1], [known])[0] > unknown.distances(known[:1], [known[:1]])[0]
 
 
 def test_share_farther_counts_the_image_itself():
