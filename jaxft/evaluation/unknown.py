@@ -71,7 +71,7 @@ def distances(features: Float[np.ndarray, "examples features"], known: Sequence[
     return found
 
 
-def share_farther(found: Distances, usual: Distances) -> Distances:
+def share_farther(found: Distances, usual: Float[np.ndarray, " images"]) -> Distances:
     """Share of the validation images, and the image itself, that lie as far away or farther.
 
     A conformal p-value: if an image is of the same kind as the validation images, it is below p
