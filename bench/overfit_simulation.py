@@ -118,7 +118,7 @@ def rules(decided: Decided) -> Iterator[tuple[str, int, int | None]]:
 
 
 def judge(curve: Curve, better_later: np.ndarray, best: np.ndarray, stop: int | None) -> dict:
-    """What a decision was worth, by all examples of the recording.
+    """Value of a decision, by all examples of the recording.
 
     `false`: a later cycle end's loss is lower than any up to the stop, beyond 2 standard errors.
     `delay`: cycle ends from the lowest loss to a stop that is not false. `lost`: accuracy of the

@@ -22,9 +22,9 @@ from jaxft.runtime.folders import cache_directory
 
 
 class Scoring(NamedTuple):
-    """Which weights, `best` or `last`; random views, and the way to combine them; images at a time.
+    """Choices of an inference: the weights, `best` or `last`; random views, and their combination.
 
-    A batch size of 0 is the run's.
+    `batch_size` counts the images at a time; 0 is the run's number.
     """
 
     weights: str = "best"
