@@ -1,15 +1,13 @@
 """`summary.json`: the results of a run."""
 
-import json
 from typing import Any
 
 from jaxft.materials.materials import Materials
 from jaxft.report import advice, bottleneck
-from jaxft.runtime import paths
 from jaxft.runtime.paths import AnyPath
 from jaxft.runtime.process import cores
 from jaxft.workdir.cursor import Cursor
-from jaxft.workdir.rows import write_json
+from jaxft.workdir.rows import read_object, write_json
 
 
 def summarise(
@@ -41,8 +39,5 @@ def summarise(
 
 def finished_summary(workdir: AnyPath) -> dict[str, Any] | None:
     """The summary of a finished run, if the workdir holds one."""
-    try:
-        summary = json.loads(paths.read(workdir / "summary.json"))
-    except (OSError, ValueError):
-        return None
-    return None if summary["ended_by"] in ("interrupted", "nonfinite") else summary
+    summary = read_object(workdir / "summary.json")
+    return None if not summary or summary["ended_by"] in ("interrupted", "nonfinite") else summary

@@ -15,6 +15,15 @@ def write_json(path: AnyPath, data: Any) -> None:
     paths.write(path, lambda file: file.write(content.encode()))
 
 
+def read_object(path: AnyPath) -> dict[str, Any] | None:
+    """Return what a JSON file holds; None where it is missing or no JSON."""
+    try:
+        found: dict[str, Any] = json.loads(paths.read(path))
+    except (OSError, ValueError):
+        return None
+    return found
+
+
 @hosts.first_only
 def append_row(path: AnyPath, row: Mapping[str, Any]) -> None:
     """Add a row to a JSON-lines file; an object of a store is rewritten."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxft.runtime import paths
 from jaxft.runtime.paths import AnyPath
-from jaxft.workdir.rows import write_json
+from jaxft.workdir.rows import read_object, write_json
 
 RESULT, PLOT, BEST, PARTS = "probe.json", "probe.png", "best.py", "bodies"
 
@@ -23,11 +23,7 @@ class Measured(NamedTuple):
 
 def result(folder: AnyPath) -> dict[str, Any] | None:
     """Return the result of a finished probe, None before."""
-    try:
-        found: dict[str, Any] = json.loads(paths.read(folder / RESULT))
-    except (OSError, ValueError):
-        return None
-    return found
+    return read_object(folder / RESULT)
 
 
 def finish(folder: AnyPath, card: str, ours: Collection[str], found: Mapping[str, Any]) -> None:

@@ -1,6 +1,5 @@
 """The files of a sweep: the scores of what is done, the result, the best config."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -9,7 +8,7 @@ from jaxtyping import Bool, Float
 
 from jaxft.runtime import paths
 from jaxft.runtime.paths import AnyPath
-from jaxft.workdir.rows import write_json
+from jaxft.workdir.rows import read_object, write_json
 
 RESULT, BEST, PARTS = "sweep.json", "best.py", "scores"
 
@@ -23,11 +22,7 @@ class Scores(NamedTuple):
 
 def result(folder: AnyPath) -> dict[str, Any] | None:
     """Return the result of a finished sweep, None before."""
-    try:
-        found: dict[str, Any] = json.loads(paths.read(folder / RESULT))
-    except (OSError, ValueError):
-        return None
-    return found
+    return read_object(folder / RESULT)
 
 
 def finish(folder: AnyPath, card: str, found: Mapping[str, Any]) -> None:
