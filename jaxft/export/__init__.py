@@ -1,0 +1,1 @@
+"""Exits: a run's model in the formats of other libraries."""
