@@ -28,13 +28,13 @@ ROOMS = {
         "jaxft/data/sources/trusted.py",
         "jaxft/data/prepare/shard.py",
     ),
-    "jinja2": ("jaxft/report/page/",),
+    "jinja2": ("jaxft/report/page/", "jaxft/export/card.py"),
     "array_record": ("jaxft/data/sources/prepared.py", "jaxft/data/prepare/shard.py"),
     "tensorboardX": ("jaxft/report/trackers/tensorboard.py",),
     "wandb": ("jaxft/report/trackers/wandb.py",),
     "mlflow": ("jaxft/report/trackers/mlflow.py",),
     "trackio": ("jaxft/report/trackers/trackio.py",),
-    "torch": (),
+    "torch": ("jaxft/export/templates/",),  # files that are written out, and never imported
     "torchvision": (),
     "tensorflow": (),
 }

@@ -14,6 +14,7 @@ from jaxft.models.bodies import efficientnet_lite
 from jaxft.models.bodies.resnet import network
 from jaxft.models.body import Body
 from jaxft.models.weights.fastai_names import named_as_torchvision
+from jaxft.models.weights.timm_names import efficientnet_name
 from jaxft.models.weights.torch_layout import from_torch_layout, to_torch_layout, torch_shape
 
 ORIGINALS: dict[str, Callable[[str, str], Body]] = {**efficientnet_lite.BODIES, **network.BODIES}
@@ -113,6 +114,13 @@ def _leaves(
             yield (*path, key), value
 
 
+def timm_name(name: str, original: str) -> str:
+    """Return timm's name of an array of the body `name`, which its original calls so."""
+    if name not in efficientnet_lite.BODIES:
+        return original
+    return efficientnet_name(original, [stage.repeats for stage in efficientnet_lite.STAGES])
+
+
 def body_from_torch(
     name: str, arrays: Mapping[str, np.ndarray], with_head: bool = False
 ) -> tuple[Params, Stats]:
@@ -135,6 +143,8 @@ def body_from_torch(
     if name in network.BODIES:
         arrays = dict(named_as_torchvision(arrays))
     wanted = {entry.name: entry for entry in entries(name)}
+    originals = {timm_name(name, original): original for original in wanted}
+    arrays = {originals.get(key, key): value for key, value in arrays.items()}
     classifier = {key for key, entry in wanted.items() if entry.path[0] == "head"}
     if not with_head and not classifier & arrays.keys():
         wanted = {key: entry for key, entry in wanted.items() if key not in classifier}

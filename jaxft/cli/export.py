@@ -1,0 +1,68 @@
+"""`jaxft export`."""
+
+import argparse
+import sys
+from argparse import ArgumentParser, Namespace
+
+from jaxft.cli import flags
+from jaxft.cli.outputs import demand_new_folder
+
+HELP = "write a run's model in the formats of other libraries"
+FORMATS = {
+    "timm": "a folder that timm opens (of a ResNet also torchvision)",
+    "stablehlo": "a program that JAX alone runs",
+}
+
+
+def add(parser: ArgumentParser) -> None:
+    """Add the verb's flags."""
+    flags.add_workdir(parser)
+    told = "; ".join(f"{name}: {what}" for name, what in FORMATS.items())
+    parser.add_argument(
+        "--to", required=True, type=names, metavar="FORMAT[,FORMAT]", help=f"formats: {told}"
+    )
+    parser.add_argument("--output", required=True, metavar="DIR", help="a new folder")
+    parser.add_argument("--weights", default="best", choices=("best", "last"), help="default: best")
+    parser.add_argument(
+        "--images",
+        nargs="+",
+        default=(),
+        metavar="IMAGE",
+        help="files or folders to compare answers on (default: validation images of the run)",
+    )
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Read names of formats, separated by commas."""
+    found = tuple(dict.fromkeys(word.strip() for word in text.split(",")))
+    unknown = ", ".join(repr(name) for name in found if name not in FORMATS)
+    if unknown:
+        raise argparse.ArgumentTypeError(
+            f"{unknown}: no such format; they are {', '.join(FORMATS)}"
+        )
+    return found
+
+
+def run(options: Namespace) -> int:
+    """Write, compare, and say how far the answers differ; return the exit code."""
+    from jaxft.export import formats, opening, place, reference
+    from jaxft.runtime.console import Console
+
+    demand_new_folder("--output", options.output)
+    console = Console(sys.stderr)
+    chosen = {name: formats.FORMATS[name]() for name in options.to}
+    subject = opening.of_run(options.workdir, options.weights)
+    formats.demand(chosen, subject)
+    own = reference.ask(subject, options.workdir, options.images, console)
+    try:
+        with place.aside(options.output) as folder:
+            for name, one in chosen.items():
+                answer = one.write(subject, folder)
+                found = formats.difference(answer, own.canvases, own.probabilities)
+                print(f"{name}: at most {found:.1e} from the run's probabilities, on {own.told}")
+                formats.demand_agreement(name, found)
+    except formats.Disagreement as error:
+        print(f"jaxft: {error}. Nothing is left at {options.output}.", file=sys.stderr)
+        return 1
+    print(f"{', '.join(chosen)} -> {options.output}")
+    return 0

@@ -1,0 +1,101 @@
+"""A run's model as one serialised StableHLO program, which JAX alone runs on any platform.
+
+uint8 canvases [batch, canvas, canvas, 3] go in and probabilities [batch, classes] come out, for any
+batch; the view, the normalisation and the weights are in the program. Products and convolutions ask
+for the highest precision, which is float32 on every platform.
+"""
+
+import importlib.metadata
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import export
+
+from jaxft.devices import platform
+from jaxft.errors import UserError
+from jaxft.export.network import Run, probabilities
+from jaxft.export.subject import Subject
+from jaxft.models.fold import fold
+from jaxft.models.variables import Weights
+from jaxft.runtime import paths
+from jaxft.runtime.version import VERSION
+from jaxft.workdir.rows import write_json
+
+PROGRAM, ABOUT = "model.jax_exported", "model.json"
+PLATFORMS = ("cpu", "cuda", "tpu")
+NO_PLATFORM = ("any", "any")  # one that jaxft has no lowerings of its own for
+
+
+def demand(subject: Subject) -> None:
+    """Raise UserError where the package that serialises programs is missing."""
+    if importlib.util.find_spec("flatbuffers") is None:
+        raise UserError(
+            "JAX writes programs by flatbuffers, which is not installed",
+            hint="Install it: pip install 'jaxft[stablehlo]'.",
+        )
+
+
+def write(subject: Subject, folder: Path) -> Run:
+    """Write the program, and a JSON file about it; return a function that reads and runs it."""
+    exported = traced(subject)
+    content = exported.serialize()
+    paths.write(folder / PROGRAM, lambda file: file.write(content))
+    write_json(folder / ABOUT, about(subject, exported))
+
+    def run(canvases: np.ndarray) -> np.ndarray:
+        program = export.deserialize(bytearray(paths.read(folder / PROGRAM)))
+        return np.asarray(jax.jit(program.call)(canvases))
+
+    return run
+
+
+def traced(subject: Subject) -> export.Exported:
+    """Trace the model from canvases to probabilities, for any batch and all of PLATFORMS."""
+    with platform.targeting(*NO_PLATFORM), jax.default_matmul_precision("highest"):
+        folded = jax.jit(lambda weights: Weights(*fold(subject.model.body, *weights)))
+        weights = jax.tree.map(np.asarray, folded(subject.weights))
+        answer = probabilities(subject, weights)
+        shape = export.symbolic_shape(f"batch, {subject.canvas}, {subject.canvas}, 3")
+        canvases = jax.ShapeDtypeStruct(shape, jnp.uint8)
+        return export.export(jax.jit(answer), platforms=PLATFORMS)(canvases)
+
+
+def about(subject: Subject, exported: export.Exported) -> dict[str, Any]:
+    """Facts about the program, as JSON data."""
+    return {
+        "program": PROGRAM,
+        "input": {"dtype": "uint8", "shape": ["batch", subject.canvas, subject.canvas, 3]},
+        "output": {"dtype": "float32", "shape": ["batch", len(subject.classes)]},
+        "classes": list(subject.classes),
+        "canvas": subject.canvas,
+        "image_size": subject.image_size,
+        "interpolation": subject.settings.data.interpolation,
+        "platforms": list(exported.platforms),
+        "calling_convention": exported.calling_convention_version,
+        "versions": {"jaxft": VERSION, "jax": importlib.metadata.version("jax")},
+    }
+
+
+def usage(subject: Subject) -> str:
+    """Return Markdown on how JAX alone runs the program."""
+    filter = subject.settings.data.interpolation.upper()
+    return f"""`{PROGRAM}` is a program of JAX's (`jax.export`) for {", ".join(PLATFORMS)}: uint8
+images [batch, {subject.canvas}, {subject.canvas}, 3] go in, probabilities come out. `{ABOUT}`
+has the classes. It needs `pip install jax flatbuffers pillow`:
+
+```python
+import json, jax, numpy as np
+from PIL import Image, ImageOps
+
+about = json.load(open("{ABOUT}"))
+program = jax.export.deserialize(bytearray(open("{PROGRAM}", "rb").read()))
+size = (about["canvas"], about["canvas"])
+image = ImageOps.fit(Image.open("photo.jpg").convert("RGB"), size, Image.Resampling.{filter})
+(probabilities,) = jax.jit(program.call)(np.asarray(image)[None])
+print(about["classes"][probabilities.argmax()])
+```
+"""

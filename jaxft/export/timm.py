@@ -1,0 +1,105 @@
+"""A run's model as a folder that timm opens, `create_model("local-dir:DIR", pretrained=True)`.
+
+`config.json` and `model.safetensors` are timm's. torchvision has the same names for a ResNet's
+arrays, so its `load_state_dict` takes them too, where the pooling is the average. timm's heads are
+one linear layer. Of another head `model.safetensors` holds the body, `head.safetensors` the head,
+and `head.py`, beside them, makes the whole network of both.
+
+timm's `catavgmax` pools average and maximum beside each other, in this order, jaxft the maximum
+first: whatever takes the pooled features is written with its inputs in timm's order.
+"""
+
+import shutil
+from pathlib import Path
+
+import jax
+import numpy as np
+import safetensors.numpy
+
+from jaxft.errors import UserError
+from jaxft.export.network import Run, probabilities
+from jaxft.export.subject import Subject
+from jaxft.export.timm_config import config
+from jaxft.export.timm_head import from_head_file, to_head_file, turned, with_counters
+from jaxft.models.variables import Weights
+from jaxft.models.weights.torch_names import ORIGINALS, body_from_torch, timm_name, to_torch
+from jaxft.models.weights.weight_file import read_weights
+from jaxft.runtime import paths
+from jaxft.workdir.rows import write_json
+
+CONFIG, BODY, HEAD, MODULE = "config.json", "model.safetensors", "head.safetensors", "head.py"
+TEMPLATE = Path(__file__).parent / "templates" / MODULE
+
+
+def demand(subject: Subject) -> None:
+    """Raise UserError where timm has no such network."""
+    if subject.model.name not in ORIGINALS:
+        raise UserError(f"timm has no network that computes {subject.model.name}")
+
+
+def write(subject: Subject, folder: Path) -> Run:
+    """Write the folder's files; return a function that reads the weights back and runs them."""
+    params, stats = subject.weights
+    pooling, plain = subject.model.pooling, not subject.settings.model.hidden
+    head = turned(params["head"], pooling)
+    body = {group: params[group] for group in ("early", "late")}
+    whole = {**body, "head": head} if plain else body
+    arrays = to_torch(subject.model.name, whole, {group: stats[group] for group in body})
+    _save(folder / BODY, {timm_name(subject.model.name, name): a for name, a in arrays.items()})
+    if not plain:
+        _save(folder / HEAD, to_head_file(head, turned(stats["head"], pooling)))
+        shutil.copyfile(TEMPLATE, folder / MODULE)
+    write_json(folder / CONFIG, config(subject))
+    return lambda canvases: np.asarray(
+        jax.jit(probabilities(subject, read_back(subject, folder)))(canvases)
+    )
+
+
+def _save(file: Path, arrays: dict[str, np.ndarray]) -> None:
+    content = safetensors.numpy.save(with_counters(arrays), {"format": "pt"})
+    paths.write(file, lambda target: target.write(content))
+
+
+def read_back(subject: Subject, folder: Path) -> Weights:
+    """Read the weights of a folder that `write` has written.
+
+    Raises:
+      UserError: they are not whole.
+    """
+    plain = not subject.settings.model.hidden
+    arrays = read_weights(folder / BODY)
+    params, stats = body_from_torch(subject.model.name, arrays, with_head=plain)
+    if not plain:
+        params["head"], stats["head"] = from_head_file(read_weights(folder / HEAD))
+    for tree in (params, stats):
+        tree["head"] = turned(tree.get("head", {}), subject.model.pooling)
+    return Weights(params, stats)
+
+
+def usage(subject: Subject) -> str:
+    """Return Markdown on how PyTorch runs the folder."""
+    made = 'timm.create_model("local-dir:.", pretrained=True)'
+    if subject.settings.model.hidden:
+        made = 'create_model(".")'
+    imports = "from head import create_model\n" if subject.settings.model.hidden else ""
+    about = (
+        f"`{BODY}` holds the body, which timm opens alone as a network that returns features; "
+        f"`{MODULE}` joins it and the head in `{HEAD}`, a kind that timm has not."
+        if subject.settings.model.hidden
+        else "timm opens the folder, from a disk or from the hub (`hf-hub:USER/NAME`)."
+    )
+    return f"""`{CONFIG}` and `{BODY}` are for timm and PyTorch. {about}
+
+```python
+import json, timm, torch
+from PIL import Image
+{imports}
+model = {made}.eval()
+config = json.load(open("{CONFIG}"))
+data = timm.data.resolve_data_config({{}}, pretrained_cfg=config["pretrained_cfg"])
+image = timm.data.create_transform(**data)(Image.open("photo.jpg").convert("RGB"))
+with torch.no_grad():
+    probabilities = model(image[None]).softmax(1)[0]
+print(config["label_names"][probabilities.argmax()])
+```
+"""

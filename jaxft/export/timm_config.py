@@ -1,0 +1,51 @@
+"""timm's config.json of an exported model."""
+
+from typing import Any
+
+from jaxft.export.subject import Subject
+from jaxft.models.bodies import efficientnet_lite
+from jaxft.models.weights.timm_names import ARCHITECTURES
+
+REDUCTION = 32  # pixels of the image for one of the last features, of every body
+FIRST_AND_LAST = {True: ("conv_stem", "classifier"), False: ("conv1", "fc")}
+
+
+def config(subject: Subject) -> dict[str, Any]:
+    """Return what `timm.create_model("local-dir:...")` builds the network and its transform from.
+
+    With a head that timm has no name for, it is the body alone, which returns pooled features.
+    """
+    name = subject.model.name
+    plain = not subject.settings.model.hidden
+    pooling = "avg" if subject.model.pooling == "avg" else "catavgmax"
+    classes = len(subject.classes) if plain else 0
+    return {
+        "architecture": ARCHITECTURES.get(name, name),
+        "num_classes": classes,
+        "num_features": subject.model.body.channels,
+        "global_pool": pooling,
+        "label_names": list(subject.classes),
+        "model_args": {"global_pool": pooling},
+        "pretrained_cfg": {**_transform(subject), **_facts(subject), "num_classes": classes},
+    }
+
+
+def _transform(subject: Subject) -> dict[str, Any]:
+    """All of the shorter side at the image size, by the filter that shrinks files for the run."""
+    expected, size = subject.model.preprocessing, subject.image_size
+    return {
+        "input_size": [3, size, size],
+        "fixed_input_size": False,
+        "interpolation": subject.settings.data.interpolation,
+        "crop_pct": 1.0,
+        "crop_mode": "center",
+        "mean": [value / 255 for value in expected.mean],
+        "std": [value / 255 for value in expected.std],
+    }
+
+
+def _facts(subject: Subject) -> dict[str, Any]:
+    first, last = FIRST_AND_LAST[subject.model.name in efficientnet_lite.BODIES]
+    side = -(-subject.image_size // REDUCTION)
+    told = {"pool_size": [side, side], "first_conv": first, "classifier": last}
+    return {**told, **{key: subject.origin[key] for key in ("license",) if key in subject.origin}}
