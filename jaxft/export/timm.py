@@ -28,7 +28,7 @@ from jaxft.runtime import paths
 from jaxft.workdir.rows import write_json
 
 CONFIG, BODY, HEAD, MODULE = "config.json", "model.safetensors", "head.safetensors", "head.py"
-TEMPLATE = Path(__file__).parent / "templates" / MODULE
+SOURCE = Path(__file__).with_name("torch_head.py")
 
 
 def demand(subject: Subject) -> None:
@@ -48,7 +48,7 @@ def write(subject: Subject, folder: Path) -> Run:
     _save(folder / BODY, {timm_name(subject.model.name, name): a for name, a in arrays.items()})
     if not plain:
         _save(folder / HEAD, to_head_file(head, turned(stats["head"], pooling)))
-        shutil.copyfile(TEMPLATE, folder / MODULE)
+        shutil.copyfile(SOURCE, folder / MODULE)
     write_json(folder / CONFIG, config(subject))
     return lambda canvases: np.asarray(
         jax.jit(probabilities(subject, read_back(subject, folder)))(canvases)

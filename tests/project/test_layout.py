@@ -34,7 +34,7 @@ ROOMS = {
     "wandb": ("jaxft/report/trackers/wandb.py",),
     "mlflow": ("jaxft/report/trackers/mlflow.py",),
     "trackio": ("jaxft/report/trackers/trackio.py",),
-    "torch": ("jaxft/export/templates/",),  # files that are written out, and never imported
+    "torch": ("jaxft/export/torch_head.py",),  # which is written out, and never imported
     "torchvision": (),
     "tensorflow": (),
 }
