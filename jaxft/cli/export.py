@@ -45,24 +45,34 @@ def names(text: str) -> tuple[str, ...]:
 
 def run(options: Namespace) -> int:
     """Write, compare, and say how far the answers differ; return the exit code."""
-    from jaxft.export import formats, opening, place, reference
-    from jaxft.runtime.console import Console
+    from jaxft.export.formats import Disagreement
 
     demand_new_folder("--output", options.output)
+    try:
+        _export(options)
+    except Disagreement as error:
+        print(f"jaxft: {error}. Nothing is left at {options.output}.", file=sys.stderr)
+        return 1
+    print(f"{', '.join(options.to)} -> {options.output}")
+    return 0
+
+
+def _export(options: Namespace) -> None:
+    from jaxft.export import card, formats, opening, place, reference
+    from jaxft.runtime.console import Console
+
     console = Console(sys.stderr)
     chosen = {name: formats.FORMATS[name]() for name in options.to}
     subject = opening.of_run(options.workdir, options.weights)
     formats.demand(chosen, subject)
     own = reference.ask(subject, options.workdir, options.images, console)
-    try:
-        with place.aside(options.output) as folder:
-            for name, one in chosen.items():
-                answer = one.write(subject, folder)
-                found = formats.difference(answer, own.canvases, own.probabilities)
-                print(f"{name}: at most {found:.1e} from the run's probabilities, on {own.told}")
-                formats.demand_agreement(name, found)
-    except formats.Disagreement as error:
-        print(f"jaxft: {error}. Nothing is left at {options.output}.", file=sys.stderr)
-        return 1
-    print(f"{', '.join(chosen)} -> {options.output}")
-    return 0
+    about = card.About(subject, opening.contents(options.workdir, options.weights), own.told)
+    with place.aside(options.output) as folder:
+        sections = []
+        for name, one in chosen.items():
+            answer = one.write(subject, folder)
+            found = formats.difference(answer, own.canvases, own.probabilities)
+            print(f"{name}: at most {found:.1e} from the run's probabilities, on {own.told}")
+            formats.demand_agreement(name, found)
+            sections.append(card.Section(name, one.usage(subject), found))
+        card.write(folder, place.name(options.output), about, sections)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from jaxft.evaluation.restore import read_weights, read_workdir
 from jaxft.export.subject import Subject
 from jaxft.materials.model import create_model
+from jaxft.report.page.contents import Contents, read
 from jaxft.runtime import paths
 from jaxft.runtime.paths import AnyPath
 from jaxft.runtime.set_up import set_up
@@ -28,3 +29,9 @@ def of_run(workdir: str | AnyPath, which: str = "best") -> Subject:
     model = create_model(settings, len(classes), expected)
     origin = read_object(paths.of(workdir) / "weights.json") or {}
     return Subject(settings, classes, model, weights, origin)
+
+
+def contents(workdir: str | AnyPath, which: str = "best") -> Contents:
+    """Read what a run left of itself, its metrics only where they are of these weights."""
+    found = read(paths.of(workdir))
+    return found if which == "best" else replace(found, scores={})

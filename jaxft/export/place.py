@@ -46,3 +46,8 @@ def _upload(filled: Path, place: AnyPath) -> None:
             with file.open("rb") as content:
                 target = place / file.relative_to(filled).as_posix()
                 paths.write(target, partial(shutil.copyfileobj, content))
+
+
+def name(output: str) -> str:
+    """Return the name of the folder that an output is."""
+    return paths.absolute(paths.of(output)).name

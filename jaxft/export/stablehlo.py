@@ -19,6 +19,7 @@ from jaxft.devices import platform
 from jaxft.errors import UserError
 from jaxft.export.network import Run, probabilities
 from jaxft.export.subject import Subject
+from jaxft.export.text import render
 from jaxft.models.fold import fold
 from jaxft.models.variables import Weights
 from jaxft.runtime import paths
@@ -82,20 +83,9 @@ def about(subject: Subject, exported: export.Exported) -> dict[str, Any]:
 
 def usage(subject: Subject) -> str:
     """Return Markdown on how JAX alone runs the program."""
-    filter = subject.settings.data.interpolation.upper()
-    return f"""`{PROGRAM}` is a program of JAX's (`jax.export`) for {", ".join(PLATFORMS)}: uint8
-images [batch, {subject.canvas}, {subject.canvas}, 3] go in, probabilities come out. `{ABOUT}`
-has the classes. It needs `pip install jax flatbuffers pillow`:
-
-```python
-import json, jax, numpy as np
-from PIL import Image, ImageOps
-
-about = json.load(open("{ABOUT}"))
-program = jax.export.deserialize(bytearray(open("{PROGRAM}", "rb").read()))
-size = (about["canvas"], about["canvas"])
-image = ImageOps.fit(Image.open("photo.jpg").convert("RGB"), size, Image.Resampling.{filter})
-(probabilities,) = jax.jit(program.call)(np.asarray(image)[None])
-print(about["classes"][probabilities.argmax()])
-```
-"""
+    return render(
+        "stablehlo.md.jinja",
+        platforms=PLATFORMS,
+        canvas=subject.canvas,
+        filter=subject.settings.data.interpolation.upper(),
+    )

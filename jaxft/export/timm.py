@@ -19,14 +19,18 @@ import safetensors.numpy
 from jaxft.errors import UserError
 from jaxft.export.network import Run, probabilities
 from jaxft.export.subject import Subject
+from jaxft.export.text import render
 from jaxft.export.timm_config import config
 from jaxft.export.timm_head import from_head_file, to_head_file, turned, with_counters
+from jaxft.models.bodies.resnet import network
 from jaxft.models.variables import Weights
 from jaxft.models.weights.torch_names import ORIGINALS, body_from_torch, timm_name, to_torch
 from jaxft.models.weights.weight_file import read_weights
 from jaxft.runtime import paths
 from jaxft.workdir.rows import write_json
 
+# torchvision has no resnext101_32x4d.
+TORCHVISION = network.BODIES.keys() - {"resnext101_32x4d"}
 CONFIG, BODY, HEAD, MODULE = "config.json", "model.safetensors", "head.safetensors", "head.py"
 SOURCE = Path(__file__).with_name("torch_head.py")
 
@@ -78,28 +82,11 @@ def read_back(subject: Subject, folder: Path) -> Weights:
 
 def usage(subject: Subject) -> str:
     """Return Markdown on how PyTorch runs the folder."""
-    made = 'timm.create_model("local-dir:.", pretrained=True)'
-    if subject.settings.model.hidden:
-        made = 'create_model(".")'
-    imports = "from head import create_model\n" if subject.settings.model.hidden else ""
-    about = (
-        f"`{BODY}` holds the body, which timm opens alone as a network that returns features; "
-        f"`{MODULE}` joins it and the head in `{HEAD}`, a kind that timm has not."
-        if subject.settings.model.hidden
-        else "timm opens the folder, from a disk or from the hub (`hf-hub:USER/NAME`)."
+    name, plain = subject.model.name, not subject.settings.model.hidden
+    return render(
+        "timm.md.jinja",
+        hidden=not plain,
+        torchvision=plain and name in TORCHVISION and subject.model.pooling == "avg",
+        architecture=name,
+        classes=len(subject.classes),
     )
-    return f"""`{CONFIG}` and `{BODY}` are for timm and PyTorch. {about}
-
-```python
-import json, timm, torch
-from PIL import Image
-{imports}
-model = {made}.eval()
-config = json.load(open("{CONFIG}"))
-data = timm.data.resolve_data_config({{}}, pretrained_cfg=config["pretrained_cfg"])
-image = timm.data.create_transform(**data)(Image.open("photo.jpg").convert("RGB"))
-with torch.no_grad():
-    probabilities = model(image[None]).softmax(1)[0]
-print(config["label_names"][probabilities.argmax()])
-```
-"""

@@ -28,7 +28,7 @@ ROOMS = {
         "jaxft/data/sources/trusted.py",
         "jaxft/data/prepare/shard.py",
     ),
-    "jinja2": ("jaxft/report/page/", "jaxft/export/card.py"),
+    "jinja2": ("jaxft/report/page/", "jaxft/export/text.py"),
     "array_record": ("jaxft/data/sources/prepared.py", "jaxft/data/prepare/shard.py"),
     "tensorboardX": ("jaxft/report/trackers/tensorboard.py",),
     "wandb": ("jaxft/report/trackers/wandb.py",),
