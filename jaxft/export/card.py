@@ -142,13 +142,14 @@ def metrics(scores: Mapping[str, Any]) -> list[tuple[str, str]]:
         return []
     low, high = map(share, scores["accuracy_interval"])
     calibration = scores["calibration"]
+    found = calibration["temperature"]
     return [
         ("accuracy", f"{share(scores['accuracy'])} (95% interval by Wilson: {low} to {high})"),
         ("balanced accuracy", share(scores["balanced_accuracy"])),
         *((f"among the {k} most probable", share(hit)) for k, hit in scores["top_k"].items()),
         ("loss (cross-entropy)", f"{scores['loss']:.4f}"),
         ("calibration error (15 bins)", share(calibration["error"])),
-        ("temperature that mends it best", f"{calibration['temperature']:.2f}"),
+        *([("temperature that mends it best", f"{found:.2f}")] if found else []),
     ]
 
 

@@ -25,8 +25,9 @@ def of_run(workdir: str | AnyPath, which: str = "best") -> Subject:
     settings, classes, expected = read_workdir(workdir)
     set_up(settings.cache_dir)
     weights = read_weights(workdir, which)
-    settings = replace(settings, model=replace(settings.model, dtype="float32", conv="native"))
-    model = create_model(settings, len(classes), expected)
+    settings = replace(settings, model=replace(settings.model, dtype="float32"))
+    native = replace(settings, model=replace(settings.model, conv="native"))
+    model = create_model(native, len(classes), expected)
     origin = read_object(paths.of(workdir) / "weights.json") or {}
     return Subject(settings, classes, model, weights, origin)
 

@@ -46,6 +46,11 @@ def write(subject: Subject, folder: Path) -> Run:
     content = exported.serialize()
     paths.write(folder / PROGRAM, lambda file: file.write(content))
     write_json(folder / ABOUT, about(subject, exported))
+    return reader(folder)
+
+
+def reader(folder: Path) -> Run:
+    """Return a function that reads the program and runs it on this machine."""
 
     def run(canvases: np.ndarray) -> np.ndarray:
         program = export.deserialize(bytearray(paths.read(folder / PROGRAM)))

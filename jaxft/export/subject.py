@@ -12,8 +12,8 @@ from jaxft.models.variables import Weights
 class Subject(NamedTuple):
     """A run's model and weights (on the host), its classes and settings.
 
-    The model computes in float32, and its convolutions in several groups are XLA's own, whatever
-    the run's were. `origin` is what weights.json says of the weights that the run began with.
+    Settings and model compute in float32, whatever the run did; the model's convolutions in several
+    groups are XLA's own. `origin` is what weights.json says of the weights that the run began with.
     """
 
     settings: Settings

@@ -20,7 +20,7 @@ from jaxft.errors import UserError
 from jaxft.export.network import Run, probabilities
 from jaxft.export.subject import Subject
 from jaxft.export.text import render
-from jaxft.export.timm_config import config
+from jaxft.export.timm_config import classifier, config
 from jaxft.export.timm_head import from_head_file, to_head_file, turned, with_counters
 from jaxft.models.bodies.resnet import network
 from jaxft.models.variables import Weights
@@ -32,6 +32,8 @@ from jaxft.workdir.rows import write_json
 # torchvision has no resnext101_32x4d.
 TORCHVISION = network.BODIES.keys() - {"resnext101_32x4d"}
 CONFIG, BODY, HEAD, MODULE = "config.json", "model.safetensors", "head.safetensors", "head.py"
+LINEAR = "linear0"  # jaxft's name for the one layer of a plain head
+BODY_GROUPS = ("early", "late")
 SOURCE = Path(__file__).with_name("torch_head.py")
 
 
@@ -43,20 +45,20 @@ def demand(subject: Subject) -> None:
 
 def write(subject: Subject, folder: Path) -> Run:
     """Write the folder's files; return a function that reads the weights back and runs them."""
-    params, stats = subject.weights
-    pooling, plain = subject.model.pooling, not subject.settings.model.hidden
-    head = turned(params["head"], pooling)
-    body = {group: params[group] for group in ("early", "late")}
-    whole = {**body, "head": head} if plain else body
-    arrays = to_torch(subject.model.name, whole, {group: stats[group] for group in body})
-    _save(folder / BODY, {timm_name(subject.model.name, name): a for name, a in arrays.items()})
-    if not plain:
-        _save(folder / HEAD, to_head_file(head, turned(stats["head"], pooling)))
+    (params, stats), name = subject.weights, subject.model.name
+    early_and_late = ({group: tree[group] for group in BODY_GROUPS} for tree in (params, stats))
+    arrays = to_torch(name, *early_and_late)
+    arrays = {timm_name(name, original): array for original, array in arrays.items()}
+    pooling = subject.model.pooling
+    head = to_head_file(turned(params["head"], pooling), turned(stats["head"], pooling))
+    if subject.settings.model.hidden:
+        _save(folder / HEAD, head)
         shutil.copyfile(SOURCE, folder / MODULE)
+    else:
+        arrays |= {key.replace(LINEAR, classifier(name)): array for key, array in head.items()}
+    _save(folder / BODY, arrays)
     write_json(folder / CONFIG, config(subject))
-    return lambda canvases: np.asarray(
-        jax.jit(probabilities(subject, read_back(subject, folder)))(canvases)
-    )
+    return reader(subject, folder)
 
 
 def _save(file: Path, arrays: dict[str, np.ndarray]) -> None:
@@ -70,14 +72,27 @@ def read_back(subject: Subject, folder: Path) -> Weights:
     Raises:
       UserError: they are not whole.
     """
-    plain = not subject.settings.model.hidden
     arrays = read_weights(folder / BODY)
-    params, stats = body_from_torch(subject.model.name, arrays, with_head=plain)
-    if not plain:
-        params["head"], stats["head"] = from_head_file(read_weights(folder / HEAD))
-    for tree in (params, stats):
-        tree["head"] = turned(tree.get("head", {}), subject.model.pooling)
+    params, stats = body_from_torch(subject.model.name, arrays)
+    if subject.settings.model.hidden:
+        head = from_head_file(read_weights(folder / HEAD))
+    else:
+        last = f"{classifier(subject.model.name)}."
+        own = {key: array for key, array in arrays.items() if key.startswith(last)}
+        head = from_head_file({key.replace(last, f"{LINEAR}."): a for key, a in own.items()})
+    for tree, found in zip((params, stats), head, strict=True):
+        tree["head"] = turned(found, subject.model.pooling)
     return Weights(params, stats)
+
+
+def reader(subject: Subject, folder: Path) -> Run:
+    """Return a function that reads the weights back and runs them in the run's own network."""
+
+    def run(canvases: np.ndarray) -> np.ndarray:
+        answer = probabilities(subject, read_back(subject, folder))
+        return np.asarray(jax.jit(answer)(canvases))
+
+    return run
 
 
 def usage(subject: Subject) -> str:

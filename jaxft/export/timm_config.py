@@ -7,7 +7,11 @@ from jaxft.models.bodies import efficientnet_lite
 from jaxft.models.weights.timm_names import ARCHITECTURES
 
 REDUCTION = 32  # pixels of the image for one of the last features, of every body
-FIRST_AND_LAST = {True: ("conv_stem", "classifier"), False: ("conv1", "fc")}
+
+
+def classifier(name: str) -> str:
+    """Return timm's name for the last layer of a body's network."""
+    return "classifier" if name in efficientnet_lite.BODIES else "fc"
 
 
 def config(subject: Subject) -> dict[str, Any]:
@@ -45,7 +49,8 @@ def _transform(subject: Subject) -> dict[str, Any]:
 
 
 def _facts(subject: Subject) -> dict[str, Any]:
-    first, last = FIRST_AND_LAST[subject.model.name in efficientnet_lite.BODIES]
+    name = subject.model.name
+    first = "conv_stem" if name in efficientnet_lite.BODIES else "conv1"
     side = -(-subject.image_size // REDUCTION)
-    told = {"pool_size": [side, side], "first_conv": first, "classifier": last}
+    told = {"pool_size": [side, side], "first_conv": first, "classifier": classifier(name)}
     return {**told, **{key: subject.origin[key] for key in ("license",) if key in subject.origin}}

@@ -129,9 +129,10 @@ def body_from_torch(
     Args:
       name: one of ORIGINALS.
       arrays: as `read_weights` returns them, under the names of torchvision, timm or fastai. The
-        classifier may be absent and may have any number of classes; BatchNorm's
-        `num_batches_tracked` is passed over.
-      with_head: also the classifier, as the plain linear head (`hidden=()`).
+        classifier is passed over unless it is asked for, as are BatchNorm's
+        `num_batches_tracked`.
+      with_head: also the classifier, of any number of classes, as the plain linear head
+        (`hidden=()`).
 
     Returns:
       Dicts with the keys early and late, and head if asked for; in float32.
@@ -146,11 +147,11 @@ def body_from_torch(
     originals = {timm_name(name, original): original for original in wanted}
     arrays = {originals.get(key, key): value for key, value in arrays.items()}
     classifier = {key for key, entry in wanted.items() if entry.path[0] == "head"}
-    if not with_head and not classifier & arrays.keys():
+    if not with_head:
         wanted = {key: entry for key, entry in wanted.items() if key not in classifier}
+        arrays = {key: array for key, array in arrays.items() if key not in classifier}
     _check_names(name, wanted, arrays)
-    used = [entry for entry in wanted.values() if with_head or entry.path[0] != "head"]
-    values = {entry: from_torch_layout(arrays[entry.name]) for entry in used}
+    values = {entry: from_torch_layout(arrays[entry.name]) for entry in wanted.values()}
     return _tree("params", values), _tree("batch_stats", values)
 
 
