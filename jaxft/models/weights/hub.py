@@ -111,12 +111,12 @@ def _download(repository: str, file: str, again: bool = False) -> Path:
     try:
         return Path(huggingface_hub.hf_hub_download(repository, file, force_download=again))
     except Exception as error:  # the library that it speaks HTTP by changes with its version
-        lines = [f"{type(error).__name__}: {line}" for line in _first_lines(error)]
+        lines = [f"{type(error).__name__}: {line}" for line in reasons(error)]
         title = f"{repository}/{file} cannot be fetched from the hub, and is not in its cache"
         raise UserError(title, lines, _how_to_bring(repository)) from error
 
 
-def _first_lines(error: BaseException) -> Iterator[str]:
+def reasons(error: BaseException) -> Iterator[str]:
     """Yield one line of each error that led to this one, the last first."""
     cause: BaseException | None = error
     while cause is not None:

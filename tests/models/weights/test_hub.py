@@ -1,16 +1,13 @@
 """Weights by name: a real client against a hub of our own, on this machine."""
 
-import hashlib
 import json
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import tiny_config
+from hub import COMMIT, CONFIG, serve
 from random_weights import normal
 from safetensors.numpy import save
 
@@ -21,74 +18,7 @@ from jaxft.errors import UserError
 from jaxft.models.body import TORCHVISION, Preprocessing
 from jaxft.models.weights import hub, preprocessing, pretrained, torch_names
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-FOLDER = "/timm/resnet18.tv_in1k/resolve/main/"
-CONFIG: dict[str, Any] = {
-    "architecture": "resnet18",
-    "pretrained_cfg": {
-        "input_size": [3, 160, 160],
-        "test_input_size": [3, 192, 192],
-        "interpolation": "bicubic",
-        "crop_pct": 0.875,
-        "test_crop_pct": 0.95,
-        "mean": [0.485, 0.456, 0.406],
-        "std": [0.5, 0.5, 0.5],
-        "license": "bsd-3-clause",
-    },
-}
 EXPECTED = Preprocessing((123.675, 116.28, 103.53), (127.5, 127.5, 127.5), 192, 0.95, "bicubic")
-
-
-class Hub(ThreadingHTTPServer):
-    """Serves weights and config.json as the Hugging Face hub does, and can do so badly."""
-
-    def __init__(self, content: bytes) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.content = content
-        self.stated = hashlib.sha256(content).hexdigest()
-        self.config = json.dumps(CONFIG).encode()
-        self.breaks = False
-        self.downloads = 0
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Hub
-
-    def do_HEAD(self):
-        self._answer(with_content=False)
-
-    def do_GET(self):
-        self._answer(with_content=True)
-
-    def _answer(self, with_content):
-        server = self.server
-        files = {
-            f"{FOLDER}model.safetensors": (server.content, server.stated),
-            f"{FOLDER}config.json": (server.config, hashlib.sha1(server.config).hexdigest()),
-        }
-        if self.path not in files:
-            self.send_response(404)
-            self.send_header("X-Error-Code", "RepoNotFound")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        content, tag = files[self.path]
-        begin = int(self.headers.get("Range", "bytes=0-")[6:-1])
-        self.send_response(206 if begin else 200)
-        self.send_header("ETag", f'"{tag}"')
-        self.send_header("X-Repo-Commit", COMMIT)
-        self.send_header("Content-Length", str(len(content) - begin))
-        self.end_headers()
-        if with_content:
-            weights = content is server.content
-            server.downloads += weights
-            end = len(content) // 2 if weights and server.breaks else None
-            self.wfile.write(content[begin:end])
-            self.close_connection = end is not None
-
-    def log_message(self, *_):
-        pass
 
 
 @pytest.fixture(scope="module", name="arrays")
@@ -101,22 +31,8 @@ def _arrays():
 
 @pytest.fixture(name="server")
 def _server(arrays, tmp_path, monkeypatch):
-    """A hub, and huggingface_hub with an empty cache that knows no other."""
-    import huggingface_hub
-    from huggingface_hub import constants, file_download
-
-    with Hub(save(arrays)) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        address = f"http://127.0.0.1:{server.server_port}"
-        template = address + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "ENDPOINT", address)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(file_download, "HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 2)
-        huggingface_hub.close_session()
+    with serve(save(arrays), tmp_path / "cache", monkeypatch) as server:
         yield server
-        server.shutdown()
 
 
 def loaded_from(source: str) -> pretrained.Loaded:
