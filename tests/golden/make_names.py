@@ -2,7 +2,8 @@
 
     python tests/golden/make_names.py
 
-Needs torch, torchvision, timm (for resnext101_32x4d) and efficientnet-lite-pytorch.
+Needs torch, torchvision, timm (for resnext101_32x4d, and its own names of EfficientNet-Lite0) and
+efficientnet-lite-pytorch.
 """
 
 import hashlib
@@ -31,7 +32,8 @@ def digest(model: torch.nn.Module) -> str:
 def main() -> None:
     with torch.device("meta"):
         models = {name: getattr(torchvision.models, name)() for name in TORCHVISION}
-        models["resnext101_32x4d"] = timm.create_model("resnext101_32x4d")
+        for name in ("resnext101_32x4d", "tf_efficientnet_lite0"):
+            models[name] = timm.create_model(name)
         models["efficientnet_lite0"] = EfficientNet.from_name("efficientnet-lite0")
     digests = {name: digest(model) for name, model in models.items()}
     (HERE / "names.json").write_text(json.dumps(digests, indent=1) + "\n")
