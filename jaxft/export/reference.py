@@ -46,8 +46,8 @@ def ask(
     Raises:
       UserError: missing paths; files that are not images; the device runs out of memory.
     """
-    split, told = _images(subject, workdir, images, console)
-    split = split.select(np.unique(np.linspace(0, len(split) - 1, COUNT).round().astype(int)))
+    split, told = images_of(subject, workdir, images, console)
+    split = split.select(spread(len(split)))
     dataset = Dataset(subject.classes, split, split)
     with jax.default_matmul_precision("highest"):
         materials = materials_of(subject.settings, dataset, subject.model.preprocessing, console)
@@ -57,9 +57,15 @@ def ask(
     return Reference(canvases, found, f"{len(canvases)} {told}")
 
 
-def _images(
+def spread(length: int) -> np.ndarray:
+    """Return up to COUNT places, evenly over a split of this length."""
+    return np.unique(np.linspace(0, length - 1, COUNT).round().astype(int))
+
+
+def images_of(
     subject: Subject, workdir: str | AnyPath, images: Sequence[str], console: Console
 ) -> tuple[Split, str]:
+    """Return all images that may be asked about, and words for them; arguments as for `ask`."""
     if images:
         paths.demand(*images)
         return files_split(image_files(images)), "images of --images"

@@ -50,7 +50,7 @@ def test_every_format_answers_as_predict_does_on_fifty_images(name, images, tmp_
     assert max(number for number, _ in found.values()) <= 1e-4
     # The same again from the files and the table that the verb `predict` writes.
     subject = opening.of_run(workdir)
-    split, _ = reference._images(subject, workdir, (), Console(None))
+    split, _ = reference.images_of(subject, workdir, (), Console(None))
     predict.predict_files(workdir, list(split.names[:50]), tmp_path / "table.csv")
     rows = np.genfromtxt(tmp_path / "table.csv", delimiter=",", skip_header=1)[:, 2:]
     assert rows.std(0).max() > 1e-2, "the answers should differ from image to image"

@@ -119,7 +119,7 @@ def test_config_json_says_what_timm_builds_the_network_from():
     assert told["global_pool"] == told["model_args"]["global_pool"] == "catavgmax"
     assert told["label_names"] == ["blue", "green", "red"]
     facts = told["pretrained_cfg"]
-    assert (facts["input_size"], facts["interpolation"]) == ([3, 48, 48], "bicubic")
+    assert (facts["input_size"], facts["interpolation"]) == ([3, 48, 48], "bilinear")
     assert (facts["crop_pct"], facts["crop_mode"]) == (1.0, "center")
     assert (facts["first_conv"], facts["classifier"]) == ("conv_stem", "classifier")
     np.testing.assert_allclose(facts["mean"], [127 / 255] * 3)
