@@ -376,18 +376,19 @@ def test_weights_of_another_architecture(refused, drawn, tiny):
 
 
 def test_misshapen_weights(refused, drawn, tiny, tmp_path):
-    model = create("resnet18", 3, hidden=())  # whose classifier is 1024 wide, not 512
+    model = create("resnet18", 3, hidden=())  # its classifier, 1024 wide, is nobody's business
     shapes = jax.eval_shape(model.init, jax.random.key(0))
     params, stats = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
     arrays = to_torch("resnet18", params, stats)
     name = "layer1.0.conv1.weight"
     arrays[name] = arrays[name][:, :, :1, :1].copy()
+    arrays["layer1.0.bn1.weight"] = np.ones(7, np.float32)
     safetensors.numpy.save_file(arrays, tmp_path / "odd.safetensors")
     overrides = ["--config.model.name=resnet18", "--config.model.weights=file:odd.safetensors"]
     lines = offenders(refused(*train(drawn), *overrides))
     assert len(lines) == 2
     assert name in lines[0] and "(64, 64, 1, 1)" in lines[0] and "(64, 64, 3, 3)" in lines[0]
-    assert "fc.weight" in lines[1] and "(3, 1024)" in lines[1]
+    assert "layer1.0.bn1.weight" in lines[1] and "(7,)" in lines[1] and "(64,)" in lines[1]
 
 
 @pytest.mark.parametrize("name, said", [("no.pth",) * 2, ("text.pth",) * 2, ("/", "/: cannot be")])

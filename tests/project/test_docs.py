@@ -33,6 +33,7 @@ KEY = re.compile(rf"(?:config\.)?((?:{'|'.join(SECTIONS)})\.\w+)(?:=.*)?")
 PHASE_KEY = re.compile(r"phase\.(\w+)(?:=.*)?")
 OVERRIDE = re.compile(r"--config\.(\w+(?:\.\w+|\[\d+\])*)")
 TESTS = {file.name for file in ROOT.glob("tests/**/test_*.py")}
+FILE_SUFFIXES = (".json", ".csv", ".safetensors", ".jax_exported")  # model.json is no key
 FILE = re.compile(r"(?:jaxft|tests|bench|configs|docs)/[\w/]+\.\w+")
 
 
@@ -214,7 +215,7 @@ def test_config_keys_exist(page):
     keys = OVERRIDE.findall(page.read_text())
     keys += [match[1] for text in inline(page) if (match := KEY.fullmatch(text))]
     keys += [f"phases[0].{m[1]}" for text in inline(page) if (m := PHASE_KEY.fullmatch(text))]
-    keys = [key for key in keys if not key.endswith((".json", ".csv"))]
+    keys = [key for key in keys if not key.endswith(FILE_SUFFIXES)]
     assert [key for key in keys if not has_key(key)] == []
 
 
