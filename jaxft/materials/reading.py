@@ -1,5 +1,6 @@
 """Reading of the images for steps, features and validation."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from jaxft.config.settings import Settings
@@ -27,8 +28,11 @@ def read_images(
     cache_dir: AnyPath | None = None,
     stop: Stop = NEVER,
     advice: str = GO_ON,
+    warn: Callable[[str], None] | None = None,
 ) -> tuple[Dataset, Images, Images]:
     """Load the images as the settings say, at an image size in pixels, with progress.
+
+    `warn` gets the warning about images that are skipped; None: the console does.
 
     Raises:
       UserError: unreadable images.
@@ -45,7 +49,7 @@ def read_images(
         return load_images(
             dataset,
             Sizing(canvas_size(image_size), data.interpolation, data.max_pixels),
-            leniency=Leniency(data.skip_bad, console.say, advice),
+            leniency=Leniency(data.skip_bad, warn or console.say, advice),
             memory_bytes=None if data.memory_gb < 0 else int(data.memory_gb * 2**30),
             cache_dir=cache_dir,
             progress=count,

@@ -14,6 +14,7 @@ from jaxft.data.sources.files import files_split, image_files
 from jaxft.data.sources.left_out import left_out_in_words
 from jaxft.data.sources.registry import open_dataset
 from jaxft.errors import UserError
+from jaxft.runtime import csv_rows
 
 
 def make(root: Path, *files: str) -> Path:
@@ -286,6 +287,16 @@ class TestCsv:
         assert short(dataset, tmp_path, "valid") == [("i/3, x.png", "a"), ("i/4", "b")]
         assert short(dataset, tmp_path, "test") == [("far/5.png", "a")]
         assert dataset.valid.read(1)[0, 0, 0] == 3
+
+    def test_names_that_jaxft_defused(self, tmp_path):
+        make(tmp_path, "=1.png", "2.png", "-3.png", "4.png")
+        rows = [("=1.png", "@a"), ("2.png", "@a"), ("-3.png", "b"), ("4.png", "b")]
+        with open(tmp_path / "table.csv", "wb") as file:
+            csv_rows.fill(file, ["file", "label"], rows)
+        assert b"'=1.png,'@a" in (tmp_path / "table.csv").read_bytes()
+        dataset = open_dataset(f"csv:{tmp_path / 'table.csv'}")
+        both = short(dataset, tmp_path, "train") + short(dataset, tmp_path, "valid")
+        assert sorted(both) == sorted(rows)
 
     def test_own_split(self, tmp_path):
         make(tmp_path, *(f"{i}.png" for i in range(20)))
