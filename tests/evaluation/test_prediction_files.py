@@ -155,8 +155,11 @@ def test_bad_files_are_left_out_and_listed_at_the_end(finished, tiny, drawn, tmp
     assert main.main([*words, bad[0], good, bad[1]]) == 2
     assert not output.exists()
     assert main.main([*words, "--skip-bad", bad[0], good, bad[1]]) == 0
-    *_, title, first, second = capsys.readouterr().err.splitlines()
-    assert title == "warning: 2 unreadable images skipped:"
+    capsys.readouterr()
+    words[2] = "--output=-"
+    assert main.main([*words, "--skip-bad", bad[0], good, bad[1]]) == 0
+    *_, count, title, first, second = capsys.readouterr().err.splitlines()
+    assert (count, title) == ("1 image -> -", "warning: 2 unreadable images skipped:")
     assert first.startswith(f"  - {bad[0]}: not an image") and second.startswith(f"  - {bad[1]}: ")
     assert [row["file"] for row in json.loads(output.read_text())] == [good]
     assert main.main([*words[:2], f"--output={tmp_path / 'none.csv'}", "--skip-bad", *bad]) == 2
