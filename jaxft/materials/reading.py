@@ -7,7 +7,6 @@ from jaxft.config.settings import Settings
 from jaxft.data import Dataset
 from jaxft.data.images.loading import GO_ON, Leniency, load_images
 from jaxft.data.images.memory import Images
-from jaxft.data.images.sizing import Sizing, canvas_size
 from jaxft.errors import Interrupted
 from jaxft.features.inference import make_forward
 from jaxft.materials.materials import NEVER, Materials
@@ -48,7 +47,7 @@ def read_images(
 
         return load_images(
             dataset,
-            Sizing(canvas_size(image_size), data.interpolation, data.max_pixels),
+            data.sizing(image_size),
             leniency=Leniency(data.skip_bad, warn or console.say, advice),
             memory_bytes=None if data.memory_gb < 0 else int(data.memory_gb * 2**30),
             cache_dir=cache_dir,

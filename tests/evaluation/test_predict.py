@@ -45,7 +45,7 @@ def test_restore_best_and_last(finished, tiny):
 def test_a_run_from_before_a_key_that_changes_no_number_is_restored(finished, tiny, tmp_path):
     workdir = shutil.copytree(finished, tmp_path / "run")
     content = json.loads((workdir / "config.json").read_text())
-    del content["track"], content["data"]["threads"]
+    del content["track"], content["data"]["threads"], content["data"]["fit"]
     (workdir / "config.json").write_text(json.dumps(content))
     assert jaxft.restore(workdir).classes == ("blue", "green", "red")
 
@@ -87,13 +87,15 @@ def test_the_workdir_alone_says_how_images_are_fed(finished, tiny, drawn, tmp_pa
     losses = [evaluate(finished).scores["loss"]]
     for file, section, change in (
         ("config.json", "data", {"interpolation": "bicubic"}),
+        ("config.json", "data", {"fit": "squash"}),
+        ("config.json", "data", {"fit": "pad"}),
         ("preprocessing.json", None, {"mean": [0.0, 0.0, 0.0]}),
     ):
         content = json.loads((workdir / file).read_text())
         (content[section] if section else content).update(change)
         (workdir / file).write_text(json.dumps(content))
         losses.append(evaluate(workdir).scores["loss"])
-    assert len(set(losses)) == 3
+    assert len(set(losses)) == 5
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
     before, after = (jaxft.restore(at).apply(images) for at in (finished, workdir))
     assert np.abs(before - after).max() > 1e-3

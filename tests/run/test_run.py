@@ -221,6 +221,7 @@ def test_starts_config_classes_and_preprocessing(finished, drawn):
         "image_size": 32,
         "crop_fraction": 1.0,
         "interpolation": "bilinear",
+        "fit": "crop",
     }
     assert config["data"]["interpolation"] == "bilinear", "settled, so that predict does the same"
 

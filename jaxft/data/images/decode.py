@@ -88,10 +88,10 @@ def _upright(image: Image.Image, data: bytes, sizing: Sizing, share: float | Non
         pixels = np.asarray(_to_rgb(image))
     orientation = _orientation(image)
     turn = UPRIGHT.get(orientation)
-    turned = BOTTOM_UP if pixels.shape[0] > pixels.shape[1] else RIGHT_TO_LEFT
+    portrait = pixels.shape[0] > pixels.shape[1]
+    turned = BOTTOM_UP if portrait != (sizing.fit == "pad") else RIGHT_TO_LEFT
     pixels = resize(pixels, sizing, share, orientation in turned)
-    upright = turn(pixels) if turn else pixels
-    return np.require(upright, requirements=("C_CONTIGUOUS", "WRITEABLE"))
+    return np.require(turn(pixels) if turn else pixels, requirements=("C_CONTIGUOUS", "WRITEABLE"))
 
 
 def _check_sums(image: Image.Image, data: bytes) -> None:
