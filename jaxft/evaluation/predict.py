@@ -62,7 +62,7 @@ def predict_files(
     paths.demand(*files)
     settings, classes, expected = read_workdir(workdir)
     settings = _adapted(settings, how, skip_bad)
-    listed = hosts.together(lambda: image_files(files))
+    listed = hosts.together(lambda: image_files(files, console.say))
     prediction_files.demand_submission(layout, listed, classes)
     hosts.together(lambda: prediction_files.demand(output, layout))
     set_up(settings.cache_dir)
