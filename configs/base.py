@@ -43,6 +43,9 @@ def get_config() -> ConfigDict:
     # What the network sees, unless the phase says otherwise
     config.data.image_size = 224  # pixels (0 = as the weights' authors test)
     config.data.interpolation = "auto"  # bilinear | bicubic | auto (as the weights' authors resize)
+    # crop (a square as long as the shorter side; validation sees the middle) | squash (whatever the
+    # aspect) | pad (with gray above and below, or beside); docs/data.md
+    config.data.fit = "crop"  # how an image becomes a square
     config.data.batch_size = 64  # over all devices
     config.data.valid_fraction = 0.2  # of each class, where the source has no split of its own
     config.data.split_seed = 42  # of that split; independent of `seed`

@@ -1,6 +1,19 @@
 """Errors meant for the person who meets them: what is wrong, where, and what would be right."""
 
+import re
 from collections.abc import Iterable
+
+# Control characters but the tab and the end of a line, those that turn the direction of writing,
+# and what is left of bytes that are no UTF-8.
+UNPRINTABLE = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: object) -> str:
+    r"""Return a text that a terminal shows and does not obey: `\u001b` for an escape.
+
+    Names of files and classes may hold anything. JSON means the same afterwards.
+    """
+    return UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", str(text))
 
 
 class UserError(Exception):
@@ -22,7 +35,7 @@ class UserError(Exception):
         self.offenders = tuple(offenders)
         self.hint = hint
         lines = [title, *(f"  - {offender}" for offender in self.offenders)]
-        super().__init__("\n".join(lines + ([hint] if hint else [])))
+        super().__init__(printable("\n".join(lines + ([hint] if hint else []))))
 
 
 def unusable_data(place: object, problems: Iterable[str]) -> UserError:

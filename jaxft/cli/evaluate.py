@@ -6,6 +6,7 @@ from argparse import ArgumentParser, Namespace
 
 from jaxft.cli import flags
 from jaxft.cli.outputs import demand_new_folder
+from jaxft.errors import printable
 
 HELP = "metrics of a run's weights on a split"
 
@@ -52,5 +53,5 @@ def run(options: Namespace) -> int:
     )
     if options.output:
         write_answers(paths.of(options.output), *found)
-    print(json.dumps(found.scores, indent=2, ensure_ascii=False))
+    print(printable(json.dumps(found.scores, indent=2, ensure_ascii=False)))
     return 0

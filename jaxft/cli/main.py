@@ -30,7 +30,7 @@ from jaxft.cli import (
 )
 from jaxft.cli.config_file import load_config
 from jaxft.cli.processes import join, joined, leave, tell_once
-from jaxft.errors import NonFiniteError, UserError
+from jaxft.errors import NonFiniteError, UserError, printable
 
 EXIT_CODES = """exit codes:
   0 done; 1 a bug in jaxft; 2 a mistake in the input; 3 the loss is no longer finite;
@@ -97,10 +97,11 @@ def main(arguments: Sequence[str]) -> int:
         if isinstance(error, BrokenPipeError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
-        print(f"jaxft: {error.strerror or error}: {error.filename or ''}", file=sys.stderr)
+        told = f"jaxft: {error.strerror or error}: {error.filename or ''}"
+        print(printable(told), file=sys.stderr)
         return leave(2)
     except Exception:
-        traceback.print_exc()
+        print(printable(traceback.format_exc()), file=sys.stderr)
         if joined():
             print("jaxft: did another process end? If not, then", file=sys.stderr)
         print("jaxft: this is a bug; please report it with the lines above.", file=sys.stderr)

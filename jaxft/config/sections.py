@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from jaxft.config import image_sizes
-from jaxft.data.images.sizing import MOST_PIXELS
+from jaxft.data.images.sizing import MOST_PIXELS, Sizing, canvas_size
 from jaxft.data.sources.holdout import Holdout
 from jaxft.devices import platform
 
@@ -17,6 +17,7 @@ class DataSettings:
     source: str
     image_size: int
     interpolation: Literal["auto", "bilinear", "bicubic"]
+    fit: Literal["crop", "squash", "pad"]
     batch_size: int
     valid_fraction: float
     split_seed: int
@@ -30,6 +31,10 @@ class DataSettings:
     cache_memory_gb: float
     threads: int
     workers: int
+
+    def sizing(self, image_size: int) -> Sizing:
+        """Size at which images are read for a network that sees `image_size` pixels."""
+        return Sizing(canvas_size(image_size), self.interpolation, self.max_pixels, self.fit)
 
     def problems(self) -> Iterator[str]:
         """Yield a message for each value that makes no sense, alone or with others."""

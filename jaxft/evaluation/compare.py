@@ -1,7 +1,5 @@
 """Compare two runs on the same examples: is one better, or is it chance?"""
 
-import csv
-import io
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -11,7 +9,7 @@ from jaxft.errors import UserError
 from jaxft.evaluation import intervals
 from jaxft.evaluation.answers import FOLDER, PREDICTIONS
 from jaxft.evaluation.intervals import Difference, Interval
-from jaxft.runtime import paths
+from jaxft.runtime import csv_rows, paths
 from jaxft.runtime.paths import AnyPath
 
 PLACES = ("", FOLDER)  # below what is given: `evaluate --output`'s folder, or a run's
@@ -92,7 +90,7 @@ def read_predictions(place: AnyPath) -> dict[str, Prediction]:
             row["file"]: Prediction(
                 row["true"], row["true"] == row["predicted"], float(row["loss"])
             )
-            for row in csv.DictReader(io.StringIO(text, newline=""))
+            for row in csv_rows.read(text)
         }
     except (KeyError, TypeError, ValueError):
         raise UserError(f"{found} is damaged") from None

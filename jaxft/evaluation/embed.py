@@ -86,7 +86,7 @@ def embed(
     """
     console = console or Console(None)
     paths.demand(*files)
-    split = files_split(hosts.together(lambda: image_files(files)))
+    split = files_split(hosts.together(lambda: image_files(files, console.say)))
     if source.told:
         console.say(source.told)
     settings, dataset = (

@@ -1,6 +1,5 @@
 """Files of features: NumPy's with a CSV of names beside it, or Parquet."""
 
-import importlib.util
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,11 +7,11 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxft.errors import UserError
+from jaxft.evaluation import parquet
 from jaxft.runtime import csv_rows, hosts, paths
 from jaxft.runtime.paths import AnyPath
 
 KINDS = (".npy", ".parquet")
-INSTALL = "pip install 'jaxft[parquet]'"
 
 
 def files_of(output: str | AnyPath) -> tuple[AnyPath, ...]:
@@ -35,13 +34,10 @@ def _check(output: str | AnyPath) -> None:
     place, files = paths.of(output), files_of(output)
     if place.suffix not in KINDS:
         raise UserError(f"--output={output} should end in {' or '.join(KINDS)}")
-    if place.suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
-        raise UserError(f"{output} needs pyarrow, which is not installed", hint=INSTALL)
-    paths.demand(output)
-    if there := [str(file) for file in files if file.exists()]:
-        raise UserError("These files already exist:", there, "Give another --output.")
-    if not paths.is_remote(place) and not place.parent.is_dir():
-        raise UserError(f"no such folder: {place.parent}", hint="Give another --output.")
+    if place.suffix == ".parquet":
+        parquet.demand(output)
+    if hosts.is_first():
+        paths.demand_new(*files)
 
 
 @hosts.first_only
@@ -70,12 +66,7 @@ def write(
 
 def _write_parquet(raw: Any, files: Sequence[str], features: np.ndarray) -> None:
     import pyarrow
-    import pyarrow.parquet
 
-    names = [
-        name.encode(errors="surrogateescape").decode(errors="backslashreplace") for name in files
-    ]
     flat = pyarrow.array(np.ascontiguousarray(features).reshape(-1))
     lists = pyarrow.FixedSizeListArray.from_arrays(flat, features.shape[1])
-    table = pyarrow.table({"file": pyarrow.array(names, pyarrow.string()), "features": lists})
-    pyarrow.parquet.write_table(table, raw)
+    parquet.write(raw, {"file": parquet.texts(files), "features": lists})

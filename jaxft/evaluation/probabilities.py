@@ -1,5 +1,6 @@
 """Probabilities of a split's images by the weights of a run."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -81,15 +82,24 @@ def _features(materials: Materials, weights: Weights, what: str, view: View | No
 
 
 def materials_of(
-    settings: Settings, dataset: Dataset, expected: Preprocessing, console: Console
+    settings: Settings,
+    dataset: Dataset,
+    expected: Preprocessing,
+    console: Console,
+    warn: Callable[[str], None] | None = None,
 ) -> Materials:
-    """Materials for inference on one split, which is both splits of `dataset`."""
+    """Materials for inference on one split, which is both splits of `dataset`.
+
+    `warn` as in `read_images`.
+    """
     mesh = sharding.data_mesh()
     whole = -(-settings.data.batch_size // mesh.size) * mesh.size  # divides over any devices
     settings = replace(settings, data=replace(settings.data, batch_size=whole))
     alone = Dataset(dataset.classes, dataset.valid.select([]), dataset.valid)
     size, exact = settings.phases[-1].image_size, settings.deterministic
-    alone, none, found = reading.read_images(settings, size, alone, console, advice=reading.REMOVE)
+    alone, none, found = reading.read_images(
+        settings, size, alone, console, advice=reading.REMOVE, warn=warn
+    )
     model = create_model(settings, len(dataset.classes), expected)
     forward = make_forward(model, settings.augment, size, mesh, exact)
     cache = cache_directory(settings.cache_dir)

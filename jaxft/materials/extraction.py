@@ -156,6 +156,8 @@ def describe(materials: Materials, number: int) -> dict[str, Any]:
         "image_size": materials.image_size,
         "interpolation": settings.data.interpolation,
     }
+    if settings.data.fit != "crop":  # so that entries from before this key still count
+        plain["fit"] = settings.data.fit
     if number == 0:
         return plain
     drawn = {"number": number, "seed": settings.data.views_seed, **asdict(settings.augment)}

@@ -81,4 +81,5 @@ def preprocessing_of(settings: Settings, model: Model) -> Preprocessing:
         image_size=settings.phases[-1].image_size,
         crop_fraction=1.0,
         interpolation=settings.data.interpolation,
+        fit=settings.data.fit,
     )

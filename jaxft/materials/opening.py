@@ -42,7 +42,7 @@ def prepare(
     Raises:
       UserError: mistakes in data, model, weights or batch size.
     """
-    image_size, interpolation = settings.phases[phase].image_size, settings.data.interpolation
+    image_size, data = settings.phases[phase].image_size, settings.data
     dataset = hosts.together(lambda: open_data(settings))
     mesh = sharding.data_mesh()
     model, initial, origin = hosts.together(lambda: open_model(settings, dataset.classes))
@@ -56,7 +56,8 @@ def prepare(
     check_batch_size(settings, len(dataset.train), mesh.size)
     console.say(
         f"{len(dataset.train)} training and {len(dataset.valid)} validation images in "
-        f"{len(dataset.classes)} classes, at {image_size} px, {interpolation}; "
+        f"{len(dataset.classes)} classes, at {image_size} px, {data.interpolation}"
+        f"{'' if data.fit == 'crop' else f', {data.fit}'}; "
         f"{settings.model.name} on {mesh.size} "
         f"{jax.devices()[0].platform} device{'s' if mesh.size > 1 else ''}"
         + (f" of {hosts.count()} processes" if hosts.count() > 1 else "")

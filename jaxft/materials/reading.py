@@ -1,12 +1,12 @@
 """Reading of the images for steps, features and validation."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from jaxft.config.settings import Settings
 from jaxft.data import Dataset
 from jaxft.data.images.loading import GO_ON, Leniency, load_images
 from jaxft.data.images.memory import Images
-from jaxft.data.images.sizing import Sizing, canvas_size
 from jaxft.errors import Interrupted
 from jaxft.features.inference import make_forward
 from jaxft.materials.materials import NEVER, Materials
@@ -27,8 +27,11 @@ def read_images(
     cache_dir: AnyPath | None = None,
     stop: Stop = NEVER,
     advice: str = GO_ON,
+    warn: Callable[[str], None] | None = None,
 ) -> tuple[Dataset, Images, Images]:
     """Load the images as the settings say, at an image size in pixels, with progress.
+
+    `warn` gets the warning about images that are skipped; None: the console does.
 
     Raises:
       UserError: unreadable images.
@@ -44,8 +47,8 @@ def read_images(
 
         return load_images(
             dataset,
-            Sizing(canvas_size(image_size), data.interpolation, data.max_pixels),
-            leniency=Leniency(data.skip_bad, console.say, advice),
+            data.sizing(image_size),
+            leniency=Leniency(data.skip_bad, warn or console.say, advice),
             memory_bytes=None if data.memory_gb < 0 else int(data.memory_gb * 2**30),
             cache_dir=cache_dir,
             progress=count,

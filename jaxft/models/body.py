@@ -12,8 +12,8 @@ class Preprocessing(NamedTuple):
 
     An image is resized by `interpolation` (one of INTERPOLATIONS, antialiased) until the middle
     `crop_fraction` of its shorter side is `image_size` pixels, and cropped to them; pixels 0..255
-    in RGB then become (pixel - mean) / std, per channel. jaxft itself takes all of the shorter
-    side.
+    in RGB then become (pixel - mean) / std, per channel. A run of jaxft takes all of the shorter
+    side, unless its `fit` is another than crop (configs/base.py).
     """
 
     mean: tuple[float, float, float]
@@ -21,6 +21,7 @@ class Preprocessing(NamedTuple):
     image_size: int = 224
     crop_fraction: float = 0.875
     interpolation: str = "bilinear"
+    fit: str = "crop"
 
 
 # Expected by torchvision's weights, and but for the interpolation by most of timm's.

@@ -15,7 +15,6 @@ from jaxft.augment.view import evaluate_view
 from jaxft.config.settings import Settings
 from jaxft.data import Dataset
 from jaxft.data.images.memory import Images
-from jaxft.data.images.sizing import Sizing, canvas_size
 from jaxft.data.order import epoch_key, position_keys
 from jaxft.report.figure import save_figure
 from jaxft.runtime.paths import AnyPath
@@ -37,8 +36,7 @@ def make(
     split = dataset.train
     chosen = choose(split.labels, examples)
     size = settings.phases[-1].image_size
-    data = settings.data
-    images = Images(split, Sizing(canvas_size(size), data.interpolation, data.max_pixels))
+    images = Images(split, settings.data.sizing(size))
     canvases = jnp.asarray(np.stack([images.canvas(i) for i in chosen]))
     columns = [np.asarray(evaluate_view(canvases, size))]
     view = jax.jit(partial(_view, settings=settings.augment, image_size=size))

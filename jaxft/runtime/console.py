@@ -6,6 +6,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
+from jaxft.errors import printable
 from jaxft.runtime import hosts
 
 
@@ -21,9 +22,9 @@ class Console:
         self._bars = self._stream is not None and self._stream.isatty()
 
     def say(self, text: str = "") -> None:
-        """Print a line, at once."""
+        """Print a line, at once; control characters in it are spelt."""
         if self._stream is not None:
-            tqdm.write(text, file=self._stream)
+            tqdm.write(printable(text), file=self._stream)
             self._stream.flush()
 
     def bar(self, total: int, what: str, unit: str = "img", done: int = 0) -> tqdm:

@@ -149,6 +149,38 @@ def open_new(path: AnyPath) -> Iterator[IO[bytes]]:
         raise
 
 
+def demand_new(*files: str | os.PathLike[str]) -> None:
+    """Check that files can be written, before the work whose result they are to hold.
+
+    Of several processes only the one that will write them may ask. Each of this machine's is made
+    and removed again: nothing else tells of a folder that is read-only, or of a name that is too
+    long.
+
+    Raises:
+      UserError: lists those that are there already, or cannot be written.
+    """
+    demand(*files)
+    problems = [problem for file in files if (problem := _obstacle(of(file)))]
+    if problems:
+        raise UserError("These files cannot be written:", problems, "Give another --output.")
+
+
+def _obstacle(path: AnyPath) -> str:
+    """Return the reason why a new file cannot be written; "" where it can."""
+    if is_remote(path):
+        return f"{path} already exists" if path.exists() else ""
+    if not path.parent.is_dir():
+        return f"{path}: no such folder: {path.parent}"
+    try:
+        with open(path, "xb"):
+            path.unlink()
+    except FileExistsError:
+        return f"{path} already exists"
+    except OSError as error:
+        return f"{path}: {(error.strerror or str(error)).lower()}"
+    return ""
+
+
 def filesystem() -> Any:
     """Return gcsfs's file system, the one that etils uses.
 

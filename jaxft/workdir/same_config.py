@@ -28,8 +28,8 @@ FREE_KEYS = (
 )
 # Nor this one, in a phase whose first step is yet to come.
 FREE_BEFOREHAND = re.compile(r"phases\[(\d+)\]\.microbatches")
-# Keys that came later and are off by default: runs without them did what their defaults do.
-LATER_KEYS = ("average_cycles",)
+# Keys that came later and change nothing by default: runs without them did what their defaults do.
+LATER_KEYS = ("average_cycles", "data.fit")
 
 
 def check(workdir: AnyPath, plain: dict[str, Any]) -> None:

@@ -15,7 +15,8 @@ from jaxft.evaluation.answers import answers
 from jaxft.evaluation.calibration import best_temperature, bins_of, calibrate, expected_error
 from jaxft.evaluation.compare import compare, read_predictions
 from jaxft.report.answers.examples import examples_of
-from jaxft.report.answers.files import write_answers
+from jaxft.report.answers.files import COLUMNS, write_answers
+from jaxft.runtime import csv_rows
 
 CLASSES = ("a", "b", "c", "d")
 PROBABILITIES = np.array(
@@ -220,6 +221,16 @@ def test_two_runs_are_compared_example_by_example_whatever_their_order(tmp_path)
     assert (found.accuracy.only_first, found.accuracy.only_second) == (1, 8)
     assert found.loss == pytest.approx(-0.5)
     assert "the second is better by 70.0 points" in found.verdict
+
+
+def test_names_that_are_defused_are_the_same_in_both(tmp_path):
+    (tmp_path / "one").mkdir()
+    with open(tmp_path / "one" / "predictions.csv", "wb") as file:
+        csv_rows.fill(file, COLUMNS, [["=1.png", "a", "a", "0.5", "0.5", "-0"]])
+    second = table(tmp_path / "two", [1], [0.5], ["=1.png"])
+    first = read_predictions(tmp_path / "one")
+    assert list(first) == ["=1.png"]
+    assert compare(first, read_predictions(second)).examples == 1
 
 
 def test_equal_runs_are_not_called_better(tmp_path):

@@ -101,7 +101,7 @@ def test_what_is_there_already_is_kept(tmp_path):
     for name, other in (("a.npy", "a.csv"), ("b.parquet", "b.parquet")):
         with pytest.raises(UserError, match="already exist") as error:
             feature_files.demand_new(tmp_path / name)
-        assert error.value.offenders == (str(tmp_path / other),)
+        assert error.value.offenders == (f"{tmp_path / other} already exists",)
         with pytest.raises(FileExistsError):
             feature_files.write(tmp_path / name, ["x"], np.ones((1, 2), np.float32))
         assert (tmp_path / other).read_text() == "mine"

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from collections import Counter
 
 import jax.numpy as jnp
 import numpy as np
@@ -21,6 +22,8 @@ from jaxft.evaluation.probabilities import Scoring
 from jaxft.evaluation.restore import _shrink
 from jaxft.runtime import digests
 from jaxft.workdir import checkpoint
+
+CLASSES = ("blue", "green", "red")
 
 
 def table(path):
@@ -42,7 +45,7 @@ def test_restore_best_and_last(finished, tiny):
 def test_a_run_from_before_a_key_that_changes_no_number_is_restored(finished, tiny, tmp_path):
     workdir = shutil.copytree(finished, tmp_path / "run")
     content = json.loads((workdir / "config.json").read_text())
-    del content["track"], content["data"]["threads"]
+    del content["track"], content["data"]["threads"], content["data"]["fit"]
     (workdir / "config.json").write_text(json.dumps(content))
     assert jaxft.restore(workdir).classes == ("blue", "green", "red")
 
@@ -84,13 +87,15 @@ def test_the_workdir_alone_says_how_images_are_fed(finished, tiny, drawn, tmp_pa
     losses = [evaluate(finished).scores["loss"]]
     for file, section, change in (
         ("config.json", "data", {"interpolation": "bicubic"}),
+        ("config.json", "data", {"fit": "squash"}),
+        ("config.json", "data", {"fit": "pad"}),
         ("preprocessing.json", None, {"mean": [0.0, 0.0, 0.0]}),
     ):
         content = json.loads((workdir / file).read_text())
         (content[section] if section else content).update(change)
         (workdir / file).write_text(json.dumps(content))
         losses.append(evaluate(workdir).scores["loss"])
-    assert len(set(losses)) == 3
+    assert len(set(losses)) == 5
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
     before, after = (jaxft.restore(at).apply(images) for at in (finished, workdir))
     assert np.abs(before - after).max() > 1e-3
@@ -143,7 +148,8 @@ def test_predict_without_the_data(finished, tiny, drawn, tmp_path):
     file = tmp_path / "alone.png"
     shutil.copy(drawn / "red" / "00.png", file)
     output = tmp_path / "out.csv"
-    assert predict.predict_files(workdir, [str(file), str(drawn / "blue")], output) == 15
+    told = predict.predict_files(workdir, [str(file), str(drawn / "blue")], output)
+    assert len(told.files) == 15
     found = table(output)
     assert list(found[0]) == ["file", "label", "p_blue", "p_green", "p_red"]
     assert [row["file"] for row in found] == [
@@ -209,7 +215,15 @@ def test_the_verb_tells_where_the_table_is(finished, tiny, drawn, tmp_path, caps
     output = tmp_path / "out.csv"
     arguments = [f"--workdir={finished}", f"--output={output}", "--tta=1", str(drawn / "red")]
     assert main.main(["predict", *arguments]) == 0
-    assert capsys.readouterr().out == f"14 images -> {output}\n"
+    *summary, last = capsys.readouterr().out.splitlines()
+    assert last == f"14 images -> {output}"
+    rows = table(output)
+    counts = Counter(row["label"] for row in rows)
+    assert [line.split()[:2] for line in summary[1:-1]] == [
+        [name, str(count)] for name, count in counts.most_common()
+    ]
+    sure = np.mean([max(float(row[f"p_{name}"]) for name in CLASSES) >= 0.9 for row in rows])
+    assert f"of {sure:.0%}, unsure" in summary[-1]
 
 
 def test_names_and_labels_stay_together_where_a_bad_file_is_skipped(
@@ -225,7 +239,7 @@ def test_names_and_labels_stay_together_where_a_bad_file_is_skipped(
         shutil.copy(source, tmp_path / name)
     predict.predict_files(finished, files, tmp_path / "plain.csv")
     chosen = [str(tmp_path / name) for name in ("a.png", "aa.png", "b.png", "c.png")]
-    assert predict.predict_files(workdir, chosen, tmp_path / "skipped.csv") == 3
+    assert len(predict.predict_files(workdir, chosen, tmp_path / "skipped.csv").files) == 3
     plain, skipped = table(tmp_path / "plain.csv"), table(tmp_path / "skipped.csv")
     assert [row["file"][-5:] for row in skipped] == ["a.png", "b.png", "c.png"]
     for old, new in zip(plain, skipped, strict=True):

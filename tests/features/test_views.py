@@ -55,7 +55,9 @@ def _keys(materials, weights, monkeypatch, number=0, which="train"):
     return names[0]
 
 
-def test_an_entry_is_named_by_size_interpolation_dtype_pooling_and_weights(tmp_path, monkeypatch):
+def test_an_entry_is_named_by_size_interpolation_fit_dtype_pooling_and_weights(
+    tmp_path, monkeypatch
+):
     plain = tiny.materials(tmp_path)
     weights, changed = tiny.weights(plain.model), tiny.weights(plain.model)
     changed.params["late"]["conv1"]["kernel"][0, 0, 0, 0] += 1
@@ -64,11 +66,20 @@ def test_an_entry_is_named_by_size_interpolation_dtype_pooling_and_weights(tmp_p
         (plain, changed),
         (plain._replace(image_size=24), weights),
         (_changed(plain, data={"interpolation": "bicubic"}), weights),
+        (_changed(plain, data={"fit": "squash"}), weights),
+        (_changed(plain, data={"fit": "pad"}), weights),
         (_changed(plain, model={"dtype": "bfloat16"}), weights),
         (_changed(plain, model={"pooling": "avg"}), weights),
     ]
     names = [_keys(some, given, monkeypatch) for some, given in cases]
     assert len(set(names)) == len(cases)
+
+
+def test_entries_of_cropped_images_have_the_names_that_they_always_had(tmp_path):
+    materials = tiny.materials(tmp_path)
+    usual = {"model", "dtype", "pooling", "mean", "std", "image_size", "interpolation"}
+    assert extraction.describe(materials, 0).keys() == usual
+    assert extraction.describe(materials, 1).keys() == usual | {"view"}
 
 
 def test_the_evaluation_view_has_nothing_random(tmp_path, monkeypatch):

@@ -399,9 +399,9 @@ def test_a_run_there_is_of_use(far, tiny, drawn, new_bucket):
     summary = json.loads(paths.read(paths.of(workdir) / "summary.json"))
     assert scores["accuracy"] == summary["accuracy"]
     output = f"gs://{new_bucket}/table.csv"
-    count = predict.predict_files(workdir, [f"gs://{far[0]}/photos/red", str(drawn)], output)
+    found = predict.predict_files(workdir, [f"gs://{far[0]}/photos/red", str(drawn)], output)
     rows = list(csv.DictReader(io.StringIO(paths.read(paths.of(output)).decode())))
-    assert len(rows) == count == 14 + 42
+    assert len(rows) == len(found.files) == 14 + 42
     chances = {row["file"].rpartition("/photos/")[2]: row["p_red"] for row in rows[:14]}
     near = {os.path.relpath(row["file"], drawn): row["p_red"] for row in rows[14:]}
     assert chances == {file: near[file] for file in chances}

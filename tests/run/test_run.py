@@ -221,6 +221,7 @@ def test_starts_config_classes_and_preprocessing(finished, drawn):
         "image_size": 32,
         "crop_fraction": 1.0,
         "interpolation": "bilinear",
+        "fit": "crop",
     }
     assert config["data"]["interpolation"] == "bilinear", "settled, so that predict does the same"
 
@@ -413,12 +414,12 @@ def test_a_run_tells_of_other_files_and_of_validation_images_seen_before(
 ):
     grown = shutil.copytree(drawn, tmp_path / "grown")
     add(grown / "blue", 9)
-    (grown / "red" / "phone.heic").write_bytes(b"x")
+    (grown / "red" / "layers.psd").write_bytes(b"x")
     config = tiny_config.get_config(grown)
     config.init_from = str(finished)
     told = io.StringIO()
     opening.prepare(start_up(config)[0], Console(told))
-    assert "left out: 1 file without an image's suffix (1 .heic)" in told.getvalue()
+    assert "left out: 1 file without an image's suffix (1 .psd)" in told.getvalue()
     assert (
         f"of the images that {finished} was trained on are validation images now" in told.getvalue()
     )

@@ -11,6 +11,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
+from jaxft.data.images import heif
 from jaxft.data.images.resize import resize
 from jaxft.data.images.sizing import OWN_SIZE, Sizing
 from jaxft.data.images.unreadable import UnreadableImage, reason_of
@@ -56,7 +57,7 @@ def decode_bytes(
     if not data:
         raise UnreadableImage(name, "empty file")
     try:
-        with Image.open(io.BytesIO(data), formats=_formats()) as image:
+        with Image.open(io.BytesIO(data), formats=_formats(data)) as image:
             _check_size(*image.size, sizing.max_pixels)
             return _upright(image, data, sizing, share)
     except UnidentifiedImageError:
@@ -69,8 +70,15 @@ def decode_bytes(
         raise UnreadableImage(name, reason_of(error)) from None
 
 
+def _formats(data: bytes) -> tuple[str, ...]:
+    if heif.is_heif(data):
+        heif.register()
+        return ("HEIF",)
+    return _own_formats()
+
+
 @cache
-def _formats() -> tuple[str, ...]:
+def _own_formats() -> tuple[str, ...]:
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
@@ -88,10 +96,10 @@ def _upright(image: Image.Image, data: bytes, sizing: Sizing, share: float | Non
         pixels = np.asarray(_to_rgb(image))
     orientation = _orientation(image)
     turn = UPRIGHT.get(orientation)
-    turned = BOTTOM_UP if pixels.shape[0] > pixels.shape[1] else RIGHT_TO_LEFT
+    portrait = pixels.shape[0] > pixels.shape[1]
+    turned = BOTTOM_UP if portrait != (sizing.fit == "pad") else RIGHT_TO_LEFT
     pixels = resize(pixels, sizing, share, orientation in turned)
-    upright = turn(pixels) if turn else pixels
-    return np.require(upright, requirements=("C_CONTIGUOUS", "WRITEABLE"))
+    return np.require(turn(pixels) if turn else pixels, requirements=("C_CONTIGUOUS", "WRITEABLE"))
 
 
 def _check_sums(image: Image.Image, data: bytes) -> None:

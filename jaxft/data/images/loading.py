@@ -13,7 +13,7 @@ from jaxft.data.images import seen
 from jaxft.data.images.memory import Images, Memory
 from jaxft.data.images.sizing import Sizing
 from jaxft.data.images.unreadable import UnreadableImage
-from jaxft.errors import UserError
+from jaxft.errors import UserError, printable
 from jaxft.runtime import hosts
 from jaxft.runtime.process import cores, spare_memory_bytes
 
@@ -68,7 +68,8 @@ def load_images(
       The data set (without the skipped images), and the images of train and of valid.
 
     Raises:
-      UserError: listing every unreadable image; or every class that skipping emptied.
+      UserError: listing every unreadable image; with skipping, where none is left, or every class
+        that it emptied.
     """
     memory = Memory(spare_memory_bytes() if memory_bytes is None else memory_bytes)
     train = Images(dataset.train, sizing, memory)
@@ -77,7 +78,7 @@ def load_images(
     bad = _of_all_hosts(bad)
     if not any(bad):
         return dataset, train, valid
-    _report(bad, leniency)
+    _report(bad, leniency, len(train) + len(valid))
     train, valid = (
         images.select(np.setdiff1d(np.arange(len(images)), list(failed)))
         for images, failed in zip((train, valid), bad, strict=True)
@@ -145,16 +146,18 @@ def _of_all_hosts(bad: list[dict[int, UnreadableImage]]) -> list[dict[int, Unrea
     ]
 
 
-def _report(bad: Iterable[dict[int, UnreadableImage]], leniency: Leniency) -> None:
+def _report(bad: Iterable[dict[int, UnreadableImage]], leniency: Leniency, total: int) -> None:
     lines = sorted(f"{error.name}: {error.reason}" for failed in bad for error in failed.values())
     count = f"{len(lines)} unreadable image{'s' if len(lines) > 1 else ''}"
     if not leniency.skip:
         raise UserError(f"{count}:", lines, leniency.advice)
+    if len(lines) == total:
+        raise UserError(f"{count}, and no other image:", lines)
     message = "\n".join([f"warning: {count} skipped:", *(f"  - {line}" for line in lines)])
     if leniency.warn:
         leniency.warn(message)
     else:
-        print(message.encode(errors="backslashreplace").decode(), file=sys.stderr)
+        print(printable(message), file=sys.stderr)
 
 
 def _check_classes_remain(before: Dataset, after: Dataset) -> None:

@@ -39,8 +39,9 @@ class Images:
     """A split's images with their shorter side resized: `len(images)`, `images[i]`.
 
     Each is decoded once and kept while the memory lasts, then decoded whenever asked for.
-    `images[i]` is uint8 [height, width, 3], min(height, width) == shorter_side; it may be shared:
-    do not write into it. Raises UnreadableImage. Safe to read from several threads.
+    `images[i]` is uint8 [height, width, 3], min(height, width) == shorter_side (a square, unless
+    they are to be cropped); it may be shared: do not write into it. Raises UnreadableImage. Safe to
+    read from several threads.
     """
 
     def __init__(self, split: Split, sizing: Sizing, memory: Memory | None = None) -> None:

@@ -2,6 +2,8 @@
 
 import os
 
+from jaxft.data.images import heif
+
 # fmt: off
 SUFFIXES = frozenset((
     ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".gif", ".bmp", ".dib",
@@ -12,4 +14,6 @@ SUFFIXES = frozenset((
 
 def is_image_name(name: str) -> bool:
     """Tell whether a file in a class folder counts: known suffix, not hidden."""
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES
+    suffix = os.path.splitext(name)[1].lower()
+    known = suffix in SUFFIXES or (suffix in heif.SUFFIXES and heif.installed())
+    return known and not name.startswith(".")

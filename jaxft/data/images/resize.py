@@ -11,10 +11,10 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from jaxft.data.images.kernel import matrix
-from jaxft.data.images.sizing import Sizing
+from jaxft.data.images.sizing import PADDING, Sizing
 
-# Of an image longer than this many shorter sides only the middle is kept: 1 x 3000 pixels, made
-# 256 wide, would be 590 MB.
+# Of an image to crop that is longer than this many shorter sides only the middle is kept: 1 x 3000
+# pixels, made 256 wide, would be 590 MB.
 MAX_ASPECT = 8
 # Numbers that are widened at once, so that an image never stands in memory as whole numbers of
 # 32 bits; smaller blocks are no faster.
@@ -27,33 +27,56 @@ CACHE_LINE, CACHED_LINES = 64, 128
 def resize(
     pixels: np.ndarray, sizing: Sizing, share: float | None = None, from_end: bool = False
 ) -> np.ndarray:
-    """Shrink or grow an image until its shorter side is as wanted.
+    """Shrink or grow an image until its shorter side is as wanted, or both are, or the longer one.
 
     Args:
       pixels: uint8 [height, width, 3].
       sizing: size of the result; the limit of pixels does not count here.
       share: of the result only the square at this share of the room that the longer side leaves
-        (see `crop`); None: all of it.
-      from_end: count that room from the other end.
+        (see `crop`); None: all of it. Squashed and padded images are squares anyway.
+      from_end: count that room, or the one to pad, from the other end.
 
     Returns:
       uint8 [height, width, 3], within two levels of Pillow's resize (more where bicubic overshoots
-      black or white, for Pillow takes the directions in the other order); of an image longer than
-      MAX_ASPECT shorter sides, the middle. At its own size an image is returned as it is, whole.
+      black or white, for Pillow takes the directions in the other order); of an image to crop that
+      is longer than MAX_ASPECT shorter sides, the middle. At its own size an image is returned as
+      it is, whole.
     """
-    shorter_side, interpolation, _ = sizing
-    if shorter_side is None:
+    side, interpolation = sizing.shorter_side, sizing.interpolation
+    if side is None:
         return pixels
+    if sizing.fit == "squash":
+        return _resampled(pixels, (side, side), interpolation)
+    if sizing.fit == "pad":
+        return _padded(pixels, side, interpolation, from_end)
     pixels = _middle(pixels)
-    height, width = pixels.shape[:2]
-    new_height, new_width = (_scaled(n, shorter_side / min(height, width)) for n in (height, width))
-    rows, columns = (
-        _wanted(length, shorter_side, share, from_end) for length in (new_height, new_width)
-    )
+    size = _scaled(pixels, side / min(pixels.shape[:2]))
+    rows, columns = (_wanted(length, side, share, from_end) for length in size)
+    return _resampled(pixels, size, interpolation, rows, columns)
+
+
+def _padded(pixels: np.ndarray, side: int, interpolation: str, from_end: bool) -> np.ndarray:
+    size = _scaled(pixels, side / max(pixels.shape[:2]))
+    canvas = np.full((side, side, 3), PADDING, np.uint8)
+    starts = [(side - length + from_end) // 2 for length in size]
+    top, left, (height, width) = *starts, size
+    canvas[top : top + height, left : left + width] = _resampled(pixels, size, interpolation)
+    return canvas
+
+
+def _resampled(
+    pixels: np.ndarray,
+    size: tuple[int, int],
+    interpolation: str,
+    rows: slice = slice(None),
+    columns: slice = slice(None),
+) -> np.ndarray:
+    """The rows and columns of an image at another size [height, width]."""
+    (height, width), (new_height, new_width) = pixels.shape[:2], size
     if (new_height, new_width) == (height, width):
         return np.array(pixels[rows, columns])
-    down, above = matrix(height, new_height, interpolation, rows.start, rows.stop)
-    across, beside = matrix(width, new_width, interpolation, columns.start, columns.stop)
+    down, above = matrix(height, new_height, interpolation, *rows.indices(new_height)[:2])
+    across, beside = matrix(width, new_width, interpolation, *columns.indices(new_width)[:2])
     source = pixels[above, beside]
     lines = _filtered(source.reshape(len(source), -1), down, spread=True)
     lines = _transposed(lines).reshape(source.shape[1], -1)  # of the other direction
@@ -83,8 +106,9 @@ def _middle(pixels: np.ndarray) -> np.ndarray:
     return pixels[top : top + longest, left : left + longest]
 
 
-def _scaled(length: int, scale: float) -> int:
-    return math.floor(length * scale + 0.5)
+def _scaled(pixels: np.ndarray, scale: float) -> tuple[int, int]:
+    height, width = (max(1, math.floor(n * scale + 0.5)) for n in pixels.shape[:2])
+    return height, width
 
 
 def _filtered(lines: np.ndarray, matrix: csr_array, spread: bool = False) -> np.ndarray:

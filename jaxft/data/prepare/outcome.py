@@ -1,6 +1,5 @@
 """Outcome of a preparation, and the files beside the shards that tell of it."""
 
-import csv
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from jaxft.data.prepare.duplicates import Copy, Kept
 from jaxft.data.prepare.job import Form, Job, Note, read_note
 from jaxft.data.sources import catalogue
 from jaxft.data.sources.catalogue import Catalogue, Listing
+from jaxft.runtime import csv_rows
 
 BAD, DUPLICATES = "bad_files.csv", "duplicates.csv"
 Made: TypeAlias = tuple[str, Job, Note]  # a shard's split, its job and its note
@@ -115,5 +115,5 @@ def _kept(split: str, job: Job, note: Note) -> Iterator[Kept]:
 
 
 def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        csv.writer(file).writerows([header, *rows])
+    with open(path, "wb") as file:
+        csv_rows.fill(file, header, rows)

@@ -1,16 +1,19 @@
 """Image files: a split of them, and those below the paths that a user gives."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
 
 from jaxft.data import Split
+from jaxft.data.images import heif
 from jaxft.data.images.file import decode
 from jaxft.data.images.sizing import OWN_SIZE, Sizing
 from jaxft.data.sources import bucket
-from jaxft.data.sources.tree import open_tree
+from jaxft.data.sources.left_out import suffix_of
+from jaxft.data.sources.tree import is_image_path, open_tree
 from jaxft.errors import UserError
 from jaxft.runtime import paths
 
@@ -36,19 +39,30 @@ def files_split(
     )
 
 
-def image_files(given: Sequence[str]) -> list[str]:
+def image_files(given: Sequence[str], warn: Callable[[str], None] = lambda told: None) -> list[str]:
     """Files as given, folders replaced by all image files below them, sorted; for prediction.
+
+    Args:
+      given: paths of files and folders.
+      warn: called with a line about images below a folder for which a decoder is missing.
 
     Raises:
       UserError: listing every path that does not exist and every folder without an image.
     """
     files, wrong = [], []
     for path in map(os.path.expanduser, given):
-        place = paths.of(path)
-        found = list(open_tree(path).images()) if place.is_dir() else [path] * place.exists()
+        place, lacking = paths.of(path), ""
+        found = [path] * place.exists()
+        if place.is_dir():
+            every = list(open_tree(path).files())
+            found = list(filter(is_image_path, every))
+            lacking = heif.in_words(Counter(map(suffix_of, every)))
         files.extend(found)
         if not found:
-            wrong.append(f"{path}: {'no image in it' if place.is_dir() else 'not found'}")
+            why = "no image in it" if place.is_dir() else "not found"
+            wrong.append(f"{path}: {why}; {lacking}" if lacking else f"{path}: {why}")
+        elif lacking:
+            warn(f"left out in {path}: {lacking}")
     if wrong:
         raise UserError("images to read:", wrong)
     return files

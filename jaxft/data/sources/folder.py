@@ -3,6 +3,7 @@
 from collections import Counter
 from typing import NamedTuple
 
+from jaxft.data.images import heif
 from jaxft.data.sources.classes import composed
 from jaxft.data.sources.found import Found, is_labelled
 from jaxft.data.sources.left_out import counted, suffix_of
@@ -136,6 +137,8 @@ def _class_folders(root: Tree) -> ClassFolders:
         others.update(map(suffix_of, rest))
         if not images:
             beside = f"; it holds {counted(len(rest), 'other file')}" if rest else ""
+            lacking = heif.in_words(Counter(map(suffix_of, rest)))
+            beside += f", {lacking}" if lacking else ""
             problems.append(f"no image in class folder {folder}{beside}")
     if not folders:
         problems.append(f"no class folder in {root}{_loose_images(root)}")

@@ -3,6 +3,7 @@
 import os
 
 from jaxft.data import Dataset
+from jaxft.data.images import heif
 
 SUFFIXES_TOLD, LONGEST_SUFFIX = 5, 12
 
@@ -19,7 +20,9 @@ def left_out_in_words(dataset: Dataset) -> str:
     others += sum(number for _, number in most[SUFFIXES_TOLD:])
     if others:
         words.append(f"{others} of other suffixes")
-    return f"left out: {counted(count, 'file')} without an image's suffix ({', '.join(words)})"
+    lacking = heif.in_words(dataset.left_out)
+    end = f", among them {lacking}" if lacking else ""
+    return f"left out: {counted(count, 'file')} without an image's suffix ({', '.join(words)}){end}"
 
 
 def suffix_of(file: str) -> str:

@@ -41,6 +41,6 @@ class Records:
         except (IndexError, ValueError, zlib.error) as error:
             raise UnreadableImage(name, f"no image in its record: {error}") from None
         side = min(pixels.shape[:2])
-        if side == sizing.shorter_side:
+        if side == sizing.shorter_side and sizing.fit == "crop":
             return pixels if share is None else crop(pixels, side, share)
         return resize(pixels, sizing, share)

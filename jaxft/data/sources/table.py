@@ -14,12 +14,14 @@ from jaxft.data.sources.classes import composed
 from jaxft.data.sources.found import Found, is_labelled
 from jaxft.data.sources.sides import TEST_NAMES, TRAIN_NAMES, VALID_NAMES
 from jaxft.errors import UserError, unusable_data
-from jaxft.runtime import paths
+from jaxft.runtime import csv_rows, paths
 from jaxft.runtime.paths import AnyPath
 
 
 def list_table(argument: str) -> Found:
     """List a CSV with the columns file,label[,split]; files are relative to its folder.
+
+    Quotes with which jaxft itself defuses names (`csv_rows`) do not count.
 
     Raises:
       UserError: no such file, or no CSV.
@@ -79,12 +81,12 @@ def _wrong_columns(names: Sequence[str]) -> Iterator[str]:
 
 
 def _row(line: int, cells: dict[Any, Any], table: AnyPath, has_split: bool) -> Row:
-    name = (cells["file"] or "").strip()
+    name = csv_rows.restored((cells["file"] or "").strip())
     if name and not paths.is_remote(name):
         given = Path(name).expanduser()
         # From Python 3.12 on, a bucket's path joins an absolute one as if it were relative.
         name = str(given if given.is_absolute() else table.parent / given)
-    label = composed((cells["label"] or "").strip())
+    label = composed(csv_rows.restored((cells["label"] or "").strip()))
     side = (cells["split"] or "").strip().lower() if has_split else "train"
     # The reader keeps what is beyond the columns under None.
     return Row(line, name, label, side, None in cells)

@@ -1,14 +1,12 @@
 """Contents of a workdir, read for its page: all that is there, of a run in whatever state."""
 
-import csv
-import io
 import json
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jaxft.errors import UserError
 from jaxft.evaluation.answers import FOLDER, METRICS, WRONG
-from jaxft.runtime import paths
+from jaxft.runtime import csv_rows, paths
 from jaxft.runtime.paths import AnyPath
 
 PICTURES = ("most_wrong", "least_sure", "surest_right", "confusion")
@@ -112,8 +110,8 @@ class _Reader:
     def table(self, name: str) -> list[dict[str, str]]:
         """Rows of a CSV with a header."""
         text = self.content(name).decode(errors="replace")
-        reader = csv.DictReader(io.StringIO(text, newline=""))
-        return [{key: value or "" for key, value in row.items() if key} for row in reader]
+        rows = csv_rows.read(text)
+        return [{key: value or "" for key, value in row.items() if key} for row in rows]
 
     def several(self, pattern: str, names: Any, read_one: Any) -> dict[str, Any]:
         """Name -> the file of each name that is there."""

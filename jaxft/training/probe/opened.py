@@ -22,11 +22,13 @@ class How(NamedTuple):
 
     image_size: int
     interpolation: str
+    fit: str
 
 
 def how(settings: Settings) -> How:
-    """Return the size at which a run ends, and the filter that the weights expect."""
-    return How(settings.phases[-1].image_size, settings.data.interpolation)
+    """Return the size at which a run ends, the filter that the weights expect, and the fit."""
+    data = settings.data
+    return How(settings.phases[-1].image_size, data.interpolation, data.fit)
 
 
 def resolved_settings(plain: dict[str, Any]) -> Settings:

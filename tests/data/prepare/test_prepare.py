@@ -119,6 +119,11 @@ def test_jaxft_opens_it_without_reading_a_record(prepared, photos, monkeypatch):
     for side in (24, 12):
         square = data.valid.read(5, Sizing(side), 0.9)
         np.testing.assert_array_equal(square, crop(data.valid.read(5, Sizing(side)), side, 0.9))
+        for fit in ("squash", "pad"):  # of the stored pixels, whose shorter side is 24
+            squared = data.valid.read(5, Sizing(side, fit=fit))
+            stored = resize(data.valid.read(5), Sizing(side, fit=fit))
+            np.testing.assert_array_equal(squared, stored)
+            assert squared.shape == (side, side, 3)
 
 
 def test_jpegs(photos, tmp_path):

@@ -14,6 +14,7 @@ from jaxft.data.sources.files import files_split, image_files
 from jaxft.data.sources.left_out import left_out_in_words
 from jaxft.data.sources.registry import open_dataset
 from jaxft.errors import UserError
+from jaxft.runtime import csv_rows
 
 
 def make(root: Path, *files: str) -> Path:
@@ -167,14 +168,14 @@ class TestFolder:
     def test_files_of_other_kinds_are_counted(self, tmp_path, sides):
         for side in sides:
             make(tmp_path, *(f"{side}{name}/{i}.jpg" for name in "ab" for i in range(4)))
-            make(tmp_path, f"{side}a/phone.HEIC", f"{side}b/more/phone.heic", f"{side}b/README")
+            make(tmp_path, f"{side}a/layers.PSD", f"{side}b/more/layers.psd", f"{side}b/README")
             make(tmp_path, f"{side}b/.hidden.txt", f"{side}.hidden/1.txt", f"{side}loose.txt")
         dataset = open_dataset(f"folder:{tmp_path}")
-        assert dataset.left_out == {".heic": 2 * len(sides), "": len(sides)}
+        assert dataset.left_out == {".psd": 2 * len(sides), "": len(sides)}
         count = 3 * len(sides)
         assert left_out_in_words(dataset) == (
             f"left out: {count} files without an image's suffix "
-            f"({2 * len(sides)} .heic, {len(sides)} without suffix)"
+            f"({2 * len(sides)} .psd, {len(sides)} without suffix)"
         )
 
     def test_images_alone_need_no_word(self, tmp_path):
@@ -194,7 +195,7 @@ class TestFolder:
         assert told.endswith("3 files without an image's suffix (1 .txt, 2 of other suffixes)")
 
     def test_a_class_of_other_files_is_empty(self, tmp_path):
-        make(tmp_path, "a/1.png", "a/2.png", "b/1.png", "b/2.png", "c/1.heic", "c/2.heic")
+        make(tmp_path, "a/1.png", "a/2.png", "b/1.png", "b/2.png", "c/1.psd", "c/2.psd")
         assert failure(f"folder:{tmp_path}").offenders == (
             f"no image in class folder {tmp_path}/c; it holds 2 other files",
         )
@@ -286,6 +287,16 @@ class TestCsv:
         assert short(dataset, tmp_path, "valid") == [("i/3, x.png", "a"), ("i/4", "b")]
         assert short(dataset, tmp_path, "test") == [("far/5.png", "a")]
         assert dataset.valid.read(1)[0, 0, 0] == 3
+
+    def test_names_that_jaxft_defused(self, tmp_path):
+        make(tmp_path, "=1.png", "2.png", "-3.png", "4.png")
+        rows = [("=1.png", "@a"), ("2.png", "@a"), ("-3.png", "b"), ("4.png", "b")]
+        with open(tmp_path / "table.csv", "wb") as file:
+            csv_rows.fill(file, ["file", "label"], rows)
+        assert b"'=1.png,'@a" in (tmp_path / "table.csv").read_bytes()
+        dataset = open_dataset(f"csv:{tmp_path / 'table.csv'}")
+        both = short(dataset, tmp_path, "train") + short(dataset, tmp_path, "valid")
+        assert sorted(both) == sorted(rows)
 
     def test_own_split(self, tmp_path):
         make(tmp_path, *(f"{i}.png" for i in range(20)))
