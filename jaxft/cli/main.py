@@ -85,7 +85,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"jaxft: {error}", file=sys.stderr)
         return leave(2)
     except NonFiniteError as error:
-        tell_once(f"jaxft: {error}. Try a lower learning rate in another --workdir.")
+        tell_once(f"jaxft: {error}")
         return 3
     except KeyboardInterrupt:
         return leave(75)
