@@ -9,7 +9,7 @@ from jaxft.augment import augmentation
 from jaxft.config.settings import Settings
 from jaxft.devices import sharding
 from jaxft.errors import Interrupted, NonFiniteError, UserError
-from jaxft.materials import reading, shortage
+from jaxft.materials import reading, seed, shortage
 from jaxft.materials.identity import describe
 from jaxft.materials.materials import Materials
 from jaxft.materials.opening import prepare
@@ -70,6 +70,7 @@ def train(config: Any, workdir: str | AnyPath, console: Console | None = None) -
         reached = hosts.gather(resume.phase_reached(workdir, settings))[0]
         with shortage.told(settings, "before the first step"):
             materials, initial = prepare(settings, console, stop, reached)
+            materials = seed.mixed(materials, workdir)
         paths.make_folder(workdir)
         if not was_there:
             still_held = hosts.together(lambda: held.enter_context(lock))
@@ -157,6 +158,7 @@ def find_rate(
     hosts.together(lambda: same_config.check(workdir, config))
     with shortage.told(settings, "before the first step"):
         materials, current = prepare(settings, console, phase=index)
+        materials = seed.mixed(materials, workdir)
     begun = False
     if checkpoint.steps(workdir):
         newest = checkpoint.read_newest(workdir)

@@ -4,9 +4,11 @@ import json
 
 import pytest
 import tiny_config
+from stopping import told_to_stop
 
 import jaxft
 from jaxft.errors import NonFiniteError, UserError
+from jaxft.materials import seed
 from jaxft.recipe import overfit
 from jaxft.runtime import digests
 from jaxft.training import step
@@ -70,7 +72,7 @@ def test_over_fitting_that_is_given_more_patience_goes_on(drawn, tiny, tmp_path,
     config = body_alone(drawn, max_cycles=5)
     assert jaxft.train(config, workdir)["ended_by"] == "overfit"
     config.phases[0].max_cycles = 6
-    with pytest.raises(UserError, match="over-fitting; --config.overfit.patience=3"):
+    with pytest.raises(UserError, match=r"over-fitting; --config\.overfit\.patience=3"):
         jaxft.train(config, workdir)
     config.phases[0].max_cycles, config.overfit.patience = 5, 3
     assert jaxft.train(config, workdir)["ended_by"] == "overfit"
@@ -121,7 +123,7 @@ def test_a_lower_rate_begins_the_phase_again(drawn, tiny, tmp_path, diverging):
 @pytest.mark.slow
 def test_a_lower_rate_of_the_first_phase_begins_the_run_again(drawn, tiny, tmp_path, diverging):
     workdir, wanted = tmp_path / "run", tmp_path / "whole"
-    diverging.append(10)
+    diverging.append(5)
     with pytest.raises(NonFiniteError):
         jaxft.train(body_alone(drawn), workdir)
     diverging.clear()
@@ -135,9 +137,48 @@ def test_a_longer_run_that_diverges_keeps_what_it_had(drawn, tiny, tmp_path, div
     workdir = tmp_path / "run"
     jaxft.train(body_alone(drawn), workdir)
     diverging.append(7)
-    with pytest.raises(NonFiniteError, match="jaxft train --from=.*run --phase=full"):
+    with pytest.raises(NonFiniteError, match=r"jaxft train --from=.*run --phase=full"):
         jaxft.train(body_alone(drawn, max_cycles=3), workdir)
     with pytest.raises(UserError, match="the run had ended before"):
         jaxft.train(body_alone(drawn, max_cycles=3, lr=0.001), workdir)
     diverging.clear()
     assert jaxft.train(body_alone(drawn, max_cycles=3), workdir)["phases"][0]["epochs"] == 3
+
+
+class TestARunFromAnothersWeights:
+    @pytest.fixture
+    def config(self, finished, drawn, tiny):
+        config = tiny_config.get_config(drawn)
+        config.phases = config.phases[:1]
+        config.phases[0].update({"lr": 0.01, "epochs": 3})
+        config.init_from = str(finished)
+        return config
+
+    @pytest.fixture
+    def as_before(self, config, tmp_path, monkeypatch):
+        """The workdir of a run that draws by its config's seed, stopped in its second epoch."""
+        with monkeypatch.context() as patch:
+            patch.setattr(seed, "mix", lambda own, _: own)
+            jaxft.train(config, tmp_path / "whole")
+            with told_to_stop(monkeypatch, 4):
+                jaxft.train(config, tmp_path / "before")
+        about = {"init_from": config.init_from}  # all that weights.json said
+        (tmp_path / "before" / "weights.json").write_text(json.dumps(about))
+        return tmp_path / "before"
+
+    @pytest.mark.slow
+    def test_it_draws_afresh_and_resumes_to_the_bit(self, config, tmp_path, monkeypatch):
+        jaxft.train(config, tmp_path / "whole")
+        with told_to_stop(monkeypatch, 4):
+            jaxft.train(config, tmp_path / "run")
+        jaxft.train(config, tmp_path / "run")
+        assert_same_end(tmp_path / "run", tmp_path / "whole")
+        monkeypatch.setattr(seed, "mix", lambda own, _: own)
+        jaxft.train(config, tmp_path / "repeated")
+        losses = [table(tmp_path / name)[0]["trn_loss"] for name in ("repeated", "run")]
+        assert losses[0] != losses[1]
+
+    @pytest.mark.slow
+    def test_one_that_began_with_its_config_s_seed_keeps_it(self, config, as_before, tmp_path):
+        jaxft.train(config, as_before)
+        assert_same_end(as_before, tmp_path / "whole")

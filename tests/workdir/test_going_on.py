@@ -2,14 +2,13 @@
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 
 import pytest
 from places import SUPPORT
 
 from jaxft.cli.config_file import load_config
 from jaxft.config.plain import as_dict
-from jaxft.errors import NonFiniteError, UserError
+from jaxft.errors import UserError
 from jaxft.runtime.console import Console
 from jaxft.workdir import checkpoint, going_on
 from jaxft.workdir.cursor import Cursor, PhaseCursor
