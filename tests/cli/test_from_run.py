@@ -17,7 +17,7 @@ TINY = SUPPORT / "tiny_config.py"
 @pytest.fixture
 def asked(monkeypatch):
     """Returns the config, as plain data, that a command line trains."""
-    found: list = []
+    found: list[dict] = []
     monkeypatch.setattr("jaxft.run.train", lambda config, *_: found.append(as_dict(config)))
 
     def ask(*words):
