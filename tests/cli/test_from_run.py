@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from typing import Any
 
 import pytest
 from places import SUPPORT
@@ -17,7 +18,7 @@ TINY = SUPPORT / "tiny_config.py"
 @pytest.fixture
 def asked(monkeypatch):
     """Returns the config, as plain data, that a command line trains."""
-    found: list[dict] = []
+    found: list[dict[str, Any]] = []
     monkeypatch.setattr("jaxft.run.train", lambda config, *_: found.append(as_dict(config)))
 
     def ask(*words):
