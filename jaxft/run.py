@@ -41,7 +41,8 @@ def train(config: Any, workdir: str | AnyPath, console: Console | None = None) -
 
     Args:
       config: a ConfigDict with the keys of configs/base.py.
-      workdir: created if missing; an unfinished run of the same config is resumed.
+      workdir: created if missing; an unfinished run of the same config is resumed, and one with a
+        longer last phase or a lower rate goes on (docs/going_on.md).
       console: gets the progress; None is silent.
 
     Raises:
@@ -57,7 +58,7 @@ def train(config: Any, workdir: str | AnyPath, console: Console | None = None) -
     changes = hosts.together(lambda: going_on.check(workdir, config))
     finished: dict[str, Any] | None = hosts.gather(finished_summary(workdir))[0]
     if finished is not None and not changes:
-        console.say(f"{workdir} already holds this run, finished")
+        console.say(going_on.finished_in_words(workdir, settings))
         console.say(tables.summary_text(finished, workdir))
         return finished
     timer, started = Timer(), time.perf_counter()

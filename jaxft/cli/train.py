@@ -7,7 +7,7 @@ from jaxft.cli import flags
 from jaxft.cli.processes import tell_once
 from jaxft.errors import Interrupted, UserError
 
-HELP = "run a recipe, or resume it"
+HELP = "run a recipe, resume it, or go on from a run"
 
 
 def add(parser: ArgumentParser) -> None:

@@ -58,6 +58,14 @@ def check(workdir: AnyPath, plain: dict[str, Any]) -> list[str]:
     return list(differing.values())
 
 
+def finished_in_words(workdir: AnyPath, settings: Settings) -> str:
+    """Tell that a workdir's run is finished, and the key with which it would go on."""
+    told, index = f"{workdir} already holds this run, finished", len(settings.phases) - 1
+    if settings.phases[-1].schedule == "one_cycle":
+        return told
+    return f"{told}; a larger phases[{index}].{settings.phases[-1].counted_by} goes on with it"
+
+
 def note(workdir: AnyPath, changes: Sequence[str], console: Console) -> None:
     """Tell the changes, and mark the summary that is there as one of an unfinished run."""
     for line in changes:

@@ -7,6 +7,7 @@ import pytest
 from places import SUPPORT
 
 from jaxft.cli.config_file import load_config
+from jaxft.config.load import from_dict
 from jaxft.config.plain import as_dict
 from jaxft.errors import UserError
 from jaxft.runtime.console import Console
@@ -154,3 +155,13 @@ def test_a_finished_summary_is_marked_before_the_run_goes_on(run):
     going_on.note(workdir, ["a line"], Console(None))
     summary = json.loads((workdir / "summary.json").read_text())
     assert summary == {"ended_by": "interrupted", "accuracy": 0.9}
+
+
+def test_a_finished_run_names_the_key_with_which_it_goes_on(tmp_path, tiny):
+    def told(*overrides):
+        return going_on.finished_in_words(tmp_path, from_dict(plain(*overrides)))
+
+    assert told().endswith("finished; a larger phases[2].max_cycles goes on with it")
+    assert told("phases[2].cycles=2").endswith("a larger phases[2].cycles goes on with it")
+    assert told(CONSTANT).endswith("a larger phases[2].epochs goes on with it")
+    assert told(ONE_CYCLE).endswith("already holds this run, finished")
