@@ -152,7 +152,7 @@ def _why_not_rate(place: Place, index: int) -> str:
     diverged = next(i for i, phase in enumerate(phases) if phase.name == found["phase"])
     if index > diverged:
         return ""
-    if index < diverged or place.reached.phase_index > index:
+    if place.reached.phase_index > index:
         return "this phase is over"
     rate = place.now.phases[index].lr
     if isinstance(rate, str) or (found["lr"] is not None and rate >= found["lr"]):
