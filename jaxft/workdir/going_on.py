@@ -36,6 +36,17 @@ class Place(NamedTuple):
         """True where the last phase has ended."""
         return self.reached.phase_index == len(self.before.phases)
 
+    @property
+    def over_fitted(self) -> list[str]:
+        """Names of the phases that ended by over-fitting."""
+        return [told["name"] for told in self.reached.phases if told["ended_by"] == "overfit"]
+
+    @property
+    def lack(self) -> str:
+        """Say that a last phase which is over cannot go on from its end, "" if it can."""
+        there = not self.over or self.reached.back_to in checkpoint.steps(self.workdir)
+        return "" if there else "the state at the phase's end is not there"
+
 
 def check(workdir: AnyPath, plain: dict[str, Any]) -> list[str]:
     """Return a line on each change with which a workdir's run may go on, [] if there is none.
@@ -125,23 +136,17 @@ def _why_not_length(place: Place, index: int, key: str) -> str:
             f"its warm-up took {before.warm_steps(steps)} steps, a third of a short phase, and "
             f"would have taken {now.warm_steps(steps)}"
         )
-    if not place.over:
-        return ""
-    if place.reached.back_to not in checkpoint.steps(place.workdir):
-        return "the state at its end is not there"
     patience = place.before.overfit.patience
-    if place.reached.phases[-1]["ended_by"] != "overfit" or place.now.overfit.patience > patience:
-        return ""
-    return f"it ended by over-fitting; --config.overfit.patience={patience + 1} lets it go on"
+    if place.over and now.name in place.over_fitted and place.now.overfit.patience <= patience:
+        return f"it ended by over-fitting; --config.overfit.patience={patience + 1} lets it go on"
+    return place.lack
 
 
 def _why_not_patience(place: Place) -> str:
     if place.now.overfit.patience < place.before.overfit.patience:
         return "it can be raised, not lowered"
-    last = place.before.phases[-1].name
-    ended = [told["name"] for told in place.reached.phases if told["ended_by"] == "overfit"]
-    earlier = [name for name in ended if name != last]
-    return f"phase {earlier[0]} ended by over-fitting before" if earlier else ""
+    earlier = [name for name in place.over_fitted if name != place.before.phases[-1].name]
+    return f"phase {earlier[0]} ended by over-fitting before" if earlier else place.lack
 
 
 def _why_not_rate(place: Place, index: int) -> str:
