@@ -137,7 +137,7 @@ def _why_not_length(place: Place, index: int, key: str) -> str:
             f"would have taken {now.warm_steps(steps)}"
         )
     patience = place.before.overfit.patience
-    if place.over and now.name in place.over_fitted and place.now.overfit.patience <= patience:
+    if now.name in place.over_fitted and place.now.overfit.patience <= patience:
         return f"it ended by over-fitting; --config.overfit.patience={patience + 1} lets it go on"
     return place.lack
 
