@@ -104,9 +104,6 @@ def test_a_phase_on_its_own_begins_with_the_best_weights(finished, tiny, tmp_pat
     assert main.main(["train", *words, *still]) == 0
     heads = [checkpoint.read_newest(place).best["params"]["head"] for place in (before, workdir)]
     assert digests.digest(heads[0]) == digests.digest(heads[1])
-    (row,) = (json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines())
-    best = json.loads((before / "summary.json").read_text())["best"]
-    assert row["val_loss"] == pytest.approx(best["val_loss"], rel=0.2)
     origin = json.loads((workdir / "weights.json").read_text())
     assert origin["seed"] != 0 and len(origin["digest"]) == 64
     assert main.main(["train", *words, *still]) == 0  # the same command finds it finished
