@@ -129,7 +129,8 @@ def _why_not_length(place: Place, index: int, key: str) -> str:
     if place.reached.phases_begun <= index:
         return ""
     if now.schedule == "one_cycle":
-        return "the rate of each of its steps depends on their number"
+        again = f"jaxft train --from={place.workdir} --phase={now.name}"
+        return f"the rate of each of its steps depends on their number; {again} begins a new cycle"
     steps = _steps_per_epoch(place)
     if before.warm_steps(steps) != now.warm_steps(steps):
         return (
