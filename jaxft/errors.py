@@ -48,4 +48,13 @@ class Interrupted(Exception):
 
 
 class NonFiniteError(Exception):
-    """Training produced a loss that is not finite; the command line exits 3."""
+    """Training produced a loss that is not finite; the command line exits 3.
+
+    Args:
+      told: what happened.
+      hint: what to do.
+    """
+
+    def __init__(self, told: str, hint: str = "Try a lower learning rate.") -> None:
+        self.told = told
+        super().__init__(f"{told}. {hint}")

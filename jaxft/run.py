@@ -1,6 +1,7 @@
 """A run from start to summary: data, model, then each phase in turn, all resumable."""
 
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -8,7 +9,7 @@ from jaxft.augment import augmentation
 from jaxft.config.settings import Settings
 from jaxft.devices import sharding
 from jaxft.errors import Interrupted, NonFiniteError, UserError
-from jaxft.materials import reading, shortage
+from jaxft.materials import reading, seed, shortage
 from jaxft.materials.identity import describe
 from jaxft.materials.materials import Materials
 from jaxft.materials.opening import prepare
@@ -28,7 +29,7 @@ from jaxft.runtime.timer import Timer
 from jaxft.training import averaging, ending, fit, range_test, rebase, resume, runners, starts
 from jaxft.training.phase_spec import make_spec
 from jaxft.training.summary import finished_summary, summarise
-from jaxft.workdir import checkpoint, same_config
+from jaxft.workdir import checkpoint, going_on, same_config
 from jaxft.workdir.checkpoint import Checkpoints
 from jaxft.workdir.cursor import Cursor
 from jaxft.workdir.rows import read_rows, rewind_rows
@@ -40,7 +41,8 @@ def train(config: Any, workdir: str | AnyPath, console: Console | None = None) -
 
     Args:
       config: a ConfigDict with the keys of configs/base.py.
-      workdir: created if missing; an unfinished run of the same config is resumed.
+      workdir: created if missing; an unfinished run of the same config is resumed, and one with a
+        longer last phase or a lower rate goes on (docs/going_on.md).
       console: gets the progress; None is silent.
 
     Raises:
@@ -53,10 +55,10 @@ def train(config: Any, workdir: str | AnyPath, console: Console | None = None) -
     settings, config = start_up(config, workdir, trains=True)
     workdir = paths.of(workdir)
     checkpoint.demand_place(workdir)
-    hosts.together(lambda: same_config.check(workdir, config))
+    changes = hosts.together(lambda: going_on.check(workdir, config))
     finished: dict[str, Any] | None = hosts.gather(finished_summary(workdir))[0]
-    if finished is not None:
-        console.say(f"{workdir} already holds this run, finished")
+    if finished is not None and not changes:
+        console.say(going_on.finished_in_words(workdir, settings))
         console.say(tables.summary_text(finished, workdir))
         return finished
     timer, started = Timer(), time.perf_counter()
@@ -69,16 +71,18 @@ def train(config: Any, workdir: str | AnyPath, console: Console | None = None) -
         reached = hosts.gather(resume.phase_reached(workdir, settings))[0]
         with shortage.told(settings, "before the first step"):
             materials, initial = prepare(settings, console, stop, reached)
+            materials = seed.mixed(materials, workdir)
         paths.make_folder(workdir)
         if not was_there:
             still_held = hosts.together(lambda: held.enter_context(lock))
             same_config.check(workdir, config)
+        going_on.note(workdir, changes, console)
         describe(workdir, config, materials)
         checkpoints = Checkpoints(workdir, still_held)
         console.say(tables.phases_table(settings, materials.steps_per_epoch))
         console.say(augmentation.in_words(settings.augment))
         setup_seconds = time.perf_counter() - started
-        return run_phases(materials, initial, checkpoints, workdir, timer, setup_seconds)
+        return run_phases(materials, initial, checkpoints, workdir, timer, setup_seconds, changes)
 
 
 def run_phases(
@@ -88,6 +92,7 @@ def run_phases(
     workdir: AnyPath,
     timer: Timer,
     setup_seconds: float,
+    changes: Sequence[str],
 ) -> dict[str, Any]:
     """Run the remaining phases from the newest intact checkpoint on; return the summary."""
     console, phases = materials.console, materials.settings.phases
@@ -101,7 +106,7 @@ def run_phases(
     done = cursor.global_step if cursor.saves else None
     with tracked(materials.settings.track, workdir, done, console.say) as tracking:
         try:
-            with starts.noted(workdir, cursor):
+            with starts.noted(workdir, cursor, changes):
                 while cursor.phase_index < len(phases):
                     started = time.perf_counter()
                     size = phases[cursor.phase_index].image_size
@@ -115,6 +120,8 @@ def run_phases(
                     told = ending.answer(materials, best, workdir)
         except (Interrupted, NonFiniteError) as error:
             summarise(workdir, cursor, starts.ENDS[type(error)], materials)
+            if isinstance(error, NonFiniteError):
+                raise going_on.with_advice(error, workdir, materials.settings, cursor) from None
             raise
         finally:
             checkpoints.close()
@@ -152,6 +159,7 @@ def find_rate(
     hosts.together(lambda: same_config.check(workdir, config))
     with shortage.told(settings, "before the first step"):
         materials, current = prepare(settings, console, phase=index)
+        materials = seed.mixed(materials, workdir)
     begun = False
     if checkpoint.steps(workdir):
         newest = checkpoint.read_newest(workdir)

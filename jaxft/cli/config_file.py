@@ -27,6 +27,12 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> ConfigDict:
         config = module.get_config(argument) if argument else module.get_config()
     except Exception as error:
         raise UserError(f"{path}: get_config fails: {type(error).__name__}: {error}") from error
+    set_keys(config, overrides)
+    return config
+
+
+def set_keys(config: ConfigDict, overrides: Sequence[str]) -> None:
+    """Apply each `--config.KEY=VALUE`; raise UserError that lists all that cannot be."""
     problems = [problem for item in overrides if (problem := override(config, item))]
     if problems:
         raise UserError(
@@ -34,7 +40,6 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> ConfigDict:
             problems,
             "configs/base.py lists and explains every key.",
         )
-    return config
 
 
 def _find_config(name: str) -> Path:

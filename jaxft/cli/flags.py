@@ -27,9 +27,9 @@ def _at_least(least: int, text: str) -> int:
     return int(text)
 
 
-def add_config(parser: ArgumentParser) -> None:
+def add_config(parser: ArgumentParser, required: bool = True) -> None:
     """Add `--config`, and a word on overrides below the help."""
-    parser.add_argument("--config", required=True, help=CONFIG_HELP)
+    parser.add_argument("--config", required=required, help=CONFIG_HELP)
     parser.epilog = f"{OVERRIDES}\n\n{parser.epilog}"
 
 

@@ -28,7 +28,7 @@ from jaxft.cli import (
     sweep,
     train,
 )
-from jaxft.cli.config_file import load_config
+from jaxft.cli.from_run import read_config
 from jaxft.cli.processes import join, joined, leave, tell_once
 from jaxft.errors import NonFiniteError, UserError, printable
 
@@ -89,7 +89,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"jaxft: {error}", file=sys.stderr)
         return leave(2)
     except NonFiniteError as error:
-        tell_once(f"jaxft: {error}. Try a lower learning rate in another --workdir.")
+        tell_once(f"jaxft: {error}")
         return 3
     except KeyboardInterrupt:
         return leave(75)
@@ -123,13 +123,13 @@ def _run(arguments: Sequence[str]) -> int:
         raise UserError(
             "Unknown arguments:", unknown, f"`jaxft {options.verb} --help` lists the known ones."
         )
-    given = getattr(options, "config", None) is not None
+    given = bool(getattr(options, "config", None) or getattr(options, "from_run", ""))
     if overrides and not given:
         beside = " beside --workdir" if "config" in options else ""
         raise UserError(f"{options.verb} takes no config{beside}:", overrides)
     if given:
-        options.config_words = " ".join([options.config, *overrides])
-        options.config = load_config(options.config, overrides)
+        options.config_words = " ".join([options.config or "", *overrides])
+        options.config = read_config(options, overrides)
     if "distributed" in options:
         join(options.distributed)
     return VERBS[options.verb].run(options)

@@ -42,6 +42,13 @@ class Phase:
         return self.schedule == "sgdr" and self.cycles == UNTIL_OVERFIT
 
     @property
+    def counted_by(self) -> str:
+        """Key of the number that says how long the phase may last."""
+        if self.schedule != "sgdr":
+            return "epochs"
+        return "max_cycles" if self.until_overfit else "cycles"
+
+    @property
     def cycle_lengths(self) -> tuple[int, ...]:
         """Epochs of every cycle that the phase may run; a phase without restarts has one cycle."""
         if self.schedule != "sgdr":

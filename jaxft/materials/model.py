@@ -37,8 +37,10 @@ def open_model(settings: Settings, classes: tuple[str, ...]) -> Opened:
     key = jax.random.key(settings.seed)
     if settings.init_from:
         model = create_model(settings, len(classes), of_run(paths.of(settings.init_from)))
-        initial = _init_from(settings, model, classes, key)
-        return Opened(model, initial, {"init_from": settings.init_from})
+        saved = unpack(checkpoint.read_newest(paths.of(settings.init_from))).best.weights
+        initial = _init_from(settings, model, classes, key, saved)
+        digest = digests.digest(saved._asdict())
+        return Opened(model, initial, {"init_from": settings.init_from, "digest": digest})
     loaded = pretrained.load(settings.model.name, settings.model.weights)
     if loaded is None:
         model = create_model(settings, len(classes))
@@ -68,10 +70,11 @@ def create_model(settings: Settings, classes: int, expected: Preprocessing | Non
     )
 
 
-def _init_from(settings: Settings, model: Model, classes: tuple[str, ...], key: Any) -> Weights:
-    """The best weights of another run; a head for other classes is new."""
+def _init_from(
+    settings: Settings, model: Model, classes: tuple[str, ...], key: Any, saved: Weights
+) -> Weights:
+    """The weights saved by another run; a head for other classes is new."""
     source = paths.of(settings.init_from)
-    saved = unpack(checkpoint.read_newest(source)).best.weights
     same_classes = same_config.read_json(source / "classes.json") == list(classes)
     result, problems = [], []
     shapes = Weights(*jax.eval_shape(model.init, key))

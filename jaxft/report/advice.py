@@ -49,5 +49,4 @@ def _length(phase: Phase) -> str:
     """The key that makes a phase longer."""
     if phase.schedule != "sgdr":
         return f"epochs={2 * phase.epochs}"
-    count = len(phase.cycle_lengths) + 1
-    return f"{'max_cycles' if phase.until_overfit else 'cycles'}={count}"
+    return f"{phase.counted_by}={phase.most_cycles + 1}"

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from jaxft.config.phase import Phase
 from jaxft.data import balance
 from jaxft.devices import sharding
 from jaxft.errors import Interrupted
@@ -23,6 +22,7 @@ from jaxft.runtime import digests
 from jaxft.runtime.ballot import Ballot
 from jaxft.runtime.paths import AnyPath
 from jaxft.training import cycle_ends, step, train_state
+from jaxft.training.phase_end import ended
 from jaxft.training.runners import Runner, rates_table, seed_of
 from jaxft.training.spec import StepSpec
 from jaxft.training.train_state import TrainState
@@ -63,7 +63,8 @@ class Loop:
         phase, cursor = self.spec.phase, self.cursor
         ends = np.cumsum(phase.cycle_lengths).tolist()
         self.materials.console.say(tables.HEADER)
-        ended_by = _ended_by(phase, cursor, self.materials.settings.overfit)
+        ended_by = ended(phase, cursor, self.materials.settings.overfit)
+        last = cursor.phase_index == len(self.materials.settings.phases) - 1
         while ended_by is None:
             state = self.epoch(state, kept)
             weights = train_state.finish(state, self.frozen)
@@ -82,12 +83,13 @@ class Loop:
                 self.measure_drift(weights, evaluation, features)
                 cycle_ends.keep(self.materials, cursor, self.workdir, state, self.on_host)
             kept = self.better(row, evaluation, state, kept)
-            ended_by = _ended_by(phase, cursor, self.materials.settings.overfit)
-            if ended_by is None:
+            ended_by = ended(phase, cursor, self.materials.settings.overfit)
+            if ended_by is None or last:
                 self.save(state, kept)
         handed_on = kept.weights if phase.until_overfit else self.on_host(state.weights)
         self._tick()
-        cursor.next_phase(self.summary(ended_by))
+        # The next checkpoint is where the next phase begins; a longer last phase goes on from here.
+        cursor.next_phase(self.summary(ended_by), cursor.saves if last else cursor.saves + 1)
         # No optimizer state, and the cursor's clock is the next phase's, which has not begun.
         self.checkpoint(Snapshot(handed_on, kept))
         return Snapshot(sharding.replicate(handed_on, self.materials.mesh), kept)
@@ -273,16 +275,6 @@ class Loop:
         total, compiled = self.clock()
         self.cursor.phase.seconds["total"] = self.before["total"] + total
         self.cursor.phase.seconds["compile"] = self.before["compile"] + compiled
-
-
-def _ended_by(phase: Phase, cursor: Cursor, settings: overfit.OverfitSettings) -> str | None:
-    """Name what ends the phase at this epoch, or None if it continues."""
-    signs = [cycle["signs"] for cycle in cursor.phase.cycles]
-    if phase.until_overfit and overfit.over_fitted(signs, settings):
-        return "overfit"
-    if cursor.phase.epoch < sum(phase.cycle_lengths):
-        return None
-    return "max_cycles" if phase.until_overfit else "epochs"
 
 
 def validation_features(materials: Materials, weights: Weights) -> np.ndarray:

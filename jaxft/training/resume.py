@@ -1,5 +1,7 @@
 """The place where a run begins: its first step, or its newest checkpoint."""
 
+from contextlib import suppress
+
 import numpy as np
 
 from jaxft.config.settings import Settings
@@ -8,6 +10,7 @@ from jaxft.errors import UserError
 from jaxft.materials.materials import Materials
 from jaxft.models.variables import Weights
 from jaxft.runtime.paths import AnyPath
+from jaxft.training.phase_end import ended
 from jaxft.workdir import cursor
 from jaxft.workdir.checkpoint import Checkpoints
 from jaxft.workdir.cursor import Cursor
@@ -22,7 +25,9 @@ def begin(
     Raises:
       UserError: there are checkpoints, but none can be read.
     """
-    restored, problems = checkpoints.newest()
+    restored, problems = checkpoints.newest(
+        lambda stored: fits(Cursor.of(stored), materials.settings, checkpoints)
+    )
     if problems and restored is None:
         raise UserError(
             f"No checkpoint in {workdir} can be read:",
@@ -37,6 +42,22 @@ def begin(
     found = unpack(restored)
     current = sharding.replicate(found.weights, materials.mesh)
     return Cursor.of(restored.cursor), found._replace(weights=current)
+
+
+def fits(at: Cursor, settings: Settings, checkpoints: Checkpoints) -> bool:
+    """Tell if a run with these settings passes through this place.
+
+    It does not where the last phase goes on, or where the phase has another rate by now: see
+    workdir/going_on.py.
+    """
+    phases = settings.phases
+    if at.phase_index < len(phases):
+        rate = phases[at.phase_index].lr
+        return at.phase.lr is None or isinstance(rate, str) or at.phase.lr == rate
+    with suppress(Exception):  # whatever a missing or damaged file makes Orbax raise
+        end = Cursor.of(checkpoints.cursor(at.back_to))
+        return ended(phases[-1], end, settings.overfit) is not None
+    return True
 
 
 def phase_reached(workdir: AnyPath, settings: Settings) -> int:

@@ -1,7 +1,7 @@
 """`starts.jsonl`: the time of every start, its first and last step, what ended it, and on what."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,8 +16,13 @@ ENDS: dict[type[Exception], str] = {Interrupted: "interrupted", NonFiniteError: 
 
 
 @contextmanager
-def noted(workdir: AnyPath, cursor: Cursor) -> Iterator[None]:
-    """Note a start that lasts as long as this block; if it is killed, it counts as interrupted."""
+def noted(workdir: AnyPath, cursor: Cursor, changes: Sequence[str] = ()) -> Iterator[None]:
+    """Note a start that lasts as long as this block; if it is killed, it counts as interrupted.
+
+    Args:
+      workdir, cursor: of the run.
+      changes: a line on each key of the config with which the run goes on from here.
+    """
     before = _earlier(workdir, cursor.global_step)
     start = {
         "time": time.time(),
@@ -25,6 +30,7 @@ def noted(workdir: AnyPath, cursor: Cursor) -> Iterator[None]:
         "to_step": None,
         "devices": provenance.devices(),
         "versions": provenance.versions(),
+        **({"changes": list(changes)} if changes else {}),
     }
     write_rows(workdir / FILE, [*before, {**start, "ended_by": "interrupted"}])
     ended_by = "failed"

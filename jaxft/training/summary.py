@@ -32,9 +32,16 @@ def summarise(
         ),
         "phases": cursor.phases,
         **({"kept": cursor.kept} if cursor.kept else {}),
+        **(_diverged(materials, cursor) if ended_by == "nonfinite" else {}),
     }
     write_json(workdir / "summary.json", summary)
     return summary
+
+
+def _diverged(materials: Materials, cursor: Cursor) -> dict[str, Any]:
+    """Tell in which phase the loss was no longer finite, and the phase's rate if it had one."""
+    name = materials.settings.phases[cursor.phase_index].name
+    return {"diverged": {"phase": name, "lr": cursor.phase.lr}}
 
 
 def finished_summary(workdir: AnyPath) -> dict[str, Any] | None:

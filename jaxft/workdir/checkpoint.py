@@ -11,8 +11,9 @@ skipped for the one before.
 import fcntl
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -38,8 +39,20 @@ class Checkpoint(NamedTuple):
     cursor: dict[str, Any]
 
 
+@dataclass
+class Preserved:
+    """Orbax's policy of what stays: the newest KEEP checkpoints, and the one of number `also`."""
+
+    also: int = 0
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        """Tell of each checkpoint, oldest first, if it stays."""
+        newest = checkpoints[-KEEP:]
+        return [one in newest or one.step == self.also for one in checkpoints]
+
+
 class Checkpoints:
-    """The checkpoints of one workdir; the newest KEEP are kept.
+    """The checkpoints of one workdir: the newest KEEP, and the one that a cursor's `back_to` names.
 
     Args:
       workdir: of the run.
@@ -52,10 +65,11 @@ class Checkpoints:
         logging.getLogger("absl").setLevel(logging.ERROR)
         self.directory = paths.absolute(paths.of(workdir)) / "checkpoints"
         self._still_held = still_held
+        self._preserved = Preserved()
         self._manager = ocp.CheckpointManager(
             self.directory,
             options=ocp.CheckpointManagerOptions(
-                preservation_policy=ocp.checkpoint_managers.LatestN(KEEP),
+                preservation_policy=self._preserved,
                 cleanup_tmp_directories=True,
             ),
         )
@@ -73,6 +87,7 @@ class Checkpoints:
         """
         self.wait()
         self._still_held()
+        self._preserved.also = checkpoint.cursor.get("back_to", 0)
         digests = {name: digest(getattr(checkpoint, name)) for name in ARRAYS}
         self._manager.save(
             step,
@@ -88,15 +103,28 @@ class Checkpoints:
         self._manager.wait_until_finished()
         self._manager.check_for_errors()
 
-    def newest(self) -> tuple[Checkpoint | None, list[str]]:
-        """Return the newest whole checkpoint, and the faults of newer ones."""
+    def newest(
+        self, wanted: Callable[[dict[str, Any]], bool] = lambda _: True
+    ) -> tuple[Checkpoint | None, list[str]]:
+        """Return the newest whole checkpoint whose cursor is wanted, and the faults of newer ones.
+
+        Raises:
+          UserError: as `wanted` does.
+        """
         problems: list[str] = []
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
-                return read(self.directory / str(step)), problems
+                if wanted(self.cursor(step)):
+                    return read(self.directory / str(step)), problems
+            except UserError:
+                raise
             except Exception as error:  # whatever a damaged file makes Orbax raise
                 problems.append(f"checkpoint {step} is damaged: {_in_short(error)}")
         return None, problems
+
+    def cursor(self, step: int) -> dict[str, Any]:
+        """Return the cursor of one checkpoint; errors of Orbax where it is missing or damaged."""
+        return _read_cursor(self.directory / str(step))
 
     def remove_after(self, step: int) -> None:
         """Forget checkpoints newer than `step`, so that their numbers can be used again."""
@@ -131,7 +159,7 @@ def read(directory: paths.AnyPath) -> Checkpoint:
       ValueError: an item's digest does not match.
       Other errors of Orbax: files are missing or cannot be parsed.
     """
-    cursor = _read_cursor(directory)
+    cursor = _read_item(directory)
     digests = cursor.pop("digests")
     items = {}
     with ocp.StandardCheckpointer() as arrays:
@@ -182,16 +210,21 @@ def newest_cursor(workdir: str | os.PathLike[str]) -> dict[str, Any] | None:
     for step in reversed(steps(workdir)):
         directory = paths.absolute(paths.of(workdir)) / "checkpoints" / str(step)
         with suppress(Exception):  # whatever a damaged file makes Orbax raise
-            cursor = _read_cursor(directory)
-            del cursor["digests"]
-            return cursor
+            return _read_cursor(directory)
     return None
 
 
 def _read_cursor(directory: paths.AnyPath) -> dict[str, Any]:
-    with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
-        cursor: dict[str, Any] = reader.restore(directory / "cursor")
+    cursor = _read_item(directory)
+    del cursor["digests"]
     return cursor
+
+
+def _read_item(directory: paths.AnyPath) -> dict[str, Any]:
+    """Read the item `cursor` of a checkpoint: the cursor, with the digests of the others."""
+    with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
+        item: dict[str, Any] = reader.restore(directory / "cursor")
+    return item
 
 
 def fill(like: Any, leaves: Mapping[str, Any]) -> Any:

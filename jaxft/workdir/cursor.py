@@ -48,7 +48,8 @@ class Cursor:
     `trn_loss_before` is the training loss of the previous phase's last epoch. `phases` are the
     finished ones, as `summary.json` has them. `least_loss` is the lowest validation loss so far, at
     the current image size. `kept` is what was made of the kept cycle ends, once that is settled, as
-    `summary.json` has it.
+    `summary.json` has it. `back_to` is the checkpoint that a change of config goes back to: the one
+    at the phase's begin, 0 for the run's; after the last phase the one at the end of its epochs.
     """
 
     version: int = VERSION
@@ -64,6 +65,7 @@ class Cursor:
     least_loss: float | None = None
     phases: list[dict[str, Any]] = field(default_factory=list)
     kept: dict[str, Any] | None = None
+    back_to: int = 0
 
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> "Cursor":
@@ -81,12 +83,13 @@ class Cursor:
             )
         return cls(**{**stored, "phase": PhaseCursor(**stored["phase"])})
 
-    def next_phase(self, summary: dict[str, Any]) -> None:
+    def next_phase(self, summary: dict[str, Any], back_to: int) -> None:
         """Note a finished phase and move to the next one's first step."""
         self.trn_loss_before = self.phase.cycles[-1]["trn_loss"]
         self.phases.append(summary)
         self.phase_index += 1
         self.phase = PhaseCursor()
+        self.back_to = back_to
 
     @property
     def phases_begun(self) -> int:

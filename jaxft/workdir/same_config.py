@@ -3,7 +3,8 @@
 import json
 import re
 import sys
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NoReturn
 
 from jaxft.config.plain import as_dict
 from jaxft.configs import base
@@ -34,15 +35,29 @@ LATER_KEYS = ("average_cycles", "data.fit")
 
 def check(workdir: AnyPath, plain: dict[str, Any]) -> None:
     """Raise UserError if the workdir is a file, or holds checkpoints of another config."""
+    if differing := changes(workdir, plain):
+        refuse(workdir, differing)
+
+
+def changes(workdir: AnyPath, plain: dict[str, Any]) -> dict[str, str]:
+    """Return the keys that differ from the config of a workdir's run and matter, with a line each.
+
+    There are none where the workdir has no checkpoint yet.
+
+    Raises:
+      UserError: the workdir is a file, or its config cannot be read.
+    """
     if workdir.exists() and not workdir.is_dir():
         raise UserError(f"{workdir} is a file; --workdir should be a directory")
     if not checkpoint.steps(workdir):
-        return
+        return {}
     changed = differences(with_free_keys(read_json(workdir / "config.json")), plain)
     begun = _phases_begun(workdir) if any(map(FREE_BEFOREHAND.fullmatch, changed)) else 0
-    differing = {key: line for key, line in changed.items() if not _is_free(key, begun)}
-    if not differing:
-        return
+    return {key: line for key, line in changed.items() if not _is_free(key, begun)}
+
+
+def refuse(workdir: AnyPath, differing: Mapping[str, str]) -> NoReturn:
+    """Raise UserError, which tells what differs and what to do."""
     hint = "Choose another --workdir, or give the same config to resume that run."
     if any(key == "data.batch_size" or FREE_BEFOREHAND.fullmatch(key) for key in differing):
         hint += (

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from ml_collections.config_flags import config_path
 from places import ROOT
 
-from jaxft.cli import main
+from jaxft.cli import from_run, main
 from jaxft.cli.config_file import load_config
 from jaxft.config import load
 from jaxft.configs import base
@@ -161,9 +161,9 @@ def refusal(arguments):
         flags, rest = main._parser().parse_known_args(arguments)
         if unknown := [word for word in rest if not word.startswith("--config.")]:
             return f"unknown: {unknown}"
-        if getattr(flags, "config", None) is None:
+        if not (getattr(flags, "config", None) or getattr(flags, "from_run", "")):
             return f"takes no config: {rest}" if rest else None
-        load.read(load_config(flags.config, rest))
+        load.read(from_run.read_config(flags, rest))
     except SystemExit:
         return "no such flags"
     except UserError as error:
@@ -183,6 +183,7 @@ def test_commands_of_a_script():
 @on([page for page in TOLD if any("jaxft " in text for text in fenced(page, *SHELL))])
 def test_commands_parse(page, monkeypatch):
     monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(from_run, "of_run", lambda _: load_config("quickstart"))
     for text in fenced(page, *SHELL):
         for words in commands(text):
             if arguments := jaxft_arguments(words):

@@ -134,6 +134,23 @@ def test_sigkill_anywhere_changes_nothing(start, untouched):
 
 
 @pytest.mark.slow
+def test_a_run_that_is_made_longer_may_be_killed(start, untouched):
+    shorter = "--config.phases[2].max_cycles=1"
+    workdir, done = start("none", "longer", shorter)
+    assert done.returncode == 0, done.stderr
+    # In the second cycle's epochs, at their ends, at the phase's end, and at the run's.
+    for place in ("step:full:4", "ended:1", "step:full:7", "ended:1", "ended:1"):
+        workdir, done = start(place, "longer")
+        assert done.returncode == KILLED, f"{place}: {done.returncode}\n{done.stderr}"
+        assert json.loads((workdir / "summary.json").read_text())["ended_by"] == "interrupted"
+    _, done = start("none", "longer", shorter)
+    assert done.returncode == 2 and "it can be made longer, not shorter" in done.stderr
+    workdir, done = start("none", "longer")
+    assert done.returncode == 0, done.stderr
+    assert_same_end(workdir, untouched)
+
+
+@pytest.mark.slow
 def test_an_extraction_that_was_killed_goes_on_from_its_last_whole_part(start, untouched):
     shutil.rmtree(untouched.parent / "cache" / "jaxft" / "features")
     _, done = start("part:4", "extracting")  # both of the validation, two of four
@@ -165,8 +182,11 @@ def test_a_loss_that_is_not_finite_exits_3(start):
     overrides = ("--config.phases[0].lr=1e30", "--config.phases[0].warmup_epochs=0")
     workdir, done = start("none", "diverged", *overrides)
     assert done.returncode == 3, done.stderr
-    assert "lower learning rate" in done.stderr and "Traceback" not in done.stderr
-    assert json.loads((workdir / "summary.json").read_text())["ended_by"] == "nonfinite"
+    assert "with a lower rate" in done.stderr and "Traceback" not in done.stderr
+    assert "'--config.phases[0].lr=3.3e+29'" in done.stderr
+    summary = json.loads((workdir / "summary.json").read_text())
+    assert summary["ended_by"] == "nonfinite"
+    assert summary["diverged"] == {"phase": "head_cached", "lr": 1e30}
 
 
 @pytest.mark.slow

@@ -161,6 +161,27 @@ def test_what_a_killed_save_leaves_is_cleared_by_the_next_save(workdir):
     assert_equal(newest(workdir)[0], example(6))
 
 
+def test_the_checkpoint_that_a_cursor_names_stays_beside_the_newest_two(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    for number, back_to in enumerate((0, 0, 2, 2, 2, 5, 5), 1):
+        state, best, cursor = example(number)
+        checkpoints.save(number, Checkpoint(state, best, {**cursor, "back_to": back_to}))
+        if number == 5:
+            checkpoints.wait()
+            assert checkpoint.steps(tmp_path) == [2, 4, 5]
+    checkpoints.close()
+    assert checkpoint.steps(tmp_path) == [5, 6, 7]
+
+
+def test_the_newest_whole_checkpoint_that_is_wanted(workdir):
+    checkpoints = Checkpoints(workdir)
+    found, problems = checkpoints.newest(lambda cursor: cursor["phase"] == 4)
+    assert found and problems == []
+    assert_equal(found, example(4))
+    assert checkpoints.newest(lambda _: False) == (None, [])
+    checkpoints.close()
+
+
 def test_none_whole_lists_why(workdir):
     flip_bit(workdir / "checkpoints" / "5")
     empty(workdir / "checkpoints" / "4")

@@ -41,8 +41,9 @@ def test_a_cursor_comes_back_as_it_was():
 
 def test_a_phase_begins_with_a_new_cursor():
     cursor = Cursor(phase=PhaseCursor(epoch=3, step=9, lr=0.1, cycles=[{"trn_loss": 2.5}]))
-    cursor.next_phase({"name": "head"})
-    assert cursor == Cursor(phase_index=1, phases=[{"name": "head"}], trn_loss_before=2.5)
+    cursor.next_phase({"name": "head"}, 4)
+    begun = Cursor(phase_index=1, phases=[{"name": "head"}], trn_loss_before=2.5, back_to=4)
+    assert cursor == begun
 
 
 def test_checkpoints_of_another_version_are_refused():

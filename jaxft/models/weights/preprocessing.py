@@ -103,5 +103,7 @@ def of_run(workdir: AnyPath) -> Preprocessing:
     try:
         facts = json.loads((workdir / RUN_FILE).read_text())
         return Preprocessing(**{**facts, "mean": tuple(facts["mean"]), "std": tuple(facts["std"])})
+    except FileNotFoundError:
+        raise UserError(f"{workdir} holds no run: there is no {RUN_FILE} in it") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{workdir / RUN_FILE} cannot be read: {error}") from error

@@ -43,8 +43,11 @@ def write_answers(
     _write_table(folder / "confusion.csv", ["true \\ predicted", *classes], rows)
     save_figure(matrix.draw(counts, classes), folder / "confusion.png")
     for name in ("most_wrong", "least_sure", "surest_right"):
+        place = folder / f"{name}.png"
         if len(order := getattr(examples, name)):
-            sheet.save_sheet(folder / f"{name}.png", examples, order, images)
+            sheet.save_sheet(place, examples, order, images)
+        else:  # a run that went on may have left one of its earlier end
+            place.unlink(missing_ok=True)
 
 
 def _write_examples(path: AnyPath, examples: Examples, order: Int[np.ndarray, " listed"]) -> None:

@@ -219,3 +219,6 @@ def test_weights_of_a_run_expect_what_that_run_did(tmp_path):
     (tmp_path / preprocessing.RUN_FILE).write_text('{"mean": [1, 2, 3]}')
     with pytest.raises(UserError, match=r"preprocessing.json cannot be read"):
         resolved(config)
+    (tmp_path / preprocessing.RUN_FILE).unlink()
+    with pytest.raises(UserError, match=r"holds no run: there is no preprocessing.json in it"):
+        resolved(config)
