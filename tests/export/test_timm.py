@@ -130,6 +130,14 @@ def test_config_json_says_what_timm_builds_the_network_from():
     assert "license" not in facts
 
 
+@pytest.mark.parametrize(
+    ("fit", "mode"), [("crop", "center"), ("squash", "squash"), ("pad", "border")]
+)
+def test_the_fit_of_the_images_has_a_name_in_timm(fit, mode, monkeypatch):
+    monkeypatch.setattr(Subject, "fit", fit)
+    assert config(subject())["pretrained_cfg"]["crop_mode"] == mode
+
+
 def test_config_json_of_a_body_alone_and_its_licence():
     told = config(subject(origin={"license": "bsd-3-clause"}, hidden=(8,), dropout=(0.1, 0.1)))
     assert told["num_classes"] == told["pretrained_cfg"]["num_classes"] == 0
