@@ -14,6 +14,11 @@ FILE = "README.md"
 TASK = "image-classification"
 ROWS = 100  # classes in the table
 COLUMNS = ("validation images", "precision", "recall")
+SEEN = {
+    "crop": "all of an image's shorter side and the middle of the longer one",
+    "squash": "the whole image, squashed to a square",
+    "pad": "the whole image, padded to a square",
+}
 UNMEASURED = "The run has left none for these weights."
 
 
@@ -61,6 +66,7 @@ def card(name: str, about: About, sections: Sequence[Section]) -> str:
         examples=found.scores.get("examples"),
         unmeasured=UNMEASURED,
         image_size=subject.image_size,
+        seen=SEEN[subject.fit],
         sections=sections,
         told=told,
     )

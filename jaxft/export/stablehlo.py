@@ -28,6 +28,8 @@ from jaxft.workdir.rows import write_json
 
 PROGRAM, ABOUT = "model.jax_exported", "model.json"
 PLATFORMS = ("cpu", "cuda", "tpu")
+# What Pillow calls that which jaxft does to an image that is no square.
+PILLOW = {"crop": "ImageOps.fit(image, ", "squash": "image.resize(", "pad": "ImageOps.pad(image, "}
 NO_PLATFORM = ("any", "any")  # one that jaxft has no lowerings of its own for
 
 
@@ -79,6 +81,7 @@ def about(subject: Subject, exported: export.Exported) -> dict[str, Any]:
         "classes": list(subject.classes),
         "canvas": subject.canvas,
         "image_size": subject.image_size,
+        "fit": subject.fit,
         "interpolation": subject.settings.data.interpolation,
         "platforms": list(exported.platforms),
         "calling_convention": exported.calling_convention_version,
@@ -92,5 +95,7 @@ def usage(subject: Subject) -> str:
         "stablehlo.md.jinja",
         platforms=PLATFORMS,
         canvas=subject.canvas,
+        call=PILLOW[subject.fit],
+        more=", color=(128, 128, 128)" if subject.fit == "pad" else "",
         filter=subject.settings.data.interpolation.upper(),
     )

@@ -28,6 +28,12 @@ class Subject(NamedTuple):
         return self.settings.phases[-1].image_size
 
     @property
+    def fit(self) -> str:
+        """What is done to an image that is no square: crop, squash or pad."""
+        fit: str = getattr(self.settings.data, "fit", "crop")
+        return fit
+
+    @property
     def canvas(self) -> int:
         """Pixels of the square that a file is shrunk to; the network's input is its view."""
         return canvas_size(self.image_size)

@@ -7,6 +7,7 @@ from jaxft.models.bodies import efficientnet_lite
 from jaxft.models.weights.timm_names import ARCHITECTURES
 
 REDUCTION = 32  # pixels of the image for one of the last features, of every body
+CROP_MODES = {"crop": "center", "squash": "squash", "pad": "border"}
 
 
 def classifier(name: str) -> str:
@@ -35,7 +36,7 @@ def config(subject: Subject) -> dict[str, Any]:
 
 
 def _transform(subject: Subject) -> dict[str, Any]:
-    """Return all of the shorter side at the image size, in timm's words.
+    """Return how an image gets the image size with nothing more cut off, in timm's words.
 
     The run shrinks a file to the canvas, and the canvas bilinearly to the view. Of timm's filters
     for doing both at once the bilinear one is nearest, also where the first step is bicubic
@@ -47,7 +48,7 @@ def _transform(subject: Subject) -> dict[str, Any]:
         "fixed_input_size": False,
         "interpolation": "bilinear",
         "crop_pct": 1.0,
-        "crop_mode": "center",
+        "crop_mode": CROP_MODES[subject.fit],
         "mean": [value / 255 for value in expected.mean],
         "std": [value / 255 for value in expected.std],
     }

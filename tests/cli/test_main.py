@@ -387,8 +387,8 @@ def test_misshapen_weights(refused, drawn, tiny, tmp_path):
     overrides = ["--config.model.name=resnet18", "--config.model.weights=file:odd.safetensors"]
     lines = offenders(refused(*train(drawn), *overrides))
     assert len(lines) == 2
-    assert name in lines[0] and "(64, 64, 1, 1)" in lines[0] and "(64, 64, 3, 3)" in lines[0]
-    assert "layer1.0.bn1.weight" in lines[1] and "(7,)" in lines[1] and "(64,)" in lines[1]
+    assert "layer1.0.bn1.weight" in lines[0] and "(7,)" in lines[0] and "(64,)" in lines[0]
+    assert name in lines[1] and "(64, 64, 1, 1)" in lines[1] and "(64, 64, 3, 3)" in lines[1]
 
 
 @pytest.mark.parametrize("name, said", [("no.pth",) * 2, ("text.pth",) * 2, ("/", "/: cannot be")])

@@ -13,6 +13,7 @@ from PIL import Image
 
 import jaxft
 from jaxft.export import opening, stablehlo, text
+from jaxft.export.subject import Subject
 
 # Stands in for a machine without them: `import jaxft` raises there, and flax's too.
 BLOCKED = "import sys\nsys.modules.update(jaxft=None, flax=None, orbax=None, optax=None)\n"
@@ -29,7 +30,6 @@ def _folder(finished, tmp_path_factory):
         patch.setitem(BODIES, "tiny", tiny_body.body)
         subject = opening.of_run(finished)
         stablehlo.write(subject, folder)
-        (folder / "usage.md").write_text(stablehlo.usage(subject))
     return folder
 
 
@@ -63,10 +63,20 @@ np.save("answers.npy", found[1])
     np.testing.assert_allclose(np.load(folder / "answers.npy"), wanted, atol=1e-6)
 
 
-def test_the_lines_on_the_card_run_as_they_stand(folder, drawn):
-    (source,) = re.findall(r"```python\n(.*?)```", (folder / "usage.md").read_text(), re.S)
-    Image.open(drawn / "red" / "00.png").convert("RGB").save(folder / "photo.jpg")
-    assert alone(folder, source).strip() in ("blue", "green", "red")
+@pytest.mark.parametrize("fit", ["crop", "squash", "pad"])
+def test_the_lines_on_the_card_run_as_they_stand(
+    fit, folder, finished, tiny, drawn, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(Subject, "fit", fit)
+    told = stablehlo.usage(opening.of_run(finished))
+    (source,) = re.findall(r"```python\n(.*?)```", told, re.S)
+    photo = Image.open(drawn / "red" / "00.png").convert("RGB").resize((90, 40))
+    photo.save(folder / "photo.jpg", quality=95)
+    source += 'print(image.size)\nimage.save("seen.png")\n'
+    label, size = alone(folder, source).splitlines()
+    assert label in ("blue", "green", "red") and size == "(36, 36)"
+    seen = np.asarray(Image.open(folder / "seen.png"), float)
+    assert (np.abs(seen[0] - 128).max() < 1) == (fit == "pad"), "gray is above a wide image"
 
 
 def test_the_program_says_what_it_takes_and_where_it_runs(folder):

@@ -60,12 +60,15 @@ def test_timms_names_are_read_like_the_originals():
 @pytest.mark.parametrize("hidden", [(), (8,), (8, 6)])
 def test_a_turned_head_answers_alike_to_averages_before_maxima(hidden):
     net = tiny.model(hidden=hidden, dropout=(0.0,) * (len(hidden) + 1))
-    params, stats = tiny.weights(net)
+    params, stats = jax.tree.map(jnp.asarray, tiny.weights(net))
     maxima, averages = np.random.default_rng(1).random((2, 5, net.body.channels), np.float32)
     as_ours, as_timms = (
         jnp.asarray(np.concatenate(pair, 1)) for pair in ((maxima, averages), (averages, maxima))
     )
-    one, other = ({"head": turned(tree["head"], "max_avg")} for tree in (params, stats))
+    one, other = (
+        {"head": jax.tree.map(jnp.asarray, turned(tree["head"], "max_avg"))}
+        for tree in (params, stats)
+    )
     ours, _ = net.classify(params, stats, as_ours)
     np.testing.assert_allclose(net.classify(one, other, as_timms)[0], ours, rtol=1e-5)
     assert np.abs(net.classify(one, other, as_ours)[0] - ours).max() > 1e-2, "the order matters"
@@ -125,6 +128,14 @@ def test_config_json_says_what_timm_builds_the_network_from():
     np.testing.assert_allclose(facts["mean"], [127 / 255] * 3)
     np.testing.assert_allclose(facts["std"], [128 / 255] * 3)
     assert "license" not in facts
+
+
+@pytest.mark.parametrize(
+    ("fit", "mode"), [("crop", "center"), ("squash", "squash"), ("pad", "border")]
+)
+def test_the_fit_of_the_images_has_a_name_in_timm(fit, mode, monkeypatch):
+    monkeypatch.setattr(Subject, "fit", fit)
+    assert config(subject())["pretrained_cfg"]["crop_mode"] == mode
 
 
 def test_config_json_of_a_body_alone_and_its_licence():

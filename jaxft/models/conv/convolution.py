@@ -36,7 +36,7 @@ def conv(
     if isinstance(padding, str):
         padding = lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, padding)
     pads = tuple((int(low), int(high)) for low, high in padding)
-    kernel, pads = without_idle_places(kernel, x.shape, stride, pads)
+    kernel, pads = without_idle_places(kernel, x.shape[1:3], stride, pads)
     if groups == 1:
         return ungrouped(x, kernel, stride, pads)
     way, width = choose(kernel.shape, groups, lowering)

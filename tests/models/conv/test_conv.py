@@ -91,7 +91,7 @@ def test_equals_lax_forward_and_backward(case):
 ])  # fmt: skip
 def test_places_that_meet_padding_alone_are_left_out(size, length, pads, kept):
     kernel = jnp.arange(size * size * 2.0).reshape(size, size, 1, 2)
-    part, rest = without_idle_places(kernel, (1, length, length, 2), 1, (pads, pads))
+    part, rest = without_idle_places(kernel, (length, length), 1, (pads, pads))
     start, end = kept
     np.testing.assert_array_equal(part, kernel[start:end, start:end])
     assert rest == ((pads[0] - start, pads[1] - size + end),) * 2
