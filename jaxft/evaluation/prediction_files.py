@@ -53,8 +53,8 @@ class Predicted(NamedTuple):
 
 def format_of(output: str | AnyPath, layout: Layout) -> str:
     """Return the format in which an output is written."""
-    suffix = str(output).rpartition(".")[2].lower()
-    return layout.format or (suffix if suffix in ("json", "parquet") else "csv")
+    suffix = paths.of(output).suffix.lower()
+    return layout.format or {".json": "json", ".parquet": "parquet"}.get(suffix, "csv")
 
 
 def demand(output: str | AnyPath, layout: Layout) -> None:

@@ -63,6 +63,21 @@ def test_parquet_holds_the_same_as_json(tmp_path):
                 assert other[name] == (value if isinstance(value, str) else pytest.approx(value))
 
 
+@pytest.mark.parametrize(
+    ("output", "given", "kind"),
+    [
+        ("x.JSON", "", "json"),
+        ("gone/x.parquet", "", "parquet"),
+        ("x.json", "csv", "csv"),
+        ("json", "", "csv"),
+        ("-", "", "csv"),
+        ("x.tsv", "", "csv"),
+    ],
+)
+def test_the_suffix_tells_the_format_unless_it_is_given(output, given, kind):
+    assert prediction_files.format_of(output, Layout(given)) == kind
+
+
 def test_the_most_probable_classes_come_first(tmp_path):
     rows = [*csv_rows.read(written(tmp_path, "x", Layout("csv", 2)).read_text(errors="replace"))]
     assert list(rows[0]) == ["file", "label_1", "p_1", "label_2", "p_2", "distance"]
