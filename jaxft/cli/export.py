@@ -6,12 +6,16 @@ from argparse import ArgumentParser, Namespace
 
 from jaxft.cli import flags
 from jaxft.cli.outputs import demand_new_folder
+from jaxft.errors import UserError
 
 HELP = "write a run's model in the formats of other libraries"
 FORMATS = {
     "timm": "a folder that timm opens (of a ResNet also torchvision)",
     "stablehlo": "a program that JAX alone runs",
+    "onnx": "a graph that ONNX Runtime and other engines run",
 }
+# A layout of FORMAT is a format of its own by the name FORMAT_LAYOUT.
+LAYOUTS = {"triton": "onnx as a model repository of Triton"}
 
 
 def add(parser: ArgumentParser) -> None:
@@ -22,6 +26,8 @@ def add(parser: ArgumentParser) -> None:
         "--to", required=True, type=names, metavar="FORMAT[,FORMAT]", help=f"formats: {told}"
     )
     parser.add_argument("--output", required=True, metavar="DIR", help="a new folder")
+    told = "; ".join(f"{name}: {what}" for name, what in LAYOUTS.items())
+    parser.add_argument("--layout", choices=LAYOUTS, help=f"another layout of the files: {told}")
     parser.add_argument("--weights", default="best", choices=("best", "last"), help="default: best")
     parser.add_argument(
         "--images",
@@ -43,11 +49,27 @@ def names(text: str) -> tuple[str, ...]:
     return found
 
 
+def laid_out(formats: tuple[str, ...], layout: str | None) -> tuple[str, ...]:
+    """Return the formats' names in this layout, None: in the usual one.
+
+    Raises:
+      UserError: the layout is not one of these formats.
+    """
+    if layout is None:
+        return formats
+    if formats != ("onnx",):
+        raise UserError(
+            f"--layout={layout} goes with --to=onnx", hint="Leave it out, or export twice."
+        )
+    return (f"onnx_{layout}",)
+
+
 def run(options: Namespace) -> int:
     """Write, compare, and say how far the answers differ; return the exit code."""
     from jaxft.export.formats import Disagreement
 
     demand_new_folder("--output", options.output)
+    options.to = laid_out(options.to, options.layout)
     try:
         _export(options)
     except Disagreement as error:

@@ -46,8 +46,25 @@ def _timm() -> Format:
     return timm
 
 
+def _onnx() -> Format:
+    from jaxft.export import onnx
+
+    return onnx
+
+
+def _triton() -> Format:
+    from jaxft.export import triton
+
+    return triton
+
+
 # Imported when asked for: the names are known before JAX is.
-FORMATS: dict[str, Callable[[], Format]] = {"timm": _timm, "stablehlo": _stablehlo}
+FORMATS: dict[str, Callable[[], Format]] = {
+    "timm": _timm,
+    "stablehlo": _stablehlo,
+    "onnx": _onnx,
+    "onnx_triton": _triton,
+}
 
 
 def demand(formats: Mapping[str, Format], subject: Subject) -> None:

@@ -17,11 +17,9 @@ from jax import export
 
 from jaxft.devices import platform
 from jaxft.errors import UserError
-from jaxft.export.network import Run, probabilities
+from jaxft.export.network import NO_PLATFORM, Run, folded, probabilities
 from jaxft.export.subject import Subject
 from jaxft.export.text import render
-from jaxft.models.fold import fold
-from jaxft.models.variables import Weights
 from jaxft.runtime import paths
 from jaxft.runtime.version import VERSION
 from jaxft.workdir.rows import write_json
@@ -30,7 +28,6 @@ PROGRAM, ABOUT = "model.jax_exported", "model.json"
 PLATFORMS = ("cpu", "cuda", "tpu")
 # What Pillow calls that which jaxft does to an image that is no square.
 PILLOW = {"crop": "ImageOps.fit(image, ", "squash": "image.resize(", "pad": "ImageOps.pad(image, "}
-NO_PLATFORM = ("any", "any")  # one that jaxft has no lowerings of its own for
 
 
 def demand(subject: Subject) -> None:
@@ -64,9 +61,7 @@ def reader(folder: Path) -> Run:
 def traced(subject: Subject) -> export.Exported:
     """Trace the model from canvases to probabilities, for any batch and all of PLATFORMS."""
     with platform.targeting(*NO_PLATFORM), jax.default_matmul_precision("highest"):
-        folded = jax.jit(lambda weights: Weights(*fold(subject.model.body, *weights)))
-        weights = jax.tree.map(np.asarray, folded(subject.weights))
-        answer = probabilities(subject, weights)
+        answer = probabilities(subject, folded(subject))
         shape = export.symbolic_shape(f"batch, {subject.canvas}, {subject.canvas}, 3")
         canvases = jax.ShapeDtypeStruct(shape, jnp.uint8)
         return export.export(jax.jit(answer), platforms=PLATFORMS)(canvases)

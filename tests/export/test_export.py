@@ -13,7 +13,7 @@ import untrained
 
 from jaxft.cli import main
 from jaxft.evaluation import predict
-from jaxft.export import formats, opening, reference, stablehlo, timm
+from jaxft.export import formats, onnx, opening, reference, stablehlo, timm
 from jaxft.runtime.console import Console
 
 HEADS: dict[str, dict[str, Any]] = {
@@ -43,10 +43,10 @@ def told(text):
 @pytest.mark.parametrize("name", HEADS)
 def test_every_format_answers_as_predict_does_on_fifty_images(name, images, tmp_path, capsys):
     workdir = untrained.write(tmp_path / "run", f"folder:{images}", name=name, **HEADS[name])
-    assert export(workdir, tmp_path / "out", "timm,stablehlo") == 0
+    assert export(workdir, tmp_path / "out", "timm,stablehlo,onnx") == 0
     found = told(capsys.readouterr().out)
     assert {words for _, words in found.values()} == {"50 of the run's validation images"}
-    assert found.keys() == {"timm", "stablehlo"}
+    assert found.keys() == {"timm", "stablehlo", "onnx"}
     assert max(number for number, _ in found.values()) <= 1e-4
     # The same again from the files and the table that the verb `predict` writes.
     subject = opening.of_run(workdir)
@@ -56,7 +56,8 @@ def test_every_format_answers_as_predict_does_on_fifty_images(name, images, tmp_
     assert rows.std(0).max() > 1e-2, "the answers should differ from image to image"
     own = reference.ask(subject, workdir, split.names[:50], Console(None))
     np.testing.assert_allclose(own.probabilities, rows, atol=2e-5)
-    for one in (timm.reader(subject, tmp_path / "out"), stablehlo.reader(tmp_path / "out")):
+    out = tmp_path / "out"
+    for one in (timm.reader(subject, out), stablehlo.reader(out), onnx.reader(out)):
         np.testing.assert_allclose(one(own.canvases), rows, atol=1e-4)
 
 
@@ -120,24 +121,29 @@ def test_formats_that_there_are_not_are_told_before_jax_is_imported(capsys):
     with pytest.raises(SystemExit) as refusal:
         export("gone", "out", "timm,tflite,pickle")
     assert refusal.value.code == 2
-    assert "'tflite', 'pickle': no such format; they are timm, stablehlo" in capsys.readouterr().err
+    assert (
+        "'tflite', 'pickle': no such format; they are timm, stablehlo, onnx"
+        in capsys.readouterr().err
+    )
 
 
 def test_all_that_keeps_a_model_from_being_exported_is_told_at_once(
     finished, tiny, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert export(finished, tmp_path / "out", "timm,stablehlo") == 2
+    assert export(finished, tmp_path / "out", "timm,stablehlo,onnx") == 2
     error = capsys.readouterr().err
     assert "timm: timm has no network that computes tiny" in error
     assert "stablehlo: JAX writes programs by flatbuffers" in error
-    assert "pip install 'jaxft[stablehlo]'" in error
+    assert "onnx: ONNX needs onnx and onnxruntime" in error
+    assert "pip install 'jaxft[stablehlo]'" in error and "pip install 'jaxft[onnx]'" in error
     assert not (tmp_path / "out").exists()
 
 
 def test_every_name_on_the_command_line_is_a_format():
     from jaxft.cli import export as verb
 
-    assert verb.FORMATS.keys() == formats.FORMATS.keys()
+    layouts = {f"onnx_{name}" for name in verb.LAYOUTS}
+    assert verb.FORMATS.keys() | layouts == formats.FORMATS.keys()
     for load in formats.FORMATS.values():
         assert isinstance(load(), formats.Format)

@@ -29,6 +29,8 @@ ROOMS = {
         "jaxft/data/prepare/shard.py",
     ),
     "jinja2": ("jaxft/report/page/", "jaxft/export/text.py"),
+    "onnx": ("jaxft/export/onnx.py",),
+    "onnxruntime": ("jaxft/export/onnx.py",),
     "array_record": ("jaxft/data/sources/prepared.py", "jaxft/data/prepare/shard.py"),
     "tensorboardX": ("jaxft/report/trackers/tensorboard.py",),
     "wandb": ("jaxft/report/trackers/wandb.py",),
