@@ -48,10 +48,10 @@ def predict_files(
     output = paths.of(output)
     hosts.together(lambda: _check_output(output))
     settings, classes, expected = read_workdir(workdir)
-    settings = in_batches(settings, how.batch_size)
     set_up(settings.cache_dir)
     weights = read_weights(workdir, how.weights)
     split = files_split(hosts.together(lambda: image_files(files)))
+    settings = in_batches(settings, how.batch_size, None if unknown else len(split))
     own = None
     if unknown:
         own = hosts.together(lambda: _own(settings, workdir, classes, console))
