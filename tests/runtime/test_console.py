@@ -1,0 +1,58 @@
+"""Bars and lines, in a terminal, a notebook and a file."""
+
+import io
+import sys
+import warnings
+from types import SimpleNamespace
+
+import pytest
+from tqdm import TqdmWarning, tqdm
+
+from jaxft.runtime import console
+
+
+class Terminal(io.StringIO):
+    """A text that says it is a terminal."""
+
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def notebook(monkeypatch):
+    """A kernel's shell, as IPython tells of it."""
+    shell = SimpleNamespace(config={"IPKernelApp": {}})
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+
+
+def drawn(monkeypatch, stream):
+    """All that a bar and a line leave on stdout."""
+    monkeypatch.setattr(sys, "stdout", stream)
+    told = console.for_python()
+    with told.bar(2, "reading") as bar:
+        bar.update()
+        bar.refresh()
+    told.say("done")
+    return stream.getvalue()
+
+
+def test_a_terminal_has_bars_and_a_file_has_none(monkeypatch):
+    assert "reading:  50%" in drawn(monkeypatch, Terminal())
+    assert drawn(monkeypatch, io.StringIO()) == "done\n"
+
+
+def test_a_notebook_has_bars_and_no_word_about_widgets(monkeypatch, notebook):
+    for name in ("tqdm.auto", "tqdm.autonotebook"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setattr("tqdm.notebook.IProgress", None)  # no ipywidgets
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", TqdmWarning)
+        text = drawn(monkeypatch, io.StringIO())
+    assert "reading:  50%" in text and text.endswith("done\n")
+
+
+def test_ipython_in_a_terminal_is_a_terminal(monkeypatch):
+    shell = SimpleNamespace(config={})
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    assert drawn(monkeypatch, io.StringIO()) == "done\n"
+    assert console.for_python().bar(1, "reading").__class__ is tqdm
