@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from PIL import Image
 
@@ -15,7 +16,7 @@ from jaxft.data.images.resize import resize
 from jaxft.data.images.sizing import OWN_SIZE, Sizing
 from jaxft.data.images.unreadable import UnreadableImage
 
-OneImage = str | os.PathLike[str] | Image.Image | np.ndarray
+OneImage = str | os.PathLike[str] | Image.Image | np.ndarray | jax.Array
 
 EXPECTED = (
     "An image is a file, one of Pillow's, or an array: uint8 from 0 to 255, [height, width, 3] in "

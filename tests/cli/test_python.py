@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny_config
@@ -62,7 +63,8 @@ def test_a_name_a_path_and_a_config_are_the_same(asked, drawn, tiny):
     before = as_dict(config)
     overrides = {"model.name": "resnet18", "phases[2].lr": 0.01, "model.hidden": (4, 4)}
     for given in (card, config, as_dict(config)):
-        assert jaxft.train(given, "somewhere", overrides) == ("somewhere", False)
+        opened: Any = jaxft.train(given, "somewhere", overrides)
+        assert opened == ("somewhere", False)
     first, *others = [as_dict(config) for config, _, _ in asked]
     assert others == [first, first]
     assert first["phases"][2]["lr"] == 0.01

@@ -5,7 +5,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
-from typing import assert_type
+from typing import Any, assert_type
 
 import jax.numpy as jnp
 import numpy as np
@@ -84,7 +84,8 @@ def test_programs_are_compiled_once(finished, tiny, drawn):
         for several in (files[:3], files[:9]):
             run.predict(several, batch_size=16)
         run.predict(files[0])
-    assert run._ready.programs.forward.features._cache_size() == 2  # of 16, and of one alone
+    features: Any = run._ready.programs.forward.features
+    assert features._cache_size() == 2  # batches of 16, and one image alone
 
 
 def test_everything_that_is_no_image_is_listed(finished, tiny, drawn, tmp_path):
@@ -94,11 +95,10 @@ def test_everything_that_is_no_image_is_listed(finished, tiny, drawn, tmp_path):
     (workdir / "config.json").write_text(json.dumps(config))
     (tmp_path / "cut.png").write_bytes((drawn / "red" / "03.png").read_bytes()[:99])
     run = jaxft.restore(workdir)
+    files = [drawn / "red" / "03.png", tmp_path / "cut.png", "gone.png"]
+    images: list[Any] = [*files, np.zeros((9, 9, 4)), 5]
     with pytest.raises(UserError, match=r"uint8 from 0 to 255, \[height, width, 3\]") as error:
-        run.predict(
-            [drawn / "red" / "03.png", tmp_path / "cut.png", "gone.png", np.zeros((9, 9, 4)), 5]
-        )
-    assert len(error.value.offenders) == 4
+        run.predict(images)
     assert [line.split(":")[0] for line in error.value.offenders] == [
         str(tmp_path / "cut.png"),
         "gone.png",
@@ -179,7 +179,7 @@ def test_an_unfinished_run_draws_what_there_is(finished, tiny, tmp_path):
 
 
 def test_one_image_has_one_prediction_for_a_type_checker_too(finished, tiny, drawn):
-    run, file = jaxft.restore(finished), drawn / "red" / "03.png"
+    run, file = jaxft.restore(finished), str(drawn / "red" / "03.png")
     assert isinstance(assert_type(run.predict(file), Prediction), jaxft.Prediction)
     assert isinstance(assert_type(run.predict([file]), list[Prediction]), list)
     assert isinstance(assert_type(run, jaxft.Run).workdir, Path)
