@@ -4,8 +4,9 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
+from jaxft.data.images.sizing import canvas_size
 from jaxft.devices import sharding
 from jaxft.evaluation.inputs import EXPECTED, Given, inputs_split
 from jaxft.evaluation.probabilities import (
@@ -65,6 +66,19 @@ def features(
     with shortage.told(materials.settings, "in inference", hint="", batch="batch_size"):
         found = extraction.extract(materials, ready.placed, materials.valid_images, "features")
     return found.astype(np.float32)
+
+
+def canvases(
+    ready: Ready, given: Given, console: Console
+) -> UInt8[np.ndarray, "images side side 3"]:
+    """The squares from which the network's views are cut; otherwise as `probabilities`."""
+    side = canvas_size(ready.restored.settings.phases[-1].image_size)
+    found = np.zeros((len(given.images), side, side, 3), np.uint8)
+    if given.images:
+        images = _materials(ready, given, 0, console).valid_images
+        for index in range(len(images)):
+            found[index] = images.canvas(index)
+    return found
 
 
 def _materials(ready: Ready, given: Given, batch_size: int, console: Console) -> Materials:

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any, overload
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from jaxft.config.again import as_config
 from jaxft.errors import UserError
@@ -78,7 +78,7 @@ class Run:
         """A jitted function, uint8 [B, S, S, 3] -> probabilities [B, classes].
 
         The images are square views in RGB; larger ones are shrunk, with antialiasing, to the run's
-        canvas. For files, or images of several sizes, there is `predict`.
+        canvas. `load` makes such images of files; `predict` takes them as they are.
         """
         return apply_of(self.restored)
 
@@ -136,6 +136,25 @@ class Run:
         found = inference.features(
             self._ready, one_or_more, batch_size, self._console(one_or_more.alone)
         )
+        return found[0] if one_or_more.alone else found
+
+    def load(
+        self, images: OneImage | Iterable[OneImage]
+    ) -> UInt8[np.ndarray, "*images side side 3"]:
+        """Read images as the run did, for `apply` or a program of one's own.
+
+        Args:
+          images: as for `predict`.
+
+        Returns:
+          uint8 [side, side, 3] for one image, [images, side, side, 3] for a list: the middle
+          squares, 1.1 times as large as the network's views.
+
+        Raises:
+          UserError: as `predict`.
+        """
+        one_or_more = given(images)
+        found = inference.canvases(self._ready, one_or_more, self._console(one_or_more.alone))
         return found[0] if one_or_more.alone else found
 
     def evaluate(
@@ -219,9 +238,8 @@ class Run:
         """The epoch whose weights are kept, so far if the run has not ended."""
         if not self.history:
             raise UserError(f"{self.workdir}: no epoch has ended yet.")
-        kept: dict[str, Any] = (
-            self.summary.get("best") or [row for row in self.history if row.get("best")][-1]
-        )
+        best = [row for row in self.history if row.get("best")] or self.history
+        kept: dict[str, Any] = self.summary.get("best") or best[-1]
         return kept
 
 

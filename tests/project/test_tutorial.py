@@ -10,7 +10,10 @@ from jaxft.cli.config_file import load_config
 from jaxft.models.registry import BODIES
 
 TUTORIAL = notebook.read(ROOT / "docs" / "tutorial.ipynb")
-SMALLER = ("model.name=tiny", "model.weights=none", "model.hidden=(8,)", "data.image_size=32")
+SMALLER = (
+    *("model.name=tiny", "model.weights=none", "model.hidden=(8,)", "data.image_size=32"),
+    *("finder.steps=24", "drift_images=0"),
+)
 
 
 def kinds(outputs):

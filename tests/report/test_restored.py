@@ -72,9 +72,19 @@ def test_features_are_those_that_the_command_line_writes(finished, tiny, drawn):
     np.testing.assert_allclose(one, run.embed(files)[0], rtol=1e-4, atol=1e-6)
 
 
+def test_what_a_run_loads_is_what_it_predicts_from(finished, tiny, drawn):
+    run, files = jaxft.restore(finished), sorted(map(str, drawn.glob("red/*.png")))
+    squares = run.load(files)
+    assert squares.shape == (14, 36, 36, 3) and squares.dtype == np.uint8
+    assert (run.load(files[3]) == squares[3]).all()
+    told = [list(one.probabilities.values()) for one in run.predict(files)]
+    np.testing.assert_allclose(run.apply(squares), told, atol=2e-6)
+
+
 def test_no_images_give_no_results(finished, tiny):
     run = jaxft.restore(finished)
     assert run.predict([]) == []
+    assert run.load([]).shape == (0, 36, 36, 3)
     assert run.embed([]).shape == (0, 32)
 
 
