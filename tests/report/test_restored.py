@@ -15,6 +15,8 @@ from PIL import Image
 import jaxft
 from jaxft.cli import main
 from jaxft.data.images.file import decode
+from jaxft.data.images.resize import crop, resize
+from jaxft.data.images.sizing import Sizing
 from jaxft.errors import UserError
 from jaxft.evaluation import embed
 from jaxft.evaluation.evaluate import evaluate
@@ -72,12 +74,14 @@ def test_features_are_those_that_the_command_line_writes(finished, tiny, drawn):
     np.testing.assert_allclose(one, run.embed(files)[0], rtol=1e-4, atol=1e-6)
 
 
-def test_what_a_run_loads_is_what_it_predicts_from(finished, tiny, drawn):
-    run, files = jaxft.restore(finished), sorted(map(str, drawn.glob("red/*.png")))
-    squares = run.load(files)
-    assert squares.shape == (14, 36, 36, 3) and squares.dtype == np.uint8
-    assert (run.load(files[3]) == squares[3]).all()
-    told = [list(one.probabilities.values()) for one in run.predict(files)]
+def test_what_a_run_loads_is_what_it_predicts_from(finished, tiny):
+    run = jaxft.restore(finished)
+    images = list(np.random.default_rng(0).integers(0, 256, (5, 40, 70, 3), np.uint8))
+    squares = run.load(images)
+    sizing = Sizing(36, run.config.data.interpolation)
+    assert (squares == [crop(resize(image, sizing), 36) for image in images]).all()
+    assert (run.load(images[3]) == squares[3]).all()
+    told = [list(one.probabilities.values()) for one in run.predict(images)]
     np.testing.assert_allclose(run.apply(squares), told, atol=2e-6)
 
 
