@@ -3,7 +3,7 @@
 import io
 import sys
 import warnings
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from tqdm import TqdmWarning, tqdm
@@ -20,7 +20,8 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def notebook(monkeypatch):
-    """A kernel's shell, as IPython tells of it."""
+    """A kernel, as IPython tells of it, and as tqdm recognises it."""
+    monkeypatch.setitem(sys.modules, "ipykernel.zmqshell", ModuleType("zmqshell"))
     shell = SimpleNamespace(config={"IPKernelApp": {}})
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
 
