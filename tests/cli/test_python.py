@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import tiny_config
@@ -53,7 +52,8 @@ def asked(monkeypatch):
     """The configs and consoles that the inner function is given, which does nothing."""
     calls = []
     monkeypatch.setattr(inner, "train", lambda *given: calls.append(given))
-    monkeypatch.setattr(python, "restore", lambda workdir, quiet: (workdir, quiet))
+    opened = object.__new__(jaxft.Run)
+    monkeypatch.setattr(python, "restore", lambda workdir, quiet: opened)
     return calls
 
 
@@ -63,8 +63,7 @@ def test_a_name_a_path_and_a_config_are_the_same(asked, drawn, tiny):
     before = as_dict(config)
     overrides = {"model.name": "resnet18", "phases[2].lr": 0.01, "model.hidden": (4, 4)}
     for given in (card, config, as_dict(config)):
-        opened: Any = jaxft.train(given, "somewhere", overrides)
-        assert opened == ("somewhere", False)
+        assert isinstance(jaxft.train(given, "somewhere", overrides), jaxft.Run)
     first, *others = [as_dict(config) for config, _, _ in asked]
     assert others == [first, first]
     assert first["phases"][2]["lr"] == 0.01
