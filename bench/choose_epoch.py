@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-import jaxft
+from jaxft import run
 from jaxft.cli.config_file import load_config
 from jaxft.training import loop
 
@@ -37,7 +37,7 @@ def evaluations(config: Any, workdir: Path) -> list[Any]:
 
     loop.evaluate_weights = keeping
     try:
-        jaxft.train(config, workdir)
+        run.train(config, workdir)
     finally:
         loop.evaluate_weights = evaluate
     return found

@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-import jaxft
+from jaxft import run
 from jaxft.cli.config_file import load_config
 from jaxft.data import Dataset
 from jaxft.data.sources.files import files_split, image_files
@@ -69,7 +69,7 @@ def less(folder: Path, left_out: str, out: Path) -> Path:
 def train(workdir: Path, data: Path, flags: list[str]) -> None:
     """Train, unless the run is there."""
     fixed = [f"--config.data.source=folder:{data}", "--config.data.image_size=64"]
-    jaxft.train(load_config("folder", [*fixed, *flags]), workdir)
+    run.train(load_config("folder", [*fixed, *flags]), workdir)
 
 
 def see(workdir: Path, folders: list[Path]) -> tuple[Seen, list[str]]:

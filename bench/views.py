@@ -56,7 +56,7 @@ def card(name: str, options: argparse.Namespace) -> ConfigDict:
 
 def run_one(name: str, arm: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     """What one run of one set tells of its cycles' ends."""
-    import jaxft
+    from jaxft import run
     from jaxft.configs import base
 
     config = card(name, options)
@@ -67,7 +67,7 @@ def run_one(name: str, arm: str, seed: int, options: argparse.Namespace) -> dict
     schedule = {"schedule": "sgdr", "cycles": options.cycles, "cycle_mult": 2}
     config.phases = (base.phase(name="head", lr=LEARNING_RATE, **inputs, **views, **schedule),)
     workdir = options.workdir / f"{name}-{arm}-{seed}"
-    summary = jaxft.train(config, workdir)
+    summary = run.train(config, workdir)
     rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     ends = [rows[2**cycle - 2] for cycle in range(1, options.cycles + 1)]
     kept = ("epoch", "trn_loss", "val_loss", "accuracy")

@@ -1,10 +1,12 @@
-"""Pages of the site that lie outside of docs/: a hook of MkDocs.
+"""Pages of the site that are no Markdown files in docs/: a hook of MkDocs.
 
 README.md is the site's first page; other Markdown files of OUTSIDE are pages, too, and every other
 file that a page links to is published as it is. Links stay as a code host wants them, from file to
-file in the repository; here they are turned to where the site has these files.
+file in the repository; here they are turned to where the site has these files. A notebook becomes
+a page with its outputs.
 """
 
+import json
 import posixpath
 import re
 from pathlib import Path
@@ -18,6 +20,7 @@ OUTSIDE = {  # file -> its page
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
 }
+NOTEBOOK = "docs/tutorial.ipynb"
 LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)#\s]+)")
 
 
@@ -29,6 +32,8 @@ def on_files(files, config):
         if not name.startswith(("docs/", "../")) and (ROOT / name).is_file():
             place = str(ROOT / name)
             files.append(File.generated(config, in_site(name), abs_src_path=place))
+    page = in_site(NOTEBOOK)
+    files.append(File.generated(config, page, content=in_markdown(ROOT / NOTEBOOK)))
     return files
 
 
@@ -55,6 +60,8 @@ def resolved(link, page):
 
 def in_site(name):
     """The place of a file of the repository in the site."""
+    if name == NOTEBOOK:
+        name = str(Path(name).with_suffix(".md"))
     return OUTSIDE.get(name, name.removeprefix("docs/"))
 
 
@@ -62,3 +69,26 @@ def in_repository(uri):
     """The file of the repository behind a page of the site."""
     outside = {page: name for name, page in OUTSIDE.items()}
     return outside.get(uri, f"docs/{uri}")
+
+
+def in_markdown(notebook):
+    """A notebook's cells and their outputs."""
+    parts = []
+    for cell in json.loads(notebook.read_text())["cells"]:
+        source = "".join(cell["source"])
+        parts.append(source if cell["cell_type"] == "markdown" else fenced("python", source))
+        parts += map(shown, cell.get("outputs", ()))
+    return "\n\n".join(parts)
+
+
+def shown(output):
+    """An output of a cell: a picture, or text."""
+    data = output.get("data", {"text/plain": output.get("text", ())})
+    if "image/png" in data:
+        return f"![{''.join(data['text/plain'])}](data:image/png;base64,{data['image/png']})"
+    return fenced("text", "".join(data["text/plain"]).strip("\n"))
+
+
+def fenced(language, text):
+    """A block of code."""
+    return f"```{language}\n{text}\n```"

@@ -121,7 +121,7 @@ def finished(tmp_path_factory, cache_home, no_baselines, drawn):
     import tiny_body
     import tiny_config
 
-    import jaxft
+    from jaxft import run
     from jaxft.evaluation import baselines
     from jaxft.models.registry import BODIES
 
@@ -129,7 +129,7 @@ def finished(tmp_path_factory, cache_home, no_baselines, drawn):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(BODIES, "tiny", tiny_body.body)
         patch.setattr(baselines, "LARGEST", 2**20)
-        jaxft.train(tiny_config.get_config(drawn), workdir)
+        run.train(tiny_config.get_config(drawn), workdir)
     return workdir
 
 

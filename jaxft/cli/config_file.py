@@ -27,12 +27,15 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> ConfigDict:
         config = module.get_config(argument) if argument else module.get_config()
     except Exception as error:
         raise UserError(f"{path}: get_config fails: {type(error).__name__}: {error}") from error
-    set_keys(config, overrides)
-    return config
+    return overridden(config, overrides)
 
 
-def set_keys(config: ConfigDict, overrides: Sequence[str]) -> None:
-    """Apply each `--config.KEY=VALUE`; raise UserError that lists all that cannot be."""
+def overridden(config: ConfigDict, overrides: Sequence[str]) -> ConfigDict:
+    """Apply `--config.KEY=VALUE`s to a config, and return it.
+
+    Raises:
+      UserError: listing all that cannot be applied.
+    """
     problems = [problem for item in overrides if (problem := override(config, item))]
     if problems:
         raise UserError(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
-from jaxft.cli.config_file import load_config, set_keys
+from jaxft.cli.config_file import load_config, overridden
 from jaxft.config.plain import as_config
 from jaxft.errors import UserError
 from jaxft.runtime import paths
@@ -35,8 +35,7 @@ def read_config(options: Namespace, overrides: Sequence[str]) -> ConfigDict:
         config.init_from = workdir
     if names:
         config.phases = chosen(config.phases, names.split(","))
-    set_keys(config, overrides)
-    return config
+    return overridden(config, overrides)
 
 
 def of_run(workdir: str) -> ConfigDict:

@@ -89,10 +89,8 @@ def embed(
     split = files_split(hosts.together(lambda: image_files(files, console.say)))
     if source.told:
         console.say(source.told)
-    settings, dataset = (
-        in_batches(source.settings, batch_size),
-        Dataset(source.classes, split, split),
-    )
+    settings = in_batches(source.settings, batch_size, len(split))
+    dataset = Dataset(source.classes, split, split)
     materials = materials_of(settings, dataset, source.expected, console)
     with shortage.told(materials.settings, "in inference", hint="", batch="--batch-size"):
         placed = sharding.replicate(source.weights, materials.mesh)

@@ -15,8 +15,15 @@ from jaxft.data.sources.holdout import Whole
 from jaxft.errors import UserError
 from jaxft.evaluation.answers import answers
 from jaxft.evaluation.own_data import open_own
-from jaxft.evaluation.probabilities import in_batches, materials_of, probabilities_of
-from jaxft.evaluation.restore import read_weights, read_workdir
+from jaxft.evaluation.probabilities import (
+    Programs,
+    Scoring,
+    in_batches,
+    of_split,
+    probabilities_of,
+    programs_of,
+)
+from jaxft.evaluation.restore import Restored, read_run
 from jaxft.runtime import hosts
 from jaxft.runtime.console import Console
 from jaxft.runtime.paths import AnyPath
@@ -60,14 +67,29 @@ def evaluate(
     Raises:
       UserError: what `restore` raises; no such split; data that is gone or has other classes.
     """
-    console = console or Console(None)
-    settings, classes, expected = read_workdir(workdir)
-    settings = in_batches(settings, batch_size)
-    weights = read_weights(workdir, which)
+    restored = read_run(workdir, which)
+    how = Scoring(which, tta, method, batch_size)
+    return evaluate_restored(restored, split, how, console or Console(None), source)
+
+
+def evaluate_restored(
+    restored: Restored,
+    split: str,
+    how: Scoring,
+    console: Console,
+    source: str = "",
+    programs: Programs | None = None,
+) -> Evaluated:
+    """As `evaluate`, of weights that are read already: `how.weights` is their name.
+
+    `programs`: of the run, if there are some already.
+    """
+    workdir, settings, classes, expected, weights = restored
     if split not in (*SPLITS, ALL):
         raise UserError(
             f"No split is called {split!r}", hint=f"The splits are: {', '.join((*SPLITS, ALL))}."
         )
+    settings = in_batches(settings, how.batch_size)
     set_up(settings.cache_dir)
     if source:
         settings = replace(settings, data=replace(settings.data, source=source))
@@ -75,10 +97,16 @@ def evaluate(
     else:
         dataset = hosts.together(lambda: open_own(settings, workdir, classes, console))
     chosen = choose(dataset, split, settings)
-    materials = materials_of(settings, Dataset(classes, chosen, chosen), expected, console)
-    probabilities = probabilities_of(materials, weights, tta, method)
+    programs = programs or programs_of(settings, classes, expected)
+    materials = of_split(programs, settings, chosen, console)
+    probabilities = probabilities_of(materials, weights, how.tta, how.method)
     scores = answers(probabilities, materials.dataset.valid.labels, classes)
-    about = {"split": split, "weights": which, "examples": len(probabilities), "tta": tta}
+    about = {
+        "split": split,
+        "weights": how.weights,
+        "examples": len(probabilities),
+        "tta": how.tta,
+    }
     if source:
         about = {"source": source, **about}
     return Evaluated({**about, **scores}, probabilities, materials.valid_images, classes)

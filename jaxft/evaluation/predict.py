@@ -61,13 +61,13 @@ def predict_files(
     console = console or Console(None)
     paths.demand(*files)
     settings, classes, expected = read_workdir(workdir)
-    settings = _adapted(settings, how, skip_bad)
     listed = hosts.together(lambda: image_files(files, console.say))
     prediction_files.demand_submission(layout, listed, classes)
     hosts.together(lambda: prediction_files.demand(output, layout))
     set_up(settings.cache_dir)
     weights = read_weights(workdir, how.weights)
     split = files_split(listed)
+    settings = _adapted(settings, how, skip_bad, None if unknown else len(split))
     own = None
     if unknown:
         own = hosts.together(lambda: _own(settings, workdir, classes, console))
@@ -82,8 +82,8 @@ def predict_files(
     return predicted
 
 
-def _adapted(settings: Settings, how: Scoring, skip_bad: bool) -> Settings:
-    settings = in_batches(settings, how.batch_size)
+def _adapted(settings: Settings, how: Scoring, skip_bad: bool, images: int | None) -> Settings:
+    settings = in_batches(settings, how.batch_size, images)
     data = replace(settings.data, skip_bad=settings.data.skip_bad or skip_bad)
     return replace(settings, data=data)
 

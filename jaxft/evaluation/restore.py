@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, UInt8
+import numpy as np
+from jaxtyping import Array, Float
 
 from jaxft.augment.view import evaluate_view, network_input
 from jaxft.config import load
@@ -22,24 +23,26 @@ from jaxft.runtime.paths import AnyPath
 from jaxft.workdir import checkpoint, same_config
 from jaxft.workdir.snapshot import unpack
 
+Apply = Callable[[Array | np.ndarray], Float[Array, "batch classes"]]
+
 # jax.image.resize's names; both cubics are Keys' with a = -0.5.
 JAX_METHODS = {"bilinear": "linear", "bicubic": "cubic"}
 
 
 class Restored(NamedTuple):
-    """A run's weights, ready for use.
+    """A run's weights, on the host, and what it takes to use them.
 
-    `apply(images uint8 [B,S,S,3])` -> probabilities [B, classes]; the images are square views in
-    RGB. They are shrunk, with antialiasing, to the run's canvas if they are larger, and normalised.
+    `workdir` is where they come from, `expected` what images they take.
     """
 
-    params: dict[str, Any]
-    batch_stats: dict[str, Any]
+    workdir: AnyPath
+    settings: Settings
     classes: tuple[str, ...]
-    apply: Callable[[UInt8[Array, "batch side side 3"]], Float[Array, "batch classes"]]
+    expected: Preprocessing
+    weights: Weights
 
 
-def restore(workdir: str | AnyPath, which: str = "best") -> Restored:
+def read_run(workdir: str | AnyPath, which: str = "best") -> Restored:
     """Weights of a run's newest whole checkpoint.
 
     Args:
@@ -51,10 +54,21 @@ def restore(workdir: str | AnyPath, which: str = "best") -> Restored:
     """
     settings, classes, expected = read_workdir(workdir)
     weights = read_weights(workdir, which)
-    model = create_model(settings, len(classes), expected)
+    return Restored(paths.of(workdir), settings, classes, expected, weights)
+
+
+def apply_of(restored: Restored) -> Apply:
+    """Return a jitted function from images to probabilities.
+
+    Its images are square views in RGB, uint8 [B, S, S, 3]. They are shrunk, with antialiasing, to
+    the run's canvas if they are larger, and normalised.
+    """
+    settings, weights = restored.settings, restored.weights
+    model = create_model(settings, len(restored.classes), restored.expected)
 
     @jax.jit
     def apply(images: Array) -> Array:
+        _demand_views(images)
         size = settings.phases[-1].image_size
         canvas = _shrink(images, canvas_size(size), settings.data.interpolation)
         view = evaluate_view(canvas, size)
@@ -64,7 +78,18 @@ def restore(workdir: str | AnyPath, which: str = "best") -> Restored:
         logits, _ = model.classify(weights.params, weights.batch_stats, features)
         return jax.nn.softmax(logits)
 
-    return Restored(weights.params, weights.batch_stats, classes, apply)
+    return apply
+
+
+def _demand_views(images: Array) -> None:
+    """Raise UserError where `apply` is given anything but square views."""
+    shape = images.shape
+    if len(shape) != 4 or shape[1] != shape[2] or shape[3] != 3 or images.dtype != jnp.uint8:
+        raise UserError(
+            f"apply was given {images.dtype} {list(shape)}",
+            hint="It takes square RGB images, uint8 [B, S, S, 3] from 0 to 255; predict takes "
+            "files, Pillow's images and arrays of any size.",
+        )
 
 
 def _shrink(images: Array, side: int, interpolation: str) -> Array:

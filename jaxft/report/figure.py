@@ -1,12 +1,25 @@
-"""Figures as files."""
+"""Figures: drawn without pyplot and its list of open ones, shown by a notebook, saved as files."""
+
+import io
 
 from matplotlib.figure import Figure
 
 from jaxft.runtime import paths
 from jaxft.runtime.paths import AnyPath
 
+DPI = 110
+
+
+class Picture(Figure):
+    """A figure that a notebook shows as the value of a cell, whether or not it imports pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        content = io.BytesIO()
+        self.savefig(content, dpi=DPI, format="png")
+        return content.getvalue()
+
 
 def save_figure(figure: Figure, path: AnyPath) -> None:
     """Write a figure in the format of the file's suffix (PNG without one)."""
     kind = path.suffix[1:] or "png"
-    paths.write(path, lambda file: figure.savefig(file, dpi=110, format=kind))
+    paths.write(path, lambda file: figure.savefig(file, dpi=DPI, format=kind))

@@ -3,26 +3,29 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from jaxft.recipe import best_epoch
 from jaxft.report import marks
-from jaxft.report.figure import save_figure
+from jaxft.report.figure import Picture, save_figure
 from jaxft.runtime import hosts
 from jaxft.runtime.paths import AnyPath
 
 
 @hosts.first_only
 def plot_losses(rows: Sequence[Mapping[str, Any]], kept: Mapping[str, Any], path: AnyPath) -> None:
+    """Draw a run's epochs into a file; the arguments are those of `draw`."""
+    save_figure(draw(rows, kept), path)
+
+
+def draw(rows: Sequence[Mapping[str, Any]], kept: Mapping[str, Any]) -> Picture:
     """Draw losses, accuracy and learning rates over the epochs of all phases.
 
     Args:
       rows: of metrics.jsonl.
       kept: the epoch whose weights are kept, as `summary.json` has it.
-      path: of the picture.
     """
-    figure = Figure(figsize=(8, 6.8), layout="constrained")
+    figure = Picture(figsize=(8, 6.8), layout="constrained")
     above, middle, below = figure.subplots(3, 1, sharex=True, height_ratios=(3, 2, 2))
     x = range(1, len(rows) + 1)
     above.plot(x, [row["trn_loss"] for row in rows], "o-", ms=3, label="training")
@@ -42,4 +45,4 @@ def plot_losses(rows: Sequence[Mapping[str, Any]], kept: Mapping[str, Any], path
     marks.draw(figure, rows, [number - 0.5 for number in x], place)
     for axes in (above, middle, below):
         axes.legend(fontsize=marks.FONT)
-    save_figure(figure, path)
+    return figure

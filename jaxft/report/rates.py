@@ -5,12 +5,11 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from matplotlib.figure import Figure
 
 from jaxft.config.phase import Phase
 from jaxft.models.variables import GROUPS
 from jaxft.report import marks
-from jaxft.report.figure import save_figure
+from jaxft.report.figure import Picture, save_figure
 from jaxft.runtime import hosts
 from jaxft.runtime.paths import AnyPath
 
@@ -42,15 +41,23 @@ def plot_rates(
     kept: Mapping[str, Any],
     path: AnyPath,
 ) -> None:
+    """Draw a run's rates into a file; the arguments are those of `draw`."""
+    save_figure(draw(rates, rows, kept), path)
+
+
+def draw(
+    rates: Mapping[str, Float[np.ndarray, " steps"]],
+    rows: Sequence[Mapping[str, Any]],
+    kept: Mapping[str, Any],
+) -> Picture:
     """Draw the rate of each group over the steps of all phases.
 
     Args:
       rates: as from `rates_of`.
       rows: of metrics.jsonl.
       kept: the epoch whose weights are kept, as `summary.json` has it.
-      path: of the picture.
     """
-    figure = Figure(figsize=(8, 4.2), layout="constrained")
+    figure = Picture(figsize=(8, 4.2), layout="constrained")
     axes = figure.add_subplot()
     ends = [row["global_step"] for row in rows]
     for group, values in rates.items():
@@ -59,4 +66,4 @@ def plot_rates(
     axes.set(ylabel="learning rate", yscale="log", xlabel="step of the run", xlim=(0, ends[-1]))
     marks.draw(figure, rows, [0, *ends[:-1]], ends[marks.row_of(rows, kept)])
     axes.legend(fontsize=marks.FONT)
-    save_figure(figure, path)
+    return figure

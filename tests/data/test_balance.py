@@ -10,7 +10,7 @@ import pytest
 import tiny
 import tiny_config
 
-import jaxft
+from jaxft import run
 from jaxft.data import balance
 from jaxft.data.balance import Balance
 from jaxft.data.batches import Stretch, eval_batches, train_batches
@@ -185,7 +185,7 @@ def test_a_run_on_skewed_classes(tmp_path, tiny, cache_home):
         config.phases = config.phases[:1]
         config.phases[0].lr, config.phases[0].epochs = 0.1, 1
         out = io.StringIO()
-        jaxft.train(config, tmp_path / kind, Console(out))
+        run.train(config, tmp_path / kind, Console(out))
         assert "skewed classes: 3 training images of red, 10 of blue" in out.getvalue()
         (row,) = read_rows(tmp_path / kind / "metrics.jsonl")
         assert f"(balanced {row['balanced_accuracy']:.4f})" in out.getvalue()

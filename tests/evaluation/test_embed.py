@@ -10,7 +10,7 @@ import pyarrow.parquet
 import pytest
 import tiny_config
 
-import jaxft
+from jaxft import run
 from jaxft.cli import main
 from jaxft.data.sources.registry import open_dataset
 from jaxft.errors import UserError
@@ -38,7 +38,7 @@ def test_features_are_those_in_the_cache(drawn, files, tiny, tmp_path):
     config = tiny_config.get_config(drawn)
     config.cache_dir, config.phases = str(tmp_path / "cache"), config.phases[:1]
     config.phases[0].lr = 0.1
-    jaxft.train(config, tmp_path / "run")
+    run.train(config, tmp_path / "run")
     of_valid = [
         rows
         for part in (tmp_path / "cache" / "features").glob("*.npy")

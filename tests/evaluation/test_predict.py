@@ -18,8 +18,8 @@ from jaxft.data.images.sizing import Sizing
 from jaxft.errors import UserError
 from jaxft.evaluation import predict
 from jaxft.evaluation.evaluate import evaluate
-from jaxft.evaluation.probabilities import Scoring
-from jaxft.evaluation.restore import _shrink
+from jaxft.evaluation.probabilities import Scoring, in_batches
+from jaxft.evaluation.restore import _shrink, read_workdir
 from jaxft.runtime import digests
 from jaxft.workdir import checkpoint
 
@@ -80,6 +80,14 @@ def test_how_many_images_at_a_time_does_not_matter(finished, tiny):
         together = evaluate(finished, tta=1, batch_size=batch_size).scores
         assert together["loss"] == pytest.approx(alone["loss"], rel=1e-5)
         assert together["examples"] == alone["examples"]
+
+
+def test_a_single_image_is_computed_alone(finished, tiny):
+    settings, _, _ = read_workdir(finished)
+    asked = {0: {None: 8, 0: 8, 1: 1, 2: 8}, 3: {None: 3, 1: 3, 9: 3}}
+    for batch_size, by_images in asked.items():
+        for images, wanted in by_images.items():
+            assert in_batches(settings, batch_size, images).data.batch_size == wanted
 
 
 def test_the_workdir_alone_says_how_images_are_fed(finished, tiny, drawn, tmp_path):

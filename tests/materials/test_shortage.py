@@ -10,6 +10,7 @@ import pytest
 import tiny_config
 
 import jaxft
+from jaxft import run
 from jaxft.cli import main
 from jaxft.config import load
 from jaxft.devices import platform
@@ -173,7 +174,7 @@ def config_for(drawn, microbatches=1):
 def test_a_run_that_has_no_room_for_its_first_weights(drawn, tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(resume, "begin", short)
     with pytest.raises(UserError, match="device ran out of memory before the first step"):
-        jaxft.train(config_for(drawn), tmp_path / "run")
+        run.train(config_for(drawn), tmp_path / "run")
 
 
 @pytest.mark.slow
@@ -187,11 +188,11 @@ def test_a_run_short_of_memory_goes_on_in_parts(drawn, tiny, tmp_path, monkeypat
             lambda spec, *rest: short() if spec.phase.trains_body else make_runner(spec, *rest),
         )
         with pytest.raises(UserError, match="in phase full") as caught:
-            jaxft.train(config_for(drawn), tmp_path / "run")
+            run.train(config_for(drawn), tmp_path / "run")
     assert "With more microbatches in this phase the same command resumes" in str(caught.value)
-    jaxft.train(config_for(drawn, microbatches=2), tmp_path / "run")
-    jaxft.train(config_for(drawn, microbatches=2), tmp_path / "anew")
-    jaxft.train(config_for(drawn), tmp_path / "whole")
+    run.train(config_for(drawn, microbatches=2), tmp_path / "run")
+    run.train(config_for(drawn, microbatches=2), tmp_path / "anew")
+    run.train(config_for(drawn), tmp_path / "whole")
     resumed, anew, whole = (
         jaxft.restore(tmp_path / name).params for name in ("run", "anew", "whole")
     )
@@ -200,7 +201,7 @@ def test_a_run_short_of_memory_goes_on_in_parts(drawn, tiny, tmp_path, monkeypat
     assert any(jax.tree.leaves(differs))  # or parts would be free at any time
     # Once its first step is made a phase stays as it is.
     with pytest.raises(UserError, match="BatchNorm") as caught:
-        jaxft.train(config_for(drawn, microbatches=1), tmp_path / "run")
+        run.train(config_for(drawn, microbatches=1), tmp_path / "run")
     assert "phases[1].microbatches: 2 there, 1 now" in str(caught.value)
 
 

@@ -14,7 +14,7 @@ import tiny_config
 from PIL import Image
 from places import ROOT
 
-import jaxft
+from jaxft import run
 from jaxft.config import load, tracking
 from jaxft.errors import Interrupted, UserError
 from jaxft.report.trackers import lane, registry
@@ -163,10 +163,10 @@ def test_a_run_that_failed_and_resumed_is_one_run_without_a_gap(
     monkeypatch.setattr(console, "say", said.append)
     with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="power cut"):
         stop_after(patch, 4, RuntimeError("power cut"))
-        jaxft.train(config(drawn, name), workdir, console)
+        run.train(config(drawn, name), workdir, console)
     ids = json.loads((workdir / "trackers.json").read_text())
     draw(workdir / "lr_find" / "head.png")
-    summary = jaxft.train(config(drawn, name), workdir, console)
+    summary = run.train(config(drawn, name), workdir, console)
     assert [text for text in said if "warning" in text] == []
     assert json.loads((workdir / "trackers.json").read_text()) == ids
     scalars, pictures, runs = READERS[name](workdir, ids[name])
@@ -226,10 +226,10 @@ def test_trackers_may_change_when_a_run_is_resumed(drawn, tmp_path, tiny, noting
     one, other = noting["tensorboard"], noting["mlflow"]
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
         stop_after(patch, 4, Interrupted())
-        jaxft.train(config(drawn, "tensorboard"), tmp_path / "run")
+        run.train(config(drawn, "tensorboard"), tmp_path / "run")
     assert (one.ends, steps_of(one)) == (["interrupted"], [1, 2, 3, 4])
     draw(tmp_path / "run" / "lr_find" / "head.png")
-    jaxft.train(config(drawn, "tensorboard, mlflow"), tmp_path / "run")
+    run.train(config(drawn, "tensorboard, mlflow"), tmp_path / "run")
     assert [(start.run_id, start.step) for start in one.starts] == [(None, 0), ("new", 3)]
     assert [(start.run_id, start.step) for start in other.starts] == [(None, 3)]
     assert other.starts[0].config["phases"][0]["name"] == "head"
@@ -355,7 +355,7 @@ def test_missing_packages_are_refused_before_a_run_alone(drawn, tiny, tmp_path, 
     assert load.read(asked).track == "mlflow,wandb,tensorboard"  # as `jaxft plan` and `evaluate`
     asked.seed = -1
     with pytest.raises(UserError) as error:
-        jaxft.train(asked, tmp_path / "run")
+        run.train(asked, tmp_path / "run")
     assert error.value.offenders == (
         "config.seed should be from 0 to 2147483647",
         "config.track: mlflow needs absent_two: pip install 'jaxft[mlflow]'",

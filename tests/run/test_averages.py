@@ -8,7 +8,7 @@ import pytest
 import tiny_config
 from stopping import told_to_stop
 
-import jaxft
+from jaxft import run
 from jaxft.config import load
 from jaxft.errors import UserError
 from jaxft.evaluation import beside
@@ -38,7 +38,7 @@ def keeping(drawn, ends=2):
 def trained(config, workdir):
     """Its summary, and what it told."""
     told = io.StringIO()
-    return jaxft.train(config, workdir, Console(told)), told.getvalue()
+    return run.train(config, workdir, Console(told)), told.getvalue()
 
 
 def contents(workdir):
@@ -174,7 +174,7 @@ def test_a_run_that_is_interrupted_keeps_the_same_ends(won, drawn, tiny, tmp_pat
     """Stopped after the first end, with a file of an end that is yet to come."""
     workdir = tmp_path / "run"
     with told_to_stop(monkeypatch, 6, lambda: (workdir / "cycles" / "full-0.npz").exists()):
-        jaxft.train(keeping(drawn), workdir)
+        run.train(keeping(drawn), workdir)
     assert sorted(contents(workdir)) == ["full-0.npz"]
     (workdir / "cycles" / "full-2.npz").write_bytes(b"of a later start that was killed")
     trained(keeping(drawn), workdir)

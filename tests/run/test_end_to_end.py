@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 import jaxft
+from jaxft import run
 from jaxft.cli.config_file import load_config
 from jaxft.config import load
 from jaxft.data.sources import registry
@@ -67,7 +68,7 @@ def quickstart(tmp_path_factory, few_digits, cache_home):
             save(self, step, item)
 
         patch.setattr(checkpoint.Checkpoints, "save", keeping)
-        jaxft.train(shrunk(few_digits), workdir)
+        run.train(shrunk(few_digits), workdir)
     return workdir, saved
 
 
@@ -142,7 +143,7 @@ def test_over_fitting_ends_the_run_with_the_best_cycle(quickstart, few_digits, t
     workdir, _ = quickstart
     overrides = ["--config.overfit.t=-1e9", "--config.overfit.patience=1"]
     config = shrunk(few_digits, f"--config.init_from={workdir}", *overrides)
-    summary = jaxft.train(config, tmp_path / "run")
+    summary = run.train(config, tmp_path / "run")
     full = summary["phases"][2]
     whole = rows(tmp_path / "run" / "metrics.jsonl")
     heads, table = whole[:5], whole[5:]
@@ -167,7 +168,7 @@ def falls(heads, before, end):
 def test_resnext_goes_through_the_same_phases_without_weights(few_digits, tmp_path):
     overrides = ["--config.model.name=resnext50_32x4d", "--config.model.weights=none"]
     config = shrunk(few_digits, *overrides, "--config.phases[2].max_cycles=1")
-    summary = jaxft.train(config, tmp_path / "run")
+    summary = run.train(config, tmp_path / "run")
     assert [phase["name"] for phase in summary["phases"]] == [
         "head_cached",
         "head_augmented",

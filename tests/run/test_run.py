@@ -91,7 +91,7 @@ def test_first_losses_are_those_of_an_epochs_first_steps(drawn, tiny, tmp_path, 
     losses: list[float] = []  # of three steps and of validation, epoch by epoch
     monkeypatch.setattr(step, "demand_finite", lambda step, loss: losses.append(loss))
     monkeypatch.setattr(loop, "FIRST_STEPS", 2)
-    jaxft.train(head_only(drawn, lr=0.01, epochs=2), tmp_path / "run")
+    run.train(head_only(drawn, lr=0.01, epochs=2), tmp_path / "run")
     found = [row["first_trn_loss"] for row in rows(tmp_path / "run" / "metrics.jsonl")]
     assert found == [pytest.approx(sum(losses[at : at + 2]) / 2) for at in (0, 4)]
 
@@ -174,7 +174,7 @@ def test_the_best_may_lie_in_the_middle_of_an_earlier_phase(drawn, tiny, tmp_pat
     told = io.StringIO()
     with monkeypatch.context() as patch:
         patch.setattr(loop, "evaluate_weights", losing)
-        summary = jaxft.train(config, tmp_path / "run", Console(told))
+        summary = run.train(config, tmp_path / "run", Console(told))
     assert (summary["best"]["phase"], summary["best"]["epoch"]) == ("head_cached", 0)
     assert "(head_cached, epoch 0, the best by val_loss)" in told.getvalue()
     saved = checkpoint.read_newest(tmp_path / "run")
@@ -252,7 +252,7 @@ def test_lr_find_changes_nothing(finished, drawn, tiny, tmp_path):
     config = tiny_config.get_config(drawn)
     for phase, told in zip(config.phases, summary["phases"], strict=True):
         phase.lr = told["lr"]
-    again = jaxft.train(config, tmp_path / "run")
+    again = run.train(config, tmp_path / "run")
     assert not (tmp_path / "run" / "lr_find").exists()
     assert [phase["lr_rule"] for phase in again["phases"]] == ["config"] * 3
     assert final_digest(tmp_path / "run") == final_digest(finished)
@@ -274,7 +274,7 @@ def test_find_rate_names_the_phases_there_are(drawn, tiny, tmp_path):
 
 def test_a_finished_run_is_not_run_again(finished, drawn, tiny, monkeypatch):
     monkeypatch.setattr(opening, "prepare", None)
-    summary = jaxft.train(tiny_config.get_config(drawn), finished)
+    summary = run.train(tiny_config.get_config(drawn), finished)
     assert summary == json.loads((finished / "summary.json").read_text())
 
 
@@ -289,13 +289,13 @@ def test_an_interrupted_run_goes_on_to_the_same_end(
         return rows(folder / "run" / "metrics.jsonl")
 
     with told_to_stop(monkeypatch, step, lambda: len(rows_of(tmp_path)) >= 2 * phase):
-        jaxft.train(tiny_config.get_config(drawn), tmp_path / "run")
+        run.train(tiny_config.get_config(drawn), tmp_path / "run")
     told = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert told["ended_by"] == "interrupted" and len(told["phases"]) == phase
     finder = tmp_path / "run" / "lr_find" / "head_cached.json"
     found_at = finder.stat().st_mtime_ns
 
-    summary = jaxft.train(tiny_config.get_config(drawn), tmp_path / "run")
+    summary = run.train(tiny_config.get_config(drawn), tmp_path / "run")
 
     assert finder.stat().st_mtime_ns == found_at, "a finished range test was repeated"
     table = rows_of(tmp_path)
@@ -313,12 +313,12 @@ def test_an_interrupted_run_goes_on_with_the_average_and_the_start_of_its_weight
 ):
     config = head_only(drawn, lr=0.1)
     config.optimizer.update(ema_decay=0.9, weight_decay=0.1, decay_towards="start")
-    jaxft.train(config, tmp_path / "whole")
+    run.train(config, tmp_path / "whole")
     with told_to_stop(monkeypatch, 4):
-        jaxft.train(config, tmp_path / "run")
+        run.train(config, tmp_path / "run")
     midway = checkpoint.read(tmp_path / "run" / "checkpoints" / "1")
     end = checkpoint.read_newest(tmp_path / "whole")
-    jaxft.train(config, tmp_path / "run")
+    run.train(config, tmp_path / "run")
     assert digests.digest(midway.best) != digests.digest(end.best), "both should be the best"
     for tree, average in ((midway.best, midway.state["average"]), (end.state, end.best)):
         found, wanted = (
@@ -338,7 +338,7 @@ def test_an_interrupted_run_goes_on_with_the_average_and_the_start_of_its_weight
 def test_a_loss_that_is_not_finite_ends_the_run_with_a_word(drawn, tiny, tmp_path):
     config = head_only(drawn, lr=1e30)
     with pytest.raises(NonFiniteError, match="at step"):
-        jaxft.train(config, tmp_path / "run")
+        run.train(config, tmp_path / "run")
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["ended_by"] == "nonfinite"
     (start,) = rows(tmp_path / "run" / "starts.jsonl")
@@ -477,7 +477,7 @@ def test_best_weights_are_whole_before_the_first_cycle_end(drawn, tiny, tmp_path
     monkeypatch.setattr(run, "told_to_stop", lambda: nullcontext(stop))
     monkeypatch.setattr(step, "demand_finite", lambda number, loss: stop.set())
     with pytest.raises(Interrupted):
-        jaxft.train(head_only(drawn, lr=0.1), tmp_path / "run")
+        run.train(head_only(drawn, lr=0.1), tmp_path / "run")
     restored = jaxft.restore(tmp_path / "run", "best")
     assert np.isfinite(restored.apply(np.zeros((1, 32, 32, 3), np.uint8))).all()
 
@@ -505,7 +505,7 @@ def test_a_workdir_whose_checkpoints_are_all_damaged_keeps_them(finished, drawn,
         for file in (workdir / "checkpoints" / str(number) / "cursor").iterdir():
             file.write_bytes(b"")
     with pytest.raises(UserError, match="No checkpoint in"):
-        jaxft.train(tiny_config.get_config(drawn), workdir)
+        run.train(tiny_config.get_config(drawn), workdir)
     assert checkpoint.steps(workdir) == steps
 
 
@@ -518,7 +518,7 @@ def test_a_validation_loss_that_is_no_number_ends_the_run(drawn, tiny, tmp_path,
 
     monkeypatch.setattr(metrics, "score", no_number)
     with pytest.raises(NonFiniteError):
-        jaxft.train(head_only(drawn, lr=0.1), tmp_path / "run")
+        run.train(head_only(drawn, lr=0.1), tmp_path / "run")
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["ended_by"] == "nonfinite"
 
 

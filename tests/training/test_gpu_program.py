@@ -203,6 +203,7 @@ def test_a_run_in_its_forms_for_gpus_ends_as_a_run_on_cpu(drawn, tmp_path):
     import tiny_config
 
     import jaxft
+    from jaxft import run
 
     def kernel(where):
         return jaxft.restore(tmp_path / where).params["late"]["conv1"]["kernel"]
@@ -212,9 +213,9 @@ def test_a_run_in_its_forms_for_gpus_ends_as_a_run_on_cpu(drawn, tmp_path):
     config.finder.hi = 0.1  # a diverging run would magnify the last bit
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(BODIES, "tiny_grouped", tiny_body.grouped)
-        plain = jaxft.train(config, tmp_path / "cpu")
+        plain = run.train(config, tmp_path / "cpu")
         with platform.targeting("gpu", ""):
-            for_gpu = jaxft.train(config, tmp_path / "gpu")
+            for_gpu = run.train(config, tmp_path / "gpu")
         assert [p["lr"] for p in for_gpu["phases"]] == [p["lr"] for p in plain["phases"]]
         assert for_gpu["val_loss"] == pytest.approx(plain["val_loss"], rel=1e-3)
         np.testing.assert_allclose(kernel("gpu"), kernel("cpu"), rtol=1e-2, atol=1e-4)

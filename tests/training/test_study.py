@@ -7,7 +7,7 @@ import pytest
 import tiny_config
 from matplotlib import image
 
-import jaxft
+from jaxft import run
 from jaxft.cli import main
 from jaxft.config.plain import as_dict
 from jaxft.configs import base
@@ -26,7 +26,7 @@ def config_of(drawn, **full):
 
 @pytest.fixture
 def studied(drawn, tiny, tmp_path):
-    def study(epochs=(2, 0, 1), seeds=1, train=jaxft.train, **full):
+    def study(epochs=(2, 0, 1), seeds=1, train=run.train, **full):
         config = config_of(drawn, **full)
         return story.study(config, tmp_path / "study", train, epochs, seeds)
 

@@ -7,7 +7,7 @@ import pytest
 import tiny_body
 import tiny_config
 
-import jaxft
+from jaxft import run
 from jaxft.cli import main
 from jaxft.cli.config_file import load_config
 from jaxft.config import load
@@ -59,7 +59,7 @@ def test_a_head_of_many_ends_like_a_run_of_its_own(rank, swept, drawn, tiny, tmp
     alone.phases[0].lr, alone.optimizer.weight_decay = row["lr"], row["weight_decay"]
     alone.model.dropout = (row["dropout"] / 2, row["dropout"])
     alone.augment.label_smoothing = row["smoothing"]
-    jaxft.train(alone, tmp_path / "run")
+    run.train(alone, tmp_path / "run")
     *_, last = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
     assert row["by_seed"][0]["val_loss"] == pytest.approx(last["val_loss"], rel=1e-4)
     assert row["by_seed"][0]["accuracy"] == last["accuracy"]

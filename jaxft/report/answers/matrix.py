@@ -4,17 +4,18 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Int
-from matplotlib.figure import Figure
+
+from jaxft.report.figure import Picture
 
 NAMED = 60  # classes up to which rows and columns have names
 COUNTED = 25  # classes up to which cells have numbers
 
 
-def draw(matrix: Int[np.ndarray, "classes classes"], classes: Sequence[str]) -> Figure:
+def draw(matrix: Int[np.ndarray, "classes classes"], classes: Sequence[str]) -> Picture:
     """Draw a confusion matrix: rows are true classes, colours the shares of a row."""
     count = len(classes)
     side = min(max(0.32 * count + 2.2, 4.5), 16)
-    figure = Figure(figsize=(side, side), layout="constrained")
+    figure = Picture(figsize=(side, side), layout="constrained")
     axes = figure.subplots()
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)

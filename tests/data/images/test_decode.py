@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxft.data.images.decode import ORIENTATION_TAG
+from jaxft.data.images.decode import ORIENTATION_TAG, from_pillow
 from jaxft.data.images.file import decode
 from jaxft.data.images.names import is_image_name
 from jaxft.data.images.resize import MAX_ASPECT, crop, resize
@@ -236,3 +236,46 @@ def test_random_byte_flips_never_escape(tmp_path, photo):
             assert decode(path, Sizing(32)).shape[2] == 3
         except UnreadableImage as error:
             assert error.reason
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "LA", "RGBA", "P", "1", "I;16", "CMYK"])
+def test_an_image_of_pillows_is_its_file_to_the_bit(tmp_path, photo, mode):
+    image = Image.fromarray(photo)
+    if mode == "I;16":
+        image = Image.fromarray(photo[..., 0].astype(np.uint16) * 257)
+    elif mode in ("LA", "RGBA"):
+        image.putalpha(Image.fromarray(photo[..., 1]))
+        image = image.convert(mode)
+    else:
+        image = image.convert(mode)
+    path = tmp_path / "a.tif"
+    image.save(path)
+    assert image.mode == mode
+    for share in (None, 0.5):
+        wanted = decode(path, Sizing(60), share)
+        assert (from_pillow(image, "made", Sizing(60), share) == wanted).all()
+        with Image.open(path) as opened:
+            assert (from_pillow(opened, "opened", Sizing(60), share) == wanted).all()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_an_opened_image_is_turned_upright_once(tmp_path, photo, orientation):
+    exif = Image.Exif()
+    exif[ORIENTATION_TAG] = orientation
+    path = save(tmp_path / "a.png", photo, exif=exif)
+    for share in (None, 0.0):
+        with Image.open(path) as opened:
+            for _ in range(2):
+                found = from_pillow(opened, "opened", Sizing(60), share)
+                assert (found == decode(path, Sizing(60), share)).all()
+
+
+def test_an_image_of_pillows_that_cannot_be_read_has_a_reason(tmp_path, photo):
+    path = save(tmp_path / "a.png", photo)
+    path.write_bytes(path.read_bytes()[:400])
+    with Image.open(path) as cut, pytest.raises(UnreadableImage, match="truncated"):
+        from_pillow(cut, "cut")
+    with pytest.raises(UnreadableImage, match="floating-point"):
+        from_pillow(Image.new("F", (4, 4)), "float")
+    with pytest.raises(UnreadableImage, match="the limit is 15"):
+        from_pillow(Image.new("L", (4, 4)), "large", Sizing(None, max_pixels=15))
