@@ -43,6 +43,7 @@ def overridden(config: ConfigDict, overrides: Sequence[str]) -> ConfigDict:
             problems,
             "configs/base.py lists and explains every key.",
         )
+    return config
 
 
 def _find_config(name: str) -> Path:
