@@ -20,6 +20,7 @@ from jaxft.errors import UserError
 from jaxft.export.network import NO_PLATFORM, Run, folded, logits
 from jaxft.export.onnx_nodes import Graph, join
 from jaxft.export.onnx_translation import translate
+from jaxft.export.pillow import shrunk
 from jaxft.export.subject import Subject
 from jaxft.export.text import render
 from jaxft.runtime import paths
@@ -98,6 +99,7 @@ def metadata(subject: Subject) -> dict[str, str]:
         "classes": json.dumps(subject.classes, ensure_ascii=False),
         "canvas": str(subject.canvas),
         "image_size": str(subject.image_size),
+        "fit": subject.fit,
         "interpolation": subject.settings.data.interpolation,
         "mean": json.dumps(expected.mean),
         "std": json.dumps(expected.std),
@@ -146,9 +148,4 @@ def traced(subject: Subject) -> ClosedJaxpr:
 
 def usage(subject: Subject) -> str:
     """Return Markdown on how ONNX Runtime runs the file."""
-    return render(
-        "onnx.md.jinja",
-        file=FILE,
-        canvas=subject.canvas,
-        filter=subject.settings.data.interpolation.upper(),
-    )
+    return render("onnx.md.jinja", file=FILE, canvas=subject.canvas, shrunk=shrunk(subject))

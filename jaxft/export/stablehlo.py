@@ -18,6 +18,7 @@ from jax import export
 from jaxft.devices import platform
 from jaxft.errors import UserError
 from jaxft.export.network import NO_PLATFORM, Run, folded, probabilities
+from jaxft.export.pillow import shrunk
 from jaxft.export.subject import Subject
 from jaxft.export.text import render
 from jaxft.runtime import paths
@@ -27,7 +28,6 @@ from jaxft.workdir.rows import write_json
 PROGRAM, ABOUT = "model.jax_exported", "model.json"
 PLATFORMS = ("cpu", "cuda", "tpu")
 # What Pillow calls that which jaxft does to an image that is no square.
-PILLOW = {"crop": "ImageOps.fit(image, ", "squash": "image.resize(", "pad": "ImageOps.pad(image, "}
 
 
 def demand(subject: Subject) -> None:
@@ -87,10 +87,5 @@ def about(subject: Subject, exported: export.Exported) -> dict[str, Any]:
 def usage(subject: Subject) -> str:
     """Return Markdown on how JAX alone runs the program."""
     return render(
-        "stablehlo.md.jinja",
-        platforms=PLATFORMS,
-        canvas=subject.canvas,
-        call=PILLOW[subject.fit],
-        more=", color=(128, 128, 128)" if subject.fit == "pad" else "",
-        filter=subject.settings.data.interpolation.upper(),
+        "stablehlo.md.jinja", platforms=PLATFORMS, canvas=subject.canvas, shrunk=shrunk(subject)
     )

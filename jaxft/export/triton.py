@@ -9,6 +9,7 @@ from pathlib import Path
 
 from jaxft.export import onnx
 from jaxft.export.network import Run
+from jaxft.export.pillow import shrunk
 from jaxft.export.subject import Subject
 from jaxft.export.text import render
 from jaxft.runtime import paths
@@ -62,5 +63,5 @@ def usage(subject: Subject) -> str:
         output=onnx.OUTPUT,
         canvas=subject.canvas,
         classes=len(subject.classes),
-        filter=subject.settings.data.interpolation.upper(),
+        shrunk=shrunk(subject),
     )
