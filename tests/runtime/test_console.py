@@ -1,60 +1,43 @@
-"""Bars and lines, in a terminal, a notebook and a file."""
+"""Names that would command a terminal are shown and not obeyed."""
 
 import io
-import sys
-import warnings
-from types import ModuleType, SimpleNamespace
+import json
 
 import pytest
-from tqdm import TqdmWarning, tqdm
 
-from jaxft.runtime import console
+from jaxft.cli import main
+from jaxft.errors import UserError, printable
+from jaxft.runtime.console import Console
 
-
-class Terminal(io.StringIO):
-    """A text that says it is a terminal."""
-
-    def isatty(self):
-        return True
+OWNED = "\x1b]0;owned\x07 \x9b31m \u202egpj.exe caf\udce9"
+SHOWN = "\\u001b]0;owned\\u0007 \\u009b31m \\u202egpj.exe caf\\udce9"
 
 
-@pytest.fixture
-def notebook(monkeypatch):
-    """A kernel, as IPython tells of it, and as tqdm recognises it."""
-    monkeypatch.setitem(sys.modules, "ipykernel.zmqshell", ModuleType("zmqshell"))
-    shell = SimpleNamespace(config={"IPKernelApp": {}})
-    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+def test_what_a_terminal_would_obey_is_spelt_and_the_rest_left():
+    assert printable(OWNED) == SHOWN
+    assert printable("naïve 写真 👩‍🔬\tx\ny") == "naïve 写真 👩‍🔬\tx\ny"
 
 
-def drawn(monkeypatch, stream):
-    """All that a bar and a line leave on stdout, and the class of the bar."""
-    monkeypatch.setattr(sys, "stdout", stream)
-    told = console.for_python()
-    with told.bar(2, "reading") as bar:
-        bar.update()
-        bar.refresh()
-    told.say("done")
-    return stream.getvalue(), type(bar)
+def test_json_means_the_same_afterwards():
+    text = json.dumps({"\x7f\x9b": OWNED}, ensure_ascii=False)
+    assert json.loads(printable(text)) == {"\x7f\x9b": OWNED}
 
 
-def test_a_terminal_has_bars_and_a_file_has_none(monkeypatch):
-    assert "reading:  50%" in drawn(monkeypatch, Terminal())[0]
-    assert drawn(monkeypatch, io.StringIO()) == ("done\n", tqdm)
+def test_console_and_errors_spell_it():
+    stream = io.StringIO()
+    Console(stream).say(OWNED)
+    assert stream.getvalue() == f"{SHOWN}\n"
+    error = UserError(OWNED, [OWNED], OWNED)
+    assert str(error) == f"{SHOWN}\n  - {SHOWN}\n{SHOWN}"
+    assert error.offenders == (OWNED,), "for a program it is as it was"
 
 
-def test_a_notebook_has_bars_and_no_word_about_widgets(monkeypatch, notebook):
-    for name in ("tqdm.auto", "tqdm.autonotebook"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    monkeypatch.setattr("tqdm.notebook.IProgress", None)  # no ipywidgets
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always", TqdmWarning)
-        text, kind = drawn(monkeypatch, io.StringIO())
-    assert told == []
-    assert "reading:  50%" in text and text.endswith("done\n")
-    assert kind is sys.modules["tqdm.auto"].tqdm is not tqdm
+@pytest.mark.parametrize("kind", [UserError, OSError, RuntimeError])
+def test_the_command_line_spells_it(kind, monkeypatch, capsys):
+    def fail(arguments):
+        raise kind(OWNED)
 
-
-def test_ipython_in_a_terminal_is_a_terminal(monkeypatch):
-    shell = SimpleNamespace(config={})
-    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
-    assert drawn(monkeypatch, io.StringIO()) == ("done\n", tqdm)
+    monkeypatch.setattr(main, "_run", fail)
+    main.main([])
+    told = capsys.readouterr().err
+    assert SHOWN in told and not set(OWNED) & set(told) & set("\x1b\x07\x9b\u202e")
