@@ -46,7 +46,7 @@ def from_dict(plain: dict[str, Any], trains_in: str | PathLike[str] = "") -> Set
         if trains_in:
             errors += [f"config.{lack}" for lack in tracking.missing(settings.track, trains_in)]
     if errors:
-        raise UserError("The config has mistakes:", errors, "configs/base.py explains every key.")
+        raise UserError("The config has mistakes:", errors, "`jaxft keys` explains every key.")
     return settings.at_size(settings.data.image_size)
 
 

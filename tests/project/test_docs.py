@@ -15,7 +15,6 @@ from ml_collections.config_flags import config_path
 from places import ROOT
 
 from jaxft.cli import main
-from jaxft.cli.config_file import load_config
 from jaxft.config import load
 from jaxft.configs import base
 from jaxft.errors import UserError
@@ -157,14 +156,11 @@ def jaxft_arguments(words):
 def refusal(arguments):
     """Reason for which the command line would refuse these arguments, or None; nothing runs."""
     try:
-        flags, rest = main._parser().parse_known_args(arguments)
-        if unknown := [word for word in rest if not word.startswith("--config.")]:
-            return f"unknown: {unknown}"
-        if getattr(flags, "config", None) is None:
-            return f"takes no config: {rest}" if rest else None
-        load.read(load_config(flags.config, rest))
-    except SystemExit:
-        return "no such flags"
+        options = main.read(arguments)
+        if getattr(options, "config", None) is not None:
+            load.read(options.config)
+    except SystemExit as stop:
+        return "no such flags" if stop.code else None
     except UserError as error:
         return str(error)
     return None
