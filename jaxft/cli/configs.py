@@ -4,7 +4,7 @@ import ast
 from argparse import ArgumentParser, Namespace
 
 from jaxft.cli.config_file import load_config, shipped
-from jaxft.cli.paragraph import paragraph
+from jaxft.runtime.lines import folded
 
 HELP = "list the configs that come with jaxft, or the values of one"
 
@@ -25,7 +25,8 @@ def listed() -> list[str]:
     lines = []
     for name, file in shipped().items():
         told = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
-        lines += [name, *paragraph(" ".join(told.partition("\n\n")[0].split())), f"    {file}"]
+        purpose = " ".join(told.partition("\n\n")[0].split())
+        lines += [name, folded(f"    {purpose}", 0), f"    {file}"]
     return [*lines, "", "`jaxft configs NAME` prints the values of one."]
 
 

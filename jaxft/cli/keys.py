@@ -3,8 +3,8 @@
 import difflib
 from argparse import ArgumentParser, Namespace
 
-from jaxft.cli.paragraph import paragraph
 from jaxft.errors import UserError
+from jaxft.runtime.lines import folded
 
 HELP = "list the keys of a config: type, default, explanation"
 
@@ -45,5 +45,8 @@ def listed(part: str) -> list[str]:
     return [
         line
         for key in found
-        for line in (f"{key.path}  {key.kind}, default {key.default!r}", *paragraph(key.told))
+        for line in (
+            f"{key.path}  {key.kind}, default {key.default!r}",
+            folded(f"    {key.told}", 0),
+        )
     ]

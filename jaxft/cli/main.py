@@ -2,7 +2,6 @@
 
 import argparse
 import io
-import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -36,11 +35,14 @@ from jaxft.cli import (
 from jaxft.cli.config_file import load_config
 from jaxft.cli.processes import join, joined, leave, tell_once
 from jaxft.errors import NonFiniteError, UserError
+from jaxft.runtime import streams
 from jaxft.runtime.version import VERSION
 
 EXIT_CODES = """exit codes:
   0 done; 1 a bug in jaxft; 2 a mistake in the input; 3 the loss is no longer finite;
-  75 interrupted; the same command resumes"""
+  75 interrupted; the same command resumes;
+  141 nobody reads what is printed, which ends a verb that only prints"""
+UNREAD = 141  # what a shell makes of SIGPIPE
 
 
 @runtime_checkable
@@ -83,7 +85,16 @@ def entry() -> None:
     for stream in (sys.stdout, sys.stderr):  # file names may hold what the terminal cannot show
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    sys.exit(main(sys.argv[1:]))
+    try:
+        code = main(sys.argv[1:])
+    except SystemExit as stop:  # argparse has told something
+        code = stop.code if isinstance(stop.code, int) else 0
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        streams.drop(sys.stdout)
+        code = code or UNREAD
+    sys.exit(code)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -103,8 +114,8 @@ def main(arguments: Sequence[str]) -> int:
         return leave(75)
     except OSError as error:
         if isinstance(error, BrokenPipeError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 1
+            streams.drop(sys.stdout)
+            return UNREAD
         print(f"jaxft: {error.strerror or error}: {error.filename or ''}", file=sys.stderr)
         return leave(2)
     except Exception:

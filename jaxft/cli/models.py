@@ -2,7 +2,7 @@
 
 from argparse import ArgumentParser, Namespace
 
-from jaxft.cli.paragraph import paragraph
+from jaxft.runtime.lines import folded
 
 HELP = "list the bodies: parameters, features, image size, pretrained weights"
 COLUMNS = {"model": "<20", "parameters": ">12", "features": ">9", "image size": ">11"}
@@ -26,7 +26,7 @@ def run(options: Namespace) -> int:
     print(f"{head}\n{rule}")
     for name, line in zip(BODIES, lines, strict=True):
         print(line)
-        print("\n".join(paragraph(f"weights: {', '.join(sources(name))}, file:PATH")))
+        print(folded(f"    weights: {', '.join(sources(name))}, file:PATH", 0))
     return 0
 
 

@@ -49,12 +49,12 @@ def prepare(
     listed = describe_data(dataset)
     check_same(listed, initial)
     if told := validated_before(settings, dataset):
-        console.say(told)
+        console.tell(told)
     check_batch_size(settings, len(dataset.train), mesh.size)
     cache = cache_directory(settings.cache_dir)
     dataset, train, valid = reading.read_images(settings, image_size, dataset, console, cache, stop)
     check_batch_size(settings, len(dataset.train), mesh.size)
-    console.say(
+    console.tell(
         f"{len(dataset.train)} training and {len(dataset.valid)} validation images in "
         f"{len(dataset.classes)} classes, at {image_size} px, {interpolation}; "
         f"{settings.model.name} on {mesh.size} "
@@ -63,10 +63,10 @@ def prepare(
     )
     if balance.is_skewed(dataset.train.labels):
         labels, classes = dataset.train.labels, dataset.classes
-        console.say(balance.in_words(labels, classes, settings.data.balance))
+        console.tell(balance.in_words(labels, classes, settings.data.balance))
     for told in (left_out_in_words(dataset), pretrained.in_words(origin)):
         if told:
-            console.say(told)
+            console.tell(told)
     forward = make_forward(model, settings.augment, image_size, mesh, settings.deterministic)
     materials = Materials(
         settings,
