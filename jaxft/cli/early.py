@@ -30,6 +30,8 @@ def check(options: Namespace) -> None:
         demand_source(options.config)
     elif getattr(options, "workdir", None) is not None:
         demand_run(options.workdir)
+    if options.verb in ("predict", "embed"):
+        demand_new(options.output)
 
 
 def _among_others(mode: str) -> bool:
@@ -72,3 +74,11 @@ def demand_run(workdir: str) -> None:
         raise UserError(
             f"{workdir} holds no run", hint="Give --workdir=DIR, where `jaxft train` wrote one."
         )
+
+
+def demand_new(output: str) -> None:
+    """Raise UserError where a file that a verb is to make is there already."""
+    from jaxft.runtime import paths
+
+    if not paths.is_remote(output) and paths.of(output).exists():
+        raise UserError(f"{output} already exists", hint="Give another --output.")

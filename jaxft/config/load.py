@@ -10,6 +10,7 @@ from typing import Any, get_args, get_origin
 from ml_collections import ConfigDict
 
 from jaxft.config import tracking, unset
+from jaxft.config.phase import path_of
 from jaxft.config.plain import as_dict
 from jaxft.config.schema import shape_errors
 from jaxft.config.settings import Settings
@@ -62,7 +63,7 @@ def _problems(settings: Settings) -> Iterator[str]:
     yield from settings.overfit.problems()
     yield from settings.augment.problems()
     for index, phase in enumerate(settings.phases):
-        yield from phase.problems(f"phases[{index}]")
+        yield from phase.problems(path_of(settings.phases, index))
 
 
 def _freeze(kind: Any, value: Any) -> Any:

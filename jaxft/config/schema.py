@@ -3,11 +3,14 @@
 import dataclasses
 import difflib
 import math
+import re
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, get_args, get_origin
 
 from jaxft.models.variables import GROUPS
+
+NAME = r"[\w-]+"  # of a phase
 
 
 def shape_errors(kind: Any, section: Any, path: str) -> Iterator[str]:
@@ -35,8 +38,9 @@ def _type_errors(wanted: Any, value: Any, path: str) -> Iterator[str]:
         if not isinstance(value, list):
             yield f"{path} is {value!r}; it should be a tuple"
             return
+        names = [item.get("name") if isinstance(item, Mapping) else None for item in value]
         for index, item in enumerate(value):
-            yield from _type_errors(get_args(wanted)[0], item, f"{path}[{index}]")
+            yield from _type_errors(get_args(wanted)[0], item, path_of(path, names, index))
     elif get_origin(wanted) is Literal:
         if value not in get_args(wanted):
             yield f"{path} is {value!r}; it should be one of: {', '.join(get_args(wanted))}"
@@ -47,6 +51,16 @@ def _type_errors(wanted: Any, value: Any, path: str) -> Iterator[str]:
         yield f"{path} is {value!r}; it should be of type {names}"
     elif isinstance(value, float) and not math.isfinite(value):
         yield f"{path} is {value}; it should be a finite number"
+
+
+def path_of(path: str, names: Sequence[Any], index: int) -> str:
+    """Return the place of one of several sections, as the command line takes it: `phases.full`.
+
+    Where its name is not fit for that, or another has it, it is `phases[2]`.
+    """
+    name = names[index]
+    fit = isinstance(name, str) and re.fullmatch(NAME, name) and names.count(name) == 1
+    return f"{path}.{name}" if fit else f"{path}[{index}]"
 
 
 def _kinds(wanted: Any) -> tuple[type, ...]:

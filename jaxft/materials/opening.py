@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 
+from jaxft.config.phase import path_of
 from jaxft.config.settings import Settings
 from jaxft.data import Dataset, balance, leakage
 from jaxft.data.sources.left_out import left_out_in_words
@@ -121,8 +122,8 @@ def check_batch_size(settings: Settings, examples: int, devices: int) -> None:
     for index, phase in enumerate(settings.phases):
         if phase.microbatches > 1 and batch_size % (devices * phase.microbatches):
             problems.append(
-                f"config.phases[{index}].microbatches={phase.microbatches}: a batch of "
-                f"{batch_size} cannot be divided by it on {devices} devices"
+                f"config.{path_of(settings.phases, index)}.microbatches={phase.microbatches}: a "
+                f"batch of {batch_size} cannot be divided by it on {devices} devices"
             )
     mixing = [p for p in settings.phases if settings.augment.mixes and p.inputs == "augmented"]
     for phase in mixing:

@@ -13,7 +13,7 @@ from jaxft.runtime.lines import folded
 from jaxft.runtime.paths import AnyPath
 from jaxft.runtime.table import table_lines
 
-PHASE_COLUMNS = {"phase": "<16", "trains (x rate)": "<33", "inputs": "<10", "lr": "<8"}
+PHASE_COLUMNS = {"phase": "<16", "trains (x rate)": "<33", "inputs": "<10", "lr": ""}
 HEADER = f"{'epoch':>5}  {'trn_loss':>9}  {'val_loss':>9}  {'accuracy':>8}  {'time':>7}"
 
 

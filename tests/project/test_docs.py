@@ -15,6 +15,7 @@ from ml_collections.config_flags import config_path
 from places import ROOT
 
 from jaxft.cli import main
+from jaxft.cli.overrides import numbered
 from jaxft.config import load
 from jaxft.configs import base
 from jaxft.errors import UserError
@@ -199,7 +200,7 @@ def test_arguments_with_brackets_are_quoted(page):
 def has_key(key):
     """Tell whether base.py has a key; of phases, whether a phase has it."""
     try:
-        config_path.get_value(key, base.get_config())
+        config_path.get_value(numbered(base.get_config(), key)[0], base.get_config())
     except (KeyError, IndexError, AttributeError):
         return False
     return True

@@ -83,7 +83,7 @@ def demand_apart(workdir: str | os.PathLike[str], source: str) -> None:
         found = "images"
     else:
         return
-    if not any((paths.of(workdir) / name).exists() for name in BEGUN):
+    if not _begun(workdir):
         raise UserError(
             f"--workdir={workdir} and {found} should lie apart: a run writes its files there",
             hint="Give a folder of its own, such as --workdir=runs/first.",
@@ -93,6 +93,11 @@ def demand_apart(workdir: str | os.PathLike[str], source: str) -> None:
 def _path(text: str) -> Path:
     """Return the path of a text; `~` is the home directory, and `~nobody` stays as it is."""
     return Path(os.path.expanduser(text))
+
+
+def _begun(workdir: str | os.PathLike[str]) -> bool:
+    """Tell whether a workdir is in use already."""
+    return any((paths.of(workdir) / name).exists() for name in BEGUN)
 
 
 def _mixed(workdir: str, folder: str) -> bool:
@@ -108,4 +113,4 @@ def _holds_images(workdir: str | os.PathLike[str]) -> bool:
     if paths.is_remote(workdir):
         return False
     place = _path(os.fspath(workdir))
-    return place.is_dir() and any(is_image_name(entry.name) for entry in os.scandir(place))
+    return place.is_dir() and any(map(is_image_name, os.listdir(place)))
