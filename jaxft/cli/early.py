@@ -3,6 +3,7 @@
 import os
 from argparse import Namespace
 
+from jaxft.cli.outputs import demand_new_folder
 from jaxft.cli.quiet import has_tpu
 from jaxft.errors import UserError
 
@@ -30,7 +31,9 @@ def check(options: Namespace) -> None:
         demand_source(options.config)
     elif getattr(options, "workdir", None) is not None:
         demand_run(options.workdir)
-    if options.verb in ("predict", "embed"):
+    if options.verb == "evaluate":
+        demand_new_folder("--output", options.output)
+    elif options.verb in ("predict", "embed"):
         demand_new(options.output)
 
 

@@ -34,12 +34,12 @@ def add(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Print the metrics as JSON, and write the files; return the exit code."""
-    demand_new_folder("--output", options.output)
     from jaxft.evaluation.evaluate import ALL, evaluate
     from jaxft.report.answers.files import write_answers
     from jaxft.runtime import paths
     from jaxft.runtime.console import Console
 
+    demand_new_folder("--output", options.output)
     found = evaluate(
         options.workdir,
         options.split or (ALL if options.source else "valid"),

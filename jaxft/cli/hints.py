@@ -45,8 +45,9 @@ def told(word: str, known: Collection[str], keys: Mapping[str, Sequence[str]]) -
         return word
     if name in keys:
         return f"{word}: did you mean {_either(keys[name])}?"
-    if near := _near(flag, known):
-        return f"{word}: did you mean {near}?"
+    spelt = {other.lstrip("-").replace("-", "_"): other for other in known}
+    if near := _near(name, spelt):
+        return f"{word}: did you mean {spelt[near]}?"
     if near := _near(name, keys):
         return f"{word}: did you mean {_either(keys[near])}?"
     return word

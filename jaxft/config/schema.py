@@ -38,9 +38,9 @@ def _type_errors(wanted: Any, value: Any, path: str) -> Iterator[str]:
         if not isinstance(value, list):
             yield f"{path} is {value!r}; it should be a tuple"
             return
-        names = [item.get("name") if isinstance(item, Mapping) else None for item in value]
+        given = [item.get("name") if isinstance(item, Mapping) else None for item in value]
         for index, item in enumerate(value):
-            yield from _type_errors(get_args(wanted)[0], item, path_of(path, names, index))
+            yield from _type_errors(get_args(wanted)[0], item, path_of(path, given, index))
     elif get_origin(wanted) is Literal:
         if value not in get_args(wanted):
             yield f"{path} is {value!r}; it should be one of: {', '.join(get_args(wanted))}"

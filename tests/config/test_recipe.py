@@ -85,8 +85,8 @@ def test_every_mistake_in_the_shape_of_a_config_is_listed_at_once():
         "config.model.hidden is 512; it should be a tuple",
         "config.overfit is 2.0; it should be a section",
         "config.phases.head_cached.groups.head is '1'; it should be a number",
-        "config.phases.head_cached.groups.neck is not a layer group; the layer groups are: early, late, "
-        "head",
+        "config.phases.head_cached.groups.neck is not a layer group; the layer groups are: "
+        "early, late, head",
         "config.phases.head_cached.groups.late is -1.0; it should be 0 (frozen) or more",
         "config.phases.head_augmented.bn is missing",
         "config.phases.full.epochs is 1.5; it should be of type int",
