@@ -186,12 +186,27 @@ def test_commands_parse(page, monkeypatch):
 
 
 @on(TOLD)
-def test_arguments_with_brackets_are_quoted(page):
-    """Unquoted, zsh takes `[2]` for a pattern of file names."""
+def test_what_a_shell_takes_for_a_pattern_is_quoted(page):
+    """Unquoted, zsh takes `[2]` and `?` for patterns of file names."""
     told = [text for text in inline(page) if re.match(r"\W?--config|pip ", text)]
     plain = [re.sub(r"'[^']*'|\"[^\"]*\"|#.*", "", text) for text in told + fenced(page, *SHELL)]
     lines = [line for text in plain for line in text.splitlines()]
-    assert [line for line in lines if "[" in line] == []
+    assert [line for line in lines if re.search(r"[\[?]", line)] == []
+
+
+def strings(file):
+    """Every string constant of a source, parts of f-strings too."""
+    nodes = ast.walk(ast.parse(file.read_text()))
+    return [n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+
+
+def test_flags_in_messages_and_help_need_no_quotes():
+    files = [*ROOT.glob("jaxft/**/*.py"), *ROOT.glob("configs/*.py")]
+    texts = [(file.name, text) for file in files for text in strings(file)]
+    assert sum("--config." in text for _, text in texts) > 10
+    assert [pair for pair in texts if re.search(r"--config\.[\w.]*[\[?]", pair[1])] == []
+    helps = [parser.format_help() for parser in main.parsers().values()]
+    assert [text for text in helps if re.search(r"--config\S*[\[?]", text)] == []
 
 
 # Keys.
