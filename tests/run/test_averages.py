@@ -7,6 +7,7 @@ import shutil
 import pytest
 import tiny_config
 from stopping import told_to_stop
+from unfold import unfolded
 
 import jaxft
 from jaxft.config import load
@@ -38,7 +39,7 @@ def keeping(drawn, ends=2):
 def trained(config, workdir):
     """Its summary, and what it told."""
     told = io.StringIO()
-    return jaxft.train(config, workdir, Console(told)), told.getvalue()
+    return jaxft.train(config, workdir, Console(told)), unfolded(told.getvalue())
 
 
 def contents(workdir):
