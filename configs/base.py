@@ -7,7 +7,9 @@
         config.data.source = "folder:photos"
         return config
 
-A key that is not here is an error. `--config.data.image_size=160` sets one from the command line.
+A key that is not here is an error. `--config.data.image_size=160` sets one from the command line,
+and `--config.phases.full.lr=0.01` one of the phase `full`. `jaxft keys` lists them all with the
+comments of this file: the one on a key's line, then those right above it.
 """
 
 from typing import Any
@@ -29,19 +31,19 @@ def get_config() -> ConfigDict:
     config.deterministic = False  # on GPUs no operation whose result differs from run to run
     # what it costs is in bench/README.md
     config.overlap_gradients = False  # on TPU slices average gradients beside the backward pass
-    # accuracy | val_loss: of all epochs of all phases, the best in this is what a run ends with
-    config.best_by = "accuracy"  # the other one breaks ties
-    # training images on which the drift of the body's features is measured, at the unfreezing and
-    # at the end of each cycle (docs/drift.md)
-    config.drift_images = 512  # (0 = not)
+    # of all epochs of all phases; the other one breaks ties
+    config.best_by = "accuracy"  # accuracy | val_loss: a run ends with the epoch best in this
+    # measured at the unfreezing and at the end of each cycle (docs/drift.md)
+    config.drift_images = 512  # training images that tell how the body's features drift (0 = none)
     # of the phases that train the body; what they cost is in docs/averaging.md
     config.average_cycles = 0  # the last ends of cycles, kept, and averaged if that wins (0 = none)
 
     config.data = ConfigDict()
-    # digits | folder:PATH | csv:FILE | idx:DIR (gs://, too) | tfds:NAME[/CONFIG] | tfds_dir:PATH
-    config.data.source = "digits"  # scikit-learn's, which come with the quickstart
-    # What the network sees, unless the phase says otherwise
-    config.data.image_size = 224  # pixels (0 = as the weights' authors test)
+    # scikit-learn's digits come with the quickstart
+    # folder:PATH | csv:FILE | idx:DIR (gs://, too) | tfds:NAME[/CONFIG] | tfds_dir:PATH | digits
+    config.data.source = "digits"  # labelled images
+    # unless the phase says otherwise
+    config.data.image_size = 224  # pixels a side of what the network sees (0 = as the weights' own)
     config.data.interpolation = "auto"  # bilinear | bicubic | auto (as the weights' authors resize)
     # crop (a square as long as the shorter side; validation sees the middle) | squash (whatever the
     # aspect) | pad (with gray above and below, or beside); docs/data.md
@@ -68,9 +70,9 @@ def get_config() -> ConfigDict:
     # resized crop and flip)
     config.augment.preset = "side_on"  # what every key below stands for that is left at None
     config.augment.rotate_degrees = placeholder(float)  # up to, either way, reflected at borders
-    config.augment.rotate_probability = placeholder(float)
+    config.augment.rotate_probability = placeholder(float)  # of a turn, for each image
     config.augment.max_zoom = placeholder(float)  # up to; then cropped at a random offset
-    config.augment.zoom_probability = placeholder(float)
+    config.augment.zoom_probability = placeholder(float)  # of a zoom, for each image
     config.augment.perspective = placeholder(float)  # edges longer or shorter by up to this share
     config.augment.perspective_probability = placeholder(float)  # for each axis separately
     config.augment.crop_min_area = placeholder(float)  # of a random resized crop (1 = none)
@@ -91,7 +93,7 @@ def get_config() -> ConfigDict:
     config.augment.label_smoothing = placeholder(float)  # share spread over all classes
 
     config.model = ConfigDict()
-    config.model.name = "efficientnet_lite0"  # or resnet18 ... resnext101_64x4d
+    config.model.name = "efficientnet_lite0"  # a body; `jaxft models` lists them
     # imagenet | a name of timm's on the Hugging Face hub (tv_in1k, c1_in1k, gluon_in1k, ...) |
     # file:PATH (.safetensors, .pth) | none
     config.model.weights = "imagenet"  # the usual ones: of the quickstart's package, or tv_in1k
@@ -120,10 +122,9 @@ def get_config() -> ConfigDict:
     config.finder = ConfigDict()  # the learning-rate range test, where a phase says lr="find"
     # auto | still_improving | fall | rise | minimum | valley | steep | slide
     config.finder.rule = "auto"  # rise for the body; fall for the head, then trials where cached
-    config.finder.steps = 100
-    # None = by optimizer: sgd 1e-7 to 10, adamw 1e-4 to 0.1
-    config.finder.lo = placeholder(float)
-    config.finder.hi = placeholder(float)
+    config.finder.steps = 100  # of the sweep over the rates
+    config.finder.lo = placeholder(float)  # lowest rate (None = sgd: 1e-7, adamw: 1e-4)
+    config.finder.hi = placeholder(float)  # highest rate (None = sgd: 10, adamw: 0.1)
     config.finder.beta = 0.98  # smoothing of the losses, for the rules but fall and rise
     config.finder.stop_factor = 4.0  # stop at this multiple of the best smoothed loss
     config.finder.window_fraction = 1 / 7  # of the steps: still_improving's window
@@ -136,7 +137,7 @@ def get_config() -> ConfigDict:
     config.plan = ConfigDict()  # what `jaxft plan` takes for granted where the source is not there
     config.plan.examples = 0  # training images (0 = not known)
     config.plan.valid_examples = 0  # validation images (0 = by data.valid_fraction)
-    config.plan.classes = 0  # (0 = not known)
+    config.plan.classes = 0  # number of classes (0 = not known)
 
     config.phases = (
         phase(name="head_cached", inputs="cached", lr="find", epochs=2),
@@ -168,7 +169,7 @@ def phase(**changes: Any) -> ConfigDict:
     }
     config = ConfigDict(
         {
-            "name": "phase",
+            "name": "phase",  # each phase has another
             "groups": ConfigDict(groups),  # multiplier of the rate by layer group; 0 = frozen
             "inputs": "augmented",  # augmented | cached (features of the frozen body)
             # cached: views of each image, of which an epoch takes one: the evaluation view

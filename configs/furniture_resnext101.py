@@ -8,7 +8,7 @@ without a connection, model.weights=file:PATH with that file or resnext101_64x4d
 Planned (no device, no data): jaxft plan --config=furniture_resnext101 --topology=v5e:2x4
 Command, on a TPU v5e-8 or a GPU of 80 GB and more (59 GiB of one's memory, which is all that JAX
 takes of 80 GB by itself: XLA_CLIENT_MEM_FRACTION=0.9 leaves room); on a smaller GPU with
---config.data.batch_size or --config.phases[2].microbatches, by the table in docs/gpu.md:
+--config.data.batch_size or --config.phases.full.microbatches, by the table in docs/gpu.md:
   jaxft train --config=furniture_resnext101 --workdir=runs/furniture \\
     --config.data.source=folder:photos
 """

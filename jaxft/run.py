@@ -25,7 +25,7 @@ from jaxft.runtime import hosts, paths
 from jaxft.runtime.console import Console
 from jaxft.runtime.paths import AnyPath
 from jaxft.runtime.signals import told_to_stop
-from jaxft.runtime.timer import Timer
+from jaxft.runtime.timer import Timer, timing
 from jaxft.training import averaging, ending, fit, range_test, rebase, resume, runners, starts
 from jaxft.training.phase_spec import make_spec
 from jaxft.training.summary import finished_summary, summarise
@@ -59,10 +59,11 @@ def train(config: Any, workdir: str | AnyPath, console: Console | None = None) -
     finished: dict[str, Any] | None = hosts.gather(finished_summary(workdir))[0]
     if finished is not None and not changes:
         console.say(going_on.finished_in_words(workdir, settings))
-        console.say(tables.summary_text(finished, workdir))
+        console.tell(tables.summary_text(finished, workdir))
         return finished
-    timer, started = Timer(), time.perf_counter()
+    started = time.perf_counter()
     with ExitStack() as held:
+        timer = held.enter_context(timing(console))
         stop = held.enter_context(told_to_stop())
         lock = checkpoint.lock(workdir, console.say)
         was_there = workdir.exists()  # else nothing is created before all has been checked
@@ -79,8 +80,8 @@ def train(config: Any, workdir: str | AnyPath, console: Console | None = None) -
         going_on.note(workdir, changes, console)
         describe(workdir, config, materials)
         checkpoints = Checkpoints(workdir, still_held)
-        console.say(tables.phases_table(settings, materials.steps_per_epoch))
-        console.say(augmentation.in_words(settings.augment))
+        console.tell(tables.phases_table(settings, materials.steps_per_epoch))
+        console.tell(augmentation.in_words(settings.augment))
         setup_seconds = time.perf_counter() - started
         return run_phases(materials, initial, checkpoints, workdir, timer, setup_seconds, changes)
 
@@ -132,8 +133,8 @@ def run_phases(
         plot_rates(rates, rows, summary["best"], workdir / "rates.png")
         page.write(workdir)
         tracking.finish(cursor.global_step, summary, workdir)
-        console.say(tables.summary_text(summary, workdir))
-        console.say(told)
+        console.tell(tables.summary_text(summary, workdir))
+        console.tell(told)
     return summary
 
 
@@ -167,6 +168,7 @@ def find_rate(
         begun = cursor.phase_index == index and cursor.phase.lr is not None
     paths.make_folder(workdir)
     with ExitStack() as held:
+        held.enter_context(timing(console)).phase = settings.phases[index].name
         lock = checkpoint.lock(workdir, console.say)
         hosts.together(lambda: held.enter_context(lock))
         describe(workdir, config, materials)
@@ -178,7 +180,7 @@ def find_rate(
             runner = fit.make_runner(spec, materials, current)
             with runners.closing(runner):
                 curve = range_test.find_rate(spec, materials, runner, current, workdir)
-    console.say(f"{settings.phases[index].name}: learning rate {curve.lr:.2e} ({curve.rule})")
+    console.tell(f"{settings.phases[index].name}: learning rate {curve.lr:.2e} ({curve.rule})")
     return curve_json(curve)
 
 

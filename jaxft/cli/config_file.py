@@ -1,6 +1,8 @@
 """Config files: found by path or by name, executed, overridden."""
 
+import difflib
 import importlib.util
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -41,25 +43,30 @@ def overridden(config: ConfigDict, overrides: Sequence[str]) -> ConfigDict:
         raise UserError(
             "These keys of the config cannot be set:",
             problems,
-            "configs/base.py lists and explains every key.",
+            "`jaxft keys` lists and explains every key.",
         )
     return config
 
 
-def _find_config(name: str) -> Path:
-    """Return the file of this path, or the config of this name that comes with jaxft."""
-    given = Path(name).expanduser()
-    if given.is_file():
-        return given
+def shipped() -> dict[str, Path]:
+    """Name -> file of the cards that come with jaxft."""
     spec = importlib.util.find_spec("jaxft.configs")
     folders = spec.submodule_search_locations if spec else None
-    shipped = Path(next(iter(folders))) if folders else Path()
-    inside = shipped / f"{given.stem}.py"
-    plain = name in (given.stem, f"{given.stem}.py", f"configs/{given.stem}.py")
-    if plain and inside.is_file():
-        return inside
-    known = sorted(p.stem for p in shipped.glob("*.py") if p.stem not in ("__init__", "base"))
-    raise UserError(f"No config {name}", hint=f"Give a file, or one of: {', '.join(known)}.")
+    files = sorted(Path(next(iter(folders))).glob("*.py")) if folders else []
+    return {file.stem: file for file in files if file.stem not in ("__init__", "base")}
+
+
+def _find_config(name: str) -> Path:
+    """Return the file of this path, or the config of this name that comes with jaxft."""
+    given, cards = Path(os.path.expanduser(name)), shipped()
+    if given.is_file():
+        return given
+    stem = given.stem
+    if name in (stem, f"{stem}.py", f"configs/{stem}.py") and stem in cards:
+        return cards[stem]
+    near = difflib.get_close_matches(stem, cards, n=1)
+    meant = f"Did you mean {near[0]}? " if near else ""
+    raise UserError(f"No config {name}", hint=f"{meant}Give a file, or one of: {', '.join(cards)}.")
 
 
 def _load(path: Path) -> Any:

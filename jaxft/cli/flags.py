@@ -7,7 +7,7 @@ CONFIG_HELP = (
     "a config file, or the name of one that comes with jaxft; NAME.py:ARGUMENT passes ARGUMENT"
 )
 OVERRIDES = (
-    "any key of the config can be set: --config.data.image_size=160 --config.phases[2].lr=0.01"
+    "any key of the config can be set: --config.data.image_size=160 --config.phases.full.lr=0.01"
 )
 
 

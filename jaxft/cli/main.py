@@ -1,40 +1,50 @@
 """Entry of the command line: flags -> config -> a verb -> an exit code (EXIT_CODES)."""
 
 import argparse
-import glob
 import io
-import logging
-import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import redirect_stderr, suppress
 from typing import Protocol, runtime_checkable
 
 from jaxft.cli import (
     augment_preview,
     bench,
     compare,
+    completion,
+    configs,
+    early,
     embed,
     evaluate,
     export,
+    hints,
+    keys,
     lr_find,
+    models,
     plan,
     predict,
     prepare,
     probe,
     push,
+    quiet,
     report,
     study,
     sweep,
     train,
+    words,
 )
 from jaxft.cli.from_run import read_config
 from jaxft.cli.processes import join, joined, leave, tell_once
 from jaxft.errors import NonFiniteError, UserError, printable
+from jaxft.runtime import streams
+from jaxft.runtime.version import VERSION
 
 EXIT_CODES = """exit codes:
   0 done; 1 a bug in jaxft; 2 a mistake in the input; 3 the loss is no longer finite;
-  75 interrupted; the same command resumes"""
+  75 interrupted; the same command resumes;
+  141 nobody reads what is printed, which ends a verb that only prints"""
+UNREAD = 141  # what a shell makes of SIGPIPE
 
 
 @runtime_checkable
@@ -67,6 +77,10 @@ VERBS: dict[str, Verb] = {
     "plan": plan,
     "augment_preview": augment_preview,
     "bench": bench,
+    "configs": configs,
+    "models": models,
+    "keys": keys,
+    "completion": completion,
 }
 
 
@@ -75,7 +89,16 @@ def entry() -> None:
     for stream in (sys.stdout, sys.stderr):  # file names may hold what the terminal cannot show
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    sys.exit(main(sys.argv[1:]))
+    try:
+        code = main(sys.argv[1:])
+    except SystemExit as stop:  # argparse has told something
+        code = stop.code if isinstance(stop.code, int) else 0
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        streams.drop(sys.stdout)
+        code = code or UNREAD
+    sys.exit(code)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -95,8 +118,8 @@ def main(arguments: Sequence[str]) -> int:
         return leave(75)
     except OSError as error:
         if isinstance(error, BrokenPipeError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 1
+            streams.drop(sys.stdout)
+            return UNREAD
         told = f"jaxft: {error.strerror or error}: {error.filename or ''}"
         print(printable(told), file=sys.stderr)
         return leave(2)
@@ -109,53 +132,64 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    parser = _parser()
-    options, rest = parser.parse_known_args(arguments)
-    if options.verb is None:
-        parser.print_help()
-        return 2
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    if not glob.glob("/dev/nvidia*"):
-        logging.getLogger("jax._src.xla_bridge").addFilter(_is_worth_telling)
-    overrides = [item for item in rest if item.startswith("--config.")]
-    unknown = [item for item in rest if item not in overrides]
-    if unknown:
-        raise UserError(
-            "Unknown arguments:", unknown, f"`jaxft {options.verb} --help` lists the known ones."
-        )
-    given = bool(getattr(options, "config", None) or getattr(options, "from_run", ""))
-    if overrides and not given:
-        beside = " beside --workdir" if "config" in options else ""
-        raise UserError(f"{options.verb} takes no config{beside}:", overrides)
-    if given:
-        options.config_words = " ".join([options.config or "", *overrides])
-        options.config = read_config(options, overrides)
+    if not arguments:
+        parsers()[""].print_help()
+        return 0
+    quiet.hush()
+    options = read(arguments)
+    early.check(options)
     if "distributed" in options:
         join(options.distributed)
     return VERBS[options.verb].run(options)
 
 
-def _is_worth_telling(record: logging.LogRecord) -> bool:
-    """Tell whether to show a record of JAX's on a machine without an NVIDIA GPU.
+def read(arguments: Sequence[str]) -> argparse.Namespace:
+    """Read a command line, its config too.
 
-    JAX tries the CUDA plugin at every start, and logs a traceback where it finds no CUDA, which
-    is no error where the plugin is there for `plan --topology=h100` alone.
+    Raises:
+      UserError: lists the words that are unknown, or the keys that cannot be set.
+      SystemExit: argparse has told of a mistake, or shown help.
     """
-    text = record.getMessage()
-    return not (text.startswith("Jax plugin configuration error") and "cuda" in text)
+    given, every = words.of_verb(arguments, VERBS), parsers()
+    parser = every[given[0]] if given[0] in every else every[""]
+    known = words.flags_of(parser)
+    plain, overrides = words.sorted_out(given, known)
+    if unknown := words.unknown_flags(plain, known):
+        raise hints.unknown(strays(every[""], plain) or unknown, plain, known)
+    options, rest = every[""].parse_known_args(plain)
+    if rest:
+        raise hints.unknown(rest, plain, known)
+    options.parser = every[""]
+    if getattr(options, "config", None) or getattr(options, "from_run", ""):
+        options.config_words = " ".join([options.config or "", *overrides])
+        options.config = read_config(options, overrides)
+    elif overrides:
+        beside = " beside --workdir" if "config" in options else ""
+        raise UserError(f"{options.verb} takes no config{beside}:", overrides)
+    return options
 
 
-def _parser() -> argparse.ArgumentParser:
+def strays(parser: argparse.ArgumentParser, plain: Sequence[str]) -> list[str]:
+    """List the words that a parser cannot place; [] where it refuses the others already."""
+    with redirect_stderr(io.StringIO()), suppress(SystemExit):
+        return parser.parse_known_args(plain)[1]
+    return []
+
+
+def parsers() -> dict[str, argparse.ArgumentParser]:
+    """The parser of the whole, as "", and that of each verb."""
     parser = argparse.ArgumentParser(
         prog="jaxft",
         description="Fine-tune pretrained image classifiers by the classic eight-step recipe.",
-        epilog=EXIT_CODES,
+        epilog=f"`jaxft help VERB` tells more of a verb.\n\n{EXIT_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    parser.add_argument("--version", action="version", version=f"jaxft {VERSION}")
     subparsers = parser.add_subparsers(dest="verb", metavar="VERB")
+    found = {"": parser}
     for name, verb in VERBS.items():
-        subparser = subparsers.add_parser(
+        found[name] = subparsers.add_parser(
             name,
             help=verb.HELP,
             description=verb.HELP,
@@ -163,5 +197,5 @@ def _parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
-        verb.add(subparser)
-    return parser
+        verb.add(found[name])
+    return found

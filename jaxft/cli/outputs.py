@@ -39,3 +39,8 @@ def demand_picture(flag: str, file: str, kinds: Sequence[str]) -> None:
     """Raise UserError where a file's name ends like none of these kinds of pictures."""
     if Path(file).suffix.lower() not in kinds:
         raise UserError(f"{flag}={file} should end in {', '.join(kinds)}")
+
+
+def usual_output(form: str) -> str:
+    """Return the file to write where none is named, by the table's form."""
+    return "submission.csv" if form == "submission" else f"predictions.{form or 'csv'}"

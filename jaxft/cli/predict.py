@@ -4,6 +4,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 
 from jaxft.cli import flags
+from jaxft.cli.outputs import usual_output
 from jaxft.errors import UserError
 
 HELP = "classify image files into a table"
@@ -67,7 +68,7 @@ def run(options: Namespace) -> int:
     from jaxft.report import predictions
     from jaxft.runtime.console import Console
 
-    output = options.output or _usual(options.format)
+    output = options.output or usual_output(options.format)
     console = Console(sys.stderr)
     found = predict.predict_files(
         options.workdir,
@@ -87,10 +88,6 @@ def run(options: Namespace) -> int:
     if found.skipped:
         console.say(found.skipped)
     return 0
-
-
-def _usual(form: str) -> str:
-    return "submission.csv" if form == "submission" else f"predictions.{form or 'csv'}"
 
 
 def _demand_fitting(options: Namespace) -> None:

@@ -10,6 +10,7 @@ from typing import Any, get_args, get_origin
 from ml_collections import ConfigDict
 
 from jaxft.config import tracking, unset
+from jaxft.config.phase import path_of
 from jaxft.config.plain import as_dict
 from jaxft.config.schema import shape_errors
 from jaxft.config.settings import Settings
@@ -46,7 +47,7 @@ def from_dict(plain: dict[str, Any], trains_in: str | PathLike[str] = "") -> Set
         if trains_in:
             errors += [f"config.{lack}" for lack in tracking.missing(settings.track, trains_in)]
     if errors:
-        raise UserError("The config has mistakes:", errors, "configs/base.py explains every key.")
+        raise UserError("The config has mistakes:", errors, "`jaxft keys` explains every key.")
     return settings.at_size(settings.data.image_size)
 
 
@@ -62,7 +63,7 @@ def _problems(settings: Settings) -> Iterator[str]:
     yield from settings.overfit.problems()
     yield from settings.augment.problems()
     for index, phase in enumerate(settings.phases):
-        yield from phase.problems(f"phases[{index}]")
+        yield from phase.problems(path_of(settings.phases, index))
 
 
 def _freeze(kind: Any, value: Any) -> Any:

@@ -1,11 +1,11 @@
 """One phase of a recipe."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from jaxft.config import image_sizes
+from jaxft.config import image_sizes, phase_names
 from jaxft.recipe import schedules
 
 LEAST_WARM_STEPS = 20  # if the rate rises within fewer, the loss jumps
@@ -99,11 +99,11 @@ class Phase:
         """Yield a message for each value that makes no sense, alone or with others.
 
         Args:
-          path: of this phase in the config, such as `phases[0]`.
+          path: of this phase in the config, such as `phases.full`.
         """
         yield from self._problems_of_inputs(path)
         yield from self._problems_of_schedule(path)
-        if not re.fullmatch(r"[\w-]+", self.name):
+        if not re.fullmatch(phase_names.NAME, self.name):
             yield f"{path}.name is {self.name!r}; it should consist of letters, digits, _ and -"
         counts = ("epochs", "cycles", "max_cycles", "cycle_epochs", "cycle_mult", "microbatches")
         for key in (*counts, "views"):
@@ -153,3 +153,8 @@ class Phase:
             if epochs > MOST_EPOCHS:
                 return True
         return False
+
+
+def path_of(phases: Sequence[Phase], index: int) -> str:
+    """Return a phase's place in a config, as the command line takes it: `phases.full`."""
+    return phase_names.path_of("phases", [phase.name for phase in phases], index)

@@ -7,6 +7,7 @@ import types
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, get_args, get_origin
 
+from jaxft.config.phase_names import path_of
 from jaxft.models.variables import GROUPS
 
 
@@ -35,8 +36,9 @@ def _type_errors(wanted: Any, value: Any, path: str) -> Iterator[str]:
         if not isinstance(value, list):
             yield f"{path} is {value!r}; it should be a tuple"
             return
+        given = [item.get("name") if isinstance(item, Mapping) else None for item in value]
         for index, item in enumerate(value):
-            yield from _type_errors(get_args(wanted)[0], item, f"{path}[{index}]")
+            yield from _type_errors(get_args(wanted)[0], item, path_of(path, given, index))
     elif get_origin(wanted) is Literal:
         if value not in get_args(wanted):
             yield f"{path} is {value!r}; it should be one of: {', '.join(get_args(wanted))}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from jaxft.augment.augmentation import Augmentation
-from jaxft.config.phase import Phase
+from jaxft.config.phase import Phase, path_of
 from jaxft.config.sections import DataSettings, ModelSettings, PlanSettings
 from jaxft.recipe.finder.settings import FinderSettings
 from jaxft.recipe.optim import OptimizerSettings
@@ -68,7 +68,7 @@ class Settings:
             if names.count(name) > 1:
                 yield f"phases: two phases are named {name!r}"
         if self.phases and self.phases[0].lr == "previous":
-            yield "phases[0].lr is 'previous', but no phase comes before it"
+            yield f"{path_of(self.phases, 0)}.lr is 'previous', but no phase comes before it"
 
     def _problems_of_averages(self) -> Iterator[str]:
         most = sum(phase.most_cycles for phase in self.phases if phase.trains_body)

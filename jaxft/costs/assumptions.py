@@ -43,7 +43,7 @@ def without_weights(settings: Settings, console: Console) -> Settings:
         return settings
     size, known = expected_size(settings)
     if not known:
-        console.say(
+        console.tell(
             f"data.image_size=0 means the weights' own size, but {settings.model.weights!r} is not "
             f"fetched for this: assuming {size} px, the usual size for {settings.model.name}. "
             "Set another with --config.data.image_size=N."

@@ -10,11 +10,12 @@ from jaxft.costs.program import Program
 from jaxft.costs.verdict import duration, verdict
 from jaxft.devices.pool import GIB
 from jaxft.report.tables import phases_table
+from jaxft.runtime.lines import folded
 from jaxft.runtime.table import table_lines
 
 PHASE_COLUMNS = {
-    **{"phase": "<16", "parameters": ">12", "epochs": ">8", "steps": ">8", "lr finder": ">9"},
-    **{"s/step": ">9", "images/s": ">9", "about": ">9"},
+    **{"phase": "<15", "parameters": ">11", "epochs": ">7", "steps": ">7", "finder": ">7"},
+    **{"s/step": ">8", "images/s": ">9", "about": ">9"},
 }
 
 
@@ -23,7 +24,7 @@ def text(plan: Plan) -> str:
     sizes, settings = plan.sizes, plan.settings
     steps_per_epoch = sizes.train // settings.data.batch_size
     phases = [_phase_cells(phase, settings.data.batch_size) for phase in plan.phases]
-    return "\n".join(
+    told = "\n".join(
         [
             f"{sizes.train} training and {sizes.valid} validation images in {sizes.classes} "
             f"classes ({sizes.source}); {settings.model.name} on {plan.target.name}",
@@ -38,6 +39,7 @@ def text(plan: Plan) -> str:
             *verdict(plan),
         ]
     )
+    return folded(told)
 
 
 def _phase_cells(phase: PhasePlan, batch_size: int) -> tuple[str, ...]:
@@ -59,28 +61,30 @@ def _seconds(seconds: float | None) -> str:
 
 def _program_lines(plan: Plan) -> Iterator[str]:
     yield "seconds of one step on one device: the least that its peaks allow (roofline), and the"
-    yield "compiler's estimate (XLA model)"
+    yield "compiler's estimate (XLA model); below, what is sent between devices"
     head = (
         f"{'step of':<16} {'GFLOP':>9} {'GB moved':>9} {'GiB used':>8} {'roofline':>9} "
-        f"{'XLA model':>9}  sent between devices"
+        f"{'XLA model':>9}"
     )
     yield from (head, "-" * len(head))
     for program in plan.programs:
-        yield _program_line(program)
+        yield from _program_lines_of(program)
 
 
-def _program_line(program: Program) -> str:
+def _program_lines_of(program: Program) -> Iterator[str]:
     found = program.costs
     if not isinstance(found, Costs):
         needed = found.needed / GIB
-        return f"{program.name:<16} {'-':>9} {'-':>9} {needed:>8.2f}  out of memory in compilation"
+        yield f"{program.name:<16} {'-':>9} {'-':>9} {needed:>8.2f}  out of memory in compilation"
+        return
     model = None if found.model is None else found.model.seconds
-    moved = [_sent(kind, c) for kind, c in found.collectives.items()]
-    return (
+    yield (
         f"{program.name:<16} {found.flops / 1e9:>9.4g} {found.bytes / 1e9:>9.3g} "
         f"{found.memory.total / GIB:>8.2f} {_seconds(found.roofline_seconds):>9} "
-        f"{_seconds(model):>9}  {'; '.join(moved) or 'nothing'}"
+        f"{_seconds(model):>9}"
     )
+    moved = [_sent(kind, c) for kind, c in found.collectives.items()]
+    yield f"{'':<17}{'; '.join(moved) or 'nothing'}"
 
 
 def _sent(kind: str, collective: Collective) -> str:

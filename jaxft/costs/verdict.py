@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from jaxft.config.phase import path_of
 from jaxft.costs.costs import Costs
 from jaxft.costs.plan import PhasePlan, Plan
 from jaxft.costs.program import Fit
@@ -57,7 +58,7 @@ def _pool(plan: Plan, allowed: float) -> Iterator[str]:
 def _parts(plan: Plan) -> Iterator[str]:
     """Name the phases that microbatches would help."""
     keys = [
-        f"config.phases[{index}].microbatches"
+        f"config.{path_of(plan.settings.phases, index)}.microbatches"
         for index, phase in enumerate(plan.phases)
         if phase.inputs == "augmented" and not plan.fit[phase.program.name].fits
     ]

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 
+from jaxft.config.phase import path_of
 from jaxft.config.settings import Settings
 from jaxft.data import Dataset, balance, leakage
 from jaxft.data.sources.left_out import left_out_in_words
@@ -49,12 +50,12 @@ def prepare(
     listed = describe_data(dataset)
     check_same(listed, initial)
     if told := validated_before(settings, dataset):
-        console.say(told)
+        console.tell(told)
     check_batch_size(settings, len(dataset.train), mesh.size)
     cache = cache_directory(settings.cache_dir)
     dataset, train, valid = reading.read_images(settings, image_size, dataset, console, cache, stop)
     check_batch_size(settings, len(dataset.train), mesh.size)
-    console.say(
+    console.tell(
         f"{len(dataset.train)} training and {len(dataset.valid)} validation images in "
         f"{len(dataset.classes)} classes, at {image_size} px, {data.interpolation}"
         f"{'' if data.fit == 'crop' else f', {data.fit}'}; "
@@ -64,10 +65,10 @@ def prepare(
     )
     if balance.is_skewed(dataset.train.labels):
         labels, classes = dataset.train.labels, dataset.classes
-        console.say(balance.in_words(labels, classes, settings.data.balance))
+        console.tell(balance.in_words(labels, classes, settings.data.balance))
     for told in (left_out_in_words(dataset), pretrained.in_words(origin)):
         if told:
-            console.say(told)
+            console.tell(told)
     forward = make_forward(model, settings.augment, image_size, mesh, settings.deterministic)
     materials = Materials(
         settings,
@@ -122,8 +123,8 @@ def check_batch_size(settings: Settings, examples: int, devices: int) -> None:
     for index, phase in enumerate(settings.phases):
         if phase.microbatches > 1 and batch_size % (devices * phase.microbatches):
             problems.append(
-                f"config.phases[{index}].microbatches={phase.microbatches}: a batch of "
-                f"{batch_size} cannot be divided by it on {devices} devices"
+                f"config.{path_of(settings.phases, index)}.microbatches={phase.microbatches}: a "
+                f"batch of {batch_size} cannot be divided by it on {devices} devices"
             )
     mixing = [p for p in settings.phases if settings.augment.mixes and p.inputs == "augmented"]
     for phase in mixing:

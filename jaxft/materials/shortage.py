@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import jax
 
-from jaxft.config.phase import Phase
+from jaxft.config.phase import Phase, path_of
 from jaxft.config.settings import Settings
 from jaxft.devices import platform, pool
 from jaxft.errors import UserError
@@ -105,8 +105,9 @@ def remedies(settings: Settings, phase: Phase | None, batch: str) -> Iterator[st
         index = [p.name for p in settings.phases].index(phase.name)
         parts = phase.microbatches
         yield (
-            f"config.phases[{index}].microbatches={parts}: a batch in {2 * parts} parts takes "
-            "about half; BatchNorm then sees one part at a time, so the results change"
+            f"config.{path_of(settings.phases, index)}.microbatches={parts}: a batch in "
+            f"{2 * parts} parts takes about half; BatchNorm then sees one part at a time, so the "
+            "results change"
         )
     if phase is not None and phase.inputs == "cached":
         yield (

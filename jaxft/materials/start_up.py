@@ -5,6 +5,7 @@ from typing import Any
 from jaxft.config import load
 from jaxft.config.resolve import resolved
 from jaxft.config.settings import Settings
+from jaxft.data.sources import place
 from jaxft.runtime import hosts, paths
 from jaxft.runtime.paths import AnyPath
 from jaxft.runtime.set_up import set_up
@@ -17,7 +18,7 @@ def start_up(
 
     Args:
       config: a ConfigDict, or the same as plain data.
-      workdir: of the run, if there is one.
+      workdir: of the run, if there is one; a new one lies apart from the data.
       trains: a whole run will be made, with its trackers.
 
     Raises:
@@ -26,6 +27,8 @@ def start_up(
     settings = load.read(config, workdir if trains else "")
     named = (settings.model.weights, settings.data.source)  # file:PATH, folder:PATH, csv:PATH
     files = [name.partition(":")[2] for name in named]
+    if workdir:
+        hosts.together(lambda: place.demand_apart(workdir, settings.data.source))
     paths.demand(settings.cache_dir, settings.init_from, *files, workdir=workdir)
     set_up(settings.cache_dir)
     plain = hosts.together(lambda: resolved(config))

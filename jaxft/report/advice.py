@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jaxft.config.phase import Phase
+from jaxft.config.phase import Phase, path_of
 from jaxft.config.settings import Settings
 
 
@@ -32,7 +32,7 @@ def advice(
 
 def _remedy(settings: Settings, index: int, told: Mapping[str, Any]) -> str:
     """Name remedies that helped on small folders (bench/README.md), with their keys."""
-    phase, key = settings.phases[index], f"--config.phases[{index}]"
+    phase, key = settings.phases[index], f"--config.{path_of(settings.phases, index)}"
     untried = []
     if phase.bn != "rebased":
         untried.append(f"{key}.bn=rebased")

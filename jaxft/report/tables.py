@@ -9,29 +9,27 @@ from jaxft.evaluation import baselines
 from jaxft.recipe import best_epoch
 from jaxft.report import bottleneck, kept, readiness
 from jaxft.runtime.clock import clock
+from jaxft.runtime.lines import folded
 from jaxft.runtime.paths import AnyPath
 from jaxft.runtime.table import table_lines
 
-PHASE_COLUMNS = {
-    "phase": "<16",
-    "trains (x rate)": "<32",
-    "inputs": "<10",
-    "lr": "<9",
-    "schedule": "",
-}
+PHASE_COLUMNS = {"phase": "<16", "trains (x rate)": "<33", "inputs": "<10", "lr": ""}
 HEADER = f"{'epoch':>5}  {'trn_loss':>9}  {'val_loss':>9}  {'accuracy':>8}  {'time':>7}"
 
 
 def phases_table(settings: Settings, steps_per_epoch: int) -> str:
-    """Return a table of the phases to come, a line per phase."""
-    rows = []
+    """Return a table of the phases to come: a line per phase, and below it how long it lasts."""
+    rows, below = [], []
     several = len({phase.image_size for phase in settings.phases}) > 1
     for phase in settings.phases:
         trains = ", ".join(f"{group} {rate:.3g}" for group, rate in phase.groups.items())
         pixels = f"{phase.image_size} px, " if several else ""
-        rows.append((phase.name, trains, phase.inputs, str(phase.lr), pixels + _words(phase)))
+        rows.append((phase.name, trains, phase.inputs, str(phase.lr)))
+        below.append(folded(f"{'':<17}{pixels}{_words(phase)}", 0))
+    head, rule, *lines = table_lines(PHASE_COLUMNS, rows)
+    pairs = [text for pair in zip(lines, below, strict=True) for text in pair]
     end = f"{steps_per_epoch} steps per epoch, {settings.data.batch_size} images per step"
-    return "\n".join([*table_lines(PHASE_COLUMNS, rows), end])
+    return "\n".join([head, rule, *pairs, end])
 
 
 def _words(phase: Phase) -> str:

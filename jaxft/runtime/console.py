@@ -9,11 +9,14 @@ from typing import TextIO
 from tqdm import tqdm
 
 from jaxft.errors import printable
-from jaxft.runtime import hosts
+from jaxft.runtime import hosts, streams
+from jaxft.runtime.lines import folded
 
 
 class Console:
     """Output for a person: lines always, progress bars where the output is a terminal.
+
+    Nobody may be reading any more, as after `| head`: what comes then is dropped.
 
     Args:
       stream: output of the first process; None for no output at all.
@@ -30,8 +33,16 @@ class Console:
     def say(self, text: str = "") -> None:
         """Print a line, at once; control characters in it are spelt."""
         if self._stream is not None:
-            tqdm.write(printable(text), file=self._stream)
-            self._stream.flush()
+            try:
+                tqdm.write(printable(text), file=self._stream)
+                self._stream.flush()
+            except BrokenPipeError:
+                streams.drop(self._stream)
+                self._stream = None
+
+    def tell(self, text: str) -> None:
+        """Print lines, folded where they are too long for a terminal of the usual width."""
+        self.say(folded(text))
 
     def bar(self, total: int, what: str, unit: str = "img", done: int = 0) -> tqdm:
         """Return a progress bar with rate and time left; invisible where there is no terminal."""

@@ -50,7 +50,7 @@ def run_phase(
       cursor: moves on as the phase proceeds.
       entry: the start or, with `midway`, the point to resume from; weights on the mesh.
       checkpoints, workdir: where to save.
-      timer: counts compilation.
+      timer: counts compilation, and tells of it where it takes long.
       tracking: is told of every step and epoch.
 
     Returns:
@@ -64,7 +64,8 @@ def run_phase(
     phase = materials.settings.phases[cursor.phase_index]
     spec = make_spec(materials, cursor.phase_index)
     started, compiled = time.perf_counter(), timer.compile
-    materials.console.say(f"\n{phase.name}: {_describe(phase)}{_smoothing_note(spec)}")
+    timer.phase = phase.name
+    materials.console.tell(f"\n{phase.name}: {_describe(phase)}{_smoothing_note(spec)}")
     with shortage.told(
         materials.settings, f"in phase {phase.name}", phase, hint=_after_shortage(cursor, workdir)
     ):
@@ -115,7 +116,7 @@ def open_drift(
     else:
         features = body_features(quiet, entry.weights, "valid")
     found = drift.begun(materials, cursor, entry, features, workdir)
-    materials.console.say(readiness.of_head(cursor.phase.drift[0]))
+    materials.console.tell(readiness.of_head(cursor.phase.drift[0]))
     return found
 
 
@@ -140,7 +141,7 @@ def resolve_rate(
         else:
             here.lr, here.lr_rule, here.lr_reason = float(phase.lr), "config", "set by hand"
     assert here.lr is not None
-    materials.console.say(f"learning rate {here.lr:.2e} ({here.lr_rule}: {here.lr_reason})")
+    materials.console.tell(f"learning rate {here.lr:.2e} ({here.lr_rule}: {here.lr_reason})")
     return here.lr
 
 
@@ -179,7 +180,7 @@ def reassess(materials: Materials, cursor: Cursor, entry: Snapshot) -> Snapshot:
     measured = {"val_loss": found.val_loss, "accuracy": found.accuracy, "image_size": size}
     cursor.best = {**cursor.best, **measured}
     cursor.least_loss = None  # those of the other size say nothing here
-    materials.console.say(
+    materials.console.tell(
         f"the best so far ({best_epoch.in_words(cursor.best)}) has a validation loss of "
         f"{found.val_loss:.4f} and an accuracy of {found.accuracy:.4f} at {size} px"
     )

@@ -161,5 +161,5 @@ def find_rate(
     write_json(directory / f"{spec.phase.name}.json", curve_json(curve))
     title = f"{spec.phase.name}: {curve.rule} chooses {curve.lr:.2e}"
     plot_curve(curve, title, directory / f"{spec.phase.name}.png")
-    materials.console.say(rules_table(curve))
+    materials.console.tell(rules_table(curve))
     return curve

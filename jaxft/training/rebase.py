@@ -53,7 +53,7 @@ def rebase(spec: StepSpec, materials: Materials, weights: Weights) -> Weights:
     for group in spec.rebased:
         found = with_statistics(params[group], stats[group], moments[group], spec.model.body.eps)
         params[group], stats[group] = found
-    materials.console.say(
+    materials.console.tell(
         "BatchNorm now has the training images' statistics; the network's output is unchanged"
     )
     return Weights(*sharding.replicate((params, stats), materials.mesh))

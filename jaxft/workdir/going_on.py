@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from jaxft.config.load import from_dict
+from jaxft.config.phase import path_of
 from jaxft.config.settings import Settings
 from jaxft.errors import NonFiniteError
 from jaxft.runtime.console import Console
@@ -71,10 +72,11 @@ def check(workdir: AnyPath, plain: dict[str, Any]) -> list[str]:
 
 def finished_in_words(workdir: AnyPath, settings: Settings) -> str:
     """Tell that a workdir's run is finished, and the key with which it would go on."""
-    told, index = f"{workdir} already holds this run, finished", len(settings.phases) - 1
-    if settings.phases[-1].schedule == "one_cycle":
+    told, last = f"{workdir} already holds this run, finished", settings.phases[-1]
+    if last.schedule == "one_cycle":
         return told
-    return f"{told}; a larger phases[{index}].{settings.phases[-1].counted_by} goes on with it"
+    flag = f"--config.{path_of(settings.phases, len(settings.phases) - 1)}.{last.counted_by}"
+    return f"{told}; with a larger {flag} it goes on"
 
 
 def note(workdir: AnyPath, changes: Sequence[str], console: Console) -> None:
@@ -99,10 +101,10 @@ def with_advice(
         hint = (
             "The run had ended before, so its phase does not begin again. A run from its best "
             f"weights: jaxft train --from={workdir} --phase={phase.name} --workdir=NEW "
-            f"'--config.phases[0].lr={lower}'"
+            f"--config.phases.{phase.name}.lr={lower}"
         )
     else:
-        flag = f"'--config.phases[{index}].lr={lower}'"
+        flag = f"--config.{path_of(settings.phases, index)}.lr={lower}"
         hint = f"The same command with a lower rate begins this phase again: {flag}"
     return NonFiniteError(told, hint)
 

@@ -19,6 +19,7 @@ TINY = SUPPORT / "tiny_config.py"
 def asked(monkeypatch):
     """Returns the config, as plain data, that a command line trains."""
     found: list[dict[str, Any]] = []
+    monkeypatch.setattr("jaxft.cli.early.check", lambda _: None)  # there are no images
     monkeypatch.setattr("jaxft.run.train", lambda config, *_: found.append(as_dict(config)))
 
     def ask(*words):

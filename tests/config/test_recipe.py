@@ -84,12 +84,12 @@ def test_every_mistake_in_the_shape_of_a_config_is_listed_at_once():
         "config.model.pooling is 'max'; it should be one of: max_avg, avg",
         "config.model.hidden is 512; it should be a tuple",
         "config.overfit is 2.0; it should be a section",
-        "config.phases[0].groups.head is '1'; it should be a number",
-        "config.phases[0].groups.neck is not a layer group; the layer groups are: early, late, "
-        "head",
-        "config.phases[0].groups.late is -1.0; it should be 0 (frozen) or more",
-        "config.phases[1].bn is missing",
-        "config.phases[2].epochs is 1.5; it should be of type int",
+        "config.phases.head_cached.groups.head is '1'; it should be a number",
+        "config.phases.head_cached.groups.neck is not a layer group; the layer groups are: "
+        "early, late, head",
+        "config.phases.head_cached.groups.late is -1.0; it should be 0 (frozen) or more",
+        "config.phases.head_augmented.bn is missing",
+        "config.phases.full.epochs is 1.5; it should be of type int",
     ]
     _assert_listed(offenders, *expected)
 
@@ -127,8 +127,8 @@ def test_every_value_that_makes_no_sense_is_listed_at_once():
         "config.finder.rule is 'flat'; known: auto, still_improving, ",
         "config.finder: 0 < lo < hi",
         "config.phases: two phases are named 'head_augmented'",
-        "config.phases[0].inputs is cached, which can train the head only, not late, head",
-        "config.phases[0].lr is 'previous', but no phase comes before it",
+        "config.phases.head_cached.inputs is cached, which can train the head only, not late, head",
+        "config.phases.head_cached.lr is 'previous', but no phase comes before it",
         "config.phases[1].groups: every group is frozen",
         "config.phases[1].lr is 'seek'",
         "config.phases[1].cycles is 'forever'; it should be a number or 'until_overfit'",
@@ -160,7 +160,7 @@ def test_a_value_that_makes_no_sense(section, key, value, said):
 def test_a_phase_of_too_many_epochs(schedule, epochs):
     plain = _plain()
     plain["phases"][0].update(schedule=schedule, epochs=epochs)
-    expected = "config.phases[0]: more than 10000 epochs; epochs is too large"
+    expected = "config.phases.head_cached: more than 10000 epochs; epochs is too large"
     _assert_listed(_offenders(plain), expected)
 
 
@@ -168,7 +168,7 @@ def test_a_phase_of_too_many_epochs(schedule, epochs):
 def test_a_learning_rate_is_a_number_above_zero(bad):
     plain = _plain()
     plain["phases"][0]["lr"] = bad
-    assert any("config.phases[0].lr" in offender for offender in _offenders(plain))
+    assert any("config.phases.head_cached.lr" in offender for offender in _offenders(plain))
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
@@ -274,7 +274,7 @@ def test_a_warm_up_fits_into_the_first_cycle(changes, said):
     plain = _plain()
     plain["phases"][1].update(cycles=2, **changes)
     (offender,) = _offenders(plain)
-    assert offender.startswith("config.phases[1].warmup_epochs") and said in offender
+    assert offender.startswith("config.phases.head_augmented.warmup_epochs") and said in offender
 
 
 @pytest.mark.parametrize(("optimizer", "ends"), [("sgd", (1e-7, 10.0)), ("adamw", (1e-4, 0.1))])

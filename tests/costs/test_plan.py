@@ -146,7 +146,7 @@ def test_the_verdict_says_what_it_is_held_against(planned):
     assert "cuDNN" in fits and "microbatches" not in fits
     tight = held_against(planned, 0.9 * needed)
     assert "It does not fit" in tight and "JAX's pool, 75% of a card" in tight
-    assert "config.phases[2].microbatches" in tight and "phases[0]" not in tight
+    assert "config.phases.full.microbatches" in tight and "phases.head" not in tight
 
 
 def test_without_the_compilers_count_there_is_a_roofline(drawn, tiny, monkeypatch):

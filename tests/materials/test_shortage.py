@@ -117,7 +117,7 @@ def test_one_message_names_all_that_helps(tiny, drawn, monkeypatch):
     assert "8.00 GiB were requested at once (XLA: RESOURCE_EXHAUSTED: Out of memory" in text
     assert "More" not in text  # XLA's message may have hundreds of lines
     assert "config.data.batch_size=8" in text and "a batch in 4 parts" in text
-    assert "config.phases[2].microbatches=2" in text
+    assert "config.phases.full.microbatches=2" in text
     assert "XLA_CLIENT_MEM_FRACTION: JAX's pool is 75% of the GPU's memory" in text
     assert "jaxft plan" in text
 

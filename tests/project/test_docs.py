@@ -16,6 +16,7 @@ from places import ROOT
 
 from jaxft.cli import from_run, main
 from jaxft.cli.config_file import load_config
+from jaxft.cli.overrides import numbered
 from jaxft.config import load
 from jaxft.configs import base
 from jaxft.errors import UserError
@@ -158,14 +159,11 @@ def jaxft_arguments(words):
 def refusal(arguments):
     """Reason for which the command line would refuse these arguments, or None; nothing runs."""
     try:
-        flags, rest = main._parser().parse_known_args(arguments)
-        if unknown := [word for word in rest if not word.startswith("--config.")]:
-            return f"unknown: {unknown}"
-        if not (getattr(flags, "config", None) or getattr(flags, "from_run", "")):
-            return f"takes no config: {rest}" if rest else None
-        load.read(from_run.read_config(flags, rest))
-    except SystemExit:
-        return "no such flags"
+        options = main.read(arguments)
+        if getattr(options, "config", None) is not None:
+            load.read(options.config)
+    except SystemExit as stop:
+        return "no such flags" if stop.code else None
     except UserError as error:
         return str(error)
     return None
@@ -191,12 +189,27 @@ def test_commands_parse(page, monkeypatch):
 
 
 @on(TOLD)
-def test_arguments_with_brackets_are_quoted(page):
-    """Unquoted, zsh takes `[2]` for a pattern of file names."""
+def test_what_a_shell_takes_for_a_pattern_is_quoted(page):
+    """Unquoted, zsh takes `[2]` and `?` for patterns of file names."""
     told = [text for text in inline(page) if re.match(r"\W?--config|pip ", text)]
     plain = [re.sub(r"'[^']*'|\"[^\"]*\"|#.*", "", text) for text in told + fenced(page, *SHELL)]
     lines = [line for text in plain for line in text.splitlines()]
-    assert [line for line in lines if "[" in line] == []
+    assert [line for line in lines if re.search(r"[\[?]", line)] == []
+
+
+def strings(file):
+    """Every string constant of a source, parts of f-strings too."""
+    nodes = ast.walk(ast.parse(file.read_text()))
+    return [n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+
+
+def test_flags_in_messages_and_help_need_no_quotes():
+    files = [*ROOT.glob("jaxft/**/*.py"), *ROOT.glob("configs/*.py")]
+    texts = [(file.name, text) for file in files for text in strings(file)]
+    assert sum("--config." in text for _, text in texts) > 10
+    assert [pair for pair in texts if re.search(r"--config\.[\w.]*[\[?]", pair[1])] == []
+    helps = [parser.format_help() for parser in main.parsers().values()]
+    assert [text for text in helps if re.search(r"--config\S*[\[?]", text)] == []
 
 
 # Keys.
@@ -205,7 +218,7 @@ def test_arguments_with_brackets_are_quoted(page):
 def has_key(key):
     """Tell whether base.py has a key; of phases, whether a phase has it."""
     try:
-        config_path.get_value(key, base.get_config())
+        config_path.get_value(numbered(base.get_config(), key)[0], base.get_config())
     except (KeyError, IndexError, AttributeError):
         return False
     return True

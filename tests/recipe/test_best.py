@@ -59,8 +59,10 @@ def test_advice_names_what_has_not_been_tried():
         )
 
     sgd = said(optimizer="sgd", bn="train")
-    assert "phases[2].bn=rebased --config.optimizer.name=adamw --config.phases[2].lr=1e-3" in sgd
+    assert (
+        "phases.full.bn=rebased --config.optimizer.name=adamw --config.phases.full.lr=1e-3" in sgd
+    )
     assert "optimizer.name" not in said(bn="train") and "bn=" not in said(optimizer="sgd")
-    assert "a lower rate (--config.phases[2].lr=1.0e-03)" in said()
-    assert "phases[2].max_cycles=7" in said({**FULL, "best_epoch": 6})
+    assert "a lower rate (--config.phases.full.lr=1.0e-03)" in said()
+    assert "phases.full.max_cycles=7" in said({**FULL, "best_epoch": 6})
     assert "a lower rate" in said({**FULL, "best_epoch": 6, "ended_by": "overfit"})

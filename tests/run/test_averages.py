@@ -7,6 +7,7 @@ import shutil
 import pytest
 import tiny_config
 from stopping import told_to_stop
+from unfold import unfolded
 
 from jaxft import run
 from jaxft.config import load
@@ -38,7 +39,7 @@ def keeping(drawn, ends=2):
 def trained(config, workdir):
     """Its summary, and what it told."""
     told = io.StringIO()
-    return run.train(config, workdir, Console(told)), told.getvalue()
+    return run.train(config, workdir, Console(told)), unfolded(told.getvalue())
 
 
 def contents(workdir):

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import pytest
 import tiny_config
+from unfold import unfolded
 
 from jaxft import run
 from jaxft.config import load
@@ -26,6 +27,7 @@ from jaxft.materials.data import open_data
 from jaxft.materials.start_up import start_up
 from jaxft.runtime import digests
 from jaxft.runtime.console import Console
+from jaxft.runtime.lines import WIDTH
 from jaxft.training import fit
 from jaxft.training.loop import Loop, evaluate_weights
 from jaxft.workdir import checkpoint
@@ -98,8 +100,7 @@ def test_sizes_that_no_body_takes_are_refused(drawn):
     with pytest.raises(UserError) as found:
         load.read(config)
     assert [line.split(" ")[0] for line in found.value.offenders] == [
-        "config.phases[0].image_size",
-        "config.phases[1].image_size",
+        f"config.phases.{phase.name}.image_size" for phase in config.phases
     ]
 
 
@@ -110,8 +111,15 @@ def test_the_summary_and_the_words_tell_the_sizes(grown):
     assert grown.told.count(f"from here on, images are {LARGE} px") == 1
 
 
+def test_lines_fit_a_terminal(grown):
+    """A path that is longer has a line of its own."""
+    assert "rotate_degrees" in grown.told and "trains (x rate)" in grown.told
+    lines = [line for line in grown.told.splitlines() if len(line) > WIDTH]
+    assert [line for line in lines if " " in line.strip()] == []
+
+
 def test_the_best_of_smaller_images_is_measured_again_at_the_phases_own_size(grown):
-    (line,) = [line for line in grown.told.splitlines() if line.startswith("the best so far")]
+    line = unfolded(grown.told).partition("the best so far")[2]
     assert f"a validation loss of {grown.entry.val_loss:.4f}" in line
     assert f"an accuracy of {grown.entry.accuracy:.4f} at {LARGE} px" in line
     small = read_rows(grown.workdir / "metrics.jsonl")[:2]

@@ -109,7 +109,7 @@ def test_a_lower_rate_begins_the_phase_again(drawn, tiny, tmp_path, diverging):
     with pytest.raises(NonFiniteError) as caught:
         run.train(two_phases(drawn, 0.3), workdir)
     assert "nan at step 13 of the phase full, at a rate of 3.00e-01" in str(caught.value)
-    assert "'--config.phases[1].lr=1.0e-01'" in str(caught.value)
+    assert "--config.phases.full.lr=1.0e-01" in str(caught.value)
     assert checkpoint.steps(workdir) == [1, 4, 5]  # the phase's begin, and the newest two
     diverging.clear()
     run.train(two_phases(drawn, 0.1), workdir)

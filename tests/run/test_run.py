@@ -13,6 +13,7 @@ import tiny_config
 from matplotlib import image
 from stopping import told_to_stop
 from tiny import PREPROCESSING
+from unfold import unfolded
 
 import jaxft
 from jaxft import run
@@ -176,7 +177,7 @@ def test_the_best_may_lie_in_the_middle_of_an_earlier_phase(drawn, tiny, tmp_pat
         patch.setattr(loop, "evaluate_weights", losing)
         summary = run.train(config, tmp_path / "run", Console(told))
     assert (summary["best"]["phase"], summary["best"]["epoch"]) == ("head_cached", 0)
-    assert "(head_cached, epoch 0, the best by val_loss)" in told.getvalue()
+    assert "(head_cached, epoch 0, the best by val_loss)" in unfolded(told.getvalue())
     saved = checkpoint.read_newest(tmp_path / "run")
     assert digests.digest(saved.best["params"]) == digests.digest(seen[0].params)
     assert digests.digest(saved.state["params"]) == digests.digest(seen[-1].params)
@@ -420,9 +421,9 @@ def test_a_run_tells_of_other_files_and_of_validation_images_seen_before(
     config.init_from = str(finished)
     told = io.StringIO()
     opening.prepare(start_up(config)[0], Console(told))
-    assert "left out: 1 file without an image's suffix (1 .psd)" in told.getvalue()
-    assert (
-        f"of the images that {finished} was trained on are validation images now" in told.getvalue()
+    assert "left out: 1 file without an image's suffix (1 .psd)" in unfolded(told.getvalue())
+    assert f"of the images that {finished} was trained on are validation images now" in unfolded(
+        told.getvalue()
     )
 
 
@@ -455,7 +456,7 @@ def test_weights_of_another_run_are_fed_as_they_were_there(finished, drawn, tiny
     assert plain["data"]["image_size"] == 40
     told = io.StringIO()
     materials, _ = opening.prepare(settings, Console(told))
-    assert "in 3 classes, at 40 px, bicubic; tiny on" in told.getvalue()
+    assert "in 3 classes, at 40 px, bicubic; tiny on" in unfolded(told.getvalue())
     assert materials.model.preprocessing.mean == (1.0, 2.0, 3.0)
     assert materials.train_images.sizing.interpolation == "bicubic"
     assert materials.valid_images.shorter_side == 44

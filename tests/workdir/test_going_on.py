@@ -162,7 +162,9 @@ def test_a_finished_run_names_the_key_with_which_it_goes_on(tmp_path, tiny):
     def told(*overrides):
         return going_on.finished_in_words(tmp_path, from_dict(plain(*overrides)))
 
-    assert told().endswith("finished; a larger phases[2].max_cycles goes on with it")
-    assert told("phases[2].cycles=2").endswith("a larger phases[2].cycles goes on with it")
-    assert told(CONSTANT).endswith("a larger phases[2].epochs goes on with it")
+    assert told().endswith("finished; with a larger --config.phases.full.max_cycles it goes on")
+    assert told("phases[2].cycles=2").endswith(
+        "with a larger --config.phases.full.cycles it goes on"
+    )
+    assert told(CONSTANT).endswith("with a larger --config.phases.full.epochs it goes on")
     assert told(ONE_CYCLE).endswith("already holds this run, finished")

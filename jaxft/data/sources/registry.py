@@ -14,6 +14,7 @@ from jaxft.data.sources.folder import list_folder
 from jaxft.data.sources.found import Found
 from jaxft.data.sources.holdout import Holdout
 from jaxft.data.sources.idx import open_idx
+from jaxft.data.sources.place import demand_kind
 from jaxft.data.sources.prepared import open_directory, open_named
 from jaxft.data.sources.table import list_table
 from jaxft.errors import UserError, unusable_data
@@ -54,10 +55,8 @@ def open_dataset(
 
 def open_held_out(source: str, holdout: Holdout) -> Dataset:
     """As open_dataset, with another way to choose the examples that validate."""
+    demand_kind(source)
     kind, _, argument = source.partition(":")
-    if kind not in SOURCES or (kind == "digits") == bool(argument):
-        known = ", ".join(KNOWN)
-        raise UserError(f'unknown data source "{source}"', hint=f"known: {known}")
     if kind not in LOCAL:
         paths.demand(argument)
     try:
@@ -82,7 +81,6 @@ SOURCES: dict[str, Callable[[str, Holdout], Dataset]] = {
     "tfds": open_named,
     "tfds_dir": open_directory,
 }
-KNOWN = ("digits", "folder:PATH", "csv:FILE", "idx:DIR", "tfds:NAME[/CONFIG]", "tfds_dir:PATH")
 LOCAL = ("tfds", "tfds_dir")  # whose files can't be in a bucket
 
 

@@ -4,6 +4,8 @@ Each repository holds the weights and a config.json with the preprocessing that 
 """
 
 import hashlib
+import logging
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from jaxft.models.weights.preprocessing import TIMM_FILE, read_timm
 from jaxft.runtime.paths import AnyPath
 
 FILE = "model.safetensors"
+PAUSE = 1.0  # seconds before the hub is asked once more
 
 
 # Model -> its tags, the one that `imagenet` stands for first.
@@ -108,12 +111,36 @@ def _download(repository: str, file: str, again: bool = False) -> Path:
             f"Weights by name ({repository}) come from huggingface_hub, which is not installed",
             hint="Install it: pip install 'jaxft[hub]'. Or give a file: model.weights=file:PATH.",
         ) from error
+    # It has a handler of its own, and others than this process's would print each line again.
+    logging.getLogger("huggingface_hub").propagate = False
     try:
+        if not isinstance(huggingface_hub.try_to_load_from_cache(repository, file), str):
+            _demand_answer(huggingface_hub.hf_hub_url(repository, file))
         return Path(huggingface_hub.hf_hub_download(repository, file, force_download=again))
     except Exception as error:  # the library that it speaks HTTP by changes with its version
         lines = [f"{type(error).__name__}: {line}" for line in reasons(error)]
         title = f"{repository}/{file} cannot be fetched from the hub, and is not in its cache"
         raise UserError(title, lines, _how_to_bring(repository)) from error
+
+
+def _demand_answer(address: str) -> None:
+    """Raise an error of the library's where the hub gives no answer at all, twice.
+
+    By itself it tries for half a minute, and tells of each try, before it says so.
+    """
+    from huggingface_hub import errors, get_hf_file_metadata
+
+    for last in (False, True):
+        try:
+            get_hf_file_metadata(address)
+        except errors.HfHubHTTPError:
+            return  # an answer: others know what to do about it
+        except Exception:
+            if last:
+                raise
+            time.sleep(PAUSE)
+        else:
+            return
 
 
 def reasons(error: BaseException) -> Iterator[str]:

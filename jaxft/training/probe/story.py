@@ -8,6 +8,7 @@ from jaxft.config import card
 from jaxft.config.plain import as_dict
 from jaxft.config.settings import Settings
 from jaxft.data import Dataset
+from jaxft.data.sources.place import demand_apart
 from jaxft.devices import sharding
 from jaxft.errors import UserError
 from jaxft.materials import shortage
@@ -114,6 +115,7 @@ def requested(config: Any, bodies: Sequence[str], workdir: str | AnyPath) -> Req
     chosen = named.parsed(bodies) or named.usual(plain)
     settings = named.settings_of(plain, chosen)
     first = settings[0]
+    demand_apart(workdir, first.data.source)
     paths.demand(first.cache_dir, first.data.source.partition(":")[2], workdir=workdir)
     return Request(plain, chosen, settings)
 

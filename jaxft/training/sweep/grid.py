@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from jaxft.config import load
+from jaxft.config.phase import path_of
 from jaxft.config.settings import Settings
 from jaxft.errors import UserError
 
@@ -112,18 +113,18 @@ def demand_phase(settings: Settings) -> int:
     if not cached:
         raise UserError(
             'A sweep trains heads on cached features, and no phase has inputs="cached":',
-            [f"phases[{i}], {name}" for i, name in enumerate(names)],
+            names,
         )
     phase = settings.phases[cached[0]]
     if cached[0] > 0:
         raise UserError(
             f"A sweep trains new heads, but before {phase.name}, on cached features, there come:",
-            [f"phases[{i}], {name}" for i, name in enumerate(names[: cached[0]])],
+            names[: cached[0]],
         )
     if phase.until_overfit:
         raise UserError(
-            f"phases[0], {phase.name}: cycles='until_overfit' would end each head at another time",
-            hint="Set a number: --config.phases[0].cycles=3.",
+            f"{phase.name}: cycles='until_overfit' would end each head at another time",
+            hint=f"Set a number: --config.{path_of(settings.phases, 0)}.cycles=3.",
         )
     return 0
 
