@@ -4,10 +4,10 @@
         [--image-size=224] [--classes=102] [--batch=32] [--rounds=30]
 
 The same weights and uint8 canvases go through jaxft's own compiled function, the StableHLO program
-and the ONNX graph by ONNX Runtime, in turn (A B C A B C), each with all cores that this process
-has. A call is one image, or one batch; it ends when the probabilities are NumPy's. Prints a table
-and one JSON line: milliseconds of a call by median and 95th percentile, images in a second by the
-median call of a batch, and the largest difference of probabilities from jaxft's.
+and the ONNX graph by ONNX Runtime, in turn (A B C A B C), each with all cores of this process. A
+call is one image, or one batch; it ends when the probabilities are NumPy's. Prints a table and one
+JSON line: milliseconds of a call by median and 95th percentile, images in a second by the median
+call of a batch, and the largest difference of probabilities from jaxft's.
 """
 
 import argparse
