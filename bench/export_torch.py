@@ -141,7 +141,7 @@ def cut_photos(folder: Path) -> None:
 
 def export(folder: Path, name: str, head: str, options: argparse.Namespace) -> None:
     """Train a head and export the run; keep what jaxft answers to 50 validation images."""
-    import jaxft
+    from jaxft import run
     from jaxft.augment.view import evaluate_view, network_input
     from jaxft.cli import main
     from jaxft.configs import base
@@ -157,7 +157,7 @@ def export(folder: Path, name: str, head: str, options: argparse.Namespace) -> N
     config.phases = (base.phase(name="head", inputs="cached", lr=0.001, epochs=2),)
     config.cache_dir = str(folder / "cache")
     place = folder / "runs" / f"{name}-{head}"
-    jaxft.train(config, place / "run")
+    run.train(config, place / "run")
     to = ["--to=timm,stablehlo", f"--output={place / 'exported'}"]
     if main.main(["export", f"--workdir={place / 'run'}", *to]):
         raise SystemExit(1)

@@ -258,16 +258,17 @@ def test_an_image_of_pillows_is_its_file_to_the_bit(tmp_path, photo, mode):
             assert (from_pillow(opened, "opened", Sizing(60), share) == wanted).all()
 
 
+@pytest.mark.parametrize("fit", ["crop", "squash", "pad"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_an_opened_image_is_turned_upright_once(tmp_path, photo, orientation):
+def test_an_opened_image_is_turned_upright_once(tmp_path, photo, orientation, fit):
     exif = Image.Exif()
     exif[ORIENTATION_TAG] = orientation
     path = save(tmp_path / "a.png", photo, exif=exif)
     for share in (None, 0.0):
         with Image.open(path) as opened:
             for _ in range(2):
-                found = from_pillow(opened, "opened", Sizing(60), share)
-                assert (found == decode(path, Sizing(60), share)).all()
+                found = from_pillow(opened, "opened", Sizing(60, fit=fit), share)
+                assert (found == decode(path, Sizing(60, fit=fit), share)).all()
 
 
 def test_an_image_of_pillows_that_cannot_be_read_has_a_reason(tmp_path, photo):
