@@ -4,8 +4,8 @@ import os
 from argparse import Namespace
 
 from jaxft.cli.outputs import demand_new_folder, usual_output
-from jaxft.cli.quiet import has_tpu
 from jaxft.errors import UserError
+from jaxft.runtime.noise import has_tpu
 
 BEGINS = ("train", "lr_find", "probe", "sweep", "study")  # verbs that make a workdir
 # Variables of the clusters that JAX detects.

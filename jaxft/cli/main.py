@@ -27,7 +27,6 @@ from jaxft.cli import (
     prepare,
     probe,
     push,
-    quiet,
     report,
     study,
     sweep,
@@ -37,7 +36,7 @@ from jaxft.cli import (
 from jaxft.cli.from_run import read_config
 from jaxft.cli.processes import join, joined, leave, tell_once
 from jaxft.errors import NonFiniteError, UserError, printable
-from jaxft.runtime import streams
+from jaxft.runtime import noise, streams
 from jaxft.runtime.version import VERSION
 
 EXIT_CODES = """exit codes:
@@ -135,7 +134,7 @@ def _run(arguments: Sequence[str]) -> int:
     if not arguments:
         parsers()[""].print_help()
         return 0
-    quiet.hush()
+    noise.hush()
     options = read(arguments)
     early.check(options)
     if "distributed" in options:

@@ -22,6 +22,7 @@ from jaxft.recipe import best_epoch
 from jaxft.report import losses, rates
 from jaxft.report.answers import matrix
 from jaxft.report.figure import Picture
+from jaxft.runtime import noise
 from jaxft.runtime.console import Console, for_python
 from jaxft.runtime.paths import AnyPath
 from jaxft.workdir.rows import read_object, read_rows
@@ -254,6 +255,7 @@ def restore(workdir: str | os.PathLike[str], which: str = "best", *, quiet: bool
     Raises:
       UserError: no run there, or no whole checkpoint.
     """
+    noise.hush()
     restored = read_run(workdir, which)
     place = restored.workdir
     return Run(

@@ -2,12 +2,13 @@
 
 import jax
 
-from jaxft.runtime import allocator
+from jaxft.runtime import allocator, noise
 from jaxft.runtime.folders import cache_directory
 
 
 def set_up(cache_dir: str) -> None:
     """Let the process keep freed memory, and compiled programs in `config.cache_dir`."""
+    noise.hush()
     jax.config.update("jax_cpu_enable_async_dispatch", False)  # see allocator.py
     if jax.default_backend() == "cpu":
         allocator.keep_freed_memory()
