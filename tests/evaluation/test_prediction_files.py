@@ -124,7 +124,7 @@ def test_a_folder_that_is_read_only_is_told(tmp_path):
     ("words", "told"),
     [
         (["--format=submission", "--topk=2", "--unknown"], "  - --topk\n  - --unknown\n"),
-        (["--columns=id,label", "--id=stem"], "  - --columns\n  - --id\n"),
+        (["--columns=id,label", "--id=stem", "--output=new.csv"], "  - --columns\n  - --id\n"),
         (["--output=-", "--format=parquet"], "into a file"),
         (["--output=nowhere/x.csv"], "no such folder: nowhere"),
         ([], "predictions.csv already exists\nGive another --output"),
