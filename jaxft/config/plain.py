@@ -36,4 +36,4 @@ def _fill(config: ConfigDict, plain: Mapping[str, Any]) -> None:
         if isinstance(config.get(key), ConfigDict):
             _fill(config[key], value)
         else:
-            config[key] = tuple(value) if isinstance(value, list) else value
+            config[key] = value
