@@ -7,6 +7,7 @@ from typing import Any
 from jaxft.config.plain import as_dict
 from jaxft.config.settings import Settings
 from jaxft.data import Dataset, leakage
+from jaxft.data.sources import place
 from jaxft.errors import UserError
 from jaxft.materials.materials import Materials
 from jaxft.models.body import Preprocessing
@@ -26,7 +27,11 @@ def describe(workdir: AnyPath, config: Any, materials: Materials) -> None:
     data = describe_data(materials.dataset)
     if checkpoint.steps(workdir):
         check_data(workdir, data)
-    about = {"listed": dict(materials.listed), "train_sample": leakage.sample(materials.dataset)}
+    about = {
+        "source": place.absolute(materials.settings.data.source),
+        "listed": dict(materials.listed),
+        "train_sample": leakage.sample(materials.dataset),
+    }
     write_json(workdir / "data.json", {**data, **about})
     write_json(workdir / "config.json", as_dict(config))
     write_json(workdir / "classes.json", list(materials.dataset.classes))

@@ -70,6 +70,29 @@ def _local(source: str) -> Path | None:
     return _path(argument)
 
 
+def is_there(source: str) -> bool:
+    """Tell whether what a source names is on this machine; True where it names nothing of it."""
+    place = _local(source)
+    return place is None or place.exists()
+
+
+def absolute(source: str) -> str:
+    """Return a source with the whole path, as seen from here, of what it names."""
+    place = _local(source)
+    return source if place is None else f"{source.partition(':')[0]}:{place.absolute()}"
+
+
+def renamed(name: str, source: str, other: str) -> str:
+    """Return the name that an example of a source has if the source is written as another one."""
+    old, new = (_local(one) for one in (source, other))
+    if old is None or new is None:
+        return name
+    if source.partition(":")[0] == "csv":
+        old, new = old.parent, new.parent
+    inside = Path(name).is_relative_to(old)
+    return str(new / Path(name).relative_to(old)) if inside else name
+
+
 def demand_apart(workdir: str | os.PathLike[str], source: str) -> None:
     """Raise UserError where a new run would write among a source's images.
 
