@@ -30,8 +30,7 @@ class Subject(NamedTuple):
     @property
     def fit(self) -> str:
         """What is done to an image that is no square: crop, squash or pad."""
-        fit: str = getattr(self.settings.data, "fit", "crop")
-        return fit
+        return self.settings.data.fit
 
     @property
     def canvas(self) -> int:
