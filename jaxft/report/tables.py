@@ -52,7 +52,7 @@ def epoch_line(row: Mapping[str, Any]) -> str:
     if row.get("best"):
         note += "  best so far"
     if waiting > bottleneck.WORTH_TELLING:
-        note += f"  (waited for images {waiting:.0%} of the time)"
+        note += f"\n{'':>7}(waited for images {waiting:.0%} of the time)"
     return (
         f"{row['epoch']:>5}  {row['trn_loss']:>9.4f}  {row['val_loss']:>9.4f}  "
         f"{row['accuracy']:>8.4f}  {clock(row['seconds']):>7}{note}"
