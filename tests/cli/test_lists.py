@@ -1,10 +1,12 @@
 """What there is: configs, models, keys, and completion by the shell."""
 
+import os
 import shutil
 import subprocess
 import sys
 
 import pytest
+from places import ROOT
 
 from jaxft.cli import completion, main
 from jaxft.cli.config_file import shipped
@@ -60,6 +62,20 @@ def test_models_are_listed_with_sizes_and_weights(capsys):
     weights = lines[lines.index(next(line for line in lines if line.startswith("resnet18 "))) + 1]
     assert weights.startswith("    weights: imagenet, tv_in1k, ")
     assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize("words", [("keys",), ("configs", "folder"), ("help", "train")])
+def test_without_a_reader_a_list_ends_with_the_code_of_a_broken_pipe(words):
+    out, into = os.pipe()
+    os.close(out)
+    done = subprocess.run(
+        [sys.executable, "-m", "jaxft", *words],
+        stdout=into,
+        stderr=subprocess.PIPE,
+        env={"PYTHONPATH": str(ROOT), "PATH": ""},
+    )
+    os.close(into)
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 # Completion.

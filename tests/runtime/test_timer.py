@@ -49,13 +49,22 @@ def test_a_short_one_is_not(stream, monkeypatch):
 
 def test_each_thread_has_its_own(stream, monkeypatch):
     """A short one of the thread that reads ahead does not end the long one beside it."""
-    monkeypatch.setattr(timer, "LONG", 0.05)
-    clock = Timer(Console(stream))
-    clock.listen(LOWERED, 0.1, fun_name="jit(features)")
-    beside = threading.Thread(target=compile_for, args=(clock, 0.0, "jit(epoch_order)"))
+    monkeypatch.setattr(timer, "LONG", 0.3)
+    clock, begun, may_end = Timer(Console(stream)), threading.Event(), threading.Event()
+
+    def reading_ahead():
+        clock.listen(LOWERED, 0.1, fun_name="jit(epoch_order)")
+        begun.set()
+        may_end.wait(10)
+        clock.listen(COMPILED, 0.0, fun_name="jit(epoch_order)")
+
+    beside = threading.Thread(target=reading_ahead)
     beside.start()
+    begun.wait(10)
+    clock.listen(LOWERED, 0.1, fun_name="jit(features)")
+    may_end.set()
     beside.join()
-    time.sleep(0.2)
+    time.sleep(0.5)
     assert stream.getvalue() == "compiling the body's features ...\n"
     clock.listen(COMPILED, 0.2, fun_name="jit(features)")
     assert stream.getvalue().endswith("compiled in 0.2s\n")

@@ -83,6 +83,17 @@ def test_without_a_connection_and_a_cache_the_error_says_how_to_bring_the_file(s
     assert "timm/resnet18.tv_in1k/resolve/main/model.safetensors" in refusal.value.hint
 
 
+def test_a_hub_that_does_not_answer_is_asked_twice_and_without_a_word(server, monkeypatch, capfd):
+    server.shutdown()
+    server.server_close()
+    waits: list[float] = []
+    monkeypatch.setattr("time.sleep", waits.append)
+    with pytest.raises(UserError, match="cannot be fetched from the hub"):
+        hub.fetch("resnet18", "tv_in1k")
+    assert waits == [hub.PAUSE]
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_repository_that_is_not_there_says_so(server):
     with pytest.raises(UserError, match=r"timm/resnet18.a1_in1k/.* cannot be") as refusal:
         pretrained.load("resnet18", "a1_in1k")
