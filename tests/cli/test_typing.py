@@ -111,6 +111,11 @@ def test_unknown_flags_are_told_with_the_keys_that_are_meant():
     assert nothing == "--zzz"
 
 
+def test_a_key_of_that_very_name_comes_before_a_flag_of_a_similar_one():
+    (line,) = told("study", "--config=folder", "--workdir=x", "--seed=1").offenders
+    assert line == "--seed=1: did you mean --config.seed?"
+
+
 def test_a_verb_without_a_config_is_not_told_of_keys():
     (line,) = told("report", "--workdir=x", "--lr=0.1").offenders
     assert line == "--lr=0.1"
