@@ -26,7 +26,6 @@ from jaxft.training.drift import Drift
 from jaxft.training.loop import Loop, evaluate_weights, validation_features
 from jaxft.training.phase_spec import make_spec
 from jaxft.training.runners import Runner, image_runner
-from jaxft.training.settle import make_settle
 from jaxft.training.spec import StepSpec
 from jaxft.training.train_state import TrainState
 from jaxft.workdir import checkpoint
@@ -99,7 +98,7 @@ def run_phase(
                 valid_features,
                 None if moving is None else moving.measure,
                 rates=phase.rates(rate, spec.steps_per_epoch),
-                settle=make_settle(spec, materials, frozen),
+                settle=rebase.make_settle(spec, materials, frozen),
                 clock=lambda: (time.perf_counter() - started, timer.compile - compiled),
             )
             return loop.run(state, entry.best)

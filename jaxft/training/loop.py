@@ -24,9 +24,8 @@ from jaxft.runtime.paths import AnyPath
 from jaxft.training import cycle_ends, step, train_state
 from jaxft.training.phase_end import ended
 from jaxft.training.runners import Runner, rates_table, seed_of
-from jaxft.training.settle import Settle
 from jaxft.training.spec import StepSpec
-from jaxft.training.train_state import TrainState
+from jaxft.training.train_state import Settle, TrainState
 from jaxft.workdir.checkpoint import Checkpoints
 from jaxft.workdir.cursor import Cursor
 from jaxft.workdir.rows import append_row
