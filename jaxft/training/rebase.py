@@ -233,7 +233,7 @@ def make_settle(spec: StepSpec, materials: Materials, frozen: Weights) -> Settle
 
 
 def settled(old: groups.Tree, new: groups.Tree, share: float) -> groups.Tree:
-    """Statistics of the trained groups: a share of the body's that were measured, all of the head's.
+    """Statistics of the trained groups: of the body a share of those measured, of the head all.
 
     Args:
       old: as the state has them.
