@@ -122,18 +122,20 @@ class Model:
         *,
         training: Collection[str] = (),
         keys: Key[Array, " batch"] | None = None,
+        share: Float[Array, ""] | None = None,
     ) -> Stats:
         """Mean and biased variance of the input of every BatchNorm of the body.
 
         The body normalises by the running statistics, but for the groups in `training`. Where that
-        holds `head`, the head's are found, too; `keys` are for its dropout, as in `classify`.
+        holds `head`, the head's are found, too; `keys` are for its dropout, as in `classify`. The
+        `share` is as in `features`.
 
         Returns:
           The groups `early` and `late`, and perhaps `head`, each a tree as in `batch_stats`.
         """
         x, found = images, {}
         for group, module in (("early", self.body.early), ("late", self.body.late)):
-            with observing(axis_name) as seen:
+            with observing(axis_name) as seen, blending(share):
                 x, _ = _apply(module, params, batch_stats, group, x, training, axis_name)
             found[group] = unflatten_dict(seen)
         if "head" in training:

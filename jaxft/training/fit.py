@@ -98,6 +98,7 @@ def run_phase(
                 valid_features,
                 None if moving is None else moving.measure,
                 rates=phase.rates(rate, spec.steps_per_epoch),
+                settle=rebase.make_settle(spec, materials, frozen),
                 clock=lambda: (time.perf_counter() - started, timer.compile - compiled),
             )
             return loop.run(state, entry.best)

@@ -25,7 +25,7 @@ from jaxft.training import cycle_ends, step, train_state
 from jaxft.training.phase_end import ended
 from jaxft.training.runners import Runner, rates_table, seed_of
 from jaxft.training.spec import StepSpec
-from jaxft.training.train_state import TrainState
+from jaxft.training.train_state import Settle, TrainState
 from jaxft.workdir.checkpoint import Checkpoints
 from jaxft.workdir.cursor import Cursor
 from jaxft.workdir.rows import append_row
@@ -49,6 +49,7 @@ class Loop:
     valid_features: np.ndarray | None
     drift: Callable[..., dict[str, Any]] | None  # of weights, metrics and features of validation
     rates: schedules.Schedule
+    settle: Settle
     clock: Callable[[], tuple[float, float]]
 
     def __post_init__(self) -> None:
@@ -66,12 +67,13 @@ class Loop:
         ended_by = ended(phase, cursor, self.materials.settings.overfit)
         last = cursor.phase_index == len(self.materials.settings.phases) - 1
         while ended_by is None:
-            state = self.epoch(state, kept)
-            weights = train_state.finish(state, self.frozen)
+            trained = self.epoch(state, kept)
             try:
+                state = self.settle(trained, cursor.phase.step)
+                weights = train_state.finish(state, self.frozen)
                 row, evaluation, features = self.validate(weights, cursor.phase.epoch, ends)
             except Interrupted:
-                self.save(state, kept)
+                self.save(trained, kept)
                 self.checkpoints.wait()
                 raise
             step.demand_finite(cursor.phase.step, evaluation.val_loss)

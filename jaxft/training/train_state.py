@@ -56,3 +56,4 @@ Step = Callable[..., tuple[TrainState, Float[Array, ""]]]
 
 
 Sink = Callable[[int, float], bool]
+Settle = Callable[[TrainState, int], TrainState]  # of a state and the steps done
