@@ -78,8 +78,8 @@ def train(config: Any, workdir: str | AnyPath, console: Console | None = None) -
             still_held = hosts.together(lambda: held.enter_context(lock))
             same_config.check(workdir, config)
         going_on.note(workdir, changes, console)
-        describe(workdir, config, materials)
-        checkpoints = Checkpoints(workdir, still_held)
+        sealed = describe(workdir, config, materials)
+        checkpoints = Checkpoints(workdir, still_held, sealed)
         console.tell(tables.phases_table(settings, materials.steps_per_epoch))
         console.tell(augmentation.in_words(settings.augment))
         setup_seconds = time.perf_counter() - started

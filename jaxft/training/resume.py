@@ -7,6 +7,7 @@ import numpy as np
 from jaxft.config.settings import Settings
 from jaxft.devices import sharding
 from jaxft.errors import UserError
+from jaxft.materials.identity import demand_first_weights
 from jaxft.materials.materials import Materials
 from jaxft.models.variables import Weights
 from jaxft.runtime.paths import AnyPath
@@ -23,7 +24,8 @@ def begin(
     """Find where to begin; the weights are on the mesh.
 
     Raises:
-      UserError: there are checkpoints, but none can be read.
+      UserError: there are checkpoints, but none can be read; or the run begins again, from other
+        weights than the first time.
     """
     restored, problems = checkpoints.newest(
         lambda stored: fits(Cursor.of(stored), materials.settings, checkpoints)
@@ -37,6 +39,7 @@ def begin(
     for problem in problems:
         materials.console.say(f"warning: {problem}; resuming from the one before")
     if restored is None:
+        demand_first_weights(workdir, materials)
         start = sharding.replicate(initial, materials.mesh)
         return Cursor(), Snapshot(start, Best(sharding.fetch(initial), np.zeros(0)))
     found = unpack(restored)
