@@ -12,6 +12,7 @@ in the workdir (workdir/seal.py).
 import fcntl
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from jaxft.errors import UserError
+from jaxft.errors import UserError, printable
 from jaxft.runtime import hosts, paths
 from jaxft.runtime.digests import digest, flat, of_json
 from jaxft.workdir import lease
@@ -189,15 +190,22 @@ def steps(workdir: str | os.PathLike[str]) -> list[int]:
 def read_newest(workdir: str | os.PathLike[str]) -> Checkpoint:
     """Return the newest whole checkpoint of a workdir, without opening it for writing.
 
+    A warning on stderr tells of newer ones that are damaged.
+
     Raises:
       UserError: there is none; lists the faults of all checkpoints.
     """
     problems = []
     for step in reversed(steps(workdir)):
         try:
-            return read(paths.absolute(paths.of(workdir)) / "checkpoints" / str(step))
+            found = read(paths.absolute(paths.of(workdir)) / "checkpoints" / str(step))
         except Exception as error:  # whatever a damaged file makes Orbax raise
-            problems.append(f"checkpoint {step}: {_in_short(error)}")
+            problems.append(f"checkpoint {step} is damaged: {_in_short(error)}")
+        else:
+            if problems and hosts.is_first():
+                told = f"warning: {'; '.join(problems)}; taking checkpoint {step} of {workdir}"
+                print(printable(told), file=sys.stderr)
+            return found
     raise UserError(
         f"{workdir} holds no checkpoint to restore", problems, "It should be a run's workdir."
     )

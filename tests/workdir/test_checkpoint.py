@@ -143,6 +143,16 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_word(damage, workdir):
     assert_equal(checkpoint.read_newest(workdir), example(4))
 
 
+def test_who_only_reads_is_told_of_a_damaged_checkpoint(workdir, capfd):
+    assert_equal(checkpoint.read_newest(workdir), example(5))
+    assert capfd.readouterr().err == ""
+    empty(workdir / "checkpoints" / "5")
+    assert_equal(checkpoint.read_newest(workdir), example(4))
+    told = capfd.readouterr().err
+    assert told.startswith("warning: checkpoint 5 is damaged: ")
+    assert told.endswith(f"; taking checkpoint 4 of {workdir}\n") and told.count("\n") == 1
+
+
 def rewrite_cursor(workdir, change):
     file = workdir / "checkpoints" / "5" / "cursor" / "metadata"
     item = json.loads(file.read_text())
