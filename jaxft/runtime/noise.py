@@ -3,6 +3,10 @@
 import glob
 import logging
 import os
+import sys
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
 
 # A TPU's surroundings, named where there is no TPU: libtpu, which JAX opens wherever it is
 # installed, looks for them otherwise and complains. They say nothing of slices to compile for.
@@ -25,9 +29,33 @@ def hush() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if not glob.glob("/dev/nvidia*"):
         logging.getLogger("jax._src.xla_bridge").addFilter(_is_worth_telling)
+    if not isinstance(sys.excepthook, _Worthwhile):
+        sys.excepthook = _Worthwhile(sys.excepthook)
     if not has_tpu():
         for variable, value in NO_TPU.items():
             os.environ.setdefault(variable, value)
+
+
+class _Worthwhile:
+    """A hook for uncaught exceptions that drops TensorStore's calls into an event loop now closed.
+
+    Its threads read the rest of a checkpoint when one part has failed already, and each prints a
+    traceback when it is done. It is C++ that calls: there is no frame of Python above asyncio's.
+
+    Args:
+      shown: the hook for all others.
+    """
+
+    def __init__(self, shown: Callable[..., Any]) -> None:
+        self._shown = shown
+
+    def __call__(
+        self, kind: type[BaseException], error: BaseException, trace: TracebackType | None
+    ) -> None:
+        outermost = trace.tb_frame.f_code.co_name if trace else ""
+        late = outermost == "call_soon_threadsafe" and str(error) == "Event loop is closed"
+        if not late:
+            self._shown(kind, error, trace)
 
 
 def _is_worth_telling(record: logging.LogRecord) -> bool:
