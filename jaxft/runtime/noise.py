@@ -5,7 +5,6 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any
 
 # A TPU's surroundings, named where there is no TPU: libtpu, which JAX opens wherever it is
@@ -29,15 +28,15 @@ def hush() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if not glob.glob("/dev/nvidia*"):
         logging.getLogger("jax._src.xla_bridge").addFilter(_is_worth_telling)
-    if not isinstance(sys.excepthook, _Worthwhile):
-        sys.excepthook = _Worthwhile(sys.excepthook)
+    if not isinstance(sys.unraisablehook, _Worthwhile):
+        sys.unraisablehook = _Worthwhile(sys.unraisablehook)
     if not has_tpu():
         for variable, value in NO_TPU.items():
             os.environ.setdefault(variable, value)
 
 
 class _Worthwhile:
-    """A hook for uncaught exceptions that drops TensorStore's calls into an event loop now closed.
+    """A hook for errors that no one can catch, without TensorStore's of event loops now closed.
 
     Its threads read the rest of a checkpoint when one part has failed already, and each prints a
     traceback when it is done. It is C++ that calls: there is no frame of Python above asyncio's.
@@ -49,13 +48,12 @@ class _Worthwhile:
     def __init__(self, shown: Callable[..., Any]) -> None:
         self._shown = shown
 
-    def __call__(
-        self, kind: type[BaseException], error: BaseException, trace: TracebackType | None
-    ) -> None:
+    def __call__(self, found: Any) -> None:
+        trace = found.exc_traceback
         outermost = trace.tb_frame.f_code.co_name if trace else ""
-        late = outermost == "call_soon_threadsafe" and str(error) == "Event loop is closed"
-        if not late:
-            self._shown(kind, error, trace)
+        late = outermost == "call_soon_threadsafe"
+        if not (late and str(found.exc_value) == "Event loop is closed"):
+            self._shown(found)
 
 
 def _is_worth_telling(record: logging.LogRecord) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,7 +13,7 @@ from jaxft.runtime import noise
 def shown(monkeypatch):
     """The errors that a person would see."""
     seen = []
-    monkeypatch.setattr(sys, "excepthook", lambda kind, error, trace: seen.append(error))
+    monkeypatch.setattr(sys, "unraisablehook", lambda found: seen.append(found.exc_value))
     noise.hush()
     noise.hush()
     return seen
@@ -28,19 +29,23 @@ def raised(call, *arguments):
     try:
         call(*arguments)
     except RuntimeError as error:
-        return type(error), error, error.__traceback__
+        return error
     raise AssertionError
 
 
+def tell(error, trace):
+    sys.unraisablehook(SimpleNamespace(exc_value=error, exc_traceback=trace))
+
+
 def test_a_late_answer_to_a_closed_loop_is_dropped(shown):
-    kind, error, trace = raised(closed_loop().call_soon_threadsafe, print)
-    sys.excepthook(kind, error, trace.tb_next)  # as C++ raises it: nothing of Python above
+    error = raised(closed_loop().call_soon_threadsafe, print)
+    tell(error, error.__traceback__.tb_next)  # as C++ raises it: nothing of Python above
     assert shown == []
 
 
 def test_a_program_of_python_s_own_error_is_shown(shown):
     for call in (lambda: closed_loop().call_soon_threadsafe(print), closed_loop().run_forever):
-        kind, error, trace = raised(call)
-        sys.excepthook(kind, error, trace)
+        error = raised(call)
+        tell(error, error.__traceback__)
         assert shown[-1] is error
     assert len(shown) == 2
