@@ -101,7 +101,11 @@ def run_phases(
         cursor, progress = resume.begin(materials, initial, checkpoints, workdir)
     cursor.setup_seconds += setup_seconds
     checkpoints.remove_after(cursor.saves)
-    rewind_rows(workdir / "metrics.jsonl", cursor.rows)
+    rows_left = hosts.gather(rewind_rows(workdir / "metrics.jsonl", cursor.rows))[0]
+    if rows_left < cursor.rows:
+        lost = f"{cursor.rows - rows_left} of {cursor.rows} rows of metrics.jsonl are lost"
+        console.say(f"warning: {lost}; the run goes on without them, and with the same numbers")
+        cursor.rows = rows_left
     if cursor.saves:
         console.say(f"resuming at step {cursor.global_step:,}")
     done = cursor.global_step if cursor.saves else None

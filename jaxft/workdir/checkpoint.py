@@ -184,7 +184,7 @@ def steps(workdir: str | os.PathLike[str]) -> list[int]:
     """Return the numbers of a workdir's checkpoints, whole or not, oldest first."""
     directory = paths.of(workdir) / "checkpoints"
     names = [p.name for p in directory.iterdir()] if directory.is_dir() else []
-    return sorted(int(name) for name in names if name.isdigit())
+    return sorted(int(name) for name in names if name.isdecimal() and name.isascii())
 
 
 def read_newest(workdir: str | os.PathLike[str]) -> Checkpoint:

@@ -173,7 +173,10 @@ def _why_not_rate(place: Place, index: int) -> str:
 
 def _has_ended_before(workdir: AnyPath) -> bool:
     """Tell if any start of the run came to its end."""
-    return any(row["ended_by"] not in UNFINISHED for row in read_rows(workdir / "starts.jsonl"))
+    return any(
+        row.get("ended_by", "failed") not in UNFINISHED
+        for row in read_rows(workdir / "starts.jsonl")
+    )
 
 
 def _steps_per_epoch(place: Place) -> int:

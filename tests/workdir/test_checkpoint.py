@@ -201,6 +201,12 @@ def test_a_cursor_of_the_version_before_carries_no_digest(workdir):
     assert checkpoint.sealed(workdir) == {}
 
 
+def test_only_numbers_are_checkpoints(workdir):
+    for name in ("\u00b2", "\u0663", "notes", "-1"):
+        (workdir / "checkpoints" / name).mkdir()
+    assert checkpoint.steps(workdir) == [4, 5]
+
+
 def test_an_empty_directory_of_a_later_step_is_passed_over(workdir):
     (workdir / "checkpoints" / "9").mkdir()
     assert_equal(newest(workdir)[0], example(5))
