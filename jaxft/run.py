@@ -32,7 +32,7 @@ from jaxft.training.summary import finished_summary, summarise
 from jaxft.workdir import checkpoint, going_on, same_config
 from jaxft.workdir.checkpoint import Checkpoints
 from jaxft.workdir.cursor import Cursor
-from jaxft.workdir.rows import read_rows, rewind_rows
+from jaxft.workdir.rows import read_rows
 from jaxft.workdir.snapshot import unpack
 
 
@@ -101,11 +101,7 @@ def run_phases(
         cursor, progress = resume.begin(materials, initial, checkpoints, workdir)
     cursor.setup_seconds += setup_seconds
     checkpoints.remove_after(cursor.saves)
-    rows_left = hosts.gather(rewind_rows(workdir / "metrics.jsonl", cursor.rows))[0]
-    if rows_left < cursor.rows:
-        lost = f"{cursor.rows - rows_left} of {cursor.rows} rows of metrics.jsonl are lost"
-        console.say(f"warning: {lost}; the run goes on without them, and with the same numbers")
-        cursor.rows = rows_left
+    resume.rewind(workdir, cursor, console)
     if cursor.saves:
         console.say(f"resuming at step {cursor.global_step:,}")
     done = cursor.global_step if cursor.saves else None
