@@ -32,7 +32,7 @@ from jaxft.training.summary import finished_summary, summarise
 from jaxft.workdir import checkpoint, going_on, same_config
 from jaxft.workdir.checkpoint import Checkpoints
 from jaxft.workdir.cursor import Cursor
-from jaxft.workdir.rows import read_rows, rewind_rows
+from jaxft.workdir.rows import read_rows
 from jaxft.workdir.snapshot import unpack
 
 
@@ -78,8 +78,8 @@ def train(config: Any, workdir: str | AnyPath, console: Console | None = None) -
             still_held = hosts.together(lambda: held.enter_context(lock))
             same_config.check(workdir, config)
         going_on.note(workdir, changes, console)
-        describe(workdir, config, materials)
-        checkpoints = Checkpoints(workdir, still_held)
+        sealed = describe(workdir, config, materials)
+        checkpoints = Checkpoints(workdir, still_held, sealed)
         console.tell(tables.phases_table(settings, materials.steps_per_epoch))
         console.tell(augmentation.in_words(settings.augment))
         setup_seconds = time.perf_counter() - started
@@ -101,7 +101,7 @@ def run_phases(
         cursor, progress = resume.begin(materials, initial, checkpoints, workdir)
     cursor.setup_seconds += setup_seconds
     checkpoints.remove_after(cursor.saves)
-    rewind_rows(workdir / "metrics.jsonl", cursor.rows)
+    resume.rewind(workdir, cursor, console)
     if cursor.saves:
         console.say(f"resuming at step {cursor.global_step:,}")
     done = cursor.global_step if cursor.saves else None

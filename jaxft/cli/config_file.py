@@ -59,11 +59,13 @@ def shipped() -> dict[str, Path]:
 def _find_config(name: str) -> Path:
     """Return the file of this path, or the config of this name that comes with jaxft."""
     given, cards = Path(os.path.expanduser(name)), shipped()
-    if given.is_file():
+    if given.is_file() and given.suffix == ".py":
         return given
     stem = given.stem
     if name in (stem, f"{stem}.py", f"configs/{stem}.py") and stem in cards:
         return cards[stem]
+    if given.is_file():
+        raise UserError(f"{name} is not a config: its name should end in .py")
     near = difflib.get_close_matches(stem, cards, n=1)
     meant = f"Did you mean {near[0]}? " if near else ""
     raise UserError(f"No config {name}", hint=f"{meant}Give a file, or one of: {', '.join(cards)}.")

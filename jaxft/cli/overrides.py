@@ -4,6 +4,7 @@ import ast
 import difflib
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -130,14 +131,16 @@ def _parse(text: str, kind: type) -> Any:
         return TRUTHS.get(text.lower())
     try:
         value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
         value = text
     if kind is object:
         return value if isinstance(value, int | float) else text
     if kind is str:
         return text
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        with suppress(OverflowError):
+            return float(value)
+        return None
     if kind is tuple:
         return tuple(value) if isinstance(value, list | tuple) else None
     return value if isinstance(value, kind) else None

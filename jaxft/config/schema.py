@@ -10,6 +10,8 @@ from typing import Any, Literal, get_args, get_origin
 from jaxft.config.phase_names import path_of
 from jaxft.models.variables import GROUPS
 
+LARGEST = 2**63 - 1  # integer of a config
+
 
 def shape_errors(kind: Any, section: Any, path: str) -> Iterator[str]:
     """Yield a message for each unknown key, missing key and wrong type, at any depth."""
@@ -49,6 +51,8 @@ def _type_errors(wanted: Any, value: Any, path: str) -> Iterator[str]:
         yield f"{path} is {value!r}; it should be of type {names}"
     elif isinstance(value, float) and not math.isfinite(value):
         yield f"{path} is {value}; it should be a finite number"
+    elif isinstance(value, int) and abs(value) > LARGEST:
+        yield f"{path} should be between -2**63 and 2**63"
 
 
 def _kinds(wanted: Any) -> tuple[type, ...]:

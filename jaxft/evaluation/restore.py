@@ -20,7 +20,8 @@ from jaxft.models.variables import Weights, param_dtype
 from jaxft.models.weights.preprocessing import of_run
 from jaxft.runtime import paths
 from jaxft.runtime.paths import AnyPath
-from jaxft.workdir import checkpoint, same_config
+from jaxft.workdir import checkpoint, seal
+from jaxft.workdir.config_keys import with_free_keys
 from jaxft.workdir.snapshot import unpack
 
 Apply = Callable[[Array | np.ndarray], Float[Array, "batch classes"]]
@@ -120,11 +121,12 @@ def read_workdir(
     """The settings and classes of a workdir's run, and the images that its weights expect.
 
     Raises:
-      UserError: it holds no run.
+      UserError: it holds no run, or files that were changed since the run began.
     """
     paths.demand_workdir(workdir)
     paths.demand(workdir)
     workdir = paths.of(workdir)
+    seal.demand(workdir)
     try:
         plain = json.loads(paths.read(workdir / "config.json"))
         classes = json.loads(paths.read(workdir / "classes.json"))
@@ -134,4 +136,4 @@ def read_workdir(
         raise UserError(
             f"{workdir} holds no run", hint="Give --workdir=DIR, where `jaxft train` wrote one."
         ) from None
-    return load.from_dict(same_config.with_free_keys(plain)), tuple(classes), of_run(workdir)
+    return load.from_dict(with_free_keys(plain)), tuple(classes), of_run(workdir)

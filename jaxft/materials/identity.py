@@ -14,30 +14,95 @@ from jaxft.models.body import Preprocessing
 from jaxft.models.model import Model
 from jaxft.models.weights.preprocessing import RUN_FILE
 from jaxft.runtime.paths import AnyPath
-from jaxft.workdir import checkpoint, same_config
-from jaxft.workdir.rows import write_json
+from jaxft.workdir import checkpoint, same_config, seal
+from jaxft.workdir.config_keys import differences
+from jaxft.workdir.rows import read_object, write_json
 
 
-def describe(workdir: AnyPath, config: Any, materials: Materials) -> None:
+def describe(workdir: AnyPath, config: Any, materials: Materials) -> dict[str, Any]:
     """Write the files that describe a run: config, classes, data, preprocessing, weights.
 
+    Those of a run that has begun are as they were when it began, and are written anew where they
+    were changed since.
+
+    Returns:
+      The files' contents by their names, but for the data's, for the run's checkpoints.
+
     Raises:
-      UserError: the workdir holds checkpoints of a run on other data; nothing is written.
+      UserError: the workdir holds checkpoints of a run on other data, or whose weights expect other
+        images; nothing is written.
     """
     data = describe_data(materials.dataset)
+    sealed = {
+        seal.CONFIG: as_dict(config),
+        seal.CLASSES: list(materials.dataset.classes),
+        RUN_FILE: preprocessing_of(materials.settings, materials.model)._asdict(),
+        seal.WEIGHTS: dict(materials.origin),
+    }
     if checkpoint.steps(workdir):
         check_data(workdir, data)
+        check_preprocessing(workdir, sealed[RUN_FILE])
+        sealed[seal.WEIGHTS] = weights_begun_with(workdir, materials)
+        for one in seal.broken(workdir).values():
+            for line in one.lines:
+                materials.console.tell(f"warning: {line}; it is written anew")
     about = {
         "source": place.absolute(materials.settings.data.source),
         "listed": dict(materials.listed),
         "train_sample": leakage.sample(materials.dataset),
     }
     write_json(workdir / "data.json", {**data, **about})
-    write_json(workdir / "config.json", as_dict(config))
-    write_json(workdir / "classes.json", list(materials.dataset.classes))
-    used = preprocessing_of(materials.settings, materials.model)
-    write_json(workdir / RUN_FILE, used._asdict())
-    write_json(workdir / "weights.json", materials.origin)
+    for name, content in sealed.items():
+        write_json(workdir / name, content)
+    return sealed
+
+
+def check_preprocessing(workdir: AnyPath, used: dict[str, Any]) -> None:
+    """Raise UserError if a run's weights expected other images when it began than they do now."""
+    began = seal.began(workdir, RUN_FILE) or read_object(workdir / RUN_FILE) or {}
+    now = {key: used[key] for key in began if key in used}  # some keys came later
+    if lines := list(differences(began, now, "then").values()):
+        raise UserError(
+            f"The preprocessing of the weights has changed since the run in {workdir} began:",
+            lines,
+            "Put back the file that states it (config.json beside the weights), or start another "
+            "run (config.init_from takes this one's weights).",
+        )
+
+
+def weights_begun_with(workdir: AnyPath, materials: Materials) -> dict[str, Any]:
+    """Return the origin of the weights that a run began with, and tell if it is another by now.
+
+    A run that goes on has its own.
+    """
+    began = seal.began(workdir, seal.WEIGHTS) or read_object(workdir / seal.WEIGHTS)
+    if not began:
+        return dict(materials.origin)
+    if lines := other_weights(began, materials.origin):
+        told = f"warning: the initial weights have changed since the run began ({lines[0]})"
+        materials.console.tell(f"{told}; it goes on with its own")
+    return {**materials.origin, **began}
+
+
+def demand_first_weights(workdir: AnyPath, materials: Materials) -> None:
+    """Raise UserError if a run that begins again would do so from other weights than at first."""
+    began = seal.began(workdir, seal.WEIGHTS) or {}
+    if lines := other_weights(began, materials.origin):
+        raise UserError(
+            f"The initial weights have changed since the run in {workdir} began:",
+            lines,
+            "It has to begin again, which it can't from others. Put them back, or choose another "
+            "--workdir.",
+        )
+
+
+def other_weights(began: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Say if weights are others than those that a run began with, [] if they are the same."""
+    return [
+        f"{key}: {began[key]} then, {now.get(key)} now"
+        for key in ("sha256", "digest")
+        if key in began and began[key] != now.get(key)
+    ]
 
 
 def describe_data(dataset: Dataset) -> dict[str, Any]:

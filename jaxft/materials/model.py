@@ -13,7 +13,7 @@ from jaxft.models.variables import GROUPS, Weights
 from jaxft.models.weights import pretrained
 from jaxft.models.weights.preprocessing import of_run
 from jaxft.runtime import digests, paths
-from jaxft.workdir import checkpoint, same_config
+from jaxft.workdir import checkpoint, same_config, seal
 from jaxft.workdir.snapshot import unpack
 
 
@@ -32,10 +32,12 @@ def open_model(settings: Settings, classes: tuple[str, ...]) -> Opened:
     weights.
 
     Raises:
-      UserError: the weights are missing, or of another architecture.
+      UserError: the weights are missing, or of another architecture; files of that run were
+        changed since it began.
     """
     key = jax.random.key(settings.seed)
     if settings.init_from:
+        seal.demand(paths.of(settings.init_from))
         model = create_model(settings, len(classes), of_run(paths.of(settings.init_from)))
         saved = unpack(checkpoint.read_newest(paths.of(settings.init_from))).best.weights
         initial = _init_from(settings, model, classes, key, saved)

@@ -10,14 +10,12 @@ from dataclasses import replace
 from jaxft.materials.materials import Materials
 from jaxft.runtime import hosts
 from jaxft.runtime.paths import AnyPath
-from jaxft.workdir import checkpoint
+from jaxft.workdir import checkpoint, seal
 from jaxft.workdir.rows import read_object
-
-FILE = "weights.json"
 
 
 def mixed(materials: Materials, workdir: AnyPath) -> Materials:
-    """Return a run's materials with the seed that it draws by, which `weights.json` remembers.
+    """Return a run's materials with the seed that it draws by, which its checkpoints remember.
 
     A run that has begun keeps the seed that it began with, even if the run whose weights it took
     has gone on since. Runs that jaxft began before it mixed seeds draw by their config's.
@@ -26,17 +24,19 @@ def mixed(materials: Materials, workdir: AnyPath) -> Materials:
       materials: as opened from the config; without `init_from` they stay as they are.
       workdir: of the run.
     """
-    settings, origin = materials.settings, dict(materials.origin)
+    settings = materials.settings
     if not settings.init_from:
         return materials
-    begun = read_object(workdir / FILE) if checkpoint.steps(workdir) else None
+    begun = seal.began(workdir, seal.WEIGHTS)
+    if begun is None and checkpoint.steps(workdir):
+        begun = read_object(workdir / seal.WEIGHTS)
     begun = hosts.gather(begun)[0]
     if begun is None:
-        seed = mix(settings.seed, origin["digest"])
+        seed = mix(settings.seed, materials.origin["digest"])
     else:
-        origin, seed = begun, begun.get("seed", settings.seed)
+        seed = begun.get("seed", settings.seed)
     return materials._replace(
-        settings=replace(settings, seed=seed), origin={**origin, "seed": seed}
+        settings=replace(settings, seed=seed), origin={**materials.origin, "seed": seed}
     )
 
 

@@ -25,8 +25,9 @@ from jaxft.report.figure import Picture
 from jaxft.runtime import noise
 from jaxft.runtime.console import Console, for_python
 from jaxft.runtime.paths import AnyPath
+from jaxft.workdir.config_keys import with_free_keys
 from jaxft.workdir.rows import read_object, read_rows
-from jaxft.workdir.same_config import read_json, with_free_keys
+from jaxft.workdir.same_config import read_json
 
 NAMED = 10  # classes in the text of a run
 

@@ -1,6 +1,7 @@
-"""Digests of trees of arrays, by their names, shapes, dtypes and numbers."""
+"""Digests of JSON data, and of trees of arrays by their names, shapes, dtypes and numbers."""
 
 import hashlib
+import json
 from typing import Any
 
 import jax
@@ -15,6 +16,12 @@ def digest(tree: Any) -> str:
         total.update(f"{name} {array.shape} {array.dtype}\n".encode())
         total.update(array.tobytes())
     return total.hexdigest()
+
+
+def of_json(data: Any) -> str:
+    """Return SHA-256 over JSON data, whatever the order of their keys."""
+    plain = json.loads(json.dumps(data))  # keys that are numbers become text, as in a file
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 def flat(tree: Any) -> dict[str, Any]:

@@ -53,7 +53,12 @@ def of(path: str | os.PathLike[str]) -> AnyPath:
     scheme, found, _ = text.partition("://")
     if found and scheme.isalnum():
         raise UserError(f"{text}: the only object store supported is gs://")
-    return Path(text).expanduser()
+    return expanded(text)
+
+
+def expanded(text: str) -> Path:
+    """Return the path of a text; `~` is the home directory, and what names none stays as it is."""
+    return Path(os.path.expanduser(text))
 
 
 def absolute(path: AnyPath) -> AnyPath:

@@ -7,13 +7,17 @@ import numpy as np
 from jaxft.config.settings import Settings
 from jaxft.devices import sharding
 from jaxft.errors import UserError
+from jaxft.materials.identity import demand_first_weights
 from jaxft.materials.materials import Materials
 from jaxft.models.variables import Weights
+from jaxft.runtime import hosts
+from jaxft.runtime.console import Console
 from jaxft.runtime.paths import AnyPath
 from jaxft.training.phase_end import ended
 from jaxft.workdir import cursor
 from jaxft.workdir.checkpoint import Checkpoints
 from jaxft.workdir.cursor import Cursor
+from jaxft.workdir.rows import rewind_rows
 from jaxft.workdir.snapshot import Best, Snapshot, unpack
 
 
@@ -23,7 +27,8 @@ def begin(
     """Find where to begin; the weights are on the mesh.
 
     Raises:
-      UserError: there are checkpoints, but none can be read.
+      UserError: there are checkpoints, but none can be read; or the run begins again, from other
+        weights than the first time.
     """
     restored, problems = checkpoints.newest(
         lambda stored: fits(Cursor.of(stored), materials.settings, checkpoints)
@@ -37,11 +42,21 @@ def begin(
     for problem in problems:
         materials.console.say(f"warning: {problem}; resuming from the one before")
     if restored is None:
+        demand_first_weights(workdir, materials)
         start = sharding.replicate(initial, materials.mesh)
         return Cursor(), Snapshot(start, Best(sharding.fetch(initial), np.zeros(0)))
     found = unpack(restored)
     current = sharding.replicate(found.weights, materials.mesh)
     return Cursor.of(restored.cursor), found._replace(weights=current)
+
+
+def rewind(workdir: AnyPath, cursor: Cursor, console: Console) -> None:
+    """Drop the rows of metrics.jsonl after a cursor; tell of those before it that are lost."""
+    left = hosts.gather(rewind_rows(workdir / "metrics.jsonl", cursor.rows))[0]
+    if left < cursor.rows:
+        lost = f"{cursor.rows - left} of {cursor.rows} rows of metrics.jsonl are lost"
+        console.tell(f"warning: {lost}; the run goes on without them, and with the same numbers")
+    cursor.rows = left
 
 
 def fits(at: Cursor, settings: Settings, checkpoints: Checkpoints) -> bool:

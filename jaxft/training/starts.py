@@ -48,4 +48,4 @@ def noted(workdir: AnyPath, cursor: Cursor, changes: Sequence[str] = ()) -> Iter
 def _earlier(workdir: AnyPath, reached: int) -> list[dict[str, Any]]:
     """Rows of earlier starts; one that was killed got as far as its last checkpoint."""
     rows = read_rows(workdir / FILE)
-    return [{**row, "to_step": reached} if row["to_step"] is None else row for row in rows]
+    return [{**row, "to_step": reached} if row.get("to_step") is None else row for row in rows]

@@ -47,4 +47,8 @@ def _diverged(materials: Materials, cursor: Cursor) -> dict[str, Any]:
 def finished_summary(workdir: AnyPath) -> dict[str, Any] | None:
     """The summary of a finished run, if the workdir holds one."""
     summary = read_object(workdir / "summary.json")
-    return None if not summary or summary["ended_by"] in ("interrupted", "nonfinite") else summary
+    return (
+        None
+        if not summary or summary.get("ended_by", "interrupted") in ("interrupted", "nonfinite")
+        else summary
+    )

@@ -4,13 +4,15 @@ A checkpoint is a directory `checkpoints/STEP` with three items: `state` (all pa
 statistics, the optimizer state, the weights' average if there is one, the step), `best`
 (parameters, statistics and per-example validation losses of the run's best epoch) and `cursor`
 (JSON: the place that the run has reached). Plain Orbax opens each. Array files carry no checksum of
-their own, so `cursor` holds a digest of every item, and a checkpoint whose digest does not match is
-skipped for the one before.
+their own, so `cursor` holds a digest of every item, itself included, and a checkpoint whose digest
+does not match is skipped for the one before. It also holds what decides the run's numbers elsewhere
+in the workdir (workdir/seal.py).
 """
 
 import fcntl
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -20,13 +22,14 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from jaxft.errors import UserError
+from jaxft.errors import UserError, printable
 from jaxft.runtime import hosts, paths
-from jaxft.runtime.digests import digest, flat
+from jaxft.runtime.digests import digest, flat, of_json
 from jaxft.workdir import lease
 
 KEEP = 2
 ARRAYS = ("state", "best")
+SEALED_SINCE = 3  # the version of cursors that hold a digest of themselves
 REASON_LENGTH = 200  # characters
 PATTERNS = ("[", "**", "\\")  # of etils.epath's glob, by Python or TensorFlow
 
@@ -57,14 +60,19 @@ class Checkpoints:
     Args:
       workdir: of the run.
       still_held: the function that `lock` yields; called before every save.
+      sealed: JSON data that every cursor holds beside the place.
     """
 
     def __init__(
-        self, workdir: str | os.PathLike[str], still_held: Callable[[], None] = lambda: None
+        self,
+        workdir: str | os.PathLike[str],
+        still_held: Callable[[], None] = lambda: None,
+        sealed: Mapping[str, Any] | None = None,
     ) -> None:
         logging.getLogger("absl").setLevel(logging.ERROR)
         self.directory = paths.absolute(paths.of(workdir)) / "checkpoints"
         self._still_held = still_held
+        self._sealed = dict(sealed or {})
         self._preserved = Preserved()
         self._manager = ocp.CheckpointManager(
             self.directory,
@@ -89,12 +97,13 @@ class Checkpoints:
         self._still_held()
         self._preserved.also = checkpoint.cursor.get("back_to", 0)
         digests = {name: digest(getattr(checkpoint, name)) for name in ARRAYS}
+        item = {**checkpoint.cursor, "sealed": self._sealed, "digests": digests}
         self._manager.save(
             step,
             args=ocp.args.Composite(
                 state=ocp.args.StandardSave(_without_empty(checkpoint.state)),
                 best=ocp.args.StandardSave(_without_empty(checkpoint.best)),
-                cursor=ocp.args.JsonSave({**checkpoint.cursor, "digests": digests}),
+                cursor=ocp.args.JsonSave({**item, "digest": of_json(item)}),
             ),
         )
 
@@ -124,7 +133,7 @@ class Checkpoints:
 
     def cursor(self, step: int) -> dict[str, Any]:
         """Return the cursor of one checkpoint; errors of Orbax where it is missing or damaged."""
-        return _read_cursor(self.directory / str(step))
+        return _cursor_of(_read_item(self.directory / str(step)))
 
     def remove_after(self, step: int) -> None:
         """Forget checkpoints newer than `step`, so that their numbers can be used again."""
@@ -161,6 +170,7 @@ def read(directory: paths.AnyPath) -> Checkpoint:
     """
     cursor = _read_item(directory)
     digests = cursor.pop("digests")
+    cursor.pop("sealed", None)
     items = {}
     with ocp.StandardCheckpointer() as arrays:
         for name in ARRAYS:
@@ -174,11 +184,13 @@ def steps(workdir: str | os.PathLike[str]) -> list[int]:
     """Return the numbers of a workdir's checkpoints, whole or not, oldest first."""
     directory = paths.of(workdir) / "checkpoints"
     names = [p.name for p in directory.iterdir()] if directory.is_dir() else []
-    return sorted(int(name) for name in names if name.isdigit())
+    return sorted(int(name) for name in names if name.isdecimal() and name.isascii())
 
 
 def read_newest(workdir: str | os.PathLike[str]) -> Checkpoint:
     """Return the newest whole checkpoint of a workdir, without opening it for writing.
+
+    A warning on stderr tells of newer ones that are damaged.
 
     Raises:
       UserError: there is none; lists the faults of all checkpoints.
@@ -186,9 +198,14 @@ def read_newest(workdir: str | os.PathLike[str]) -> Checkpoint:
     problems = []
     for step in reversed(steps(workdir)):
         try:
-            return read(paths.absolute(paths.of(workdir)) / "checkpoints" / str(step))
+            found = read(paths.absolute(paths.of(workdir)) / "checkpoints" / str(step))
         except Exception as error:  # whatever a damaged file makes Orbax raise
-            problems.append(f"checkpoint {step}: {_in_short(error)}")
+            problems.append(f"checkpoint {step} is damaged: {_in_short(error)}")
+        else:
+            if problems and hosts.is_first():
+                told = f"warning: {'; '.join(problems)}; taking checkpoint {step} of {workdir}"
+                print(printable(told), file=sys.stderr)
+            return found
     raise UserError(
         f"{workdir} holds no checkpoint to restore", problems, "It should be a run's workdir."
     )
@@ -207,23 +224,41 @@ def _in_short(error: Exception) -> str:
 
 def newest_cursor(workdir: str | os.PathLike[str]) -> dict[str, Any] | None:
     """Return the cursor of the newest checkpoint, whole or not; None if none can be read."""
+    item = _newest_item(workdir)
+    return None if item is None else _cursor_of(item)
+
+
+def sealed(workdir: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return what the newest cursor of a workdir holds beside the place; {} where there is none."""
+    found: dict[str, Any] = (_newest_item(workdir) or {}).get("sealed", {})
+    return found
+
+
+def _newest_item(workdir: str | os.PathLike[str]) -> dict[str, Any] | None:
     for step in reversed(steps(workdir)):
         directory = paths.absolute(paths.of(workdir)) / "checkpoints" / str(step)
         with suppress(Exception):  # whatever a damaged file makes Orbax raise
-            return _read_cursor(directory)
+            return _read_item(directory)
     return None
 
 
-def _read_cursor(directory: paths.AnyPath) -> dict[str, Any]:
-    cursor = _read_item(directory)
-    del cursor["digests"]
-    return cursor
+def _cursor_of(item: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in item.items() if key not in ("digests", "sealed")}
 
 
 def _read_item(directory: paths.AnyPath) -> dict[str, Any]:
-    """Read the item `cursor` of a checkpoint: the cursor, with the digests of the others."""
+    """Read the item `cursor` of a checkpoint: the cursor, what it holds beside, the digests.
+
+    Raises:
+      ValueError: its digest does not match its contents.
+      Other errors of Orbax: it is missing, or cannot be parsed.
+    """
     with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
         item: dict[str, Any] = reader.restore(directory / "cursor")
+    told = item.pop("digest", None)
+    unsealed = told is None and item.get("version", 1) < SEALED_SINCE
+    if not unsealed and told != of_json(item):
+        raise ValueError("the digest of cursor does not match its contents")
     return item
 
 

@@ -8,7 +8,8 @@ from jaxft.errors import UserError
 from jaxft.runtime.paths import AnyPath
 from jaxft.workdir import checkpoint
 
-VERSION = 2  # of the cursor's keys; 1 had those of the phase among the run's
+VERSION = 3  # 1 had the keys of the phase among the run's, 2 no digest of itself
+READABLE = (2, VERSION)
 
 
 @dataclass
@@ -74,14 +75,15 @@ class Cursor:
         Raises:
           UserError: another version of jaxft wrote it.
         """
-        if stored.get("version") != VERSION:
+        if stored.get("version") not in READABLE:
             raise UserError(
                 f"The run's checkpoints are of version {stored.get('version', 1)}; this jaxft "
-                f"resumes those of version {VERSION}",
+                f"resumes those of versions {READABLE[0]} to {VERSION}",
                 hint="Resume with the jaxft that started the run, or start another one from its "
                 "weights (config.init_from).",
             )
-        return cls(**{**stored, "phase": PhaseCursor(**stored["phase"])})
+        phase = PhaseCursor(**stored["phase"])
+        return cls(**{**stored, "version": VERSION, "phase": phase})
 
     def next_phase(self, summary: dict[str, Any], back_to: int) -> None:
         """Note a finished phase and move to the next one's first step."""

@@ -5,7 +5,6 @@ After a loss that was not finite the rates of that phase and of later ones may c
 begins again, and the run ends as one that had the new rates from the start.
 """
 
-import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -16,10 +15,10 @@ from jaxft.errors import NonFiniteError
 from jaxft.runtime.console import Console
 from jaxft.runtime.paths import AnyPath
 from jaxft.workdir import checkpoint, cursor, same_config
+from jaxft.workdir.config_keys import GOING_ON
 from jaxft.workdir.cursor import Cursor
 from jaxft.workdir.rows import read_object, read_rows, write_json
 
-KEY = re.compile(r"phases\[(\d+)\]\.(lr|epochs|cycles|max_cycles)|overfit\.patience")
 UNFINISHED = ("interrupted", "nonfinite", "failed")  # ends of a start that ended no run
 LOWER = 3.0  # a rate that fails is divided by this
 
@@ -59,10 +58,9 @@ def check(workdir: AnyPath, plain: dict[str, Any]) -> list[str]:
     if not differing:
         return []
     reached = cursor.newest(workdir)
-    if reached is None or not all(map(KEY.fullmatch, differing)):
+    if reached is None or not all(map(GOING_ON.fullmatch, differing)):
         same_config.refuse(workdir, differing)
-    saved = same_config.with_free_keys(same_config.read_json(workdir / "config.json"))
-    place = Place(workdir, from_dict(saved), from_dict(plain), reached)
+    place = Place(workdir, from_dict(same_config.saved(workdir)), from_dict(plain), reached)
     reasons = {key: _reason(place, key) for key in differing}
     if any(reasons.values()):
         told = {k: f"{line}{reasons[k] and '; '}{reasons[k]}" for k, line in differing.items()}
@@ -111,7 +109,7 @@ def with_advice(
 
 def _reason(place: Place, key: str) -> str:
     """Say why a key may not change in a run, "" if it may."""
-    match = KEY.fullmatch(key)
+    match = GOING_ON.fullmatch(key)
     assert match is not None
     if match[1] is None:
         return _why_not_patience(place)
@@ -175,7 +173,10 @@ def _why_not_rate(place: Place, index: int) -> str:
 
 def _has_ended_before(workdir: AnyPath) -> bool:
     """Tell if any start of the run came to its end."""
-    return any(row["ended_by"] not in UNFINISHED for row in read_rows(workdir / "starts.jsonl"))
+    return any(
+        row.get("ended_by", "failed") not in UNFINISHED
+        for row in read_rows(workdir / "starts.jsonl")
+    )
 
 
 def _steps_per_epoch(place: Place) -> int:

@@ -5,7 +5,7 @@ from typing import Any
 
 from jaxft.errors import UserError
 from jaxft.runtime.paths import AnyPath
-from jaxft.workdir import same_config
+from jaxft.workdir import config_keys, same_config
 from jaxft.workdir.rows import write_json
 
 REQUEST = "request.json"
@@ -34,13 +34,13 @@ def check(folder: AnyPath, request: Mapping[str, Any], kind: str) -> None:
             "Choose another --workdir; nothing in this one was changed.",
         )
     saved = same_config.read_json(folder / REQUEST)
-    saved["config"] = same_config.with_free_keys(saved.get("config"))
+    saved["config"] = config_keys.with_free_keys(saved.get("config"))
     found = {
-        section: same_config.differences(saved.get(section), request[section])
+        section: config_keys.differences(saved.get(section), request[section])
         for section in request
     }
     found["config"] = {
-        key: line for key, line in found["config"].items() if key not in same_config.FREE_KEYS
+        key: line for key, line in found["config"].items() if key not in config_keys.FREE_KEYS
     }
     lines = [f"{section}.{line}" for section in found for line in found[section].values()]
     if lines:

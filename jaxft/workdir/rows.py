@@ -1,7 +1,9 @@
 """JSON files of a workdir: documents, and tables with one row per line."""
 
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from jaxft.runtime import hosts, paths
@@ -16,12 +18,12 @@ def write_json(path: AnyPath, data: Any) -> None:
 
 
 def read_object(path: AnyPath) -> dict[str, Any] | None:
-    """Return what a JSON file holds; None where it is missing or no JSON."""
+    """Return the object that a JSON file holds; None where it is missing or damaged."""
     try:
-        found: dict[str, Any] = json.loads(paths.read(path))
-    except (OSError, ValueError):
+        found = json.loads(paths.read(path))
+    except (OSError, ValueError, RecursionError):
         return None
-    return found
+    return found if isinstance(found, dict) else None
 
 
 @hosts.first_only
@@ -32,24 +34,38 @@ def append_row(path: AnyPath, row: Mapping[str, Any]) -> None:
         return
     with open(path, "a") as file:
         file.write(json.dumps(row) + "\n")
+        file.flush()
+        os.fsync(file.fileno())  # before a checkpoint counts it
 
 
 def read_rows(path: AnyPath) -> list[dict[str, Any]]:
-    """Return the whole rows of a JSON-lines file, without a last line that was cut off."""
-    if not path.exists():
-        return []
+    """Return the whole rows of a JSON-lines file, without those that are cut off or damaged."""
+    return _whole(_lines(path))
+
+
+def _lines(path: AnyPath) -> list[bytes]:
+    return paths.read(path).split(b"\n") if path.exists() else []
+
+
+def _whole(lines: Iterable[bytes]) -> list[dict[str, Any]]:
     rows = []
-    for line in paths.read(path).decode().splitlines():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
+    for line in lines:
+        with suppress(ValueError, RecursionError):
+            row = json.loads(line)
+            if isinstance(row, dict):
+                rows.append(row)
     return rows
 
 
-def rewind_rows(path: AnyPath, count: int) -> None:
-    """Keep the first `count` rows, which precede the checkpoint that is resumed."""
-    write_rows(path, read_rows(path)[:count])
+def rewind_rows(path: AnyPath, count: int) -> int:
+    """Keep the first `count` rows, which precede the checkpoint that is resumed.
+
+    Returns:
+      Their number; fewer than `count` where rows were lost.
+    """
+    rows = _whole(_lines(path)[:count])
+    write_rows(path, rows)
+    return len(rows)
 
 
 @hosts.first_only

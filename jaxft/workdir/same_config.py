@@ -1,36 +1,15 @@
 """Check that a run is resumed with its own config, except for keys that change nothing."""
 
 import json
-import re
 import sys
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from jaxft.config.plain import as_dict
-from jaxft.configs import base
 from jaxft.errors import UserError
 from jaxft.runtime import paths
 from jaxft.runtime.paths import AnyPath
-from jaxft.workdir import checkpoint, cursor
-
-# Keys that change neither the numbers of a run nor what its files mean.
-FREE_KEYS = (
-    "cache_dir",
-    "checkpoint_minutes",
-    "track",
-    "drift_images",
-    "data.memory_gb",
-    "data.cache_memory_gb",
-    "data.threads",
-    "data.workers",
-    "plan.examples",
-    "plan.valid_examples",
-    "plan.classes",
-)
-# Nor this one, in a phase whose first step is yet to come.
-FREE_BEFOREHAND = re.compile(r"phases\[(\d+)\]\.microbatches")
-# Keys that came later and change nothing by default: runs without them did what their defaults do.
-LATER_KEYS = ("average_cycles", "data.fit")
+from jaxft.workdir import checkpoint, cursor, seal
+from jaxft.workdir.config_keys import FREE_BEFOREHAND, FREE_KEYS, differences, with_free_keys
 
 
 def check(workdir: AnyPath, plain: dict[str, Any]) -> None:
@@ -51,9 +30,21 @@ def changes(workdir: AnyPath, plain: dict[str, Any]) -> dict[str, str]:
         raise UserError(f"{workdir} is a file; --workdir should be a directory")
     if not checkpoint.steps(workdir):
         return {}
-    changed = differences(with_free_keys(read_json(workdir / "config.json")), plain)
+    changed = differences(saved(workdir), plain)
     begun = _phases_begun(workdir) if any(map(FREE_BEFOREHAND.fullmatch, changed)) else 0
     return {key: line for key, line in changed.items() if not _is_free(key, begun)}
+
+
+def saved(workdir: AnyPath) -> Any:
+    """Return the config of a workdir's run as JSON data, with the keys that came later.
+
+    Where its file is not as the run has it, a checkpoint's is taken.
+
+    Raises:
+      UserError: there is neither.
+    """
+    sealed = seal.broken(workdir).get(seal.CONFIG)
+    return with_free_keys(sealed.data if sealed else read_json(workdir / seal.CONFIG))
 
 
 def refuse(workdir: AnyPath, differing: Mapping[str, str]) -> NoReturn:
@@ -69,33 +60,6 @@ def refuse(workdir: AnyPath, differing: Mapping[str, str]) -> NoReturn:
         differing.values(),
         hint,
     )
-
-
-def differences(saved: Any, plain: Any) -> dict[str, str]:
-    """Return the keys whose values differ in two configs as JSON data, each with a line on it."""
-    before, now = _flat(saved), _flat(json.loads(json.dumps(plain)))
-    return {
-        key: f"{key}: {before.get(key, 'absent')!r} there, {now.get(key, 'absent')!r} now"
-        for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key)
-    }
-
-
-def with_free_keys(plain: Any) -> Any:
-    """Add the FREE_KEYS and LATER_KEYS that a run's config lacks, at their defaults.
-
-    What is no config, or a section that is none, stays as it is, for others to report.
-    """
-    return _filled(plain, as_dict(base.get_config()))
-
-
-def _filled(plain: Any, usual: Any, path: str = "") -> Any:
-    if not isinstance(plain, dict) or not isinstance(usual, dict):
-        return plain
-    added = (*FREE_KEYS, *LATER_KEYS)
-    missing = {key: value for key, value in usual.items() if f"{path}{key}" in added}
-    inside = {key: _filled(plain[key], usual.get(key), f"{path}{key}.") for key in plain}
-    return {**missing, **inside}
 
 
 def _is_free(key: str, begun: int) -> bool:
@@ -119,14 +83,3 @@ def read_json(path: AnyPath) -> Any:
         return json.loads(paths.read(path))
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
-
-
-def _flat(data: Any, path: str = "") -> dict[str, Any]:
-    """Nested JSON data as key path -> value."""
-    if isinstance(data, dict):
-        pairs = [(f"{path}.{key}" if path else key, value) for key, value in data.items()]
-    elif isinstance(data, list):
-        pairs = [(f"{path}[{index}]", value) for index, value in enumerate(data)]
-    else:
-        return {path: data}
-    return {key: leaf for name, value in pairs for key, leaf in _flat(value, name).items()}

@@ -9,6 +9,7 @@ from places import ROOT, SUPPORT
 
 from jaxft.cli import early, hints, main, words
 from jaxft.cli.config_file import load_config
+from jaxft.config import load
 from jaxft.configs import base
 from jaxft.errors import UserError
 from jaxft.runtime.version import VERSION
@@ -292,3 +293,19 @@ def test_one_of_several_processes_joins_the_others_first(variable, mode, among, 
 
 def test_the_defaults_have_the_phases_that_help_and_messages_name():
     assert "full" in [phase.name for phase in base.get_config().phases]
+
+
+def test_a_file_of_a_card_s_name_is_not_taken_for_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").write_text("no config")
+    (tmp_path / "notes").write_text("no config")
+    assert load_config("folder").data.source == load_config("configs/folder.py").data.source
+    with pytest.raises(UserError, match=r"notes is not a config: its name should end in \.py"):
+        load_config("notes")
+
+
+@pytest.mark.parametrize("value", ["9" * 400, "-" * 5000 + "1", "(" * 5000])
+@pytest.mark.parametrize("key", ["phases[0].lr", "data.valid_fraction", "seed"])
+def test_a_value_that_python_cannot_take_is_told(key, value):
+    with pytest.raises(UserError, match=key.rpartition(".")[2]):
+        load.read(load_config("folder", [f"--config.{key}={value}"]))

@@ -53,7 +53,7 @@ def test_a_run_that_has_begun_keeps_its_seed_when_the_other_goes_on(tmp_path, be
     workdir = begun(init_from="before", digest="6" * 64, seed=17)
     found = seed.mixed(opened(tmp_path), workdir)
     assert found.settings.seed == 17
-    assert found.origin == {"init_from": "before", "digest": "6" * 64, "seed": 17}
+    assert found.origin == {"init_from": "before", "digest": DIGEST, "seed": 17}
 
 
 def test_what_lr_find_left_is_no_begin(tmp_path):
@@ -64,4 +64,4 @@ def test_what_lr_find_left_is_no_begin(tmp_path):
 def test_a_run_that_began_before_seeds_were_mixed_keeps_its_config_s(tmp_path, begun):
     found = seed.mixed(opened(tmp_path), begun(init_from="before"))
     assert found.settings.seed == 3
-    assert found.origin == {"init_from": "before", "seed": 3}
+    assert found.origin == {"init_from": "before", "digest": DIGEST, "seed": 3}

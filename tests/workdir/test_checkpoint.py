@@ -1,5 +1,6 @@
 """Checkpoints come back as they were saved, or not at all; one process holds a workdir."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -22,14 +23,16 @@ def example(number: int) -> Checkpoint:
     stats = {"early": {"mean": np.arange(32.0)}, "late": {}}
     best = {"params": params, "batch_stats": stats, "losses": numbers.normal(size=7)}
     state = {**best, "opt_state": {"inner.0.trace": np.ones(3)}, "step": np.int32(number)}
-    return Checkpoint(state, best, {"phase": number, "lr": None, "cycles": [{"loss": 0.1}]})
+    return Checkpoint(
+        state, best, {"version": 3, "phase": number, "lr": None, "cycles": [{"loss": 0.1}]}
+    )
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     """A workdir with the checkpoints 4 and 5."""
     workdir = tmp_path_factory.mktemp("written")
-    checkpoints = Checkpoints(workdir)
+    checkpoints = Checkpoints(workdir, sealed={"classes.json": ["a", "b"]})
     for number in (3, 4, 5):
         checkpoints.save(number, example(number))
     checkpoints.close()
@@ -138,6 +141,70 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_word(damage, workdir):
     assert len(problems) == 1 and "checkpoint 5" in problems[0]
     assert len(problems[0]) < 250 and len(problems[0].splitlines()) == 1
     assert_equal(checkpoint.read_newest(workdir), example(4))
+
+
+def test_who_only_reads_is_told_of_a_damaged_checkpoint(workdir, capfd):
+    assert_equal(checkpoint.read_newest(workdir), example(5))
+    assert capfd.readouterr().err == ""
+    empty(workdir / "checkpoints" / "5")
+    assert_equal(checkpoint.read_newest(workdir), example(4))
+    told = capfd.readouterr().err
+    assert told.startswith("warning: checkpoint 5 is damaged: ")
+    assert told.endswith(f"; taking checkpoint 4 of {workdir}\n") and told.count("\n") == 1
+
+
+def rewrite_cursor(workdir, change):
+    file = workdir / "checkpoints" / "5" / "cursor" / "metadata"
+    item = json.loads(file.read_text())
+    change(item)
+    file.write_text(json.dumps(item))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda item: item.update(lr=0.5),
+        lambda item: item.update(new_key=1),
+        lambda item: item.pop("cycles"),
+        lambda item: item["sealed"].update({"classes.json": ["a", "c"]}),
+        lambda item: item["digests"].update(best="0" * 64),
+        lambda item: item.pop("digest"),
+    ],
+)
+def test_a_cursor_that_was_changed_is_passed_over_with_a_word(change, workdir):
+    rewrite_cursor(workdir, change)
+    found, problems = newest(workdir)
+    assert_equal(found, example(4))
+    assert problems == ["checkpoint 5 is damaged: the digest of cursor does not match its contents"]
+    assert checkpoint.newest_cursor(workdir) == example(4).cursor
+
+
+def test_no_flipped_bit_of_a_cursor_is_believed(workdir):
+    file = workdir / "checkpoints" / "5" / "cursor" / "metadata"
+    whole, numbers = file.read_bytes(), np.random.default_rng(0)
+    for place in numbers.integers(8 * len(whole), size=100):
+        data = bytearray(whole)
+        data[place // 8] ^= 1 << (place % 8)
+        file.write_bytes(data)
+        assert checkpoint.newest_cursor(workdir) == example(4).cursor, (place, bytes(data))
+
+
+def test_a_cursor_of_the_version_before_carries_no_digest(workdir):
+    def as_before(item):
+        item["version"] = 2
+        del item["digest"], item["sealed"]
+
+    rewrite_cursor(workdir, as_before)
+    found, problems = newest(workdir)
+    assert problems == []
+    assert_equal(found, example(5)._replace(cursor={**example(5).cursor, "version": 2}))
+    assert checkpoint.sealed(workdir) == {}
+
+
+def test_only_numbers_are_checkpoints(workdir):
+    for name in ("\u00b2", "\u0663", "notes", "-1"):
+        (workdir / "checkpoints" / name).mkdir()
+    assert checkpoint.steps(workdir) == [4, 5]
 
 
 def test_an_empty_directory_of_a_later_step_is_passed_over(workdir):

@@ -39,6 +39,11 @@ def test_a_cursor_comes_back_as_it_was():
     assert Cursor.of(asdict(cursor)) == cursor
 
 
+def test_a_cursor_of_the_version_before_goes_on_as_one_of_today_s():
+    cursor = Cursor(phase=PhaseCursor(epoch=3, lr=0.1))
+    assert Cursor.of({**asdict(cursor), "version": 2}) == cursor
+
+
 def test_a_phase_begins_with_a_new_cursor():
     cursor = Cursor(phase=PhaseCursor(epoch=3, step=9, lr=0.1, cycles=[{"trn_loss": 2.5}]))
     cursor.next_phase({"name": "head"}, 4)
@@ -47,5 +52,5 @@ def test_a_phase_begins_with_a_new_cursor():
 
 
 def test_checkpoints_of_another_version_are_refused():
-    with pytest.raises(UserError, match="version 1; this jaxft resumes those of version 2"):
+    with pytest.raises(UserError, match="version 1; this jaxft resumes those of versions 2 to 3"):
         Cursor.of({"phase": 1, "lr": None})

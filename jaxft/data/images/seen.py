@@ -21,7 +21,9 @@ def recall(cache_dir: str | os.PathLike[str] | None) -> set[str]:
     place = paths.of(cache_dir) / FILE
     try:
         files = place.iterdir() if paths.is_remote(place) else (place,)
-        return {line for file in files for line in paths.read(file).decode().split("\n")}
+        return {
+            line for file in files for line in paths.read(file).decode(errors="replace").split("\n")
+        }
     except OSError:
         return set()
 

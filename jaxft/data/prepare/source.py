@@ -18,7 +18,7 @@ def free_place(output: str) -> Path:
     """
     if paths.is_remote(output):
         raise UserError(f"{output}: write array_record files to a disk, then copy them")
-    place = Path(output).expanduser().absolute()
+    place = paths.expanded(output).absolute()
     if os.path.lexists(place):
         raise UserError(f"{place} already exists", hint="Give another --output, or remove it.")
     return place

@@ -38,6 +38,8 @@ def read_idx(packed: bytes, dimensions: Sequence[int]) -> UInt8[np.ndarray, "...
         content = _read_up_to(plain, size + 1)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(f"damaged gzip file: {error}") from None
+    except MemoryError:
+        raise ValueError(f"its header says {in_words(shape)}: no memory for that much") from None
     if len(content) != size:
         there = "more" if len(content) > size else f"{len(content):,}: it is truncated"
         raise ValueError(f"its header says {in_words(shape)}, {size:,} bytes, but it has {there}")

@@ -115,7 +115,7 @@ def demand_apart(workdir: str | os.PathLike[str], source: str) -> None:
 
 def _path(text: str) -> Path:
     """Return the path of a text; `~` is the home directory, and `~nobody` stays as it is."""
-    return Path(os.path.expanduser(text))
+    return paths.expanded(text)
 
 
 def _begun(workdir: str | os.PathLike[str]) -> bool:

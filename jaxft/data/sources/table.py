@@ -6,7 +6,6 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxft.data.sources import bucket
@@ -70,6 +69,13 @@ def _rows(table: AnyPath) -> Found:
     return Found(str(table), train, valid_or_none, test, problems, known)
 
 
+# Columns that others' tools split by.
+SPLITS = (
+    *("is_valid", "is_val", "is_validation", "is_train", "is_test"),
+    *("fold", "set", "subset", "partition"),
+)
+
+
 def _wrong_columns(names: Sequence[str]) -> Iterator[str]:
     has = ", ".join(names) or "nothing"
     for name in ("file", "label"):
@@ -78,12 +84,18 @@ def _wrong_columns(names: Sequence[str]) -> Iterator[str]:
     for name, count in Counter(names).items():
         if name and count > 1:
             yield f'{count} columns "{name}"'
+    for name in names:
+        if name in SPLITS and "split" not in names:
+            yield (
+                f'column "{name}": does it split the images? Call it split, its cells train, valid '
+                "or test; if it does not, call it otherwise"
+            )
 
 
 def _row(line: int, cells: dict[Any, Any], table: AnyPath, has_split: bool) -> Row:
     name = csv_rows.restored((cells["file"] or "").strip())
     if name and not paths.is_remote(name):
-        given = Path(name).expanduser()
+        given = paths.expanded(name)
         # From Python 3.12 on, a bucket's path joins an absolute one as if it were relative.
         name = str(given if given.is_absolute() else table.parent / given)
     label = composed(csv_rows.restored((cells["label"] or "").strip()))

@@ -1,7 +1,6 @@
 """Data sets of TensorFlow Datasets, found by name or directory, without TensorFlow."""
 
 import importlib.util
-from pathlib import Path
 from typing import Any
 
 from jaxft.data.sources.trusted import own_features_only
@@ -54,7 +53,7 @@ def builder_in(path: str) -> Any:
 
     if paths.is_remote(path):
         raise UserError(f"{path}: array_record files are read from a disk; copy them to one")
-    folder = Path(path).expanduser()
+    folder = paths.expanded(path)
     if not (folder / DESCRIPTION).is_file():
         versions = sorted(str(file.parent) for file in folder.glob(f"*/{DESCRIPTION}"))
         versions += sorted(str(file.parent) for file in folder.glob(f"*/*/{DESCRIPTION}"))

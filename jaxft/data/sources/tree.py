@@ -38,6 +38,9 @@ class Tree(Protocol):
         """Number of image files in it, and in none of its folders."""
 
 
+JUNK = ("__MACOSX", "__pycache__")  # folders that programs leave beside classes
+
+
 def open_tree(path: str) -> Tree:
     """The folder of a path.
 
@@ -46,7 +49,7 @@ def open_tree(path: str) -> Tree:
     """
     if paths.is_remote(path):
         return BucketTree(path.rstrip("/"))
-    root = Path(path).expanduser()
+    root = paths.expanded(path)
     if not root.is_dir():
         raise UserError(f"no such folder: {root}" if not root.exists() else f"no folder: {root}")
     return DiskTree(root)
@@ -158,4 +161,4 @@ class BucketTree:
 
 
 def _counts(folder: str) -> bool:
-    return not folder.startswith((".", "__"))
+    return not folder.startswith(".") and folder not in JUNK

@@ -91,6 +91,15 @@ def test_what_was_seen_whole_is_remembered(folder, tmp_path):
     assert list(counts) == [str(folder / "train/b/2.png")]
 
 
+def test_a_damaged_memory_of_what_was_seen_stops_nothing(folder, tmp_path):
+    load_images(opened(folder)[0], SIZE, memory_bytes=0, cache_dir=tmp_path)
+    with open(tmp_path / "whole_images.txt", "ab") as file:
+        file.write(b"\xff\n")
+    dataset, counts = opened(folder)
+    load_images(dataset, SIZE, memory_bytes=0, cache_dir=tmp_path)
+    assert not counts
+
+
 def test_a_cache_that_cannot_be_written_stops_nothing(folder, tmp_path):
     (tmp_path / "file").touch()
     load_images(opened(folder)[0], SIZE, memory_bytes=0, cache_dir=tmp_path / "file")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from jaxft.data.images.sizing import Sizing
-from jaxft.data.sources import idx
+from jaxft.data.sources import idx, idx_file
 from jaxft.data.sources.idx_file import read_idx
 from jaxft.data.sources.registry import open_dataset
 from jaxft.errors import UserError
@@ -179,6 +179,14 @@ class TestWhatIsWrong:
         write(tmp_path, {**arrays(), "t10k-images-idx3-ubyte": content})
         (line,) = failure(tmp_path)
         assert line.startswith("t10k-images-idx3-ubyte: ") and reason in line
+
+    def test_what_memory_cannot_hold_is_told(self, monkeypatch):
+        def read(*_):
+            raise MemoryError
+
+        monkeypatch.setattr(idx_file, "_read_up_to", read)
+        with pytest.raises(ValueError, match="2 x 2 x 2: no memory"):
+            read_idx(packed(np.zeros((2, 2, 2), np.uint8)), (3,))
 
     def test_a_packed_file_is_unpacked_as_far_as_its_header_goes(self):
         bomb = gzip.compress(packed(np.zeros((2, 3, 3))) + bytes(2**26))

@@ -137,6 +137,16 @@ class TestFolder:
         make(tmp_path / "d", "a/1.png", "a/2.png", "b/1.png", "b/2.png")
         assert len(open_dataset("folder:~/d").train) == 2
 
+    def test_a_name_that_only_looks_like_a_home_stays_as_it_is(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        make(tmp_path / "~nosuchuser", "a/1.png", "a/2.png", "b/1.png", "b/2.png")
+        assert len(open_dataset("folder:~nosuchuser").train) == 2
+
+    def test_only_what_programs_leave_is_no_class(self, tmp_path):
+        make(tmp_path, *(f"{name}/{i}.png" for name in ("__background__", "a") for i in range(2)))
+        make(tmp_path, "__MACOSX/1.png", "__pycache__/1.png", ".ipynb_checkpoints/1.png")
+        assert open_dataset(f"folder:{tmp_path}").classes == ("__background__", "a")
+
     def test_all_that_is_wrong_in_one_message(self, tmp_path):
         make(tmp_path, "train/a/1.png", "train/b/1.png", "valid/a/1.png")
         make(tmp_path, "valid/c/1.png", "valid/c/2.png", "valid/d/1.png")
@@ -361,6 +371,17 @@ class TestCsv:
         assert len(missing.offenders) == 2
         rows = "".join(f"{i}.png,{'ab'[i % 2]},,\n" for i in range(1, 5))
         assert open_dataset(self.write(tmp_path, "file,label,,\n" + rows)).classes == ("a", "b")
+
+    @pytest.mark.parametrize("name", ["is_valid", "fold", " Subset"])
+    def test_a_split_by_another_name_is_not_passed_over(self, tmp_path, name):
+        make(tmp_path, "1.png", "2.png")
+        table = f"file,label,{name}\n1.png,a,True\n2.png,b,False\n"
+        told = failure(self.write(tmp_path, table)).offenders
+        assert len(told) == 1 and told[0].startswith(f'column "{name.strip().lower()}": ')
+
+    def test_a_name_that_only_looks_like_a_home(self, tmp_path):
+        message = failure(self.write(tmp_path, "file,label\n~nosuchuser/x.png,a\n"))
+        assert str(tmp_path / "~nosuchuser/x.png") in str(message)
 
     def test_missing_columns(self, tmp_path):
         message = str(failure(self.write(tmp_path, "path,class\n1.png,a\n")))

@@ -220,3 +220,16 @@ def test_an_endless_pickle_is_cut_off(monkeypatch):
     monkeypatch.setattr(machine, "MAX_OPCODES", 1000)
     with pytest.raises(MalformedFile, match="opcodes"):
         read(_zip(b"\x80\x02" + b"N" * 2000 + b"."))
+
+
+def test_the_same_list_handed_to_a_function_again_and_again_is_refused(monkeypatch):
+    """The work is the product of calls and elements, of which neither is large."""
+    monkeypatch.setattr(machine, "MAX_OPCODES", 20_000)
+    pairs, calls = 2_000, 1_000
+    body = b"\x80\x02(X\x01\x00\x00\x00kK\x01\x86q\x02]q\x00(" + b"h\x02" * pairs
+    body += b"e\x85q\x04ccollections\nOrderedDict\nq\x03" + b"h\x03h\x04R" * calls + b"t."
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("a/data.pkl", body)
+    with pytest.raises(MalformedFile, match="more than 20000 elements to functions"):
+        read(stream.getvalue())

@@ -63,6 +63,7 @@ class Machine:
         self.stack: list[Any] = []
         self.outer: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
+        self.handed = 0  # elements of what functions were given, which may be the same again
 
     def pop_mark(self) -> list[Any]:
         items, self.stack = self.stack, self.outer.pop()
@@ -87,6 +88,9 @@ class Machine:
             fail("it calls something that is not a function")
         if type(arguments) is not tuple:
             fail("it calls a function without arguments")
+        self.handed += sum(len(one) for one in arguments if isinstance(one, list | tuple | dict))
+        if self.handed > MAX_OPCODES:
+            fail(f"its pickle hands more than {MAX_OPCODES} elements to functions")
         self.stack.append(CALLS[function.name](*arguments))
 
     def build(self) -> None:

@@ -1,0 +1,49 @@
+"""Rows of JSON lines, whole or not, and JSON documents that are none."""
+
+import json
+
+import pytest
+
+from jaxft.workdir.rows import append_row, read_object, read_rows, rewind_rows
+
+
+@pytest.fixture
+def file(tmp_path):
+    for epoch in range(4):
+        append_row(tmp_path / "metrics.jsonl", {"epoch": epoch})
+    return tmp_path / "metrics.jsonl"
+
+
+def epochs(file):
+    return [row["epoch"] for row in read_rows(file)]
+
+
+@pytest.mark.parametrize("damage", [b'{"epoch', b"\xff", b"7", b"null", b"[" * 100_000, b""])
+def test_a_damaged_row_costs_no_other(file, damage):
+    lines = file.read_bytes().split(b"\n")
+    lines[1] = damage
+    file.write_bytes(b"\n".join(lines))
+    assert epochs(file) == [0, 2, 3]
+    assert rewind_rows(file, 4) == 3
+    assert [json.loads(line)["epoch"] for line in file.read_text().splitlines()] == [0, 2, 3]
+
+
+def test_rows_are_rewound(file):
+    assert rewind_rows(file, 2) == 2
+    assert epochs(file) == [0, 1]
+
+
+def test_no_row_after_a_damaged_one_takes_its_place(file):
+    file.write_bytes(file.read_bytes().replace(b'"epoch": 1', b'"epoch: 1'))
+    assert rewind_rows(file, 3) == 2
+    assert epochs(file) == [0, 2]
+
+
+def test_there_may_be_no_file(tmp_path):
+    assert rewind_rows(tmp_path / "metrics.jsonl", 3) == 0
+
+
+@pytest.mark.parametrize("content", [b"[1]", b"7", b"\xff", b"", b"[" * 100_000, b'{"a": 1'])
+def test_what_is_no_object_is_none(tmp_path, content):
+    (tmp_path / "summary.json").write_bytes(content)
+    assert read_object(tmp_path / "summary.json") is None
