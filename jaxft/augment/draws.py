@@ -21,6 +21,7 @@ class Stream(IntEnum):
     LIGHT = 3
     ERASE = 4
     MIX = 5
+    POLICY = 6
 
 
 class Parameters(NamedTuple):
