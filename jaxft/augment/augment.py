@@ -14,7 +14,7 @@ from jaxft.augment.draws import draw
 from jaxft.augment.erasing import erase
 from jaxft.augment.geometry import limits, maps_of
 from jaxft.augment.lighting import light_views
-from jaxft.augment.policy_maps import with_policy
+from jaxft.augment.policy_maps import policy_limits, with_policy
 from jaxft.augment.recolour import recolour
 from jaxft.augment.warp import warp
 
@@ -28,10 +28,12 @@ def augment(
     """Draw a random view of every canvas, in 0..1, decided by its own key."""
     parameters = draw(keys, settings)
     maps = maps_of(parameters, settings, canvas.shape[1], image_size)
-    chosen = None if settings.policy == "none" else policy.draw(keys, settings)
-    if chosen:
+    if settings.policy == "none":
+        chosen, bounds = None, limits(settings)
+    else:
+        chosen, bounds = policy.draw(keys, settings), policy_limits(settings)
         maps = with_policy(maps, chosen, image_size)
-    view = warp(canvas, maps, image_size, limits(settings))
+    view = warp(canvas, maps, image_size, bounds)
     if settings.lighting_probability and (settings.brightness or settings.contrast):
         view = light_views(view, parameters, settings.lighting)
     if chosen:

@@ -11,7 +11,6 @@ from jaxtyping import Array, Float
 from jaxft.augment.augmentation import Augmentation
 from jaxft.augment.draws import Parameters
 from jaxft.augment.maps import UPRIGHT, Limits
-from jaxft.augment.policy_maps import policy_limits
 
 
 def maps_of(
@@ -79,9 +78,7 @@ def _tilted(x: Any, y: Any, half: float) -> list[list[Any]]:
 
 
 def limits(settings: Augmentation) -> Limits:
-    """Return the bounds of all maps that these settings can draw."""
-    if settings.policy != "none":
-        return policy_limits(settings)
+    """Return the bounds of all maps that these settings can draw without a policy."""
     rotates = settings.rotate_degrees > 0 and settings.rotate_probability > 0
     if not (rotates or settings.perspective or settings.dihedral):
         return UPRIGHT

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from jaxft.augment.augmentation import BINS, Augmentation
-from jaxft.augment.draws import Stream
+from jaxft.augment.streams import Stream
 
 
 @unique

@@ -13,13 +13,14 @@ from jaxft.augment import draws, policy
 from jaxft.augment.augment import augment
 from jaxft.augment.augmentation import MOST_POLICY, Augmentation
 from jaxft.augment.gathers import by_gathers
-from jaxft.augment.geometry import affine, limits
+from jaxft.augment.geometry import affine
 from jaxft.augment.policy import Chosen, Operation
 from jaxft.augment.policy_maps import policy_limits, with_policy
 from jaxft.augment.presets import PRESETS, beneath_policy
 from jaxft.augment.shears import by_shears
 
 SIZE, CANVAS = 40, 44
+warp = jax.jit(by_gathers, static_argnums=2)
 NONE = PRESETS["none"]
 SETTINGS = {
     "randaugment": dataclasses.replace(NONE, policy="randaugment"),
@@ -73,7 +74,8 @@ def test_magnitudes_are_torchvisions(name):
 
 def drawn_by(name: str, count: int = 40_000) -> Chosen:
     keys = jax.random.split(jax.random.key(0), count)
-    return jax.jit(partial(policy.draw, settings=SETTINGS[name]))(keys)
+    drawn: Chosen = jax.jit(partial(policy.draw, settings=SETTINGS[name]))(keys)
+    return drawn
 
 
 def test_randaugment_draws_each_operation_equally_often_at_one_magnitude():
@@ -81,7 +83,7 @@ def test_randaugment_draws_each_operation_equally_often_at_one_magnitude():
     operation, magnitude = np.asarray(drawn.operation), np.asarray(drawn.magnitude)
     table = torchvisions(wide=False)
     assert operation.shape == (2, 40_000)
-    pairs = np.histogram2d(*operation, bins=14)[0]
+    pairs = np.histogram2d(operation[0], operation[1], bins=14)[0]
     assert pairs / 40_000 == pytest.approx(np.full((14, 14), 1 / 14**2), rel=0.35)
     for name in Operation:
         of = magnitude[operation == name]
@@ -127,7 +129,8 @@ def moved(image: np.ndarray, *operations: tuple[Operation, float]) -> np.ndarray
     )
     plain = jnp.asarray([[[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]])
     maps = with_policy(plain, chosen, len(image))
-    return np.asarray(by_gathers(jnp.asarray(image)[None], maps, len(image)))[0] * 255
+    view: np.ndarray = np.asarray(warp(jnp.asarray(image)[None], maps, len(image)))[0]
+    return view * 255
 
 
 def uncovered(image: Image.Image, move) -> np.ndarray:
@@ -183,8 +186,8 @@ def test_what_is_lowered_for_tpu_keeps_to_the_bounds(canvas, name):
     keys = jax.random.split(jax.random.key(1), len(canvas))
     maps = affine(draws.draw(keys, settings), CANVAS, SIZE)
     maps = with_policy(maps, policy.draw(keys, settings), SIZE)
-    sheared = jax.jit(by_shears, static_argnums=(2, 3))(canvas, maps, SIZE, limits(settings))
-    gathered = jax.jit(by_gathers, static_argnums=2)(canvas, maps, SIZE)
+    sheared = jax.jit(by_shears, static_argnums=(2, 3))(canvas, maps, SIZE, policy_limits(settings))
+    gathered = warp(canvas, maps, SIZE)
     np.testing.assert_allclose(sheared, gathered, atol=1e-5)
 
 
