@@ -5,6 +5,7 @@ A function takes images in 0..1 and a number for each, of the unit that `policy.
 
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
@@ -95,24 +96,38 @@ def autocontrast(image: Images, _: Numbers) -> Images:
 
 
 def equalize(image: Images, _: Numbers) -> Images:
-    """Make each channel's levels equally frequent, as far as their number allows.
+    """Make each channel's levels equally frequent, as far as their number allows."""
+    levels = jnp.moveaxis(_levels(image), -1, 1).reshape(len(image), 3, -1).astype(jnp.int32)
+    way = _by_index if platform.current().name == "cpu" else _by_products
+    found = jnp.moveaxis(way(levels).reshape(len(image), 3, *image.shape[1:3]), 1, -1)
+    return found.astype(image.dtype) / 255
 
-    Levels are counted, and looked up, by products with zeros and ones of their upper and their
-    lower half byte: no scatter and no gather.
+
+def _by_index(levels: Int[Array, "batch 3 pixels"]) -> Int[Array, "batch 3 pixels"]:
+    """Count levels, and look up what they become, by their index."""
+
+    def changed(channel: Array) -> Array:
+        counts = jnp.zeros(256, jnp.int32).at[channel].add(1, mode="promise_in_bounds")
+        return _equal(counts).at[channel].get(mode="promise_in_bounds")
+
+    return jax.vmap(jax.vmap(changed))(levels)
+
+
+def _by_products(levels: Int[Array, "batch 3 pixels"]) -> Array:
+    """Count and look up by products with zeros and ones of the upper and the lower half byte.
+
+    TPU's scatters and gathers are slow.
     """
-    levels = _levels(image).astype(jnp.int32)
-    pixels = levels.reshape(len(image), -1, 3)
-    high, low = ((part[..., None] == jnp.arange(NIBBLE)) for part in (pixels // 16, pixels % 16))
-    high, low = high.astype(jnp.bfloat16), low.astype(jnp.bfloat16)
-    counts = jnp.einsum("bnch,bncl->bchl", high, low, preferred_element_type=jnp.float32)
-    flat = counts.reshape(len(image), 3, NIBBLE**2).astype(jnp.int32)
-    mapped = _equal(flat).reshape(counts.shape).astype(jnp.bfloat16)
-    rows = jnp.einsum("bnch,bchl->bncl", high, mapped, preferred_element_type=jnp.bfloat16)
-    found = jnp.sum((rows * low).astype(image.dtype), -1)
-    return found.reshape(image.shape) / 255
+    parts = levels // NIBBLE, levels % NIBBLE
+    high, low = ((part[..., None] == jnp.arange(NIBBLE)).astype(jnp.bfloat16) for part in parts)
+    counts = jnp.einsum("bcnh,bcnl->bchl", high, low, preferred_element_type=jnp.float32)
+    mapped = _equal(counts.reshape(*counts.shape[:2], -1).astype(jnp.int32))
+    mapped = mapped.reshape(counts.shape).astype(jnp.bfloat16)
+    rows = jnp.einsum("bcnh,bchl->bcnl", high, mapped, preferred_element_type=jnp.bfloat16)
+    return (rows * low).astype(jnp.float32).sum(-1)
 
 
-def _equal(counts: Int[Array, "batch 3 256"]) -> Int[Array, "batch 3 256"]:
+def _equal(counts: Int[Array, "*channels 256"]) -> Int[Array, "*channels 256"]:
     """Level that each level of a channel becomes, by how many pixels have it."""
     levels = jnp.arange(counts.shape[-1])
     highest = jnp.where(counts > 0, levels, -1).max(-1, keepdims=True)
