@@ -87,6 +87,11 @@ def get_config() -> ConfigDict:
     config.augment.erase_min_area = placeholder(float)  # share of the view
     config.augment.erase_max_area = placeholder(float)  # share of the view
     config.augment.erase_max_ratio = placeholder(float)  # of its sides, either way
+    # none | randaugment | trivialaugment: torchvision's (docs/augmentation.md), upon the preset's
+    # crop, zoom and flip; its rotation, perspective and lighting are then 0 where left at None
+    config.augment.policy = "none"  # operations on geometry and colours, drawn from a list
+    config.augment.policy_ops = 2  # randaugment: operations an image
+    config.augment.policy_magnitude = 9  # randaugment: of 0 to 30
     config.augment.mixup_alpha = placeholder(float)  # mixed with another image (0 = never)
     config.augment.cutmix_alpha = placeholder(float)  # a part of another image (0 = never)
     config.augment.mix_probability = placeholder(float)  # that either is done to an image

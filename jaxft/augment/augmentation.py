@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 MOST_PERSPECTIVE = 0.25  # beyond, corners show places a side outside the canvas
+BINS = 31  # of a policy's magnitudes, from 0
+MOST_POLICY = 4, 60  # operations, and these times their magnitude; beyond, as with perspective
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,10 @@ class Augmentation:
       erase_probability: share of the examples in which a rectangle takes the mean colour.
       erase_min_area, erase_max_area: share of the view that is erased.
       erase_max_ratio: of the erased rectangle's sides, either way.
+      policy: randaugment or trivialaugment (policy.py), upon the crop, zoom and flip; instead of
+        rotation, perspective and lighting of the preset.
+      policy_ops: operations that RandAugment applies to each image.
+      policy_magnitude: RandAugment's, of 0 to 30; for all images and operations.
       mixup_alpha, cutmix_alpha: of the beta distribution of shares (mix.py); 0 = none.
       mix_probability: share of the examples that are mixed.
       label_smoothing: share of the label that is spread evenly over all classes.
@@ -62,6 +68,9 @@ class Augmentation:
     erase_min_area: float = 0.02
     erase_max_area: float = 0.33
     erase_max_ratio: float = 3.3
+    policy: Literal["none", "randaugment", "trivialaugment"] = "none"
+    policy_ops: int = 2
+    policy_magnitude: int = 9
     mixup_alpha: float = 0.0
     cutmix_alpha: float = 0.0
     mix_probability: float = 1.0
@@ -96,6 +105,25 @@ class Augmentation:
         for key in ("brightness", "contrast"):
             if self.lighting == "logit" and getattr(self, key) == 1:
                 yield f"augment.{key} should be less than 1 with lighting='logit'"
+        yield from self._problems_of_policy()
+
+    def _problems_of_policy(self) -> Iterator[str]:
+        most_ops, most_in_all = MOST_POLICY
+        if not 1 <= self.policy_ops <= most_ops:
+            yield f"augment.policy_ops is {self.policy_ops}; it should be from 1 to {most_ops}"
+        if not 0 <= self.policy_magnitude < BINS:
+            yield (
+                f"augment.policy_magnitude is {self.policy_magnitude}; "
+                f"it should be from 0 to {BINS - 1}"
+            )
+        if self.policy_ops * self.policy_magnitude > most_in_all:
+            yield f"augment: policy_ops times policy_magnitude should be at most {most_in_all}"
+        for key in ("rotate_degrees", "perspective"):
+            if self.policy != "none" and getattr(self, key):
+                yield (
+                    f"augment.{key} is {getattr(self, key)}; it should be 0 (or left open), as "
+                    f"policy={self.policy!r} moves images by itself"
+                )
 
 
 def in_words(settings: Augmentation) -> str:
@@ -113,6 +141,8 @@ def in_words(settings: Augmentation) -> str:
         ("erase_probability", "erase_min_area", "erase_max_area", "erase_max_ratio"): (
             s.erase_probability
         ),
+        ("policy",): s.policy != "none",
+        ("policy_ops", "policy_magnitude"): s.policy == "randaugment",
         ("mixup_alpha",): s.mixes and s.mixup_alpha,
         ("cutmix_alpha",): s.mixes and s.cutmix_alpha,
         ("mix_probability",): s.mixes,

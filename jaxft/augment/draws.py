@@ -1,7 +1,6 @@
 """Random numbers of every example's view: an angle, a zoom, a crop, and so on, by its key."""
 
 import math
-from enum import IntEnum, unique
 from typing import NamedTuple
 
 import jax
@@ -10,17 +9,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from jaxft.augment import rectangle
 from jaxft.augment.augmentation import Augmentation
-
-
-@unique
-class Stream(IntEnum):
-    """Number to fold an example's key with, so that each kind of variation draws its own."""
-
-    PERSPECTIVE = 1
-    CROP = 2
-    LIGHT = 3
-    ERASE = 4
-    MIX = 5
+from jaxft.augment.streams import Stream
 
 
 class Parameters(NamedTuple):

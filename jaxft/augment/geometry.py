@@ -78,7 +78,7 @@ def _tilted(x: Any, y: Any, half: float) -> list[list[Any]]:
 
 
 def limits(settings: Augmentation) -> Limits:
-    """Return the bounds of all maps that these settings can draw."""
+    """Return the bounds of all maps that these settings can draw without a policy."""
     rotates = settings.rotate_degrees > 0 and settings.rotate_probability > 0
     if not (rotates or settings.perspective or settings.dihedral):
         return UPRIGHT

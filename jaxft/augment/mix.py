@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Key
 
 from jaxft.augment import rectangle
 from jaxft.augment.augmentation import Augmentation
-from jaxft.augment.draws import Stream
+from jaxft.augment.streams import Stream
 
 
 class Mixture(NamedTuple):

@@ -32,3 +32,10 @@ PRESETS = {
     ),
     "imagenet": dataclasses.replace(_NONE, preset="imagenet", crop_min_area=0.08, flip=True),
 }
+
+
+def beneath_policy(preset: Augmentation) -> Augmentation:
+    """Leave out what a policy does instead: rotation, perspective and lighting."""
+    return dataclasses.replace(
+        preset, rotate_degrees=0.0, perspective=0.0, brightness=0.0, contrast=0.0
+    )

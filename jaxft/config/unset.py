@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from jaxft.augment.presets import PRESETS
+from jaxft.augment.presets import PRESETS, beneath_policy
 
 SWEEPS = {"sgd": (1e-7, 10.0), "adamw": (1e-4, 0.1)}  # rates of a range test
 
@@ -19,6 +19,8 @@ def _with_preset(plain: dict[str, Any]) -> dict[str, Any]:
         return plain
     # An unknown preset is reported as such; the values of any known one save it further reports.
     preset = PRESETS.get(str(section.get("preset")), PRESETS["none"])
+    if section.get("policy") != "none":
+        preset = beneath_policy(preset)
     augment = {k: getattr(preset, k, None) if v is None else v for k, v in section.items()}
     return {**plain, "augment": augment}
 
