@@ -23,6 +23,7 @@ PROGRAMS = {
     "views": "the features of augmented views",
     "groups": "the features by layer group",
     "init": "the first weights",
+    "moments": "BatchNorm's statistics",
 }
 
 
