@@ -535,3 +535,30 @@ def test_mixing_wants_pairs_on_every_device(drawn, tiny):
     assert "head_augmented" in caught.value.offenders[0] and "full" in caught.value.offenders[1]
     plain["augment"]["mix_probability"] = 0.0
     check_batch_size(load.from_dict(plain), 29, 8)
+
+
+def test_files_that_were_changed_are_refused_by_readers_and_written_anew(
+    finished, drawn, tiny, tmp_path
+):
+    workdir = shutil.copytree(finished, tmp_path / "run")
+    files = {name: (workdir / name).read_text() for name in ("classes.json", "preprocessing.json")}
+    (workdir / "classes.json").write_text(files["classes.json"].replace("blue", "blve"))
+    (workdir / "preprocessing.json").write_text(
+        files["preprocessing.json"].replace("127.0", "12.0")
+    )
+    with pytest.raises(UserError, match="were changed since the run began") as error:
+        jaxft.restore(workdir)
+    assert set(error.value.offenders) == {
+        "classes.json [0]: 'blue' then, 'blve' now",
+        "preprocessing.json mean[0]: 127.0 then, 12.0 now",
+    }
+    config = head_only(drawn, lr=0.1)
+    config.init_from = str(workdir)
+    with pytest.raises(UserError, match="were changed since the run began"):
+        opening.prepare(start_up(config)[0], Console(None))
+    stream, config = io.StringIO(), tiny_config.get_config(drawn)
+    materials, _ = opening.prepare(start_up(config)[0], Console(stream))
+    identity.describe(workdir, config, materials)
+    assert "'blve' now; it is written anew" in unfolded(stream.getvalue())
+    assert {name: (workdir / name).read_text() for name in files} == files
+    jaxft.restore(workdir)
