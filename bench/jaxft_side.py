@@ -51,16 +51,16 @@ def programs(
     groups: Mapping[str, Mapping[str, float]],
     cache_dir: str = "",
     preset: str = "none",
+    policy: str = "none",
 ) -> list[tuple[str, Callable[[], Any]]]:
     """The same, each as a call that returns what can be waited for; compiled when first called.
 
     Args:
       model: arguments of `registry.create`, beside a head of average pooling and one linear layer.
-      preset: of augmentation, in training.
+      preset, policy: of augmentation, in training.
     """
     import jax
 
-    from jaxft.augment.presets import PRESETS
     from jaxft.config import load
     from jaxft.configs import base
     from jaxft.devices import sharding
@@ -72,6 +72,7 @@ def programs(
     from jaxft.training.spec import StepSpec
 
     config = base.get_config()
+    config.augment.preset, config.augment.policy = preset, policy
     config.cache_dir = cache_dir or tempfile.mkdtemp()
     config.phases = tuple(
         base.phase(name=key, groups=dict(trained), lr=LEARNING_RATE, epochs=1)
@@ -82,7 +83,7 @@ def programs(
     mesh = sharding.data_mesh(1)
     net = create(**model, hidden=(), pooling="avg")
     weights = sharding.replicate(Weights(*jax.jit(net.init)(jax.random.key(0))), mesh)
-    views = PRESETS[preset]
+    views = settings.augment
     batch = sharding.split_batch(_batch(batch_size, image_size, net.classes), mesh)
     forward_pass = make_forward(net, views, image_size, mesh)
 

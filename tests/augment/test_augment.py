@@ -393,6 +393,10 @@ def test_in_words_says_what_is_done_and_nothing_else():
         "augmentation (imagenet): crop_min_area=0.08, crop_max_ratio=1.33, flip=true, "
         "mixup_alpha=0.2, mix_probability=1"
     )
+    wide = dataclasses.replace(PRESETS["none"], policy="trivialaugment")
+    assert augmentation.in_words(wide) == "augmentation (none): policy=trivialaugment"
+    said = augmentation.in_words(dataclasses.replace(wide, policy="randaugment"))
+    assert said == ("augmentation (none): policy=randaugment, policy_ops=2, policy_magnitude=9")
 
 
 @pytest.mark.slow

@@ -300,6 +300,25 @@ def test_a_preset_fills_what_the_config_leaves_open(preset):
     assert resolved(config)["augment"] == dataclasses.asdict(changed)
 
 
+def test_a_policy_takes_the_place_of_what_the_config_leaves_open():
+    """Rotation, perspective and lighting of the preset; crop, zoom and flip stay."""
+    config = base.get_config()
+    config.augment.preset, config.augment.policy = "fastai2", "randaugment"
+    config.augment.contrast = 0.1
+    found = load.read(config).augment
+    assert found == dataclasses.replace(
+        PRESETS["fastai2"],
+        policy="randaugment",
+        rotate_degrees=0.0,
+        perspective=0.0,
+        brightness=0.0,
+        contrast=0.1,
+    )
+    assert (found.policy_ops, found.policy_magnitude) == (2, 9)
+    config.augment.rotate_degrees = 5.0
+    assert _offenders(as_dict(config))[0].startswith("config.augment.rotate_degrees is 5.0")
+
+
 def test_senseless_augmentations_are_listed():
     plain = _plain()
     plain["augment"] |= {
