@@ -59,6 +59,8 @@ def _differences(workdir: AnyPath, name: str, data: Any) -> list[str]:
         return [f"{name} is missing"]
     except (OSError, ValueError, RecursionError) as error:
         return [f"{name} cannot be read: {error}"]
+    if type(found) is not type(data):
+        return [f"{name} holds something else than a run's"]
     if name != CONFIG:
         return [f"{name} {line}" for line in differences(data, found, "then").values()]
     changed = differences(with_free_keys(data), with_free_keys(found), "then")

@@ -85,6 +85,7 @@ def test_without_the_runs_images_others_are_taken_and_that_is_said(
     config = json.loads((workdir / "config.json").read_text())
     config["data"]["source"] = "folder:gone"
     (workdir / "config.json").write_text(json.dumps(config))
+    (workdir / "data.json").write_text("{}")
     assert export(workdir, tmp_path / "a") == 0
     out, error = capsys.readouterr()
     assert told(out)["stablehlo"][1] == "50 made-up images"
