@@ -556,8 +556,9 @@ def test_files_that_were_changed_are_refused_by_readers_and_written_anew(
     config.init_from = str(workdir)
     with pytest.raises(UserError, match="were changed since the run began"):
         opening.prepare(start_up(config)[0], Console(None))
-    stream, config = io.StringIO(), tiny_config.get_config(drawn)
-    materials, _ = opening.prepare(start_up(config)[0], Console(stream))
+    stream = io.StringIO()
+    settings, config = start_up(tiny_config.get_config(drawn))
+    materials, _ = opening.prepare(settings, Console(stream))
     identity.describe(workdir, config, materials)
     assert "'blve' now; it is written anew" in unfolded(stream.getvalue())
     assert {name: (workdir / name).read_text() for name in files} == files
