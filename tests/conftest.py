@@ -133,6 +133,12 @@ def finished(tmp_path_factory, cache_home, no_baselines, drawn):
     return workdir
 
 
+@pytest.fixture
+def unsealed(monkeypatch):
+    """Lets a test change files of a workdir as another run would have written them."""
+    monkeypatch.setattr("jaxft.workdir.seal.demand", lambda _: None)
+
+
 @pytest.fixture(scope="session")
 def store():
     """Google Cloud Storage on this machine, and every client in this process talking to it."""

@@ -30,7 +30,7 @@ def read_config(options: Namespace, overrides: Sequence[str]) -> ConfigDict:
             f"--from and --workdir are the same run, {workdir}",
             hint="Choose another --workdir; to go on in this one give its own command.",
         )
-    config = load_config(options.config) if options.config else of_run(workdir)
+    config = of_run(workdir) if options.config is None else load_config(options.config)
     if workdir:
         config.init_from = workdir
     if names:

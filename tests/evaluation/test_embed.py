@@ -116,8 +116,8 @@ def test_a_package_that_is_missing_is_named_before_any_work(tmp_path, monkeypatc
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--output=x.txt", "--workdir=gone", "x.png"], "should end in .npy or .parquet"),
-        (["--output=nowhere/x.npy", "--workdir=gone", "x.png"], "no such folder: nowhere"),
+        (["--output=x.txt", "--config=quickstart", "x.png"], "should end in .npy or .parquet"),
+        (["--output=nowhere/x.npy", "--config=quickstart", "x.png"], "no such folder: nowhere"),
         (["--output=x.npy", "--workdir=gone", "x.png"], "gone holds no run"),
         (["--output=x.npy", "--workdir=", "x.png"], "--workdir is empty"),
         (["--output=x.npy", "--workdir=gone", "--config.seed=1", "x.png"], "no config beside"),

@@ -42,12 +42,6 @@ def test_restore_best_and_last(finished, tiny):
     np.testing.assert_allclose(best.apply(images).sum(1), 1, rtol=1e-6)
 
 
-@pytest.fixture
-def unsealed(monkeypatch):
-    """Lets a test change files of a workdir as another run would have written them."""
-    monkeypatch.setattr("jaxft.workdir.seal.demand", lambda _: None)
-
-
 def test_a_run_from_before_a_key_that_changes_no_number_is_restored(finished, tiny, tmp_path):
     workdir = shutil.copytree(finished, tmp_path / "run")
     content = json.loads((workdir / "config.json").read_text())

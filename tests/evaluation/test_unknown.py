@@ -117,6 +117,7 @@ def changed(finished, tmp_path, source):
 def test_without_the_runs_images_nothing_is_computed(finished, tiny, noise, tmp_path, monkeypatch):
     monkeypatch.setattr(inference, "extract_parts", None)
     workdir = changed(finished, tmp_path, "gone")
+    (workdir / "data.json").write_text("{}")
     with pytest.raises(UserError, match=r"--unknown needs the images .* trained on: .*gone"):
         predict.predict_files(workdir, [str(noise)], tmp_path / "out.csv", unknown=True)
     assert not (tmp_path / "out.csv").exists()

@@ -102,7 +102,7 @@ def test_programs_are_compiled_once(finished, tiny, drawn):
     assert features._cache_size() == 2  # batches of 16, and one image alone
 
 
-def test_everything_that_is_no_image_is_listed(finished, tiny, drawn, tmp_path):
+def test_everything_that_is_no_image_is_listed(finished, tiny, drawn, unsealed, tmp_path):
     workdir = shutil.copytree(finished, tmp_path / "run")
     config = json.loads((workdir / "config.json").read_text())
     config["data"]["skip_bad"] = True  # in training; here every image has its result
@@ -144,7 +144,8 @@ def test_a_run_keeps_the_weights_that_it_was_restored_with(finished, tiny, tmp_p
     assert run.evaluate("train")["examples"] == 29
 
 
-def test_pictures_are_figures_of_their_own(finished, tiny):
+def test_pictures_are_figures_of_their_own(finished, tiny, monkeypatch):
+    monkeypatch.delitem(sys.modules, "matplotlib.pyplot", raising=False)
     run = jaxft.restore(finished)
     figures = [run.plot_losses(), run.plot_rates(), run.plot_confusion()]
     assert [len(figure.axes) for figure in figures] == [3, 1, 1]

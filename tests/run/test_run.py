@@ -445,7 +445,9 @@ def test_the_config_says_how_convolutions_are_lowered():
     assert create_model(config, 3).body.conv == "native"
 
 
-def test_weights_of_another_run_are_fed_as_they_were_there(finished, drawn, tiny, tmp_path):
+def test_weights_of_another_run_are_fed_as_they_were_there(
+    finished, drawn, tiny, unsealed, tmp_path
+):
     workdir = shutil.copytree(finished, tmp_path / "run")
     facts = json.loads((workdir / "preprocessing.json").read_text())
     facts |= {"mean": [1.0, 2.0, 3.0], "image_size": 40, "interpolation": "bicubic"}
