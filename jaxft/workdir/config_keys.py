@@ -26,7 +26,10 @@ FREE_BEFOREHAND = re.compile(r"phases\[(\d+)\]\.microbatches")
 # Those with which a run may go on, by the law of going_on.py.
 GOING_ON = re.compile(r"phases\[(\d+)\]\.(lr|epochs|cycles|max_cycles)|overfit\.patience")
 # Keys that came later and change nothing by default: runs without them did what their defaults do.
-LATER_KEYS = ("average_cycles", "data.fit")
+LATER_KEYS = (
+    *("average_cycles", "data.fit"),
+    *("augment.policy", "augment.policy_ops", "augment.policy_magnitude"),
+)
 
 
 def may_change(key: str) -> bool:
