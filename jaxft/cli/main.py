@@ -159,7 +159,7 @@ def read(arguments: Sequence[str]) -> argparse.Namespace:
     if rest:
         raise hints.unknown(rest, plain, known)
     options.parser = every[""]
-    if getattr(options, "config", None) is not None or getattr(options, "from_run", ""):
+    if getattr(options, "config", None) is not None or getattr(options, "from_run", None):
         options.config_words = " ".join([options.config or "", *overrides])
         options.config = read_config(options, overrides)
     elif overrides:
