@@ -183,7 +183,7 @@ def test_a_loss_that_is_not_finite_exits_3(start):
     workdir, done = start("none", "diverged", *overrides)
     assert done.returncode == 3, done.stderr
     assert "with a lower rate" in done.stderr and "Traceback" not in done.stderr
-    assert "'--config.phases[0].lr=3.3e+29'" in done.stderr
+    assert "--config.phases.head_cached.lr=3.3e+29" in done.stderr
     summary = json.loads((workdir / "summary.json").read_text())
     assert summary["ended_by"] == "nonfinite"
     assert summary["diverged"] == {"phase": "head_cached", "lr": 1e30}
