@@ -114,8 +114,8 @@ def test_the_eight_steps(quickstart):
     assert loaded is not None
     imagenet = body_digest(loaded.params, loaded.stats)
     moved = [body_digest(s.state["params"], s.state["batch_stats"]) != imagenet for s in saved]
-    # The last checkpoint holds what the run ends with: its best epoch, of whatever phase.
-    assert moved == [False] * 5 + [True] * 6 + [summary["best"]["phase"] == "full"]
+    # The state at the end of the last phase, then what the run ends with: its best epoch.
+    assert moved == [False] * 5 + [True] * 7 + [summary["best"]["phase"] == "full"]
     heads = [digests.digest(item.state["params"]["head"]) for item in saved]
     assert len(set(heads[:11])) == 11
 
