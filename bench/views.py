@@ -55,7 +55,7 @@ def card(name: str, options: argparse.Namespace) -> ConfigDict:
 
 
 def run_one(name: str, arm: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
-    """What one run of one set tells of its cycles' ends."""
+    """Run one set; return the figures of its cycles' ends."""
     from jaxft import run
     from jaxft.configs import base
 

@@ -1,6 +1,5 @@
 """Words that a verb does not know, with what may be meant by them."""
 
-import difflib
 from argparse import ArgumentParser
 from collections.abc import Collection, Mapping, Sequence
 
@@ -8,6 +7,7 @@ from ml_collections import ConfigDict
 
 from jaxft.cli.config_file import load_config
 from jaxft.cli.overrides import PREFIX, names_of
+from jaxft.cli.words import near
 from jaxft.configs import base
 from jaxft.errors import UserError
 
@@ -46,10 +46,10 @@ def told(word: str, known: Collection[str], keys: Mapping[str, Sequence[str]]) -
     if name in keys:
         return f"{word}: did you mean {_either(keys[name])}?"
     spelt = {other.lstrip("-").replace("-", "_"): other for other in known}
-    if near := _near(name, spelt):
-        return f"{word}: did you mean {spelt[near]}?"
-    if near := _near(name, keys):
-        return f"{word}: did you mean {_either(keys[near])}?"
+    if meant := near(name, spelt):
+        return f"{word}: did you mean {spelt[meant]}?"
+    if meant := near(name, keys):
+        return f"{word}: did you mean {_either(keys[meant])}?"
     return word
 
 
@@ -96,7 +96,3 @@ def _config_of(plain: Sequence[str]) -> ConfigDict:
 def _either(keys: Sequence[str]) -> str:
     *others, last = [PREFIX + key for key in keys]
     return f"{', '.join(others)} or {last}" if others else last
-
-
-def _near(word: str, known: Collection[str]) -> str:
-    return next(iter(difflib.get_close_matches(word, known, n=1)), "")

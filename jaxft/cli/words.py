@@ -95,9 +95,10 @@ def unknown_flags(words: Sequence[str], known: Collection[str]) -> list[str]:
 
 
 def _meant(word: str, known: Collection[str]) -> str:
-    near = _near(word, known)
-    return f"; did you mean {near}?" if near else ""
+    found = near(word, known)
+    return f"; did you mean {found}?" if found else ""
 
 
-def _near(word: str, known: Collection[str]) -> str:
+def near(word: str, known: Collection[str]) -> str:
+    """Return the known word that is most like another, "" where none is like it."""
     return next(iter(difflib.get_close_matches(word, known, n=1)), "")

@@ -11,7 +11,7 @@ from jaxft.data import Dataset
 from jaxft.data.sources.files import files_split, image_files
 from jaxft.devices import sharding
 from jaxft.evaluation.probabilities import in_batches, materials_of
-from jaxft.evaluation.restore import read_weights, read_workdir
+from jaxft.evaluation.restore import read_run
 from jaxft.materials import extraction, shortage
 from jaxft.materials.model import open_model
 from jaxft.materials.start_up import start_up
@@ -21,7 +21,6 @@ from jaxft.models.weights import pretrained
 from jaxft.runtime import hosts, paths
 from jaxft.runtime.console import Console
 from jaxft.runtime.paths import AnyPath
-from jaxft.runtime.set_up import set_up
 
 
 class Source(NamedTuple):
@@ -51,9 +50,8 @@ def of_run(workdir: str | AnyPath, which: str = "best") -> Source:
     Raises:
       UserError: no run there, or no whole checkpoint.
     """
-    settings, classes, expected = read_workdir(workdir)
-    set_up(settings.cache_dir)
-    return Source(settings, classes, expected, read_weights(workdir, which))
+    run = read_run(workdir, which)
+    return Source(run.settings, run.classes, run.expected, run.weights)
 
 
 def of_config(config: Any) -> Source:

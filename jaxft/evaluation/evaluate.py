@@ -27,7 +27,6 @@ from jaxft.evaluation.restore import Restored, read_run
 from jaxft.runtime import hosts
 from jaxft.runtime.console import Console
 from jaxft.runtime.paths import AnyPath
-from jaxft.runtime.set_up import set_up
 
 SPLITS = ("train", "valid", "test")
 ALL = "all"
@@ -90,7 +89,6 @@ def evaluate_restored(
             f"No split is called {split!r}", hint=f"The splits are: {', '.join((*SPLITS, ALL))}."
         )
     settings = in_batches(settings, how.batch_size)
-    set_up(settings.cache_dir)
     if source:
         settings = replace(settings, data=replace(settings.data, source=source))
         dataset = hosts.together(lambda: open_other(source, classes))

@@ -23,7 +23,6 @@ from jaxft.materials.materials import Materials
 from jaxft.models.variables import Weights
 from jaxft.runtime import paths
 from jaxft.runtime.console import Console
-from jaxft.runtime.set_up import set_up
 
 
 class Ready(NamedTuple):
@@ -36,7 +35,6 @@ class Ready(NamedTuple):
 
 def get_ready(restored: Restored) -> Ready:
     """Place the weights; programs are compiled as batches of a shape come."""
-    set_up(restored.settings.cache_dir)
     programs = programs_of(restored.settings, restored.classes, restored.expected)
     return Ready(restored, programs, sharding.replicate(restored.weights, programs.mesh))
 

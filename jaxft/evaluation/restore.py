@@ -20,6 +20,7 @@ from jaxft.models.variables import Weights, param_dtype
 from jaxft.models.weights.preprocessing import of_run
 from jaxft.runtime import paths
 from jaxft.runtime.paths import AnyPath
+from jaxft.runtime.set_up import set_up
 from jaxft.workdir import checkpoint, seal
 from jaxft.workdir.config_keys import with_free_keys
 from jaxft.workdir.snapshot import unpack
@@ -44,7 +45,7 @@ class Restored(NamedTuple):
 
 
 def read_run(workdir: str | AnyPath, which: str = "best") -> Restored:
-    """Weights of a run's newest whole checkpoint.
+    """Weights of a run's newest whole checkpoint, and the process set up to use them.
 
     Args:
       workdir: of the run.
@@ -54,6 +55,7 @@ def read_run(workdir: str | AnyPath, which: str = "best") -> Restored:
       UserError: no run there, or no whole checkpoint.
     """
     settings, classes, expected = read_workdir(workdir)
+    set_up(settings.cache_dir)
     weights = read_weights(workdir, which)
     return Restored(paths.of(workdir), settings, classes, expected, weights)
 

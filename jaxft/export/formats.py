@@ -90,7 +90,7 @@ def difference(run: Run, canvases: np.ndarray, probabilities: np.ndarray) -> flo
 
 
 class Disagreement(Exception):
-    """What was written answers differently from the run."""
+    """Raised where an exported model answers differently from its run."""
 
 
 def demand_agreement(name: str, found: float) -> None:

@@ -2,13 +2,12 @@
 
 from dataclasses import replace
 
-from jaxft.evaluation.restore import read_weights, read_workdir
+from jaxft.evaluation.restore import read_run
 from jaxft.export.subject import Subject
 from jaxft.materials.model import create_model
 from jaxft.report.page.contents import Contents, read
 from jaxft.runtime import paths
 from jaxft.runtime.paths import AnyPath
-from jaxft.runtime.set_up import set_up
 from jaxft.workdir.rows import read_object
 
 
@@ -22,14 +21,12 @@ def of_run(workdir: str | AnyPath, which: str = "best") -> Subject:
     Raises:
       UserError: no run there, or no whole checkpoint.
     """
-    settings, classes, expected = read_workdir(workdir)
-    set_up(settings.cache_dir)
-    weights = read_weights(workdir, which)
-    settings = replace(settings, model=replace(settings.model, dtype="float32"))
+    run = read_run(workdir, which)
+    settings = replace(run.settings, model=replace(run.settings.model, dtype="float32"))
     native = replace(settings, model=replace(settings.model, conv="native"))
-    model = create_model(native, len(classes), expected)
-    origin = read_object(paths.of(workdir) / "weights.json") or {}
-    return Subject(settings, classes, model, weights, origin)
+    model = create_model(native, len(run.classes), run.expected)
+    origin = read_object(run.workdir / "weights.json") or {}
+    return Subject(settings, run.classes, model, run.weights, origin)
 
 
 def contents(workdir: str | AnyPath, which: str = "best") -> Contents:

@@ -29,7 +29,7 @@ class Subject(NamedTuple):
 
     @property
     def fit(self) -> str:
-        """What is done to an image that is no square: crop, squash or pad."""
+        """Treatment of an image that is no square: crop, squash or pad."""
         return self.settings.data.fit
 
     @property

@@ -18,7 +18,7 @@ CLASSES, CONFIG, WEIGHTS = "classes.json", "config.json", "weights.json"
 
 
 class Sealed(NamedTuple):
-    """What a file held when the run began, and a line on each difference since."""
+    """The content of a file when the run began, and a line on each difference since."""
 
     data: Any
     lines: list[str]
