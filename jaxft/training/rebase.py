@@ -101,19 +101,39 @@ def pooled_over(
     return pooled(found)
 
 
-def make_moments(spec: StepSpec, materials: Materials) -> Any:
-    """The jitted (weights, batch, step, seed) -> moments of `Model.moments` over the batch."""
+def make_moments(
+    spec: StepSpec, materials: Materials, training: frozenset[str] = frozenset()
+) -> Any:
+    """The jitted (weights, batch, number, seed, at=None) -> moments of `Model.moments`.
 
-    def local(weights: Weights, batch: TrainBatch, number: Array, seed: Array) -> groups.Tree:
+    The groups `training` normalise by the batch, the others by their running statistics. With `at`,
+    the number of a step, rebased statistics have the part in it that they have there.
+    """
+
+    def local(
+        weights: Weights, batch: TrainBatch, number: Array, seed: Array, at: Array | None
+    ) -> groups.Tree:
         keys = step.example_keys(spec, seed, number, batch.label.shape[0])
-        dtype = param_dtype(weights.params)
-        images, _ = training_images(spec, batch, keys, dtype)
-        return spec.model.moments(weights.params, weights.batch_stats, images, AXIS)
+        images, _ = training_images(spec, batch, keys, param_dtype(weights.params))
+        return spec.model.moments(
+            weights.params,
+            weights.batch_stats,
+            images,
+            AXIS,
+            training=training,
+            keys=keys.dropout,
+            share=None if at is None else step.batch_share(spec, at),
+        )
 
-    mapped = sharding.shard_map(
-        local, materials.mesh, in_specs=(P(), P(AXIS), P(), P()), out_specs=P()
-    )
-    return jax.jit(mapped, compiler_options=compiler.options(spec.deterministic))
+    def moments(
+        weights: Weights, batch: TrainBatch, number: Array, seed: Array, at: Array | None = None
+    ) -> groups.Tree:
+        given = (weights, batch, number, seed, at)
+        specs = (P(), P(AXIS), P(), P(), P())
+        found: groups.Tree = sharding.shard_map(local, materials.mesh, specs, P())(*given)
+        return found
+
+    return jax.jit(moments, compiler_options=compiler.options(spec.deterministic))
 
 
 def pooled(moments: list[groups.Tree]) -> groups.Tree:
@@ -182,7 +202,7 @@ def make_measured(
     Source: Izmailov et al., Averaging Weights Leads to Wider Optima and Better Generalization
     (2018).
     """
-    moments = make_training_moments(spec, materials, frozenset(training))
+    moments = make_moments(spec, materials, frozenset(training))
     count = min(AVERAGED_BATCHES, spec.steps_per_epoch)
 
     def measured(weights: Weights) -> Weights:
@@ -216,7 +236,7 @@ def make_settle(spec: StepSpec, materials: Materials, frozen: Weights) -> Settle
     """
     if not spec.training - {"head"}:
         return lambda state, _: state
-    moments = make_training_moments(spec, materials, spec.training)
+    moments = make_moments(spec, materials, spec.training)
     count = min(SETTLED_BATCHES, spec.steps_per_epoch)
     quiet = materials._replace(console=Console(None))
 
@@ -254,35 +274,3 @@ def _with_measured(state: TrainState, stats: groups.Tree) -> TrainState:
     if state.average is None:
         return state._replace(batch_stats=stats)
     return state._replace(average=state.average._replace(batch_stats=stats))
-
-
-def make_training_moments(spec: StepSpec, materials: Materials, training: frozenset[str]) -> Any:
-    """The jitted (weights, batch, number, seed, at=None) -> moments of `Model.moments` in training.
-
-    With `at`, the number of a step, rebased statistics have the part in it that they have there.
-    """
-
-    def local(
-        weights: Weights, batch: TrainBatch, number: Array, seed: Array, at: Array | None
-    ) -> groups.Tree:
-        keys = step.example_keys(spec, seed, number, batch.label.shape[0])
-        images, _ = training_images(spec, batch, keys, param_dtype(weights.params))
-        return spec.model.moments(
-            weights.params,
-            weights.batch_stats,
-            images,
-            AXIS,
-            training=training,
-            keys=keys.dropout,
-            share=None if at is None else step.batch_share(spec, at),
-        )
-
-    def moments(
-        weights: Weights, batch: TrainBatch, number: Array, seed: Array, at: Array | None = None
-    ) -> groups.Tree:
-        given = (weights, batch, number, seed, at)
-        specs = (P(), P(AXIS), P(), P(), P())
-        found: groups.Tree = sharding.shard_map(local, materials.mesh, specs, P())(*given)
-        return found
-
-    return jax.jit(moments, compiler_options=compiler.options(spec.deterministic))
