@@ -189,6 +189,7 @@ class Loop:
         append_row(self.workdir / "metrics.jsonl", row)
         self.tracking.epoch(row)
         cursor.rows += 1
+        cursor.table.append(row)
         least = evaluation.val_loss if cursor.least_loss is None else cursor.least_loss
         cursor.least_loss = min(evaluation.val_loss, least)
         return row, evaluation, features

@@ -51,12 +51,17 @@ def begin(
 
 
 def rewind(workdir: AnyPath, cursor: Cursor, console: Console) -> None:
-    """Drop the rows of metrics.jsonl after a cursor; tell of those before it that are lost."""
-    left = hosts.gather(rewind_rows(workdir / "metrics.jsonl", cursor.rows))[0]
-    if left < cursor.rows:
-        lost = f"{cursor.rows - left} of {cursor.rows} rows of metrics.jsonl are lost"
-        console.tell(f"warning: {lost}; the run goes on without them, and with the same numbers")
-    cursor.rows = left
+    """Drop the rows of metrics.jsonl after a cursor; restore, or tell of, those before it."""
+    path, count = workdir / "metrics.jsonl", cursor.rows
+    lost = hosts.gather(rewind_rows(path, count, cursor.table))[0]
+    if not lost:
+        return
+    told = f"warning: {lost} of {count} rows of metrics.jsonl are lost; "
+    if len(cursor.table) == count:
+        console.tell(told + "written again from the checkpoint")
+    else:
+        console.tell(told + "the run goes on without them, and with the same numbers")
+        cursor.rows -= lost
 
 
 def fits(at: Cursor, settings: Settings, checkpoints: Checkpoints) -> bool:

@@ -43,7 +43,8 @@ class PhaseCursor:
 class Cursor:
     """Position of a run; JSON data.
 
-    `rows` counts the lines of metrics.jsonl. `setup_seconds` is the total time that all starts took
+    `rows` counts the lines of metrics.jsonl, and `table` holds them, if all were written since
+    checkpoints do. `setup_seconds` is the total time that all starts took
     to open data and model, and to read images of another size. `baselines` are the accuracies of
     simple classifiers, {} if there are none. `best` is the run's best epoch (`best_epoch.record`).
     `trn_loss_before` is the training loss of the previous phase's last epoch. `phases` are the
@@ -59,6 +60,7 @@ class Cursor:
     global_step: int = 0
     saves: int = 0
     rows: int = 0
+    table: list[dict[str, Any]] = field(default_factory=list)
     setup_seconds: float = 0.0
     baselines: dict[str, float] | None = None
     best: dict[str, Any] | None = None

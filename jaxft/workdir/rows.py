@@ -57,15 +57,23 @@ def _whole(lines: Iterable[bytes]) -> list[dict[str, Any]]:
     return rows
 
 
-def rewind_rows(path: AnyPath, count: int) -> int:
+def rewind_rows(path: AnyPath, count: int, table: Sequence[Mapping[str, Any]] = ()) -> int:
     """Keep the first `count` rows, which precede the checkpoint that is resumed.
 
+    Args:
+      path: of a JSON-lines file.
+      count: rows that the checkpoint counts.
+      table: those rows as the checkpoint holds them; an older one holds none, or some.
+
     Returns:
-      Their number; fewer than `count` where rows were lost.
+      The number of those that the file no longer has. They are written again where `table` is
+      whole.
     """
-    rows = _whole(_lines(path)[:count])
-    write_rows(path, rows)
-    return len(rows)
+    found = _whole(_lines(path)[:count])
+    left = [json.dumps(row) for row in found]
+    whole = len(table) == count
+    write_rows(path, table if whole else found)
+    return count - (sum(json.dumps(row) in left for row in table) if whole else len(left))
 
 
 @hosts.first_only

@@ -24,23 +24,42 @@ def test_a_damaged_row_costs_no_other(file, damage):
     lines[1] = damage
     file.write_bytes(b"\n".join(lines))
     assert epochs(file) == [0, 2, 3]
-    assert rewind_rows(file, 4) == 3
+    assert rewind_rows(file, 4) == 1
     assert [json.loads(line)["epoch"] for line in file.read_text().splitlines()] == [0, 2, 3]
 
 
 def test_rows_are_rewound(file):
-    assert rewind_rows(file, 2) == 2
+    assert rewind_rows(file, 2) == 0
     assert epochs(file) == [0, 1]
 
 
 def test_no_row_after_a_damaged_one_takes_its_place(file):
     file.write_bytes(file.read_bytes().replace(b'"epoch": 1', b'"epoch: 1'))
-    assert rewind_rows(file, 3) == 2
+    assert rewind_rows(file, 3) == 1
     assert epochs(file) == [0, 2]
 
 
+@pytest.mark.parametrize("lost", [b'"epoch": 1', b'{"epoch": 1}\n', b'"epoch": 3'])
+def test_rows_are_written_again_from_the_checkpoint(file, lost):
+    table, whole = read_rows(file), file.read_bytes()
+    file.write_bytes(whole.replace(lost, b'"epoch": 7' if lost.endswith(b"3") else b""))
+    assert rewind_rows(file, 4, table) == 1
+    assert file.read_bytes() == whole
+    file.unlink()
+    assert rewind_rows(file, 4, table) == 4
+    assert file.read_bytes() == whole
+    assert rewind_rows(file, 4, table) == 0
+
+
+def test_a_part_of_a_table_restores_nothing(file):
+    table, whole = read_rows(file), file.read_bytes()
+    file.write_bytes(whole.replace(b'"epoch": 1', b'"epoch: 1'))
+    assert rewind_rows(file, 4, table[1:]) == 1
+    assert epochs(file) == [0, 2, 3]
+
+
 def test_there_may_be_no_file(tmp_path):
-    assert rewind_rows(tmp_path / "metrics.jsonl", 3) == 0
+    assert rewind_rows(tmp_path / "metrics.jsonl", 3) == 3
 
 
 @pytest.mark.parametrize("content", [b"[1]", b"7", b"\xff", b"", b"[" * 100_000, b'{"a": 1'])
