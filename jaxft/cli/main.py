@@ -1,6 +1,7 @@
 """Entry of the command line: flags -> config -> a verb -> an exit code (EXIT_CODES)."""
 
 import argparse
+import errno
 import io
 import sys
 import traceback
@@ -43,6 +44,8 @@ EXIT_CODES = """exit codes:
   0 done; 1 a bug in jaxft; 2 a mistake in the input; 3 the loss is no longer finite;
   75 interrupted; the same command resumes;
   141 nobody reads what is printed, which ends a verb that only prints"""
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+ROOM = "\nMake room, then give the same command; training goes on from its last checkpoint."
 UNREAD = 141  # what a shell makes of SIGPIPE
 
 
@@ -120,7 +123,8 @@ def main(arguments: Sequence[str]) -> int:
             streams.drop(sys.stdout)
             return UNREAD
         told = f"jaxft: {error.strerror or error}: {error.filename or ''}"
-        print(printable(told), file=sys.stderr)
+        hint = ROOM if error.errno in NO_ROOM else ""
+        print(printable(told + hint), file=sys.stderr)
         return leave(2)
     except Exception:
         print(printable(traceback.format_exc()), file=sys.stderr)

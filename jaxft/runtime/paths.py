@@ -118,7 +118,14 @@ def _upload(path: AnyPath, fill: Callable[[IO[bytes]], Any]) -> None:
 
 
 def _replace(path: AnyPath, fill: Callable[[IO[bytes]], Any], durable: bool) -> None:
-    number, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with naming(path):
+        number, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        _fill_and_rename(path, fill, durable, number, aside)
+
+
+def _fill_and_rename(
+    path: AnyPath, fill: Callable[[IO[bytes]], Any], durable: bool, number: int, aside: str
+) -> None:
     try:
         with open(number, "w+b") as file:
             fill(file)
@@ -130,6 +137,17 @@ def _replace(path: AnyPath, fill: Callable[[IO[bytes]], Any], durable: bool) -> 
     except BaseException:
         with suppress(OSError):
             os.unlink(aside)
+        raise
+
+
+@contextmanager
+def naming(path: AnyPath) -> Iterator[None]:
+    """Let an OSError of this block name the file: one of `write` or `fsync` names none."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None:
+            error.filename, error.filename2 = str(path), None
         raise
 
 

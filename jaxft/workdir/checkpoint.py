@@ -26,6 +26,7 @@ from jaxft.errors import UserError, printable
 from jaxft.runtime import hosts, paths
 from jaxft.runtime.digests import digest, flat, of_json
 from jaxft.workdir import lease
+from jaxft.workdir.storage import told_as_os_error
 
 KEEP = 2
 ARRAYS = ("state", "best")
@@ -69,7 +70,7 @@ class Checkpoints:
         still_held: Callable[[], None] = lambda: None,
         sealed: Mapping[str, Any] | None = None,
     ) -> None:
-        logging.getLogger("absl").setLevel(logging.ERROR)
+        logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax raises what it logs, too
         self.directory = paths.absolute(paths.of(workdir)) / "checkpoints"
         self._still_held = still_held
         self._sealed = dict(sealed or {})
@@ -90,7 +91,7 @@ class Checkpoints:
           checkpoint: arrays on the host, which do not change afterwards.
 
         Raises:
-          OSError or ValueError: the previous checkpoint could not be written.
+          OSError: this checkpoint, or the one before, could not be written.
           UserError: another process has taken the workdir over.
         """
         self.wait()
@@ -98,19 +99,23 @@ class Checkpoints:
         self._preserved.also = checkpoint.cursor.get("back_to", 0)
         digests = {name: digest(getattr(checkpoint, name)) for name in ARRAYS}
         item = {**checkpoint.cursor, "sealed": self._sealed, "digests": digests}
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(_without_empty(checkpoint.state)),
-                best=ocp.args.StandardSave(_without_empty(checkpoint.best)),
-                cursor=ocp.args.JsonSave({**item, "digest": of_json(item)}),
-            ),
+        items = ocp.args.Composite(
+            state=ocp.args.StandardSave(_without_empty(checkpoint.state)),
+            best=ocp.args.StandardSave(_without_empty(checkpoint.best)),
+            cursor=ocp.args.JsonSave({**item, "digest": of_json(item)}),
         )
+        with told_as_os_error(self.directory):
+            self._manager.save(step, args=items)
 
     def wait(self) -> None:
-        """Wait for the save under way, and raise its error, if any."""
-        self._manager.wait_until_finished()
-        self._manager.check_for_errors()
+        """Wait for the save under way.
+
+        Raises:
+          OSError: it could not be written.
+        """
+        with told_as_os_error(self.directory):
+            self._manager.wait_until_finished()
+            self._manager.check_for_errors()
 
     def newest(
         self, wanted: Callable[[dict[str, Any]], bool] = lambda _: True

@@ -32,7 +32,7 @@ def append_row(path: AnyPath, row: Mapping[str, Any]) -> None:
     if paths.is_remote(path):
         write_rows(path, [*read_rows(path), row])
         return
-    with open(path, "a") as file:
+    with paths.naming(path), open(path, "a") as file:
         file.write(json.dumps(row) + "\n")
         file.flush()
         os.fsync(file.fileno())  # before a checkpoint counts it

@@ -11,13 +11,10 @@ from pathlib import Path
 
 import pytest
 from places import SUPPORT
-
-from jaxft.runtime import digests
-from jaxft.workdir import checkpoint
+from same_end import assert_same_end, rows
 
 pytestmark = [pytest.mark.one_device, pytest.mark.second_process]
 
-KEYS = ("phase", "cycle", "epoch", "step", "global_step", "trn_loss", "val_loss", "accuracy", "lr")
 KILLED = -9
 
 
@@ -71,31 +68,6 @@ def untouched(start):
     workdir, done = start("none", "untouched")
     assert done.returncode == 0, done.stderr
     return workdir
-
-
-def rows(path):
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def assert_same_end(workdir, untouched):
-    table, wanted = (
-        [{key: row[key] for key in KEYS} for row in rows(folder / "metrics.jsonl")]
-        for folder in (workdir, untouched)
-    )
-    assert table == wanted
-    summary, whole = (
-        json.loads((folder / "summary.json").read_text()) for folder in (workdir, untouched)
-    )
-    assert summary["ended_by"] == whole["ended_by"] == "max_cycles"
-    assert (summary["accuracy"], summary["val_loss"]) == (whole["accuracy"], whole["val_loss"])
-    assert summary["best"] == whole["best"]
-    for phase, other in zip(summary["phases"], whole["phases"], strict=True):
-        assert phase.keys() == other.keys()
-        same = phase.keys() - {"seconds"}
-        assert {k: phase[k] for k in same} == {k: other[k] for k in same}
-    saved, expected = (checkpoint.read_newest(folder) for folder in (workdir, untouched))
-    assert digests.digest(saved.best) == digests.digest(expected.best)
-    assert digests.digest(saved.state) == digests.digest(expected.state)
 
 
 # Each start of one run ends here, beginning with the first phase; the run has 7 epochs, and a

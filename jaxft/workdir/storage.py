@@ -1,0 +1,47 @@
+"""Errors of a disk, whichever library met them."""
+
+import errno
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from jaxft.errors import UserError
+from jaxft.runtime.paths import AnyPath
+
+OS_ERROR = re.compile(r"os_error_code='(\d+)'")  # in TensorStore's messages
+EXHAUSTED = ("RESOURCE_EXHAUSTED", "No space left")
+
+
+@contextmanager
+def told_as_os_error(place: AnyPath) -> Iterator[None]:
+    """Raise what a disk did to a library as OSError, with the place.
+
+    TensorStore raises ValueError, whose message holds the number of the operating system's error.
+
+    Args:
+      place: to be named where an error names no file.
+
+    Raises:
+      OSError: instead of the library's error.
+      Other errors: they are not of a disk.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        number = number_of(error)
+        if not number:
+            raise
+        named = getattr(error, "filename", None) or str(place)
+        raise OSError(number, os.strerror(number), named) from None
+
+
+def number_of(error: BaseException) -> int:
+    """Return the operating system's number of an error; 0 where it is not of a disk."""
+    if isinstance(error, OSError):
+        return error.errno or 0
+    if found := OS_ERROR.search(str(error)):
+        return int(found[1])
+    return errno.ENOSPC if any(word in str(error) for word in EXHAUSTED) else 0

@@ -1,0 +1,139 @@
+"""One run that is killed again and again, at moments that chance draws."""
+
+import contextlib
+import itertools
+import json
+import os
+import random
+import shutil
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+import forks
+from places import SUPPORT
+from same_end import rows
+
+FLAGS = ["--config.phases[2].cycles=3", "--config.checkpoint_minutes=0.0005"]
+WORDS_OF = (  # of a stack, innermost first: what the process was about
+    ("saving", ("checkpoint.py", "orbax", "/snapshot.py")),
+    ("compiling", ("compiler.py", "compilation_cache")),
+    ("range test", ("range_test.py", "/finder/")),
+    ("caching features", ("/features/cache.py", "extraction.py")),
+    ("evaluating", ("validate.py", "valid_features", "/answers/")),
+    ("training", ("/fit.py", "/runners.py", "/loop.py")),
+)
+BEGINNING = "beginning"
+INTERRUPTED = 75
+
+
+class Kills(NamedTuple):
+    """The runs that it took, the kills by what they met, and the steps done more than once."""
+
+    runs: int
+    met: Counter[str]
+    repeated: int
+
+
+def kills(folder: Path, count: int, seed: int, number: int, images: Path) -> Kills:
+    """Kill runs `count` times, and compare each that came to its end with one left alone.
+
+    A delay before a kill is uniform from 0 to a limit that grows where the run falls behind, and
+    shrinks where it is ahead, so that one run lasts for nearly all of them.
+
+    Raises:
+      AssertionError: an end differs, or a start ended otherwise than told to.
+    """
+    chance, met = random.Random(seed), Counter[str]()
+    whole = folder / "untouched"
+    started = time.monotonic()
+    assert leave_alone(whole, images, folder / "cache_untouched") == 0, told(folder)
+    limit, runs, done = (time.monotonic() - started) / 2, 0, 0
+    steps = rows(whole / "metrics.jsonl")[-1]["global_step"]
+    while done < count:
+        runs += 1
+        workdir, caches = folder / f"run_{runs}", folder / f"cache_{runs}"
+        ended, first = False, done
+        while done < count and not ended:
+            delay = chance.uniform(0, limit)
+            ended, where = kill(begin(workdir, images, caches), delay, number)
+            if ended:
+                limit *= 0.5
+                break
+            met[where] += 1
+            done += 1
+            behind = reached(workdir) / steps < (done - first) / (count - first)
+            limit *= 1.25 if behind else 0.8
+        if not ended:
+            assert leave_alone(workdir, images, caches) == 0, told(folder)
+        assert forks.same_end(workdir, whole), f"{workdir} ended otherwise"
+        shutil.rmtree(caches, ignore_errors=True)
+    repeated = sum(repeats(folder / f"run_{index + 1}") for index in range(runs))
+    return Kills(runs, met, repeated)
+
+
+def begin(workdir: Path, images: Path, caches: Path) -> forks.Start:
+    """Begin the run, or go on with it."""
+    config = f"--config={SUPPORT / 'tiny_config.py'}:{images}"
+    words = ["train", config, f"--workdir={workdir}", *FLAGS]
+    return forks.begin(words, workdir.parent, caches)
+
+
+def leave_alone(workdir: Path, images: Path, caches: Path) -> int:
+    """Run to the end; return the exit code."""
+    return begin(workdir, images, caches).wait()
+
+
+def kill(start: forks.Start, delay: float, number: int) -> tuple[bool, str]:
+    """Send a signal after a delay in seconds; tell if it had ended, or what it was about.
+
+    Raises:
+      AssertionError: it ended with neither 0 nor what the signal asks for.
+    """
+    until = time.monotonic() + delay
+    code = start.ended()
+    while code is None and time.monotonic() < until:
+        time.sleep(0.01)
+        code = start.ended()
+    if code is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(start.pid, signal.SIGUSR1)
+            time.sleep(0.02)  # for the stack to be written
+            os.kill(start.pid, number)
+        code = start.wait()
+    wanted = (0, -number) if number == signal.SIGKILL else (0, -number, INTERRUPTED)
+    # A start that has not yet asked for the stack's signal dies of it.
+    assert code in (*wanted, -signal.SIGUSR1), f"ended with {code}: {start.err.read_text()}"
+    return code == 0, place_of(start.stack)
+
+
+def place_of(stack: Path) -> str:
+    """Tell what a process was about, by the stacks of its threads."""
+    text = stack.read_text() if stack.exists() else ""
+    for place, words in WORDS_OF:
+        if any(word in text for word in words):
+            return place
+    return BEGINNING
+
+
+def reached(workdir: Path) -> int:
+    """Return the steps that the newest checkpoint has behind it; 0 without one."""
+    found = 0
+    for file in workdir.glob("checkpoints/*/cursor/metadata"):
+        with contextlib.suppress(OSError, ValueError):
+            found = max(found, json.loads(file.read_text())["global_step"])
+    return found
+
+
+def repeats(workdir: Path) -> int:
+    """Return the steps that starts took again after one that was told to end, and could save."""
+    starts = rows(workdir / "starts.jsonl")
+    pairs = itertools.pairwise(starts)
+    return sum(before["to_step"] - after["from_step"] for before, after in pairs)
+
+
+def told(folder: Path) -> str:
+    """Return what the last start said on stderr."""
+    return (folder / "err.txt").read_text()
