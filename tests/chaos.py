@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).parent / "support"))
 
 import drawn_images
 import failing_disk
+import flips
 import forks
 import kills
 
@@ -35,6 +36,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=0, help="how many")
     parser.add_argument("--signal", default="KILL", choices=["KILL", "TERM", "INT"])
     parser.add_argument("--places", type=int, default=0, help="every how many-th operation")
+    parser.add_argument("--flips", type=int, default=0, help="bits of every file")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, help="keeps what was written (default: nothing)")
     options = parser.parse_args()
@@ -49,6 +51,8 @@ def main() -> int:
             return tell_kills(folder, options, images)
         if options.places:
             return tell_places(folder, options, images)
+        if options.flips:
+            return tell_flips(folder, options, images)
     parser.error("give --kills, --places or --flips")
 
 
@@ -81,6 +85,19 @@ def tell_places(folder: Path, options: argparse.Namespace, images: Path) -> int:
         return 1
     print("every end is the same as that of a run left alone, to the bit")
     return 0
+
+
+def tell_flips(folder: Path, options: argparse.Namespace, images: Path) -> int:
+    """Flip bits, and print how that ended."""
+    started, found = time.monotonic(), []
+    for flip in flips.flips(folder, images, options.flips, options.seed):
+        found.append(flip)
+        if flip.outcome == flips.WRONG:
+            print(f"{flip.reader}, a bit of {flip.file}: {flip.said}", flush=True)
+    seconds = time.monotonic() - started
+    print(f"{len(found)} bits flipped, {seconds:.0f} s")
+    print(flips.table(found))
+    return int(any(flip.outcome == flips.WRONG for flip in found))
 
 
 if __name__ == "__main__":

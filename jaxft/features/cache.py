@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxft.data import Split
-from jaxft.runtime import digests, hosts, paths
+from jaxft.runtime import array_files, digests, hosts
 from jaxft.runtime.paths import AnyPath
 
 VERSION = 3  # of what the views compute, and of the files; a change here makes all entries stale
@@ -136,31 +136,13 @@ def _file(directory: AnyPath, name: str, first: int) -> AnyPath:
 
 def _load(file: AnyPath, most: int) -> Part | None:
     """A part, if it exists, is whole, and has no more rows than requested."""
-    try:
-        with file.open("rb") as content:
-            part = np.load(content, allow_pickle=False)
-            fits = 0 < len(part) <= most and content.read() == _digest(file, part)
-    except Exception:  # what a damaged header raises is anybody's guess
-        return None
-    return part if fits else None
+    part = array_files.load(file)
+    return part if part is not None and part.ndim and 0 < len(part) <= most else None
 
 
 @hosts.first_only
 def _store(file: AnyPath, part: Part) -> None:
-    def fill(content: Any) -> None:
-        np.save(content, part, allow_pickle=False)
-        content.write(_digest(file, part))
-
-    paths.make_folder(file.parent)
-    # Not durable: what a power cut leaves does not fit its digest, and is computed again.
-    paths.write(file, fill, durable=False)
-
-
-def _digest(file: AnyPath, part: Part) -> bytes:
-    """Digest of the file's name, the dtype with its byte order, the shape and the numbers."""
-    total = hashlib.sha256(f"{file.name} {part.dtype.str} {part.shape}\n".encode())
-    total.update(np.ascontiguousarray(part).data)
-    return total.digest()
+    array_files.store(file, part)
 
 
 def _mapped(part: Part, file: AnyPath) -> Part:

@@ -45,6 +45,11 @@ class Start(NamedTuple):
         pid, status = os.waitpid(self.pid, os.WNOHANG)
         return os.waitstatus_to_exitcode(status) if pid else None
 
+    def kill(self) -> int:
+        """Kill it; return the exit code that it had before, or minus the signal."""
+        os.kill(self.pid, signal.SIGKILL)
+        return self.wait()
+
 
 def prepare() -> None:
     """Register the tiny body and shorten what a run of it takes, before the first start."""

@@ -1,7 +1,8 @@
 """Catalogue of a prepared data set, beside TFDS's own files.
 
 Labels and names lie in the records, too, but only reading all of those would find them. Class names
-are kept as they were: TFDS's own list of them is a file of lines.
+are kept as they were: TFDS's own list of them is a file of lines. They decide what a run learns, so
+the file holds a digest of itself.
 """
 
 import hashlib
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from jaxft.errors import UserError
 
 NAME = "jaxft.json"
 VERSION = 1
@@ -50,26 +53,40 @@ def write(folder: Path, content: Catalogue) -> None:
         name: {"files": listing.files, "labels": listing.labels.tolist()}
         for name, listing in content.splits.items()
     }
+    plain = {"version": VERSION, **content._asdict(), "splits": splits}
     # ASCII, for a name may hold bytes that are no UTF-8.
-    text = json.dumps({"version": VERSION, **content._asdict(), "splits": splits})
+    text = json.dumps({**plain, "sha256": _seal(plain)})
     (folder / NAME).write_text(text, encoding="ascii")
 
 
 def read(folder: Path) -> Catalogue | None:
-    """The catalogue in a folder; None where there is none of these files."""
+    """Return the catalogue in a folder; None where there is none, or one of other files.
+
+    Raises:
+      UserError: it is damaged.
+    """
     try:
-        content = json.loads((folder / NAME).read_text(encoding="ascii"))
+        content = json.loads((folder / NAME).read_bytes())
+        told = content.pop("sha256", None)
+        if told not in (None, _seal(content)):  # earlier versions wrote none
+            raise ValueError("its contents do not match their digest")
         if content.pop("version") != VERSION:
             return None
-        found = Catalogue(
-            tuple(content["classes"]),
-            content["digest"],
-            content["sizes"],
-            {name: _listing(rows) for name, rows in content["splits"].items()},
-        )
+        splits = {name: _listing(rows) for name, rows in content.pop("splits").items()}
+        classes = tuple(content.pop("classes"))
+        found = Catalogue(classes=classes, splits=splits, **content)  # no other keys
         return found if found.sizes == _sizes(folder, found.sizes) else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except OSError:
         return None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(
+            f"{folder / NAME} is damaged: {error}", hint="Prepare the data set again."
+        ) from None
+
+
+def _seal(plain: Any) -> str:
+    # As a file gives it back: tuples are lists there.
+    return digest([json.dumps(plain, sort_keys=True)])
 
 
 def _listing(rows: Mapping[str, Any]) -> Listing:

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from jaxft.data.sources import catalogue
 from jaxft.data.sources.tfds_features import features_of
-from jaxft.runtime import paths
+from jaxft.runtime import array_files
 from jaxft.runtime.folders import default_directory
 from jaxft.runtime.process import cores
 
@@ -30,13 +30,12 @@ def labels_of(identity: str, source: Any, label: str, names: Sequence[str]) -> n
       names: of the examples, for errors.
     """
     place = default_directory() / "labels" / f"{catalogue.digest([identity])}.npy"
-    with suppress(OSError, ValueError, EOFError):
-        kept: np.ndarray = np.load(place, allow_pickle=False)
+    kept = array_files.load(place)
+    if kept is not None:
         return kept
     found = _read_all(source, label, names)
     with suppress(OSError):
-        paths.make_folder(place.parent)
-        paths.write(place, lambda file: np.save(file, found), durable=False)
+        array_files.store(place, found)
     return found
 
 
