@@ -244,6 +244,9 @@ def test_arrays_need_no_decoding(tmp_path, shape, encoding, channels):
         expected = np.repeat(pixels, 3, -1) if channels == 1 else pixels
         assert np.array_equal(data.train.read(i), expected)
     assert data.train.read(7, Sizing(3)).shape[1] == 3
+    if encoding == "zlib":
+        with pytest.raises(UnreadableImage, match="unpacks to more than 18 bytes"):
+            data.train.read(7, Sizing(max_pixels=6))
     assert np.array_equal(data.train.read(7, Sizing(6)), data.train.read(7))
 
 

@@ -20,8 +20,8 @@ from jaxft.models.weights.torch_file.tensors import (
     storage_of,
 )
 
-# A state dict takes about 40 opcodes a tensor; a million tensors is no model.
-MAX_OPCODES = 1 << 22
+# A tensor takes about 40 opcodes, an optimizer's state three times as many: 10,000 are no model.
+MAX_OPCODES = 1 << 21
 
 
 class Pickled(NamedTuple):
@@ -33,7 +33,7 @@ class Pickled(NamedTuple):
 
 def unpickle(stream: io.BytesIO) -> Pickled:
     """Read the pickle at the stream's position, which then stands right after it."""
-    machine = Machine()
+    machine = Machine(most=len(stream.getbuffer()))
     for opcode, argument in _opcodes(stream):
         if opcode == "STOP":
             return Pickled(machine.stack.pop(), machine.storages)
@@ -51,14 +51,20 @@ def _opcodes(stream: io.BytesIO) -> Iterator[tuple[str, Any]]:
 
 
 class Machine:
-    """Builder of one pickle's value from literals, containers and CALLS; imports nothing."""
+    """Builder of one pickle's value from literals, containers and CALLS; imports nothing.
 
-    def __init__(self) -> None:
+    Args:
+      most: elements that it hands to functions at most. Each takes a byte of the file at least,
+        unless one list is handed over again and again.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
         self.stack: list[Any] = []
         self.outer: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
         self.storages: dict[str, Storage] = {}
-        self.handed = 0  # elements of what functions were given, which may be the same again
+        self.handed = 0
 
     def pop_mark(self) -> list[Any]:
         items, self.stack = self.stack, self.outer.pop()
@@ -84,8 +90,8 @@ class Machine:
         if name not in CALLS:
             return Opaque(name)
         self.handed += sum(len(one) for one in arguments if isinstance(one, list | tuple | dict))
-        if self.handed > MAX_OPCODES:
-            fail(f"its pickle hands more than {MAX_OPCODES} elements to functions")
+        if self.handed > self.most:
+            fail("its pickle hands more elements to functions than the file has bytes")
         return CALLS[name](*arguments)
 
     def make(self, parts: int) -> None:
