@@ -22,6 +22,7 @@ from jaxft.recipe import best_epoch
 from jaxft.report import losses, rates
 from jaxft.report.answers import matrix
 from jaxft.report.figure import Picture
+from jaxft.report.page.text import four
 from jaxft.runtime import noise
 from jaxft.runtime.console import Console, for_python
 from jaxft.runtime.paths import AnyPath
@@ -219,7 +220,8 @@ class Run:
         if self.history:
             kept = self._kept()
             lines.append(
-                f"  best: accuracy {kept['accuracy']:.4f}, validation loss {kept['val_loss']:.4f} "
+                f"  best: accuracy {kept['accuracy']:.4f}, "
+                f"validation loss {four(kept['val_loss'])} "
                 f"({best_epoch.in_words(kept)})"
             )
         return "\n".join(lines)

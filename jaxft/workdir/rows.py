@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from jaxft.runtime import hosts, paths
+from jaxft.runtime import hosts, paths, plain_json
 from jaxft.runtime.paths import AnyPath
 
 
 @hosts.first_only
 def write_json(path: AnyPath, data: Any) -> None:
     """Write a JSON file so that a reader sees the old or the new one, never half of one."""
-    content = json.dumps(data, indent=2) + "\n"
+    content = plain_json.dumps(data, indent=2) + "\n"
     paths.write(path, lambda file: file.write(content.encode()))
 
 
@@ -33,7 +33,7 @@ def append_row(path: AnyPath, row: Mapping[str, Any]) -> None:
         write_rows(path, [*read_rows(path), row])
         return
     with open(path, "a") as file:
-        file.write(json.dumps(row) + "\n")
+        file.write(plain_json.dumps(row) + "\n")
         file.flush()
         os.fsync(file.fileno())  # before a checkpoint counts it
 
@@ -71,5 +71,5 @@ def rewind_rows(path: AnyPath, count: int) -> int:
 @hosts.first_only
 def write_rows(path: AnyPath, rows: Sequence[Mapping[str, Any]]) -> None:
     """Replace a JSON-lines file by one of these rows."""
-    content = "".join(json.dumps(row) + "\n" for row in rows)
+    content = "".join(plain_json.dumps(row) + "\n" for row in rows)
     paths.write(path, lambda file: file.write(content.encode()))

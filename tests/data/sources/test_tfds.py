@@ -336,6 +336,15 @@ def test_what_is_no_data_set(toy, tmp_path):
     assert "can't be opened" in failure(f"tfds_dir:{toy}").title
 
 
+def test_a_description_whose_file_names_make_no_sense(toy):
+    file = toy / tfds.DESCRIPTION
+    told = json.loads(file.read_text())
+    told["splits"][0]["filepathTemplate"] = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_XOF_Y}"
+    file.write_text(json.dumps(told))
+    title = failure(f"tfds_dir:{toy}").title
+    assert title.startswith(f"{toy} can't be opened by TFDS: Could not format template")
+
+
 def test_missing_files_and_splits(toy, tmp_path):
     lost = sorted(toy.glob("*train*"))
     for path in lost:

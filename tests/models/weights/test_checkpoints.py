@@ -42,7 +42,8 @@ BESIDE = {
     "trainer": Trainer(),
     "hyper_parameters": defaultdict(int, a=1),
     "optimizer": OPTIMIZER,
-    "rng": {"cpu": np.arange(3), "python": random.Random(0).getstate()},
+    "rng": {"cpu": np.arange(3), "cuda": np.arange(3)},
+    "random": random.Random(0).getstate(),
     "spectrum": np.ones(2, np.complex64),
     (1, None): {2.5: frozenset({b"bytes"})},
 }
@@ -177,6 +178,8 @@ def test_a_file_with_the_sign_in_its_name_is_the_whole_path(tmp_path):
     assert named(f"file:{odd}") == (odd, "")
     assert named(f"file:{odd}#ema") == (odd, "ema")
     assert named(f"file:{odd}#a/ema") == (odd, "a/ema")
+    (odd.parent / "w.pth#ema").touch()
+    assert named(f"file:{odd}#ema") == (odd.parent / "w.pth#ema", "")
 
 
 def test_safetensors_hold_nothing_to_choose_from(tmp_path):
