@@ -1,12 +1,12 @@
 """`jaxft evaluate`."""
 
-import json
 import sys
 from argparse import ArgumentParser, Namespace
 
 from jaxft.cli import flags
 from jaxft.cli.outputs import demand_new_folder
 from jaxft.errors import printable
+from jaxft.runtime import plain_json
 
 HELP = "metrics of a run's weights on a split"
 
@@ -53,5 +53,5 @@ def run(options: Namespace) -> int:
     )
     if options.output:
         write_answers(paths.of(options.output), *found)
-    print(printable(json.dumps(found.scores, indent=2, ensure_ascii=False)))
+    print(printable(plain_json.dumps(found.scores, indent=2, ensure_ascii=False)))
     return 0

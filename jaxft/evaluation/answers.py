@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,20 @@ from jaxtyping import Float, Int
 
 from jaxft.evaluation import intervals
 from jaxft.evaluation.calibration import calibrate, loss_of
+from jaxft.runtime.paths import AnyPath
+from jaxft.workdir.rows import read_object
 
 FOLDER = "valid"  # in a workdir: the answers on its validation images
 METRICS, PREDICTIONS, WRONG = "metrics.json", "predictions.csv", "wrong.csv"  # of such a folder
 RANKS = (3, 5)  # of top-k
 CONFUSIONS = 20  # pairs of classes that are named
 WHOLE = 100  # classes up to which the JSON holds the whole confusion matrix
+
+
+def fits(folder: AnyPath, name: str, content: bytes) -> bool:
+    """Tell if a file's content is what was written; metrics.json beside it has the digest."""
+    files = (read_object(folder / METRICS) or {}).get("files", {})
+    return files.get(name) in (None, sha256(content).hexdigest())
 
 
 def answers(

@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxft.errors import UserError
 from jaxft.evaluation import intervals
-from jaxft.evaluation.answers import FOLDER, PREDICTIONS
+from jaxft.evaluation.answers import FOLDER, METRICS, PREDICTIONS, fits
 from jaxft.evaluation.intervals import Difference, Interval
 from jaxft.runtime import csv_rows, paths
 from jaxft.runtime.paths import AnyPath
@@ -84,7 +84,10 @@ def read_predictions(place: AnyPath) -> dict[str, Prediction]:
             f"{place} holds no {PREDICTIONS}",
             hint="A run writes it at its end, `jaxft evaluate --output=DIR` at any time.",
         )
-    text = paths.read(found).decode(errors="surrogateescape")
+    content = paths.read(found)
+    text = content.decode(errors="surrogateescape")
+    if not fits(found.parent, PREDICTIONS, content):
+        raise UserError(f"{found} is damaged: it does not match its digest in {METRICS}")
     try:
         return {
             row["file"]: Prediction(

@@ -1,10 +1,11 @@
 """Markdown from the templates beside this file."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import jinja2
+
+from jaxft.runtime import plain_json
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -32,4 +33,4 @@ def cell(text: Any) -> str:
 
 def as_json(data: Any) -> str:
     """Return data as JSON in one line, which is YAML, too."""
-    return json.dumps(data, ensure_ascii=False)
+    return plain_json.dumps(data, ensure_ascii=False)

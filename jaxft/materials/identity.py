@@ -16,7 +16,7 @@ from jaxft.models.weights.preprocessing import RUN_FILE
 from jaxft.runtime.paths import AnyPath
 from jaxft.workdir import checkpoint, same_config, seal
 from jaxft.workdir.config_keys import differences
-from jaxft.workdir.rows import read_object, write_json
+from jaxft.workdir.rows import read_object, write_document, write_json
 
 
 def describe(workdir: AnyPath, config: Any, materials: Materials) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def describe(workdir: AnyPath, config: Any, materials: Materials) -> dict[str, A
         "listed": dict(materials.listed),
         "train_sample": leakage.sample(materials.dataset),
     }
-    write_json(workdir / "data.json", {**data, **about})
+    write_document(workdir / "data.json", {**data, **about})
     for name, content in sealed.items():
         write_json(workdir / name, content)
     return sealed

@@ -1,6 +1,5 @@
 """Opening of everything that a run needs, with all checks, before anything is written."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +23,7 @@ from jaxft.runtime import digests, hosts, paths
 from jaxft.runtime.ballot import Stop
 from jaxft.runtime.console import Console
 from jaxft.runtime.folders import cache_directory
+from jaxft.workdir.rows import parse
 
 # Of the images that a run was trained on; fewer have the same name and class by chance.
 SHARE_WORTH_TELLING = 0.05
@@ -104,7 +104,7 @@ def validated_before(settings: Settings, dataset: Dataset) -> str:
     if not settings.init_from:
         return ""
     try:
-        about = json.loads(paths.read(paths.of(settings.init_from) / "data.json"))
+        about = parse(paths.read(paths.of(settings.init_from) / "data.json"))
         taken = [str(digest) for digest in about["train_sample"]]
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return ""  # a run that left no sample

@@ -40,6 +40,8 @@ def draw(rows: Sequence[Mapping[str, Any]], kept: Mapping[str, Any]) -> Picture:
     below.xaxis.set_major_locator(MaxNLocator(integer=True))
     place = marks.row_of(rows, kept) + 1
     for axes, key in ((above, "val_loss"), (middle, "accuracy")):
+        if kept[key] is None:  # it was not finite
+            continue
         label = f"kept: {kept[key]:.4f} ({best_epoch.in_words(kept)})"
         axes.plot(place, kept[key], "*", ms=11, color="C3", label=label, zorder=3)
     marks.draw(figure, rows, [number - 0.5 for number in x], place)

@@ -22,11 +22,13 @@ from jaxft.recipe import best_epoch
 from jaxft.report import losses, rates
 from jaxft.report.answers import matrix
 from jaxft.report.figure import Picture
+from jaxft.report.page.text import four
 from jaxft.runtime import noise
 from jaxft.runtime.console import Console, for_python
 from jaxft.runtime.paths import AnyPath
 from jaxft.workdir.config_keys import with_free_keys
-from jaxft.workdir.rows import read_object, read_rows
+from jaxft.workdir.history import read_history
+from jaxft.workdir.rows import read_object
 from jaxft.workdir.same_config import read_json
 
 NAMED = 10  # classes in the text of a run
@@ -219,7 +221,8 @@ class Run:
         if self.history:
             kept = self._kept()
             lines.append(
-                f"  best: accuracy {kept['accuracy']:.4f}, validation loss {kept['val_loss']:.4f} "
+                f"  best: accuracy {kept['accuracy']:.4f}, "
+                f"validation loss {four(kept['val_loss'])} "
                 f"({best_epoch.in_words(kept)})"
             )
         return "\n".join(lines)
@@ -263,6 +266,6 @@ def restore(workdir: str | os.PathLike[str], which: str = "best", *, quiet: bool
         restored,
         which,
         read_object(place / "summary.json") or {},
-        read_rows(place / "metrics.jsonl"),
+        read_history(place),
         Console(None) if quiet else for_python(),
     )

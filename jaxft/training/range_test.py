@@ -23,7 +23,7 @@ from jaxft.runtime.paths import AnyPath
 from jaxft.training import runners, step, train_state
 from jaxft.training.runners import Runner, image_runner, rates_table, seed_of
 from jaxft.training.spec import StepSpec
-from jaxft.workdir.rows import write_json
+from jaxft.workdir.rows import write_document
 
 MOST_TRIAL_EPOCHS = 3
 MOST_TRIAL_STEPS = 1000
@@ -158,7 +158,7 @@ def find_rate(
     curve = range_test(spec, materials, runner, weights)
     directory = workdir / "lr_find"
     paths.make_folder(directory)
-    write_json(directory / f"{spec.phase.name}.json", curve_json(curve))
+    write_document(directory / f"{spec.phase.name}.json", curve_json(curve))
     title = f"{spec.phase.name}: {curve.rule} chooses {curve.lr:.2e}"
     plot_curve(curve, title, directory / f"{spec.phase.name}.png")
     materials.console.tell(rules_table(curve))

@@ -9,7 +9,7 @@ from jaxft.devices import provenance
 from jaxft.errors import Interrupted, NonFiniteError
 from jaxft.runtime.paths import AnyPath
 from jaxft.workdir.cursor import Cursor
-from jaxft.workdir.rows import read_rows, write_rows
+from jaxft.workdir.rows import read_rows, sealed, write_rows
 
 FILE = "starts.jsonl"
 ENDS: dict[type[Exception], str] = {Interrupted: "interrupted", NonFiniteError: "nonfinite"}
@@ -32,7 +32,7 @@ def noted(workdir: AnyPath, cursor: Cursor, changes: Sequence[str] = ()) -> Iter
         "versions": provenance.versions(),
         **({"changes": list(changes)} if changes else {}),
     }
-    write_rows(workdir / FILE, [*before, {**start, "ended_by": "interrupted"}])
+    write_rows(workdir / FILE, [*map(sealed, before), sealed({**start, "ended_by": "interrupted"})])
     ended_by = "failed"
     try:
         yield
@@ -42,7 +42,7 @@ def noted(workdir: AnyPath, cursor: Cursor, changes: Sequence[str] = ()) -> Iter
         raise
     finally:
         row = {**start, "to_step": cursor.global_step, "ended_by": ended_by}
-        write_rows(workdir / FILE, [*before, row])
+        write_rows(workdir / FILE, [*map(sealed, before), sealed(row)])
 
 
 def _earlier(workdir: AnyPath, reached: int) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from jaxft.report import advice, bottleneck
 from jaxft.runtime.paths import AnyPath
 from jaxft.runtime.process import cores
 from jaxft.workdir.cursor import Cursor
-from jaxft.workdir.rows import read_object, write_json
+from jaxft.workdir.rows import read_object, write_document
 
 
 def summarise(
@@ -34,7 +34,7 @@ def summarise(
         **({"kept": cursor.kept} if cursor.kept else {}),
         **(_diverged(materials, cursor) if ended_by == "nonfinite" else {}),
     }
-    write_json(workdir / "summary.json", summary)
+    write_document(workdir / "summary.json", summary)
     return summary
 
 

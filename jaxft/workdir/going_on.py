@@ -17,7 +17,7 @@ from jaxft.runtime.paths import AnyPath
 from jaxft.workdir import checkpoint, cursor, same_config
 from jaxft.workdir.config_keys import GOING_ON
 from jaxft.workdir.cursor import Cursor
-from jaxft.workdir.rows import read_object, read_rows, write_json
+from jaxft.workdir.rows import read_object, read_rows, write_document
 
 UNFINISHED = ("interrupted", "nonfinite", "failed")  # ends of a start that ended no run
 LOWER = 3.0  # a rate that fails is divided by this
@@ -84,7 +84,7 @@ def note(workdir: AnyPath, changes: Sequence[str], console: Console) -> None:
     summary = read_object(workdir / "summary.json") if changes else None
     if summary:
         kept = {key: value for key, value in summary.items() if key != "diverged"}
-        write_json(workdir / "summary.json", {**kept, "ended_by": "interrupted"})
+        write_document(workdir / "summary.json", {**kept, "ended_by": "interrupted"})
 
 
 def with_advice(

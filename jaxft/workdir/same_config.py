@@ -10,6 +10,7 @@ from jaxft.runtime import paths
 from jaxft.runtime.paths import AnyPath
 from jaxft.workdir import checkpoint, cursor, seal
 from jaxft.workdir.config_keys import FREE_BEFOREHAND, FREE_KEYS, differences, with_free_keys
+from jaxft.workdir.rows import parse
 
 
 def check(workdir: AnyPath, plain: dict[str, Any]) -> None:
@@ -80,6 +81,8 @@ def _phases_begun(workdir: AnyPath) -> int:
 def read_json(path: AnyPath) -> Any:
     """Read a JSON file of a workdir; raise UserError if it is missing or damaged."""
     try:
-        return json.loads(paths.read(path))
-    except (OSError, ValueError) as error:
+        content = paths.read(path)
+        found = json.loads(content)
+        return parse(content) if isinstance(found, dict) else found
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read: {error}") from error

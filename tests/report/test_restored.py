@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import shutil
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ from jaxft.errors import UserError
 from jaxft.evaluation import embed
 from jaxft.evaluation.evaluate import evaluate
 from jaxft.evaluation.prediction import Prediction
+from jaxft.workdir.rows import write_rows
 
 CLASSES = ("blue", "green", "red")
 
@@ -187,6 +189,10 @@ def test_an_unfinished_run_draws_what_there_is(finished, tiny, tmp_path):
     assert len(run.plot_losses().axes) == 3
     with pytest.raises(UserError, match="has not ended"):
         run.plot_rates()
+    write_rows(workdir / "metrics.jsonl", [{**row, "val_loss": math.nan} for row in run.history])
+    run = jaxft.restore(workdir)
+    assert "validation loss – (" in repr(run)  # noqa: RUF001
+    assert len(run.plot_losses().axes) == 3
     (workdir / "metrics.jsonl").unlink()
     assert len(repr(jaxft.restore(workdir)).splitlines()) == 3
     with pytest.raises(UserError, match="no epoch has ended"):

@@ -14,7 +14,7 @@ from places import SUPPORT
 SAME, TOLD, WRONG = "without effect", "told", "WRONG"
 SIGNS = ("warning", "damaged", "changed since")
 TRACES = ("Traceback", "this is a bug")
-NEVER_READ = (".lock", ".png", ".html", "commit_success.txt", "wrong.csv", "confusion.csv")
+NEVER_READ = (".lock", ".png", ".html", "commit_success.txt", "confusion.csv")
 
 
 class Flip(NamedTuple):

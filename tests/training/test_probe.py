@@ -171,6 +171,13 @@ def test_all_names_that_do_not_exist_are_listed_before_any_work(drawn, tiny, tmp
     assert not (tmp_path / "x").exists()
 
 
+def test_a_state_dict_of_several_may_be_named(tmp_path):
+    (tmp_path / "w.pth").touch()
+    body = Body("resnet18", f"file:{tmp_path}/w.pth#state_dict_ema")
+    (settings,) = bodies.settings_of(as_dict(tiny_config.get_config("x")), [body])
+    assert settings.model.weights == body.weights
+
+
 @pytest.mark.parametrize("given", ["", "a,,b", ":none"])
 def test_bodies_without_a_name_are_refused(given, drawn, tmp_path, capsys):
     with pytest.raises(SystemExit) as error:

@@ -2,9 +2,17 @@
 
 import json
 
+import numpy as np
 import pytest
 
-from jaxft.workdir.rows import append_row, read_object, read_rows, rewind_rows
+from jaxft.workdir.rows import (
+    append_row,
+    read_object,
+    read_rows,
+    rewind_rows,
+    write_json,
+    write_rows,
+)
 
 
 @pytest.fixture
@@ -60,6 +68,23 @@ def test_a_part_of_a_table_restores_nothing(file):
 
 def test_there_may_be_no_file(tmp_path):
     assert rewind_rows(tmp_path / "metrics.jsonl", 3) == 3
+
+
+def test_a_number_that_is_not_finite_is_null(tmp_path):
+    rows, document = tmp_path / "metrics.jsonl", tmp_path / "summary.json"
+    row = {"val_loss": float("nan"), "deep": [{"t": np.float64("-inf")}, (float("inf"), 1.5)]}
+    told = {"val_loss": None, "deep": [{"t": None}, [None, 1.5]]}
+
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    append_row(rows, row)
+    write_json(document, row)
+    assert json.loads(rows.read_text(), parse_constant=refuse) == told
+    assert json.loads(document.read_text(), parse_constant=refuse) == told
+    write_rows(rows, [row, row])
+    lines = rows.read_text().splitlines()
+    assert [json.loads(line, parse_constant=refuse) for line in lines] == [told, told]
 
 
 @pytest.mark.parametrize("content", [b"[1]", b"7", b"\xff", b"", b"[" * 100_000, b'{"a": 1'])

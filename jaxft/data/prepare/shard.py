@@ -143,7 +143,8 @@ def _record(pixels: np.ndarray, name: str, label: int, classes: int, form: Form)
             "label": label,
         }
     )
-    serialized: bytes = serializer.serialize_example(example)
+    # Not `serialize_example`, by which the order of the features changes from process to process.
+    serialized: bytes = serializer.get_tf_example(example).SerializeToString(deterministic=True)
     return serialized
 
 

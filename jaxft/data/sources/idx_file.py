@@ -16,12 +16,15 @@ from jaxtyping import UInt8
 
 UNSIGNED_BYTES = 8
 CHUNK_BYTES = 2**20
+# Real images are packed to a tenth at best; a file that unpacks to this much may be a trap.
+SMALL_BYTES = 2**26
+MOST_TIMES = 100
 
 
 def read_idx(packed: bytes, dimensions: Sequence[int]) -> UInt8[np.ndarray, "..."]:
     """The array of a file of unsigned bytes, itself packed by gzip or not.
 
-    No more is unpacked than the header tells.
+    No more is unpacked than the header tells, and MOST_TIMES the packed size.
 
     Args:
       packed: the file.
@@ -35,6 +38,8 @@ def read_idx(packed: bytes, dimensions: Sequence[int]) -> UInt8[np.ndarray, "...
     try:
         shape = _read_header(plain, dimensions)
         size = math.prod(shape)
+        if plain is not file and size > max(SMALL_BYTES, MOST_TIMES * len(packed)):
+            raise ValueError(_too_much(shape, len(packed)))
         content = _read_up_to(plain, size + 1)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(f"damaged gzip file: {error}") from None
@@ -68,6 +73,11 @@ def _read_up_to(plain: io.BufferedIOBase, limit: int) -> bytes:
         chunks.append(chunk)
         left -= len(chunk)
     return b"".join(chunks)
+
+
+def _too_much(shape: Sequence[int], packed: int) -> str:
+    told = f"its header says {in_words(shape)}, {math.prod(shape):,} bytes"
+    return f"{told}, of {packed:,} packed ones; if that is right, unpack it by gunzip"
 
 
 def in_words(shape: Sequence[int]) -> str:

@@ -18,7 +18,7 @@ from jaxft.data.sources.holdout import Holdout
 from jaxft.data.sources.record_labels import labels_of
 from jaxft.data.sources.records import Records
 from jaxft.data.sources.sides import TEST_NAMES, TRAIN_NAMES, VALID_NAMES
-from jaxft.data.sources.tfds import builder_in, builder_named, tensorflow_commands
+from jaxft.data.sources.tfds import builder_in, builder_named, described, tensorflow_commands
 from jaxft.data.sources.tfds_features import ImageField, LabelField
 from jaxft.errors import UserError, unusable_data
 
@@ -45,14 +45,15 @@ def open_directory(path: str, holdout: Holdout) -> Dataset:
 
 def _open(builder: Any, holdout: Holdout) -> Dataset:
     folder = Path(builder.data_dir)
-    info = _random_access(builder, folder)
-    images, labels = tfds_features.candidates(info)
-    sides = _sides(info.splits)
-    problems = [
-        *tfds_features.problems("image", "an image in 8 or 16 bits per colour", images),
-        *tfds_features.problems("label", "a ClassLabel that knows its classes", labels),
-        *_split_problems(sides, info.splits),
-    ]
+    with described(folder):
+        info = _random_access(builder, folder)
+        images, labels = tfds_features.candidates(info)
+        sides = _sides(info.splits)
+        problems = [
+            *tfds_features.problems("image", "an image in 8 or 16 bits per colour", images),
+            *tfds_features.problems("label", "a ClassLabel that knows its classes", labels),
+            *_split_problems(sides, info.splits),
+        ]
     if problems:
         raise unusable_data(folder, problems)
     label, known = labels[0], _catalogue(folder, sides)

@@ -37,7 +37,7 @@ class Records:
             if self.image.encoding == "file":
                 data = features[self.image.name].bytes_list.value[0]
                 return decode_bytes(data, name, sizing, share)
-            pixels = self.image.pixels(features)
+            pixels = self.image.pixels(features, sizing.max_pixels)
         except (IndexError, ValueError, zlib.error) as error:
             raise UnreadableImage(name, f"no image in its record: {error}") from None
         side = min(pixels.shape[:2])

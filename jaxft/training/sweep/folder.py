@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 
 from jaxft.runtime import paths
 from jaxft.runtime.paths import AnyPath
-from jaxft.workdir.rows import read_object, write_json
+from jaxft.workdir.rows import read_object, write_document
 
 RESULT, BEST, PARTS = "sweep.json", "best.py", "scores"
 
@@ -29,7 +29,7 @@ def finish(folder: AnyPath, card: str, found: Mapping[str, Any]) -> None:
     """Write the best config, and last of all the result, which marks the end."""
     if not (folder / BEST).exists():
         paths.write(folder / BEST, lambda file: file.write(card.encode()))
-    write_json(folder / RESULT, found)
+    write_document(folder / RESULT, found)
 
 
 def store(folder: AnyPath, numbers: Sequence[int], scores: Scores) -> None:

@@ -169,6 +169,18 @@ def test_the_number_of_workers_changes_nothing(prepared, photos, tmp_path):
     assert contents(tmp_path / "photos") == contents(prepared)
 
 
+def test_a_record_does_not_depend_on_the_process_that_makes_it(prepared):
+    from array_record.python.array_record_module import ArrayRecordReader
+    from tensorflow_datasets.proto import tf_example_pb2
+
+    (file,) = prepared.glob("*validation*")
+    found = ArrayRecordReader(str(file)).read_all()
+    assert len(found) == 30
+    for record in found:
+        parsed = tf_example_pb2.Example.FromString(record)
+        assert record == parsed.SerializeToString(deterministic=True)
+
+
 def test_without_a_split_all_is_for_training(photos, tmp_path):
     prepare.prepare(f"folder:{photos / 'train'}", str(tmp_path / "out"), RAW, 1)
     assert list(library.builder_from_directory(tmp_path / "out").info.splits) == ["train"]

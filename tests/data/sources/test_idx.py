@@ -197,6 +197,16 @@ class TestWhatIsWrong:
         tracemalloc.stop()
         assert most < 2**22
 
+    def test_a_packed_file_that_asks_for_a_thousand_times_its_size_is_refused(self):
+        header = struct.pack(">BBBB3I", 0, 0, 8, 3, 2**10, 2**10, 2**10)
+        bomb = gzip.compress(header + bytes(2**26), compresslevel=9)
+        tracemalloc.start()
+        with pytest.raises(ValueError, match=r"1,073,741,824 bytes, of .* packed .* gunzip"):
+            read_idx(bomb, (3,))
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert most < 2**22
+
     def test_counts_and_shapes(self, tmp_path):
         given = arrays()
         given["train-labels-idx1-ubyte"] = np.zeros(11)

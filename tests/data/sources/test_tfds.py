@@ -244,6 +244,9 @@ def test_arrays_need_no_decoding(tmp_path, shape, encoding, channels):
         expected = np.repeat(pixels, 3, -1) if channels == 1 else pixels
         assert np.array_equal(data.train.read(i), expected)
     assert data.train.read(7, Sizing(3)).shape[1] == 3
+    if encoding == "zlib":
+        with pytest.raises(UnreadableImage, match="unpacks to more than 18 bytes"):
+            data.train.read(7, Sizing(max_pixels=6))
     assert np.array_equal(data.train.read(7, Sizing(6)), data.train.read(7))
 
 
@@ -331,6 +334,15 @@ def test_what_is_no_data_set(toy, tmp_path):
     assert "from a disk" in failure("tfds_dir:gs://bucket/x").title
     (toy / tfds.DESCRIPTION).write_text("{")
     assert "can't be opened" in failure(f"tfds_dir:{toy}").title
+
+
+def test_a_description_whose_file_names_make_no_sense(toy):
+    file = toy / tfds.DESCRIPTION
+    told = json.loads(file.read_text())
+    told["splits"][0]["filepathTemplate"] = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_XOF_Y}"
+    file.write_text(json.dumps(told))
+    title = failure(f"tfds_dir:{toy}").title
+    assert title.startswith(f"{toy} can't be opened by TFDS: Could not format template")
 
 
 def test_missing_files_and_splits(toy, tmp_path):

@@ -33,6 +33,13 @@ class Global:
     name: str
 
 
+@dataclass(frozen=True, eq=False)
+class Opaque:
+    """An object that no tensor needs, or that a tensor can't be made of; `name` is its class."""
+
+    name: str
+
+
 @dataclass(frozen=True)
 class Storage:
     """A run of numbers elsewhere in the file: `count` elements from `start` of storage `key`."""
@@ -54,13 +61,18 @@ class Tensor:
     strides: tuple[int, ...]
 
 
-def storage_of(identity: Any) -> Storage:
-    """Read a persistent id: ("storage", type, key, device, elements[, view])."""
+def storage_of(identity: Any) -> Storage | Opaque:
+    """Read a persistent id: ("storage", type, key, device, elements[, view]).
+
+    Numbers of an unsupported type, such as complex ones, are opaque.
+    """
     if type(identity) is not tuple or len(identity) not in (5, 6) or identity[0] != "storage":
         fail("a storage is described in an unknown way")
     kind, key, total = identity[1], identity[2], _count(identity[4])
-    if not isinstance(kind, Global) or kind.name not in STORAGES or type(key) is not str:
+    if not isinstance(kind, Global) or type(key) is not str:
         fail("a storage has an unknown type")
+    if kind.name not in STORAGES:
+        return Opaque(kind.name)
     start, count = 0, total
     if len(identity) == 6 and identity[5] is not None:
         _, start, count = identity[5]
@@ -69,8 +81,10 @@ def storage_of(identity: Any) -> Storage:
     return Storage(key, STORAGES[kind.name], total, start, count)
 
 
-def rebuilt(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor:
+def rebuilt(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor | Opaque:
     """Stand in for torch._utils._rebuild_tensor_v2; the tensor lies within its storage."""
+    if isinstance(storage, Opaque):
+        return storage
     if not isinstance(storage, Storage):
         fail("a tensor has no storage")
     tensor = Tensor(storage, _count(offset), counts(shape), counts(strides))
