@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from jaxft.errors import UserError
 from jaxft.runtime.paths import AnyPath
-from jaxft.workdir import cursor
+from jaxft.workdir import checkpoint
 from jaxft.workdir.rows import read_rows
 
 FILE = "metrics.jsonl"
@@ -18,8 +17,6 @@ def read_history(workdir: AnyPath) -> list[dict[str, Any]]:
 
 def stored(workdir: AnyPath) -> list[dict[str, Any]]:
     """Return the rows that the newest checkpoint holds; none of an earlier version of jaxft."""
-    try:
-        reached = cursor.newest(workdir)
-    except UserError:  # of another version
-        return []
-    return reached.table if reached and len(reached.table) == reached.rows else []
+    at = checkpoint.newest_cursor(workdir) or {}
+    table: list[dict[str, Any]] = at.get("table", [])
+    return table if len(table) == at.get("rows") else []

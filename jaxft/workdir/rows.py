@@ -14,7 +14,7 @@ from jaxft.runtime import hosts, paths, plain_json
 from jaxft.runtime.digests import of_json
 from jaxft.runtime.paths import AnyPath
 
-DIGEST = "sha256"  # of an object's other keys, sorted
+DIGEST = "contents_sha256"  # of an object's other keys, sorted
 
 
 @hosts.first_only

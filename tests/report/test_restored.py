@@ -22,7 +22,7 @@ from jaxft.errors import UserError
 from jaxft.evaluation import embed
 from jaxft.evaluation.evaluate import evaluate
 from jaxft.evaluation.prediction import Prediction
-from jaxft.workdir.rows import write_rows
+from jaxft.workdir.rows import append_row, read_object
 
 CLASSES = ("blue", "green", "red")
 
@@ -172,7 +172,7 @@ def test_the_text_of_a_run_is_a_few_lines(finished, tiny):
 def test_a_run_has_its_course(finished, tiny):
     run = jaxft.restore(finished)
     assert (run.workdir, run.classes) == (finished, CLASSES)
-    assert run.summary == json.loads((finished / "summary.json").read_text())
+    assert run.summary == read_object(finished / "summary.json")
     assert len(run.history) == sum(phase["epochs"] for phase in run.summary["phases"])
     assert set(run.params) == {"early", "late", "head"} == set(run.batch_stats)
     assert run.config.data.image_size == 32
@@ -189,7 +189,7 @@ def test_an_unfinished_run_draws_what_there_is(finished, tiny, tmp_path):
     assert len(run.plot_losses().axes) == 3
     with pytest.raises(UserError, match="has not ended"):
         run.plot_rates()
-    write_rows(workdir / "metrics.jsonl", [{**row, "val_loss": math.nan} for row in run.history])
+    append_row(workdir / "metrics.jsonl", {**best, "val_loss": math.nan})
     run = jaxft.restore(workdir)
     assert "validation loss – (" in repr(run)  # noqa: RUF001
     assert len(run.plot_losses().axes) == 3

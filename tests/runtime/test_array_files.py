@@ -9,6 +9,7 @@ def test_what_was_stored_is_loaded(tmp_path):
     file, array = tmp_path / "deep" / "a.npy", np.arange(6, dtype=np.int32).reshape(2, 3)
     array_files.store(file, array)
     found = array_files.load(file)
+    assert found is not None
     assert found.dtype == array.dtype and found.tolist() == array.tolist()
     assert np.load(file).tolist() == array.tolist()  # by plain NumPy
 

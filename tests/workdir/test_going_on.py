@@ -13,6 +13,7 @@ from jaxft.errors import UserError
 from jaxft.runtime.console import Console
 from jaxft.workdir import checkpoint, going_on
 from jaxft.workdir.cursor import Cursor, PhaseCursor
+from jaxft.workdir.rows import read_object
 
 MAX_CYCLES = "phases[2].max_cycles"
 
@@ -154,7 +155,7 @@ def test_a_finished_summary_is_marked_before_the_run_goes_on(run):
     going_on.note(workdir, [], Console(None))
     assert json.loads((workdir / "summary.json").read_text())["ended_by"] == "max_cycles"
     going_on.note(workdir, ["a line"], Console(None))
-    summary = json.loads((workdir / "summary.json").read_text())
+    summary = read_object(workdir / "summary.json")
     assert summary == {"ended_by": "interrupted", "accuracy": 0.9}
 
 

@@ -10,6 +10,8 @@ from jaxft.workdir.rows import (
     read_object,
     read_rows,
     rewind_rows,
+    sealed,
+    write_document,
     write_json,
     write_rows,
 )
@@ -91,3 +93,29 @@ def test_a_number_that_is_not_finite_is_null(tmp_path):
 def test_what_is_no_object_is_none(tmp_path, content):
     (tmp_path / "summary.json").write_bytes(content)
     assert read_object(tmp_path / "summary.json") is None
+
+
+def test_a_document_is_believed_whole_or_not_at_all(tmp_path):
+    file = tmp_path / "summary.json"
+    write_document(file, {"accuracy": 0.5, "phases": [], "loss": float("nan")})
+    whole = file.read_bytes()
+    right = {"accuracy": 0.5, "phases": [], "loss": None}
+    assert read_object(file) == right
+    for bit in range(8 * len(whole)):
+        content = bytearray(whole)
+        content[bit // 8] ^= 1 << bit % 8
+        file.write_bytes(content)
+        found = read_object(file)
+        # In white space, or the digest's own key, which is then one that nobody knows.
+        assert found in (None, right) or {**found, **right} == found, bit
+
+
+def test_a_document_of_an_earlier_version_has_no_digest(tmp_path):
+    (tmp_path / "summary.json").write_text('{"accuracy": 0.5}')
+    assert read_object(tmp_path / "summary.json") == {"accuracy": 0.5}
+
+
+def test_a_sealed_row_is_read_without_its_digest(tmp_path):
+    append_row(tmp_path / "starts.jsonl", sealed({"to_step": 3}))
+    append_row(tmp_path / "starts.jsonl", {**sealed({"to_step": 3}), "to_step": 4})
+    assert read_rows(tmp_path / "starts.jsonl") == [{"to_step": 3}]

@@ -21,14 +21,14 @@ def folder(tmp_path):
 
 def test_what_was_written_is_read(folder):
     found = catalogue.read(folder)
-    assert found.classes == ("cat", "dög")
+    assert found is not None and found.classes == ("cat", "dög")
     assert found.splits["train"].files == ("a.png", "\udcff.png")
     assert found.splits["train"].labels.tolist() == [0, 1]
 
 
 def test_every_flipped_bit_is_told_or_without_effect(folder):
     file, told = folder / catalogue.NAME, 0
-    whole, right = file.read_bytes(), catalogue.read(folder)
+    whole = file.read_bytes()
     for bit in range(8 * len(whole)):
         content = bytearray(whole)
         content[bit // 8] ^= 1 << bit % 8
@@ -39,7 +39,7 @@ def test_every_flipped_bit_is_told_or_without_effect(folder):
             assert "jaxft.json is damaged" in str(error)
             told += 1
         else:  # \u00f6 in capitals
-            assert (found.classes, found.digest) == (right.classes, right.digest), bit
+            assert found is not None and found.classes == ("cat", "dög"), bit
             assert found.splits["train"].labels.tolist() == [0, 1], bit
     assert told > 7 * len(whole)
 
@@ -56,4 +56,5 @@ def test_one_of_an_earlier_version_has_no_digest(folder):
     plain = json.loads(file.read_text())
     del plain["sha256"]
     file.write_text(json.dumps(plain))
-    assert catalogue.read(folder).classes == ("cat", "dög")
+    found = catalogue.read(folder)
+    assert found is not None and found.classes == ("cat", "dög")
