@@ -14,10 +14,10 @@ from jaxft.runtime import hosts
 from jaxft.runtime.console import Console
 from jaxft.runtime.paths import AnyPath
 from jaxft.training.phase_end import ended
-from jaxft.workdir import cursor
+from jaxft.workdir import cursor, history
 from jaxft.workdir.checkpoint import Checkpoints
 from jaxft.workdir.cursor import Cursor
-from jaxft.workdir.rows import rewind_rows
+from jaxft.workdir.rows import read_rows, rewind_rows
 from jaxft.workdir.snapshot import Best, Snapshot, unpack
 
 
@@ -52,7 +52,10 @@ def begin(
 
 def rewind(workdir: AnyPath, cursor: Cursor, console: Console) -> None:
     """Drop the rows of metrics.jsonl after a cursor; restore, or tell of, those before it."""
-    path, count = workdir / "metrics.jsonl", cursor.rows
+    path, count = workdir / history.FILE, cursor.rows
+    if further := len(read_rows(path, after=count)):
+        told = "An epoch" if further == 1 else f"{further} epochs"
+        console.say(f"{told} after the newest checkpoint will be trained again")
     lost = hosts.gather(rewind_rows(path, count, cursor.table))[0]
     if not lost:
         return

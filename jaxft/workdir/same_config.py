@@ -12,6 +12,11 @@ from jaxft.workdir import checkpoint, cursor, seal
 from jaxft.workdir.config_keys import FREE_BEFOREHAND, FREE_KEYS, differences, with_free_keys
 from jaxft.workdir.rows import parse
 
+WAY_OUT = (
+    "Put it back from a copy, or begin another run from this one's weights: "
+    "jaxft train --from=DIR with another --workdir."
+)
+
 
 def check(workdir: AnyPath, plain: dict[str, Any]) -> None:
     """Raise UserError if the workdir is a file, or holds checkpoints of another config."""
@@ -85,4 +90,4 @@ def read_json(path: AnyPath) -> Any:
         found = json.loads(content)
         return parse(content) if isinstance(found, dict) else found
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
+        raise UserError(f"{path} cannot be read: {error}", hint=WAY_OUT) from error
