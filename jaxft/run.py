@@ -30,9 +30,9 @@ from jaxft.training import averaging, ending, fit, range_test, rebase, resume, r
 from jaxft.training.phase_spec import make_spec
 from jaxft.training.summary import finished_summary, summarise
 from jaxft.workdir import checkpoint, going_on, same_config
-from jaxft.workdir.checkpoint import Checkpoints
 from jaxft.workdir.cursor import Cursor
 from jaxft.workdir.rows import read_rows
+from jaxft.workdir.saving import Checkpoints
 from jaxft.workdir.snapshot import unpack
 
 
@@ -125,7 +125,8 @@ def run_phases(
                 raise going_on.with_advice(error, workdir, materials.settings, cursor) from None
             raise
         finally:
-            checkpoints.close()
+            with cursor.saving():
+                checkpoints.close()
         summary = summarise(workdir, cursor, cursor.phases[-1]["ended_by"], materials)
         rows = read_rows(workdir / "metrics.jsonl")
         plot_losses(rows, summary["best"], workdir / "losses.png")

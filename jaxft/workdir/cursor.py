@@ -1,6 +1,8 @@
 """Cursor: a run's position, as every checkpoint stores it."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,13 +46,14 @@ class Cursor:
     """Position of a run; JSON data.
 
     `rows` counts the lines of metrics.jsonl. `setup_seconds` is the total time that all starts took
-    to open data and model, and to read images of another size. `baselines` are the accuracies of
-    simple classifiers, {} if there are none. `best` is the run's best epoch (`best_epoch.record`).
-    `trn_loss_before` is the training loss of the previous phase's last epoch. `phases` are the
-    finished ones, as `summary.json` has them. `least_loss` is the lowest validation loss so far, at
-    the current image size. `kept` is what was made of the kept cycle ends, once that is settled, as
-    `summary.json` has it. `back_to` is the checkpoint that a change of config goes back to: the one
-    at the phase's begin, 0 for the run's; after the last phase the one at the end of its epochs.
+    to open data and model, and to read images of another size, `saving_seconds` that which saving
+    held the run up. `baselines` are the accuracies of simple classifiers, {} if there are none.
+    `best` is the run's best epoch (`best_epoch.record`). `trn_loss_before` is the training loss of
+    the previous phase's last epoch. `phases` are the finished ones, as `summary.json` has them.
+    `least_loss` is the lowest validation loss so far, at the current image size. `kept` is what was
+    made of the kept cycle ends, once that is settled, as `summary.json` has it. `back_to` is the
+    checkpoint that a change of config goes back to: the one at the phase's begin, 0 for the run's;
+    after the last phase the one at the end of its epochs.
     """
 
     version: int = VERSION
@@ -60,6 +63,7 @@ class Cursor:
     saves: int = 0
     rows: int = 0
     setup_seconds: float = 0.0
+    saving_seconds: float = 0.0
     baselines: dict[str, float] | None = None
     best: dict[str, Any] | None = None
     trn_loss_before: float = 0.0
@@ -92,6 +96,15 @@ class Cursor:
         self.phase_index += 1
         self.phase = PhaseCursor()
         self.back_to = back_to
+
+    @contextmanager
+    def saving(self) -> Iterator[None]:
+        """Count the time of this block among that for which saving held the run up."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.saving_seconds += time.perf_counter() - started
 
     @property
     def phases_begun(self) -> int:

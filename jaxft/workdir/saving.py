@@ -1,0 +1,163 @@
+"""Saving a run's checkpoints without making it wait, and the newest intact one to go on from.
+
+A save hands over arrays that are on the host. A thread of its own digests and writes them, one
+checkpoint at a time. One more may wait meanwhile; a newer one takes its place unless a later start
+could go back to it. Several processes save together instead, in one order on all of them, and so
+wait for the save before.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import orbax.checkpoint as ocp
+
+from jaxft.errors import UserError
+from jaxft.runtime import hosts, paths
+from jaxft.runtime.digests import digest, of_json
+from jaxft.workdir.checkpoint import ARRAYS, Checkpoint, cursor_of, fault, read, read_item
+from jaxft.workdir.writer import Writer
+
+KEEP = 2
+
+
+@dataclass
+class Preserved:
+    """Orbax's policy of what stays: the newest KEEP checkpoints, and the one of number `also`."""
+
+    also: int = 0
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        """Tell of each checkpoint, oldest first, if it stays."""
+        newest = checkpoints[-KEEP:]
+        return [one in newest or one.step == self.also for one in checkpoints]
+
+
+class Checkpoints:
+    """The checkpoints of one workdir: the newest KEEP, and the one that a cursor's `back_to` names.
+
+    Args:
+      workdir: of the run.
+      still_held: the function that `lock` yields; called before every save.
+      sealed: JSON data that every cursor holds beside the place.
+    """
+
+    def __init__(
+        self,
+        workdir: str | os.PathLike[str],
+        still_held: Callable[[], None] = lambda: None,
+        sealed: Mapping[str, Any] | None = None,
+    ) -> None:
+        logging.getLogger("absl").setLevel(logging.ERROR)
+        self.directory = paths.absolute(paths.of(workdir)) / "checkpoints"
+        self._still_held = still_held
+        self._sealed = dict(sealed or {})
+        self._writer = Writer()
+        self._preserved = Preserved()
+        self._manager = ocp.CheckpointManager(
+            self.directory,
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=self._preserved,
+                cleanup_tmp_directories=True,
+            ),
+        )
+
+    @property
+    def busy(self) -> bool:
+        """True while a checkpoint is being written, and a save that can wait should."""
+        return self._writer.busy
+
+    def save(self, step: int, checkpoint: Checkpoint) -> None:
+        """Write a checkpoint in the background.
+
+        Args:
+          step: the checkpoint's name; larger than any before.
+          checkpoint: arrays on the host, which do not change afterwards.
+
+        Raises:
+          OSError or ValueError: an earlier checkpoint could not be written.
+          UserError: another process has taken the workdir over.
+        """
+        self._still_held()
+        if hosts.count() > 1:
+            self.wait()
+            self._begin(step, checkpoint)
+        else:
+            back_to = checkpoint.cursor.get("back_to", 0)
+            self._writer.put(step, partial(self._write, step, checkpoint), back_to.__eq__)
+
+    def wait(self) -> None:
+        """Wait for the saves under way, and raise their error, if any."""
+        self._writer.wait()
+        self._finish()
+
+    def _write(self, step: int, checkpoint: Checkpoint) -> None:
+        self._still_held()
+        self._begin(step, checkpoint)
+        self._finish()
+
+    def _begin(self, step: int, checkpoint: Checkpoint) -> None:
+        """Digest a checkpoint, and let Orbax begin to write it."""
+        self._preserved.also = checkpoint.cursor.get("back_to", 0)
+        digests = {name: digest(getattr(checkpoint, name)) for name in ARRAYS}
+        item = {**checkpoint.cursor, "sealed": self._sealed, "digests": digests}
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(_without_empty(checkpoint.state)),
+                best=ocp.args.StandardSave(_without_empty(checkpoint.best)),
+                cursor=ocp.args.JsonSave({**item, "digest": of_json(item)}),
+            ),
+        )
+
+    def _finish(self) -> None:
+        """Wait for Orbax, and raise its error, if any."""
+        self._manager.wait_until_finished()
+        self._manager.check_for_errors()
+
+    def newest(
+        self, wanted: Callable[[dict[str, Any]], bool] = lambda _: True
+    ) -> tuple[Checkpoint | None, list[str]]:
+        """Return the newest whole checkpoint whose cursor is wanted, and the faults of newer ones.
+
+        Raises:
+          UserError: as `wanted` does.
+        """
+        problems: list[str] = []
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            try:
+                if wanted(self.cursor(step)):
+                    return read(self.directory / str(step)), problems
+            except UserError:
+                raise
+            except Exception as error:  # whatever a damaged file makes Orbax raise
+                problems.append(fault(step, error))
+        return None, problems
+
+    def cursor(self, step: int) -> dict[str, Any]:
+        """Return the cursor of one checkpoint; errors of Orbax where it is missing or damaged."""
+        return cursor_of(read_item(self.directory / str(step)))
+
+    def remove_after(self, step: int) -> None:
+        """Forget checkpoints newer than `step`, so that their numbers can be used again."""
+        for newer in [s for s in self._manager.all_steps() if s > step]:
+            self._manager.delete(newer)
+
+    def close(self) -> None:
+        """Wait for the saves under way and let go of the directory."""
+        self.wait()
+        self._writer.close()
+        self._manager.close()
+
+
+def _without_empty(tree: Any) -> Any:
+    """Return the tree without empty dicts, which Orbax would restore as nothing."""
+    if not isinstance(tree, dict):
+        return tree
+    kept = {key: _without_empty(value) for key, value in tree.items()}
+    return {
+        key: value for key, value in kept.items() if not (isinstance(value, dict) and not value)
+    }
