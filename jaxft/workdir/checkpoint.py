@@ -3,10 +3,11 @@
 A checkpoint is a directory `checkpoints/STEP` with three items: `state` (all parameters and
 statistics, the optimizer state, the weights' average if there is one, the step), `best`
 (parameters, statistics and per-example validation losses of the run's best epoch) and `cursor`
-(JSON: the place that the run has reached). Plain Orbax opens each. Array files carry no checksum of
-their own, so `cursor` holds a digest of every item, itself included, and a checkpoint whose digest
-does not match is skipped for the one before. It also holds what decides the run's numbers elsewhere
-in the workdir (workdir/seal.py).
+(JSON: the place that the run has reached). Plain Orbax opens each. Where `best` is as it was, only
+the first checkpoint with it has that item, and `best_of` in the cursors of the others names it
+(workdir/retention.py). Array files carry no checksum of their own, so `cursor` holds a digest of
+every item, itself included, and a checkpoint whose digest does not match is skipped for the one
+before. It also holds what decides the run's numbers elsewhere in the workdir (workdir/seal.py).
 """
 
 import fcntl
@@ -26,6 +27,7 @@ from jaxft.runtime.digests import digest, flat, of_json
 from jaxft.workdir import lease
 
 ARRAYS = ("state", "best")
+BESIDE = ("digests", "sealed", "best_of")  # what the item `cursor` holds beside the place
 SEALED_SINCE = 3  # the version of cursors that hold a digest of themselves
 REASON_LENGTH = 200  # characters
 PATTERNS = ("[", "**", "\\")  # of etils.epath's glob, by Python or TensorFlow
@@ -61,16 +63,20 @@ def read(directory: paths.AnyPath) -> Checkpoint:
       ValueError: an item's digest does not match.
       Other errors of Orbax: files are missing or cannot be parsed.
     """
-    cursor = read_item(directory)
-    digests = cursor.pop("digests")
-    cursor.pop("sealed", None)
+    item = read_item(directory)
+    places = {"state": directory / "state", "best": holder_of(item, directory) / "best"}
     items = {}
     with ocp.StandardCheckpointer() as arrays:
         for name in ARRAYS:
-            items[name] = jax.tree.map(np.asarray, arrays.restore(directory / name))
-            if digest(items[name]) != digests[name]:
+            items[name] = jax.tree.map(np.asarray, arrays.restore(places[name]))
+            if digest(items[name]) != item["digests"][name]:
                 raise ValueError(f"the digest of {name} does not match its contents")
-    return Checkpoint(items["state"], items["best"], cursor)
+    return Checkpoint(items["state"], items["best"], cursor_of(item))
+
+
+def holder_of(item: Mapping[str, Any], directory: paths.AnyPath) -> paths.AnyPath:
+    """Return the checkpoint that has the `best` of one, given that one's item `cursor`."""
+    return directory.parent / str(item.get("best_of", directory.name))
 
 
 def steps(workdir: str | os.PathLike[str]) -> list[int]:
@@ -138,7 +144,7 @@ def _newest_item(workdir: str | os.PathLike[str]) -> dict[str, Any] | None:
 
 def cursor_of(item: Mapping[str, Any]) -> dict[str, Any]:
     """Return what an item `cursor` holds of the place that the run has reached."""
-    return {key: value for key, value in item.items() if key not in ("digests", "sealed")}
+    return {key: value for key, value in item.items() if key not in BESIDE}
 
 
 def read_item(directory: paths.AnyPath) -> dict[str, Any]:

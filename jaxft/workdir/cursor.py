@@ -10,8 +10,9 @@ from jaxft.errors import UserError
 from jaxft.runtime.paths import AnyPath
 from jaxft.workdir import checkpoint
 
-VERSION = 3  # 1 had the keys of the phase among the run's, 2 no digest of itself
-READABLE = (2, VERSION)
+# 1 had the keys of the phase among the run's, 2 no digest of itself, 3 `best` in each checkpoint
+VERSION = 4
+READABLE = range(2, VERSION + 1)
 
 
 @dataclass

@@ -8,41 +8,46 @@ wait for the save before.
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import orbax.checkpoint as ocp
 
 from jaxft.errors import UserError
 from jaxft.runtime import hosts, paths
 from jaxft.runtime.digests import digest, of_json
-from jaxft.workdir.checkpoint import ARRAYS, Checkpoint, cursor_of, fault, read, read_item
+from jaxft.workdir.checkpoint import (
+    ARRAYS,
+    Checkpoint,
+    cursor_of,
+    fault,
+    holder_of,
+    read,
+    read_item,
+)
+from jaxft.workdir.retention import DEFAULT, Preserved, Retention
 from jaxft.workdir.writer import Writer
 
-KEEP = 2
 
+class Held(NamedTuple):
+    """A best epoch by the digest of its item, and the checkpoint that has that."""
 
-@dataclass
-class Preserved:
-    """Orbax's policy of what stays: the newest KEEP checkpoints, and the one of number `also`."""
-
-    also: int = 0
-
-    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
-        """Tell of each checkpoint, oldest first, if it stays."""
-        newest = checkpoints[-KEEP:]
-        return [one in newest or one.step == self.also for one in checkpoints]
+    digest: str
+    step: int
 
 
 class Checkpoints:
-    """The checkpoints of one workdir: the newest KEEP, and the one that a cursor's `back_to` names.
+    """The checkpoints of one workdir.
+
+    Those stay that are asked for, and the one that a cursor's `back_to` names (retention.py).
 
     Args:
       workdir: of the run.
       still_held: the function that `lock` yields; called before every save.
       sealed: JSON data that every cursor holds beside the place.
+      retention: what else stays.
     """
 
     def __init__(
@@ -50,13 +55,16 @@ class Checkpoints:
         workdir: str | os.PathLike[str],
         still_held: Callable[[], None] = lambda: None,
         sealed: Mapping[str, Any] | None = None,
+        retention: Retention = DEFAULT,
     ) -> None:
         logging.getLogger("absl").setLevel(logging.ERROR)
         self.directory = paths.absolute(paths.of(workdir)) / "checkpoints"
         self._still_held = still_held
         self._sealed = dict(sealed or {})
         self._writer = Writer()
-        self._preserved = Preserved()
+        self._best: Held | None = None  # of the newest checkpoint that is whole
+        self._written: Held | None = None  # of the one that Orbax writes
+        self._preserved = Preserved(retention)
         self._manager = ocp.CheckpointManager(
             self.directory,
             options=ocp.CheckpointManagerOptions(
@@ -64,6 +72,9 @@ class Checkpoints:
                 cleanup_tmp_directories=True,
             ),
         )
+        for step in self._manager.all_steps():
+            with suppress(Exception):  # whatever a damaged file makes Orbax raise
+                self._preserved.best_of[step] = self._holder(step).step
 
     @property
     def busy(self) -> bool:
@@ -87,7 +98,11 @@ class Checkpoints:
             self._begin(step, checkpoint)
         else:
             back_to = checkpoint.cursor.get("back_to", 0)
-            self._writer.put(step, partial(self._write, step, checkpoint), back_to.__eq__)
+
+            def needed(waiting: int) -> bool:
+                return waiting == back_to or self._preserved.retention.lasting(waiting)
+
+            self._writer.put(step, partial(self._write, step, checkpoint), needed)
 
     def wait(self) -> None:
         """Wait for the saves under way, and raise their error, if any."""
@@ -100,23 +115,29 @@ class Checkpoints:
         self._finish()
 
     def _begin(self, step: int, checkpoint: Checkpoint) -> None:
-        """Digest a checkpoint, and let Orbax begin to write it."""
-        self._preserved.also = checkpoint.cursor.get("back_to", 0)
+        """Digest a checkpoint, and let Orbax begin to write what no earlier one holds."""
         digests = {name: digest(getattr(checkpoint, name)) for name in ARRAYS}
         item = {**checkpoint.cursor, "sealed": self._sealed, "digests": digests}
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(_without_empty(checkpoint.state)),
-                best=ocp.args.StandardSave(_without_empty(checkpoint.best)),
-                cursor=ocp.args.JsonSave({**item, "digest": of_json(item)}),
-            ),
-        )
+        arrays = {name: getattr(checkpoint, name) for name in ARRAYS}
+        held = self._best
+        if held is not None and held.digest == digests["best"]:
+            item["best_of"] = held.step
+            del arrays["best"]
+        else:
+            held = Held(digests["best"], step)
+        self._preserved.back_to = checkpoint.cursor.get("back_to", 0)
+        self._preserved.best_of[step] = held.step
+        self._written = held
+        items = {k: ocp.args.StandardSave(_without_empty(tree)) for k, tree in arrays.items()}
+        cursor = ocp.args.JsonSave({**item, "digest": of_json(item)})
+        self._manager.save(step, args=ocp.args.Composite(**items, cursor=cursor))
 
     def _finish(self) -> None:
         """Wait for Orbax, and raise its error, if any."""
+        held, self._written = self._written, None
         self._manager.wait_until_finished()
         self._manager.check_for_errors()
+        self._best = held or self._best
 
     def newest(
         self, wanted: Callable[[dict[str, Any]], bool] = lambda _: True
@@ -130,7 +151,9 @@ class Checkpoints:
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
                 if wanted(self.cursor(step)):
-                    return read(self.directory / str(step)), problems
+                    found = read(self.directory / str(step))
+                    self._best = self._holder(step)
+                    return found, problems
             except UserError:
                 raise
             except Exception as error:  # whatever a damaged file makes Orbax raise
@@ -140,6 +163,12 @@ class Checkpoints:
     def cursor(self, step: int) -> dict[str, Any]:
         """Return the cursor of one checkpoint; errors of Orbax where it is missing or damaged."""
         return cursor_of(read_item(self.directory / str(step)))
+
+    def _holder(self, step: int) -> Held:
+        """Return the best epoch of a checkpoint, and the one that has it; errors as `cursor`."""
+        directory = self.directory / str(step)
+        item = read_item(directory)
+        return Held(item["digests"]["best"], int(holder_of(item, directory).name))
 
     def remove_after(self, step: int) -> None:
         """Forget checkpoints newer than `step`, so that their numbers can be used again."""

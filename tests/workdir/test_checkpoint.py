@@ -25,7 +25,7 @@ def example(number: int) -> Checkpoint:
     best = {"params": params, "batch_stats": stats, "losses": numbers.normal(size=7)}
     state = {**best, "opt_state": {"inner.0.trace": np.ones(3)}, "step": np.int32(number)}
     return Checkpoint(
-        state, best, {"version": 3, "phase": number, "lr": None, "cycles": [{"loss": 0.1}]}
+        state, best, {"version": 4, "phase": number, "lr": None, "cycles": [{"loss": 0.1}]}
     )
 
 

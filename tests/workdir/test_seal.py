@@ -41,7 +41,7 @@ def workdir(tmp_path, tiny):
         write_json(tmp_path / name, data)
     checkpoints = Checkpoints(tmp_path, sealed=sealed)
     arrays = {"params": {"early": {"kernel": np.ones(3, np.float32)}}}
-    checkpoints.save(1, Checkpoint(arrays, arrays, {"version": 3}))
+    checkpoints.save(1, Checkpoint(arrays, arrays, {"version": 4}))
     checkpoints.close()
     return tmp_path
 
