@@ -143,9 +143,12 @@ def test_a_best_epoch_whose_checkpoint_failed_is_written_with_the_next(
     assert best_of(tmp_path) == 1
 
 
-def test_a_checkpoint_to_go_back_to_keeps_its_best_epoch(checkpoints, tmp_path):
+def test_a_checkpoint_to_go_back_to_keeps_its_best_epoch(tmp_path):
     for number, best in ((1, 1), (2, 1), (3, 3), (4, 4), (5, 5)):
+        checkpoints = Checkpoints(tmp_path)
+        checkpoints.newest()
         save(checkpoints, number, best=best, back_to=2 if number >= 2 else 0)
+        checkpoints.close()
     assert checkpoint.steps(tmp_path) == [1, 2, 4, 5]
     two = checkpoint.read(tmp_path / "checkpoints" / "2")
     assert two.best["params"]["head"]["kernel"][0, 0] == 1
