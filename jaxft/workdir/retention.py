@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from jaxft.config.settings import Settings
+
 
 class Retention(NamedTuple):
     """The config's wish: the newest checkpoints, and each whose number divides by `every`."""
@@ -23,6 +25,11 @@ class Retention(NamedTuple):
 
 
 DEFAULT = Retention()
+
+
+def of(settings: Settings) -> Retention:
+    """Return what a config asks for."""
+    return Retention(settings.checkpoint_keep, settings.checkpoint_keep_every)
 
 
 @dataclass

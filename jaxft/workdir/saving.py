@@ -18,6 +18,7 @@ import orbax.checkpoint as ocp
 from jaxft.errors import UserError
 from jaxft.runtime import hosts, paths
 from jaxft.runtime.digests import digest, of_json
+from jaxft.workdir import room
 from jaxft.workdir.checkpoint import (
     ARRAYS,
     Checkpoint,
@@ -48,6 +49,7 @@ class Checkpoints:
       still_held: the function that `lock` yields; called before every save.
       sealed: JSON data that every cursor holds beside the place.
       retention: what else stays.
+      say: gets a line, once, where the disk may have no room for the next checkpoint.
     """
 
     def __init__(
@@ -56,11 +58,14 @@ class Checkpoints:
         still_held: Callable[[], None] = lambda: None,
         sealed: Mapping[str, Any] | None = None,
         retention: Retention = DEFAULT,
+        say: Callable[[str], None] = lambda _: None,
     ) -> None:
         logging.getLogger("absl").setLevel(logging.ERROR)
         self.directory = paths.absolute(paths.of(workdir)) / "checkpoints"
         self._still_held = still_held
         self._sealed = dict(sealed or {})
+        self._say = say
+        self._warned = False
         self._writer = Writer()
         self._best: Held | None = None  # of the newest checkpoint that is whole
         self._written: Held | None = None  # of the one that Orbax writes
@@ -128,9 +133,17 @@ class Checkpoints:
         self._preserved.back_to = checkpoint.cursor.get("back_to", 0)
         self._preserved.best_of[step] = held.step
         self._written = held
+        self._warn(arrays)
         items = {k: ocp.args.StandardSave(_without_empty(tree)) for k, tree in arrays.items()}
         cursor = ocp.args.JsonSave({**item, "digest": of_json(item)})
         self._manager.save(step, args=ocp.args.Composite(**items, cursor=cursor))
+
+    def _warn(self, arrays: Mapping[str, Any]) -> None:
+        """Tell, once, where the disk may have no room for these arrays."""
+        told = room.shortage(self.directory, room.size(arrays))
+        if told and not self._warned:
+            self._say(f"warning: {told}; make room before it is written")
+            self._warned = True
 
     def _finish(self) -> None:
         """Wait for Orbax, and raise its error, if any."""

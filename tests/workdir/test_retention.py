@@ -2,6 +2,10 @@
 
 import pytest
 
+from jaxft.config import load
+from jaxft.configs import base
+from jaxft.errors import UserError
+from jaxft.workdir import retention as retentions
 from jaxft.workdir.retention import Preserved, Retention
 
 STEPS = list(range(1, 10))
@@ -26,3 +30,17 @@ STEPS = list(range(1, 10))
 )
 def test_what_stays(retention, back_to, best_of, kept):
     assert Preserved(retention, back_to, best_of).kept(STEPS) == kept
+
+
+def test_the_config_says_what_stays():
+    config = base.get_config()
+    assert retentions.of(load.read(config)) == Retention(2, 0)
+    config.checkpoint_keep, config.checkpoint_keep_every = 5, 10
+    assert retentions.of(load.read(config)) == Retention(5, 10)
+    config.checkpoint_keep, config.checkpoint_keep_every = 0, -1
+    with pytest.raises(UserError) as error:
+        load.read(config)
+    assert list(error.value.offenders) == [
+        "checkpoint_keep should be 1 or more",
+        "checkpoint_keep_every should be 0 or more",
+    ]
