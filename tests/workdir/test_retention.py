@@ -41,6 +41,6 @@ def test_the_config_says_what_stays():
     with pytest.raises(UserError) as error:
         load.read(config)
     assert list(error.value.offenders) == [
-        "checkpoint_keep should be 1 or more",
-        "checkpoint_keep_every should be 0 or more",
+        "config.checkpoint_keep should be 1 or more",
+        "config.checkpoint_keep_every should be 0 or more",
     ]

@@ -24,7 +24,9 @@ class Usage(NamedTuple):
 @pytest.fixture
 def free(monkeypatch):
     """Let disks have this many bytes free."""
-    return lambda number: monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(number))
+    return lambda number: monkeypatch.setattr(
+        shutil, "disk_usage", lambda place: Usage(number if place.exists() else 0)
+    )
 
 
 def test_a_disk_without_room_for_one_checkpoint_is_refused(free, tmp_path):
