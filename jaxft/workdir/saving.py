@@ -68,7 +68,8 @@ class Checkpoints:
         self._warned = False
         self._writer = Writer()
         self._best: Held | None = None  # of the newest checkpoint that is whole
-        self._written: Held | None = None  # of the one that Orbax writes
+        self._written: tuple[int, Held] | None = None  # the one that Orbax writes, and its best
+        self._proven = False
         self._preserved = Preserved(retention)
         self._manager = ocp.CheckpointManager(
             self.directory,
@@ -132,11 +133,11 @@ class Checkpoints:
             held = Held(digests["best"], step)
         self._preserved.back_to = checkpoint.cursor.get("back_to", 0)
         self._preserved.best_of[step] = held.step
-        self._written = held
         self._warn(arrays)
         items = {k: ocp.args.StandardSave(_without_empty(tree)) for k, tree in arrays.items()}
         cursor = ocp.args.JsonSave({**item, "digest": of_json(item)})
         self._manager.save(step, args=ocp.args.Composite(**items, cursor=cursor))
+        self._written = step, held
 
     def _warn(self, arrays: Mapping[str, Any]) -> None:
         """Tell, once, where the disk may have no room for these arrays."""
@@ -146,11 +147,26 @@ class Checkpoints:
             self._warned = True
 
     def _finish(self) -> None:
-        """Wait for Orbax, and raise its error, if any."""
-        held, self._written = self._written, None
+        """Wait for Orbax, and raise its error, if any; read a start's first checkpoint back."""
+        written, self._written = self._written, None
         self._manager.wait_until_finished()
         self._manager.check_for_errors()
-        self._best = held or self._best
+        if written is not None:
+            step, self._best = written
+            if not self._proven:
+                hosts.together(lambda: self._prove(step))
+            self._proven = True
+
+    def _prove(self, step: int) -> None:
+        """Raise UserError where a checkpoint does not read back as it was written."""
+        try:
+            read(self.directory / str(step))
+        except Exception as error:  # whatever a damaged file makes Orbax raise
+            raise UserError(
+                f"What is saved in {self.directory} does not read back as it was written:",
+                [fault(step, error)],
+                "The run ends here, before more is lost. Give a --workdir on another disk.",
+            ) from error
 
     def newest(
         self, wanted: Callable[[dict[str, Any]], bool] = lambda _: True

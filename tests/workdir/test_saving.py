@@ -6,6 +6,7 @@ import threading
 import numpy as np
 import pytest
 
+from jaxft.errors import UserError
 from jaxft.runtime import digests
 from jaxft.workdir import checkpoint
 from jaxft.workdir.checkpoint import Checkpoint
@@ -152,3 +153,52 @@ def test_a_checkpoint_to_go_back_to_keeps_its_best_epoch(tmp_path):
     assert checkpoint.steps(tmp_path) == [1, 2, 4, 5]
     two = checkpoint.read(tmp_path / "checkpoints" / "2")
     assert two.best["params"]["head"]["kernel"][0, 0] == 1
+
+
+@pytest.fixture
+def damaging(checkpoints, monkeypatch, tmp_path):
+    """Damages every checkpoint once it is whole, as a bad disk would; yields their numbers."""
+    whole, damaged = checkpoints._manager.check_for_errors, []
+
+    def damage():
+        whole()
+        for number in checkpoint.steps(tmp_path):
+            if number not in damaged:
+                shutil.rmtree(tmp_path / "checkpoints" / str(number) / "state" / "d")
+                damaged.append(number)
+
+    monkeypatch.setattr(checkpoints._manager, "check_for_errors", damage)
+    return damaged
+
+
+def test_a_first_checkpoint_that_does_not_read_back_ends_the_run(checkpoints, damaging):
+    checkpoints.save(1, example(1))
+    while checkpoints.busy:
+        pass
+    with pytest.raises(UserError, match="does not read back") as error:
+        checkpoints.save(2, example(2))
+    assert damaging == [1]
+    assert len(error.value.offenders) == 1 and "checkpoint 1 is damaged" in error.value.offenders[0]
+
+
+def test_a_bit_that_is_flipped_on_its_way_is_seen(checkpoints, monkeypatch):
+    digested = digests.digest
+
+    def flipping(tree):
+        told = digested(tree)
+        tree["params"]["head"]["kernel"][0, 0] += 1
+        return told
+
+    monkeypatch.setattr("jaxft.workdir.saving.digest", flipping)
+    checkpoints.save(1, example(1, best=5))
+    with pytest.raises(UserError, match="does not read back") as error:
+        checkpoints.wait()
+    assert "the digest of state does not match" in error.value.offenders[0]
+
+
+def test_only_a_start_s_first_checkpoint_is_read_back(checkpoints, monkeypatch):
+    seen = []
+    monkeypatch.setattr("jaxft.workdir.saving.read", lambda place: seen.append(place.name))
+    for number in (1, 2, 3):
+        save(checkpoints, number)
+    assert seen == ["1"]
