@@ -25,6 +25,9 @@ def get_config() -> ConfigDict:
     config.init_from = ""  # a workdir whose best weights to start from ("" = model.weights)
     config.cache_dir = ""  # feature and compilation caches ("" = the user's cache directory)
     config.checkpoint_minutes = 10.0  # checkpoint within an epoch this often, besides its end
+    # besides them stay the best epoch and what going on may need (docs/resuming.md)
+    config.checkpoint_keep = 2  # the newest checkpoints that stay
+    config.checkpoint_keep_every = 0  # every k-th of all checkpoints stays, too (0 = none)
     # tensorboard | wandb | mlflow | trackio, or several: "tensorboard,wandb" (docs/trackers.md)
     config.track = ""  # who records the run, besides metrics.jsonl ("" = nobody)
     # CPUs and TPUs need no such key; what it costs is in docs/gpu.md

@@ -29,10 +29,10 @@ from jaxft.runtime.timer import Timer, timing
 from jaxft.training import averaging, ending, fit, range_test, rebase, resume, runners, starts
 from jaxft.training.phase_spec import make_spec
 from jaxft.training.summary import finished_summary, summarise
-from jaxft.workdir import checkpoint, going_on, same_config
-from jaxft.workdir.checkpoint import Checkpoints
+from jaxft.workdir import checkpoint, going_on, retention, room, same_config
 from jaxft.workdir.cursor import Cursor
 from jaxft.workdir.rows import read_rows
+from jaxft.workdir.saving import Checkpoints
 from jaxft.workdir.snapshot import unpack
 
 
@@ -73,13 +73,16 @@ def train(config: Any, workdir: str | AnyPath, console: Console | None = None) -
         with shortage.told(settings, "before the first step"):
             materials, initial = prepare(settings, console, stop, reached)
             materials = seed.mixed(materials, workdir)
+        hosts.together(lambda: room.demand(workdir, initial))
         paths.make_folder(workdir)
         if not was_there:
             still_held = hosts.together(lambda: held.enter_context(lock))
             same_config.check(workdir, config)
         going_on.note(workdir, changes, console)
         sealed = describe(workdir, config, materials)
-        checkpoints = Checkpoints(workdir, still_held, sealed)
+        room.clear(workdir, materials.cache_dir)
+        kept = retention.of(settings)
+        checkpoints = Checkpoints(workdir, still_held, sealed, kept, console.say)
         console.tell(tables.phases_table(settings, materials.steps_per_epoch))
         console.tell(augmentation.in_words(settings.augment))
         setup_seconds = time.perf_counter() - started
@@ -125,7 +128,8 @@ def run_phases(
                 raise going_on.with_advice(error, workdir, materials.settings, cursor) from None
             raise
         finally:
-            checkpoints.close()
+            with cursor.saving():
+                checkpoints.close()
         summary = summarise(workdir, cursor, cursor.phases[-1]["ended_by"], materials)
         rows = read_rows(workdir / "metrics.jsonl")
         plot_losses(rows, summary["best"], workdir / "losses.png")

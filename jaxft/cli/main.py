@@ -12,6 +12,7 @@ from typing import Protocol, runtime_checkable
 from jaxft.cli import (
     augment_preview,
     bench,
+    cache,
     compare,
     completion,
     configs,
@@ -79,6 +80,7 @@ VERBS: dict[str, Verb] = {
     "plan": plan,
     "augment_preview": augment_preview,
     "bench": bench,
+    "cache": cache,
     "configs": configs,
     "models": models,
     "keys": keys,

@@ -21,6 +21,8 @@ class Settings:
     init_from: str
     cache_dir: str
     checkpoint_minutes: float
+    checkpoint_keep: int
+    checkpoint_keep_every: int
     track: str
     deterministic: bool
     overlap_gradients: bool
@@ -58,6 +60,10 @@ class Settings:
             yield "seed should be from 0 to 2147483647"
         if not self.checkpoint_minutes > 0:
             yield "checkpoint_minutes should be more than 0"
+        if not self.checkpoint_keep >= 1:
+            yield "checkpoint_keep should be 1 or more"
+        if not self.checkpoint_keep_every >= 0:
+            yield "checkpoint_keep_every should be 0 or more"
         if not self.drift_images >= 0:
             yield "drift_images should be 0 or more"
         yield from self._problems_of_averages()

@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 from typing import IO, Any, TypeAlias
@@ -25,6 +26,7 @@ from jaxft.errors import UserError
 AnyPath: TypeAlias = Path | epath.Path
 
 REMOTE = "gs://"
+UNFINISHED = ".jaxft-????????.tmp"  # files that are being written
 SPOOL_BYTES = 2**26  # kept in memory of a file on its way to the store
 PACKAGES = ("gcsfs", "google.cloud.storage")
 INSTALL = "pip install 'jaxft[gcs]'"
@@ -119,7 +121,8 @@ def _upload(path: AnyPath, fill: Callable[[IO[bytes]], Any]) -> None:
 
 def _replace(path: AnyPath, fill: Callable[[IO[bytes]], Any], durable: bool) -> None:
     with naming(path):
-        number, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        before, after = UNFINISHED.split("????????")
+        number, aside = tempfile.mkstemp(dir=path.parent, prefix=before, suffix=after)
         _fill_and_rename(path, fill, durable, number, aside)
 
 
@@ -138,6 +141,11 @@ def _fill_and_rename(
         with suppress(OSError):
             os.unlink(aside)
         raise
+
+
+def is_unfinished(path: AnyPath) -> bool:
+    """Tell if a file is one that `write` was filling, when its process was killed or is not yet."""
+    return fnmatchcase(path.name, UNFINISHED) and path.is_file() and not path.is_symlink()
 
 
 @contextmanager

@@ -33,9 +33,9 @@ from jaxft.training.cycle_ends import Kept
 from jaxft.training.loop import evaluate_weights
 from jaxft.training.phase_spec import make_spec
 from jaxft.training.rebase import make_measured
-from jaxft.workdir.checkpoint import Checkpoints
 from jaxft.workdir.cursor import Cursor
 from jaxft.workdir.kept_weights import End
+from jaxft.workdir.saving import Checkpoints
 from jaxft.workdir.snapshot import Best, Snapshot, pack
 
 Evaluate = Callable[[Weights], Evaluation]
@@ -91,9 +91,10 @@ def settle(
         return best
     cursor.best = record(cursor.best, winner)
     best = Best(winner.weights, winner.found.losses)
-    cursor.saves += 1
-    last = sharding.fetch(progress.weights)
-    checkpoints.save(cursor.saves, pack(Snapshot(last, best), cursor))
+    with cursor.saving():
+        cursor.saves += 1
+        last = sharding.fetch(progress.weights)
+        checkpoints.save(cursor.saves, pack(Snapshot(last, best), cursor))
     return best
 
 

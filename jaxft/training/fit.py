@@ -29,8 +29,8 @@ from jaxft.training.runners import Runner, image_runner
 from jaxft.training.spec import StepSpec
 from jaxft.training.train_state import TrainState
 from jaxft.workdir import checkpoint
-from jaxft.workdir.checkpoint import Checkpoints
 from jaxft.workdir.cursor import Cursor
+from jaxft.workdir.saving import Checkpoints
 from jaxft.workdir.snapshot import Snapshot
 
 

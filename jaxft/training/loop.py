@@ -26,9 +26,9 @@ from jaxft.training.phase_end import ended
 from jaxft.training.runners import Runner, rates_table, seed_of
 from jaxft.training.spec import StepSpec
 from jaxft.training.train_state import Settle, TrainState
-from jaxft.workdir.checkpoint import Checkpoints
 from jaxft.workdir.cursor import Cursor
 from jaxft.workdir.rows import append_row
+from jaxft.workdir.saving import Checkpoints
 from jaxft.workdir.snapshot import Best, Midway, Snapshot, pack
 
 FIRST_STEPS = 10  # of an epoch, whose mean loss shows if unfreezing made it jump
@@ -74,7 +74,7 @@ class Loop:
                 row, evaluation, features = self.validate(weights, cursor.phase.epoch, ends)
             except Interrupted:
                 self.save(trained, kept)
-                self.checkpoints.wait()
+                self.wait()
                 raise
             step.demand_finite(cursor.phase.step, evaluation.val_loss)
             cursor.phase.epoch += 1
@@ -126,7 +126,8 @@ class Loop:
                         cursor.phase.first_losses.append(loss)
                     bar.update(spec.batch_size)
                     bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
-                    return not ballot(time.perf_counter() - started >= interval)
+                    due = time.perf_counter() - started >= interval
+                    return not ballot(due and not self.checkpoints.busy)
 
                 state, done, waited = self.runner(
                     state,
@@ -145,7 +146,7 @@ class Loop:
                 if self.materials.stop.is_set() or cursor.phase.step < end:
                     self.save(state, kept)
                 if self.materials.stop.is_set():
-                    self.checkpoints.wait()
+                    self.wait()
                     raise Interrupted
         return state
 
@@ -260,18 +261,25 @@ class Loop:
     def save(self, state: TrainState, kept: Best) -> None:
         """Checkpoint in the middle of the phase."""
         self._tick()
-        midway = Midway(
-            step=self.cursor.phase.step,
-            opt_state=digests.flat(sharding.fetch(state.opt_state)),
-            average=None if state.average is None else sharding.fetch(state.average),
-        )
-        weights = self.on_host(Weights(state.params, state.batch_stats))
+        with self.cursor.saving():
+            midway = Midway(
+                step=self.cursor.phase.step,
+                opt_state=digests.flat(sharding.fetch(state.opt_state)),
+                average=None if state.average is None else sharding.fetch(state.average),
+            )
+            weights = self.on_host(Weights(state.params, state.batch_stats))
         self.checkpoint(Snapshot(weights, kept, midway))
 
     def checkpoint(self, snapshot: Snapshot) -> None:
-        """Write the state to resume from, the best weights so far, and the cursor."""
-        self.cursor.saves += 1
-        self.checkpoints.save(self.cursor.saves, pack(snapshot, self.cursor))
+        """Save the state to resume from, the best weights so far, and the cursor."""
+        with self.cursor.saving():
+            self.cursor.saves += 1
+            self.checkpoints.save(self.cursor.saves, pack(snapshot, self.cursor))
+
+    def wait(self) -> None:
+        """Wait until what was saved is on the disk."""
+        with self.cursor.saving():
+            self.checkpoints.wait()
 
     def _tick(self) -> None:
         """Bring the cursor's clock up to now."""

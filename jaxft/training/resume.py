@@ -15,9 +15,9 @@ from jaxft.runtime.console import Console
 from jaxft.runtime.paths import AnyPath
 from jaxft.training.phase_end import ended
 from jaxft.workdir import cursor, history
-from jaxft.workdir.checkpoint import Checkpoints
 from jaxft.workdir.cursor import Cursor
 from jaxft.workdir.rows import read_rows, rewind_rows
+from jaxft.workdir.saving import Checkpoints
 from jaxft.workdir.snapshot import Best, Snapshot, unpack
 
 

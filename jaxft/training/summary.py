@@ -19,6 +19,7 @@ def summarise(
         "accuracy": kept.get("accuracy"),
         "val_loss": kept.get("val_loss"),
         "seconds": cursor.setup_seconds + sum(p["seconds"]["total"] for p in cursor.phases),
+        "saving_seconds": cursor.saving_seconds,
         "ended_by": ended_by,
         "best": cursor.best,
         "best_by": materials.settings.best_by,

@@ -1,21 +1,20 @@
-"""Orbax behind few functions: save, restore the newest intact checkpoint, lock the workdir.
+"""Checkpoints as files: their form, reading the newest intact one, locking the workdir.
 
 A checkpoint is a directory `checkpoints/STEP` with three items: `state` (all parameters and
 statistics, the optimizer state, the weights' average if there is one, the step), `best`
 (parameters, statistics and per-example validation losses of the run's best epoch) and `cursor`
-(JSON: the place that the run has reached). Plain Orbax opens each. Array files carry no checksum of
-their own, so `cursor` holds a digest of every item, itself included, and a checkpoint whose digest
-does not match is skipped for the one before. It also holds what decides the run's numbers elsewhere
-in the workdir (workdir/seal.py).
+(JSON: the place that the run has reached). Plain Orbax opens each. Where `best` is as it was, only
+the first checkpoint with it has that item, and `best_of` in the cursors of the others names it
+(workdir/retention.py). Array files carry no checksum of their own, so `cursor` holds a digest of
+every item, itself included, and a checkpoint whose digest does not match is skipped for the one
+before. It also holds what decides the run's numbers elsewhere in the workdir (workdir/seal.py).
 """
 
 import fcntl
-import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -26,10 +25,9 @@ from jaxft.errors import UserError, printable
 from jaxft.runtime import hosts, paths
 from jaxft.runtime.digests import digest, flat, of_json
 from jaxft.workdir import lease
-from jaxft.workdir.storage import told_as_os_error
 
-KEEP = 2
 ARRAYS = ("state", "best")
+BESIDE = ("digests", "sealed", "best_of")  # what the item `cursor` holds beside the place
 SEALED_SINCE = 3  # the version of cursors that hold a digest of themselves
 REASON_LENGTH = 200  # characters
 PATTERNS = ("[", "**", "\\")  # of etils.epath's glob, by Python or TensorFlow
@@ -41,114 +39,6 @@ class Checkpoint(NamedTuple):
     state: dict[str, Any]
     best: dict[str, Any]
     cursor: dict[str, Any]
-
-
-@dataclass
-class Preserved:
-    """Orbax's policy of what stays: the newest KEEP checkpoints, and the one of number `also`."""
-
-    also: int = 0
-
-    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
-        """Tell of each checkpoint, oldest first, if it stays."""
-        newest = checkpoints[-KEEP:]
-        return [one in newest or one.step == self.also for one in checkpoints]
-
-
-class Checkpoints:
-    """The checkpoints of one workdir: the newest KEEP, and the one that a cursor's `back_to` names.
-
-    Args:
-      workdir: of the run.
-      still_held: the function that `lock` yields; called before every save.
-      sealed: JSON data that every cursor holds beside the place.
-    """
-
-    def __init__(
-        self,
-        workdir: str | os.PathLike[str],
-        still_held: Callable[[], None] = lambda: None,
-        sealed: Mapping[str, Any] | None = None,
-    ) -> None:
-        logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax raises what it logs, too
-        self.directory = paths.absolute(paths.of(workdir)) / "checkpoints"
-        self._still_held = still_held
-        self._sealed = dict(sealed or {})
-        self._preserved = Preserved()
-        self._manager = ocp.CheckpointManager(
-            self.directory,
-            options=ocp.CheckpointManagerOptions(
-                preservation_policy=self._preserved,
-                cleanup_tmp_directories=True,
-            ),
-        )
-
-    def save(self, step: int, checkpoint: Checkpoint) -> None:
-        """Write a checkpoint in the background, after waiting for an earlier one.
-
-        Args:
-          step: the checkpoint's name; larger than any before.
-          checkpoint: arrays on the host, which do not change afterwards.
-
-        Raises:
-          OSError: this checkpoint, or the one before, could not be written.
-          UserError: another process has taken the workdir over.
-        """
-        self.wait()
-        self._still_held()
-        self._preserved.also = checkpoint.cursor.get("back_to", 0)
-        digests = {name: digest(getattr(checkpoint, name)) for name in ARRAYS}
-        item = {**checkpoint.cursor, "sealed": self._sealed, "digests": digests}
-        items = ocp.args.Composite(
-            state=ocp.args.StandardSave(_without_empty(checkpoint.state)),
-            best=ocp.args.StandardSave(_without_empty(checkpoint.best)),
-            cursor=ocp.args.JsonSave({**item, "digest": of_json(item)}),
-        )
-        with told_as_os_error(self.directory):
-            self._manager.save(step, args=items)
-
-    def wait(self) -> None:
-        """Wait for the save under way.
-
-        Raises:
-          OSError: it could not be written.
-        """
-        with told_as_os_error(self.directory):
-            self._manager.wait_until_finished()
-            self._manager.check_for_errors()
-
-    def newest(
-        self, wanted: Callable[[dict[str, Any]], bool] = lambda _: True
-    ) -> tuple[Checkpoint | None, list[str]]:
-        """Return the newest whole checkpoint whose cursor is wanted, and the faults of newer ones.
-
-        Raises:
-          UserError: as `wanted` does.
-        """
-        problems: list[str] = []
-        for step in sorted(self._manager.all_steps(), reverse=True):
-            try:
-                if wanted(self.cursor(step)):
-                    return read(self.directory / str(step)), problems
-            except UserError:
-                raise
-            except Exception as error:  # whatever a damaged file makes Orbax raise
-                problems.append(f"checkpoint {step} is damaged: {_in_short(error)}")
-        return None, problems
-
-    def cursor(self, step: int) -> dict[str, Any]:
-        """Return the cursor of one checkpoint; errors of Orbax where it is missing or damaged."""
-        return _cursor_of(_read_item(self.directory / str(step)))
-
-    def remove_after(self, step: int) -> None:
-        """Forget checkpoints newer than `step`, so that their numbers can be used again."""
-        for newer in [s for s in self._manager.all_steps() if s > step]:
-            self._manager.delete(newer)
-
-    def close(self) -> None:
-        """Wait for the save under way and let go of the directory."""
-        self.wait()
-        self._manager.close()
 
 
 def demand_place(workdir: str | os.PathLike[str]) -> None:
@@ -173,16 +63,20 @@ def read(directory: paths.AnyPath) -> Checkpoint:
       ValueError: an item's digest does not match.
       Other errors of Orbax: files are missing or cannot be parsed.
     """
-    cursor = _read_item(directory)
-    digests = cursor.pop("digests")
-    cursor.pop("sealed", None)
+    item = read_item(directory)
+    places = {"state": directory / "state", "best": holder_of(item, directory) / "best"}
     items = {}
     with ocp.StandardCheckpointer() as arrays:
         for name in ARRAYS:
-            items[name] = jax.tree.map(np.asarray, arrays.restore(directory / name))
-            if digest(items[name]) != digests[name]:
+            items[name] = jax.tree.map(np.asarray, arrays.restore(places[name]))
+            if digest(items[name]) != item["digests"][name]:
                 raise ValueError(f"the digest of {name} does not match its contents")
-    return Checkpoint(items["state"], items["best"], cursor)
+    return Checkpoint(items["state"], items["best"], cursor_of(item))
+
+
+def holder_of(item: Mapping[str, Any], directory: paths.AnyPath) -> paths.AnyPath:
+    """Return the checkpoint that has the `best` of one, given that one's item `cursor`."""
+    return directory.parent / str(item.get("best_of", directory.name))
 
 
 def steps(workdir: str | os.PathLike[str]) -> list[int]:
@@ -205,7 +99,7 @@ def read_newest(workdir: str | os.PathLike[str]) -> Checkpoint:
         try:
             found = read(paths.absolute(paths.of(workdir)) / "checkpoints" / str(step))
         except Exception as error:  # whatever a damaged file makes Orbax raise
-            problems.append(f"checkpoint {step} is damaged: {_in_short(error)}")
+            problems.append(fault(step, error))
         else:
             if problems and hosts.is_first():
                 told = f"warning: {'; '.join(problems)}; taking checkpoint {step} of {workdir}"
@@ -216,21 +110,22 @@ def read_newest(workdir: str | os.PathLike[str]) -> Checkpoint:
     )
 
 
-def _in_short(error: Exception) -> str:
-    """Return the first line of an error, or its kind.
+def fault(step: int, error: Exception) -> str:
+    """Say that a checkpoint is damaged, with the first line of an error, or its kind.
 
     TensorStore's messages take up to a kilobyte, with the action first and the cause last.
     """
     lines = str(error).strip().splitlines()
     line = lines[0] if lines else type(error).__name__
     half = REASON_LENGTH // 2
-    return line if len(line) <= REASON_LENGTH else f"{line[:half]} ... {line[-half:]}"
+    short = line if len(line) <= REASON_LENGTH else f"{line[:half]} ... {line[-half:]}"
+    return f"checkpoint {step} is damaged: {short}"
 
 
 def newest_cursor(workdir: str | os.PathLike[str]) -> dict[str, Any] | None:
     """Return the cursor of the newest checkpoint, whole or not; None if none can be read."""
     item = _newest_item(workdir)
-    return None if item is None else _cursor_of(item)
+    return None if item is None else cursor_of(item)
 
 
 def sealed(workdir: str | os.PathLike[str]) -> dict[str, Any]:
@@ -243,15 +138,16 @@ def _newest_item(workdir: str | os.PathLike[str]) -> dict[str, Any] | None:
     for step in reversed(steps(workdir)):
         directory = paths.absolute(paths.of(workdir)) / "checkpoints" / str(step)
         with suppress(Exception):  # whatever a damaged file makes Orbax raise
-            return _read_item(directory)
+            return read_item(directory)
     return None
 
 
-def _cursor_of(item: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in item.items() if key not in ("digests", "sealed")}
+def cursor_of(item: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an item `cursor` holds of the place that the run has reached."""
+    return {key: value for key, value in item.items() if key not in BESIDE}
 
 
-def _read_item(directory: paths.AnyPath) -> dict[str, Any]:
+def read_item(directory: paths.AnyPath) -> dict[str, Any]:
     """Read the item `cursor` of a checkpoint: the cursor, what it holds beside, the digests.
 
     Raises:
@@ -324,13 +220,3 @@ def _file_lock(workdir: paths.AnyPath) -> Iterator[None]:
                 hint="Wait for it to end, or choose another --workdir.",
             ) from None
         yield
-
-
-def _without_empty(tree: Any) -> Any:
-    """Return the tree without empty dicts, which Orbax would restore as nothing."""
-    if not isinstance(tree, dict):
-        return tree
-    kept = {key: _without_empty(value) for key, value in tree.items()}
-    return {
-        key: value for key, value in kept.items() if not (isinstance(value, dict) and not value)
-    }

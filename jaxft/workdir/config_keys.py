@@ -11,6 +11,8 @@ from jaxft.configs import base
 FREE_KEYS = (
     "cache_dir",
     "checkpoint_minutes",
+    "checkpoint_keep",
+    "checkpoint_keep_every",
     "track",
     "drift_images",
     "data.memory_gb",

@@ -1,6 +1,8 @@
 """Cursor: a run's position, as every checkpoint stores it."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,8 +10,9 @@ from jaxft.errors import UserError
 from jaxft.runtime.paths import AnyPath
 from jaxft.workdir import checkpoint
 
-VERSION = 3  # 1 had the keys of the phase among the run's, 2 no digest of itself
-READABLE = (2, VERSION)
+# 1 had the keys of the phase among the run's, 2 no digest of itself, 3 `best` in each checkpoint
+VERSION = 4
+READABLE = range(2, VERSION + 1)
 
 
 @dataclass
@@ -44,14 +47,15 @@ class Cursor:
     """Position of a run; JSON data.
 
     `rows` counts the lines of metrics.jsonl, and `table` holds them, if all were written since
-    checkpoints do. `setup_seconds` is the total time that all starts took
-    to open data and model, and to read images of another size. `baselines` are the accuracies of
-    simple classifiers, {} if there are none. `best` is the run's best epoch (`best_epoch.record`).
-    `trn_loss_before` is the training loss of the previous phase's last epoch. `phases` are the
-    finished ones, as `summary.json` has them. `least_loss` is the lowest validation loss so far, at
-    the current image size. `kept` is what was made of the kept cycle ends, once that is settled, as
-    `summary.json` has it. `back_to` is the checkpoint that a change of config goes back to: the one
-    at the phase's begin, 0 for the run's; after the last phase the one at the end of its epochs.
+    checkpoints do. `setup_seconds` is the total time that all starts took to open data and model,
+    and to read images of another size, `saving_seconds` that which saving held the run up.
+    `baselines` are the accuracies of simple classifiers, {} if there are none. `best` is the run's
+    best epoch (`best_epoch.record`). `trn_loss_before` is the training loss of the previous phase's
+    last epoch. `phases` are the finished ones, as `summary.json` has them. `least_loss` is the
+    lowest validation loss so far, at the current image size. `kept` is what was made of the kept
+    cycle ends, once that is settled, as `summary.json` has it. `back_to` is the checkpoint that a
+    change of config goes back to: the one at the phase's begin, 0 for the run's; after the last
+    phase the one at the end of its epochs.
     """
 
     version: int = VERSION
@@ -62,6 +66,7 @@ class Cursor:
     rows: int = 0
     table: list[dict[str, Any]] = field(default_factory=list)
     setup_seconds: float = 0.0
+    saving_seconds: float = 0.0
     baselines: dict[str, float] | None = None
     best: dict[str, Any] | None = None
     trn_loss_before: float = 0.0
@@ -94,6 +99,15 @@ class Cursor:
         self.phase_index += 1
         self.phase = PhaseCursor()
         self.back_to = back_to
+
+    @contextmanager
+    def saving(self) -> Iterator[None]:
+        """Count the time of this block among that for which saving held the run up."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.saving_seconds += time.perf_counter() - started
 
     @property
     def phases_begun(self) -> int:

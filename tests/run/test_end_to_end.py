@@ -15,7 +15,7 @@ from jaxft.features import cache
 from jaxft.models.weights import pretrained
 from jaxft.runtime import digests
 from jaxft.runtime.folders import cache_directory
-from jaxft.workdir import checkpoint
+from jaxft.workdir import saving
 
 PER_CLASS = 12
 
@@ -61,13 +61,13 @@ def quickstart(tmp_path_factory, few_digits, cache_home):
     workdir = tmp_path_factory.mktemp("quickstart") / "run"
     saved = []
     with pytest.MonkeyPatch.context() as patch:
-        save = checkpoint.Checkpoints.save
+        save = saving.Checkpoints.save
 
         def keeping(self, step, item):
             saved.append(item)
             save(self, step, item)
 
-        patch.setattr(checkpoint.Checkpoints, "save", keeping)
+        patch.setattr(saving.Checkpoints, "save", keeping)
         run.train(shrunk(few_digits), workdir)
     return workdir, saved
 

@@ -24,7 +24,7 @@ from jaxft.evaluation import baselines
 from jaxft.features import cache
 from jaxft.recipe.finder import sweep
 from jaxft.training import fit, loop, step
-from jaxft.workdir import checkpoint, lease
+from jaxft.workdir import lease, saving
 
 
 def arm(place: str) -> None:
@@ -44,7 +44,7 @@ def arm(place: str) -> None:
     elif kind == "row":
         after(loop, "append_row", int(where[0]), end)
     elif kind == "save":
-        after(checkpoint.Checkpoints, "save", int(where[0]), end)
+        after(saving.Checkpoints, "save", int(where[0]), end)
     elif kind == "committing":
         at_rename(int(where[0]), end)
     elif kind == "ended":
@@ -107,7 +107,7 @@ def at_rename(count, end):
 
 def at_wait(count, end):
     """Call `end` when a save has been waited for."""
-    save = checkpoint.Checkpoints.save
+    save = saving.Checkpoints.save
     calls = []
 
     def waiting(self, *arguments):
@@ -117,7 +117,7 @@ def at_wait(count, end):
             self.wait()
             end()
 
-    setattr(checkpoint.Checkpoints, "save", waiting)  # noqa: B010 - mypy lets no method be set
+    setattr(saving.Checkpoints, "save", waiting)  # noqa: B010 - mypy lets no method be set
 
 
 if __name__ == "__main__":

@@ -16,9 +16,9 @@ from jaxft.materials.identity import describe_data
 from jaxft.materials.model import create_model
 from jaxft.models.model import Model
 from jaxft.models.variables import Weights
-from jaxft.workdir.checkpoint import Checkpoints
 from jaxft.workdir.cursor import Cursor
 from jaxft.workdir.rows import write_json
+from jaxft.workdir.saving import Checkpoints
 from jaxft.workdir.snapshot import Best, Snapshot, pack
 
 CLASSES = ("blue", "green", "red")

@@ -14,7 +14,8 @@ import pytest
 from jaxft.errors import UserError
 from jaxft.runtime import digests
 from jaxft.workdir import checkpoint
-from jaxft.workdir.checkpoint import Checkpoint, Checkpoints
+from jaxft.workdir.checkpoint import Checkpoint
+from jaxft.workdir.saving import Checkpoints
 
 
 def example(number: int) -> Checkpoint:
@@ -24,7 +25,7 @@ def example(number: int) -> Checkpoint:
     best = {"params": params, "batch_stats": stats, "losses": numbers.normal(size=7)}
     state = {**best, "opt_state": {"inner.0.trace": np.ones(3)}, "step": np.int32(number)}
     return Checkpoint(
-        state, best, {"version": 3, "phase": number, "lr": None, "cycles": [{"loss": 0.1}]}
+        state, best, {"version": 4, "phase": number, "lr": None, "cycles": [{"loss": 0.1}]}
     )
 
 
@@ -35,6 +36,7 @@ def written(tmp_path_factory):
     checkpoints = Checkpoints(workdir, sealed={"classes.json": ["a", "b"]})
     for number in (3, 4, 5):
         checkpoints.save(number, example(number))
+        checkpoints.wait()
     checkpoints.close()
     return workdir
 
@@ -233,8 +235,8 @@ def test_the_checkpoint_that_a_cursor_names_stays_beside_the_newest_two(tmp_path
     for number, back_to in enumerate((0, 0, 2, 2, 2, 5, 5), 1):
         state, best, cursor = example(number)
         checkpoints.save(number, Checkpoint(state, best, {**cursor, "back_to": back_to}))
+        checkpoints.wait()
         if number == 5:
-            checkpoints.wait()
             assert checkpoint.steps(tmp_path) == [2, 4, 5]
     checkpoints.close()
     assert checkpoint.steps(tmp_path) == [5, 6, 7]

@@ -9,7 +9,8 @@ import pytest
 from jaxft.errors import UserError
 from jaxft.runtime import paths
 from jaxft.workdir import checkpoint, lease
-from jaxft.workdir.checkpoint import Checkpoint, Checkpoints
+from jaxft.workdir.checkpoint import Checkpoint
+from jaxft.workdir.saving import Checkpoints
 
 NAME = f"run/{lease.NAME}"
 

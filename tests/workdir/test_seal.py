@@ -15,8 +15,9 @@ from jaxft.evaluation.restore import read_workdir
 from jaxft.materials import identity, seed
 from jaxft.runtime.console import Console
 from jaxft.workdir import going_on, same_config, seal
-from jaxft.workdir.checkpoint import Checkpoint, Checkpoints
+from jaxft.workdir.checkpoint import Checkpoint
 from jaxft.workdir.rows import write_json
+from jaxft.workdir.saving import Checkpoints
 
 PREPROCESSING = {"mean": [127.5] * 3, "std": [127.5] * 3, "image_size": 32}
 WEIGHTS = {"source": "file:w.pth", "file": "w.pth", "sha256": "5" * 64, "seed": 17}
@@ -40,7 +41,7 @@ def workdir(tmp_path, tiny):
         write_json(tmp_path / name, data)
     checkpoints = Checkpoints(tmp_path, sealed=sealed)
     arrays = {"params": {"early": {"kernel": np.ones(3, np.float32)}}}
-    checkpoints.save(1, Checkpoint(arrays, arrays, {"version": 3}))
+    checkpoints.save(1, Checkpoint(arrays, arrays, {"version": 4}))
     checkpoints.close()
     return tmp_path
 

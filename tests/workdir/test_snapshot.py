@@ -52,5 +52,5 @@ def test_a_phase_begins_with_a_new_cursor():
 
 
 def test_checkpoints_of_another_version_are_refused():
-    with pytest.raises(UserError, match="version 1; this jaxft resumes those of versions 2 to 3"):
+    with pytest.raises(UserError, match="version 1; this jaxft resumes those of versions 2 to 4"):
         Cursor.of({"phase": 1, "lr": None})
