@@ -6,34 +6,31 @@ from contextlib import ExitStack
 from typing import Any
 
 from jaxft.augment import augmentation
-from jaxft.config.settings import Settings
+from jaxft.config.phase import index_of
 from jaxft.devices import sharding
-from jaxft.errors import Interrupted, NonFiniteError, UserError
+from jaxft.errors import Interrupted, NonFiniteError
 from jaxft.materials import reading, seed, shortage
 from jaxft.materials.identity import describe
 from jaxft.materials.materials import Materials
 from jaxft.materials.opening import prepare
 from jaxft.materials.start_up import start_up
 from jaxft.models.variables import Weights
-from jaxft.report import tables
+from jaxft.report import pictures, tables
 from jaxft.report.curve import curve_json
-from jaxft.report.losses import plot_losses
 from jaxft.report.page import page
-from jaxft.report.rates import plot_rates, rates_of
-from jaxft.report.trackers.tracking import tracked
+from jaxft.report.trackers.tracking import Tracking, tracked
 from jaxft.runtime import hosts, paths
 from jaxft.runtime.console import Console
 from jaxft.runtime.paths import AnyPath
 from jaxft.runtime.signals import told_to_stop
 from jaxft.runtime.timer import Timer, timing
-from jaxft.training import averaging, ending, fit, range_test, rebase, resume, runners, starts
+from jaxft.training import averaging, ending, fit, range_test, rebase, resume, runners, sick, starts
 from jaxft.training.phase_spec import make_spec
 from jaxft.training.summary import finished_summary, summarise
 from jaxft.workdir import checkpoint, going_on, same_config
 from jaxft.workdir.checkpoint import Checkpoints
 from jaxft.workdir.cursor import Cursor
-from jaxft.workdir.rows import read_rows
-from jaxft.workdir.snapshot import unpack
+from jaxft.workdir.snapshot import Snapshot, unpack
 
 
 def train(config: Any, workdir: str | AnyPath, console: Console | None = None) -> dict[str, Any]:
@@ -108,14 +105,9 @@ def run_phases(
     with tracked(materials.settings.track, workdir, done, console.say) as tracking:
         try:
             with starts.noted(workdir, cursor, changes):
-                while cursor.phase_index < len(phases):
-                    started = time.perf_counter()
-                    size = phases[cursor.phase_index].image_size
-                    materials = reading.at_size(materials, size)
-                    cursor.setup_seconds += time.perf_counter() - started
-                    progress = fit.run_phase(
-                        materials, cursor, progress, checkpoints, workdir, timer, tracking
-                    )
+                materials, progress = _train(
+                    materials, cursor, progress, checkpoints, workdir, timer, tracking, initial
+                )
                 with shortage.told(materials.settings, "after the last phase"):
                     best = averaging.settle(materials, cursor, progress, checkpoints, workdir)
                     told = ending.answer(materials, best, workdir)
@@ -127,15 +119,39 @@ def run_phases(
         finally:
             checkpoints.close()
         summary = summarise(workdir, cursor, cursor.phases[-1]["ended_by"], materials)
-        rows = read_rows(workdir / "metrics.jsonl")
-        plot_losses(rows, summary["best"], workdir / "losses.png")
-        rates = rates_of(phases, summary["phases"], materials.steps_per_epoch)
-        plot_rates(rates, rows, summary["best"], workdir / "rates.png")
+        pictures.draw(workdir, summary, phases, materials.steps_per_epoch)
         page.write(workdir)
         tracking.finish(cursor.global_step, summary, workdir)
         console.tell(tables.summary_text(summary, workdir))
         console.tell(told)
     return summary
+
+
+def _train(
+    materials: Materials,
+    cursor: Cursor,
+    progress: Snapshot,
+    checkpoints: Checkpoints,
+    workdir: AnyPath,
+    timer: Timer,
+    tracking: Tracking,
+    initial: Weights,
+) -> tuple[Materials, Snapshot]:
+    """Run the phases from a cursor on; -> materials of the last one, and its end."""
+    while (index := cursor.phase_index) < len(materials.settings.phases):
+        started = time.perf_counter()
+        materials = reading.at_size(materials, materials.settings.phases[index].image_size)
+        cursor.setup_seconds += time.perf_counter() - started
+        try:
+            progress = fit.run_phase(
+                materials, cursor, progress, checkpoints, workdir, timer, tracking
+            )
+        except NonFiniteError as error:
+            error.__traceback__ = None  # it holds the phase's arrays
+            place = resume.begin(materials, initial, checkpoints, workdir)
+            progress = sick.after(error, materials, cursor, place, checkpoints, workdir)
+            resume.rewind(workdir, cursor, materials.console)
+    return materials, progress
 
 
 def find_rate(
@@ -156,7 +172,7 @@ def find_rate(
     paths.demand_workdir(workdir)
     settings, config = start_up(config, workdir)
     workdir = paths.of(workdir)
-    index = _phase_index(settings, phase)
+    index = index_of(settings.phases, phase)
     hosts.together(lambda: same_config.check(workdir, config))
     with shortage.told(settings, "before the first step"):
         materials, current = prepare(settings, console, phase=index)
@@ -165,7 +181,7 @@ def find_rate(
     if checkpoint.steps(workdir):
         newest = checkpoint.read_newest(workdir)
         current, cursor = unpack(newest).weights, Cursor.of(newest.cursor)
-        begun = cursor.phase_index == index and cursor.phase.lr is not None
+        begun = cursor.phase_index == index and cursor.phase.step > 0
     paths.make_folder(workdir)
     with ExitStack() as held:
         held.enter_context(timing(console)).phase = settings.phases[index].name
@@ -182,13 +198,3 @@ def find_rate(
                 curve = range_test.find_rate(spec, materials, runner, current, workdir)
     console.tell(f"{settings.phases[index].name}: learning rate {curve.lr:.2e} ({curve.rule})")
     return curve_json(curve)
-
-
-def _phase_index(settings: Settings, name: str) -> int:
-    names = [phase.name for phase in settings.phases]
-    if name in names:
-        return names.index(name)
-    finding = [index for index, phase in enumerate(settings.phases) if phase.lr == "find"]
-    if not name:
-        return finding[0] if finding else 0
-    raise UserError(f"No phase is named {name!r}", hint=f"The phases are: {', '.join(names)}")

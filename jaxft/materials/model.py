@@ -10,7 +10,7 @@ from jaxft.models.body import Preprocessing
 from jaxft.models.model import Model
 from jaxft.models.registry import create
 from jaxft.models.variables import GROUPS, Weights
-from jaxft.models.weights import pretrained
+from jaxft.models.weights import healthy, pretrained
 from jaxft.models.weights.preprocessing import of_run
 from jaxft.runtime import digests, paths
 from jaxft.workdir import checkpoint, same_config, seal
@@ -40,6 +40,7 @@ def open_model(settings: Settings, classes: tuple[str, ...]) -> Opened:
         seal.demand(paths.of(settings.init_from))
         model = create_model(settings, len(classes), of_run(paths.of(settings.init_from)))
         saved = unpack(checkpoint.read_newest(paths.of(settings.init_from))).best.weights
+        healthy.demand_finite(settings.init_from, digests.flat(saved._asdict()))
         initial = _init_from(settings, model, classes, key, saved)
         digest = digests.digest(saved._asdict())
         return Opened(model, initial, {"init_from": settings.init_from, "digest": digest})

@@ -27,7 +27,7 @@ FREE_BEFOREHAND = re.compile(r"phases\[(\d+)\]\.microbatches")
 GOING_ON = re.compile(r"phases\[(\d+)\]\.(lr|epochs|cycles|max_cycles)|overfit\.patience")
 # Keys that came later and change nothing by default: runs without them did what their defaults do.
 LATER_KEYS = (
-    *("average_cycles", "data.fit"),
+    *("average_cycles", "data.fit", "on_nonfinite", "nonfinite_skips", "nonfinite_rewinds"),
     *("augment.policy", "augment.policy_ops", "augment.policy_magnitude"),
 )
 

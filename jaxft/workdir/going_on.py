@@ -91,7 +91,7 @@ def with_advice(
     error: NonFiniteError, workdir: AnyPath, settings: Settings, reached: Cursor
 ) -> NonFiniteError:
     """Return the error of a loss that is not finite, with the flag that goes on from there."""
-    index, rate = reached.phase_index, reached.phase.lr
+    index, rate = reached.phase_index, reached.phase.rate
     phase = settings.phases[index]
     lower = f"{rate / LOWER:.1e}" if rate else "RATE"
     told = f"{error.told} {phase.name}" + (f", at a rate of {rate:.2e}" if rate else "")
@@ -104,7 +104,7 @@ def with_advice(
     else:
         flag = f"--config.{path_of(settings.phases, index)}.lr={lower}"
         hint = f"The same command with a lower rate begins this phase again: {flag}"
-    return NonFiniteError(told, hint)
+    return NonFiniteError(told, f"{error.report} {hint}".strip())
 
 
 def _reason(place: Place, key: str) -> str:
