@@ -8,7 +8,7 @@ from typing import Any
 from jaxft.augment import augmentation
 from jaxft.config.phase import index_of
 from jaxft.devices import sharding
-from jaxft.errors import Interrupted, NonFiniteError
+from jaxft.errors import NonFiniteError
 from jaxft.materials import reading, seed, shortage
 from jaxft.materials.identity import describe
 from jaxft.materials.materials import Materials
@@ -111,7 +111,7 @@ def run_phases(
                 with shortage.told(materials.settings, "after the last phase"):
                     best = averaging.settle(materials, cursor, progress, checkpoints, workdir)
                     told = ending.answer(materials, best, workdir)
-        except (Interrupted, NonFiniteError) as error:
+        except tuple(starts.ENDS) as error:
             summarise(workdir, cursor, starts.ENDS[type(error)], materials)
             if isinstance(error, NonFiniteError):
                 raise going_on.with_advice(error, workdir, materials.settings, cursor) from None

@@ -36,7 +36,7 @@ from jaxft.cli import (
 from jaxft.cli.from_run import read_config
 from jaxft.cli.processes import join, joined, leave, tell_once
 from jaxft.errors import NonFiniteError, UserError, printable
-from jaxft.runtime import noise, streams
+from jaxft.runtime import grace, noise, streams
 from jaxft.runtime.version import VERSION
 
 EXIT_CODES = """exit codes:
@@ -85,6 +85,7 @@ VERBS: dict[str, Verb] = {
 
 def entry() -> None:
     """Run the console script `jaxft`."""
+    grace.own_process()
     for stream in (sys.stdout, sys.stderr):  # file names may hold what the terminal cannot show
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -13,6 +13,7 @@ FREE_KEYS = (
     "checkpoint_minutes",
     "track",
     "drift_images",
+    *("on_nonfinite", "nonfinite_skips", "nonfinite_rewinds"),  # not before a loss is not finite
     "data.memory_gb",
     "data.cache_memory_gb",
     "data.threads",
@@ -27,7 +28,7 @@ FREE_BEFOREHAND = re.compile(r"phases\[(\d+)\]\.microbatches")
 GOING_ON = re.compile(r"phases\[(\d+)\]\.(lr|epochs|cycles|max_cycles)|overfit\.patience")
 # Keys that came later and change nothing by default: runs without them did what their defaults do.
 LATER_KEYS = (
-    *("average_cycles", "data.fit", "on_nonfinite", "nonfinite_skips", "nonfinite_rewinds"),
+    *("average_cycles", "data.fit"),
     *("augment.policy", "augment.policy_ops", "augment.policy_magnitude"),
 )
 

@@ -37,7 +37,7 @@ def fails_from(monkeypatch):
 
 
 def head(drawn, **changes):
-    """Four epochs of three steps; the rate rises from 0.071 by as much a step to 0.5 at the sixth."""
+    """Four epochs of three steps; the rate rises by 0.071 a step to 0.5."""
     config = tiny_config.get_config(drawn)
     config.phases = config.phases[:1]
     config.phases[0].update({"lr": 0.5, "epochs": 4, "warmup_epochs": 2.0})
@@ -87,6 +87,9 @@ def test_a_run_that_stops_reports_the_step_and_its_batch(drawn, tiny, tmp_path, 
     names = [one["name"] for one in found["examples"]]
     assert len(set(names)) == 8 and all(name.endswith(".png") for name in names)
     assert all(0 < one["loss"] < 100 for one in found["examples"])
+    # The same command goes on from the last checkpoint, if it may halve the rate.
+    summary = run.train(head(drawn, on_nonfinite="rewind"), tmp_path / "run")
+    assert summary["phases"][0]["rewinds"] == 1 and len(table(tmp_path / "run")) == 4
 
 
 @pytest.mark.slow
@@ -159,7 +162,7 @@ def test_a_run_that_is_killed_as_it_goes_back_ends_the_same(
     fails_from(0.4)
     config = head(drawn, on_nonfinite="rewind")
     run.train(config, tmp_path / "whole")
-    save, calls = checkpoint.Checkpoints.save, []
+    save, calls = checkpoint.Checkpoints.save, list[int]()
 
     class Killed(BaseException):
         pass
