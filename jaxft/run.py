@@ -19,7 +19,7 @@ from jaxft.report import pictures, tables
 from jaxft.report.curve import curve_json
 from jaxft.report.page import page
 from jaxft.report.trackers.tracking import Tracking, tracked
-from jaxft.runtime import hosts, paths
+from jaxft.runtime import hosts, lost_host, paths
 from jaxft.runtime.console import Console
 from jaxft.runtime.paths import AnyPath
 from jaxft.runtime.signals import told_to_stop
@@ -104,7 +104,7 @@ def run_phases(
     done = cursor.global_step if cursor.saves else None
     with tracked(materials.settings.track, workdir, done, console.say) as tracking:
         try:
-            with starts.noted(workdir, cursor, changes):
+            with starts.noted(workdir, cursor, changes), lost_host.noticed():
                 materials, progress = _train(
                     materials, cursor, progress, checkpoints, workdir, timer, tracking, initial
                 )

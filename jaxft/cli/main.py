@@ -34,9 +34,9 @@ from jaxft.cli import (
     words,
 )
 from jaxft.cli.from_run import read_config
-from jaxft.cli.processes import join, joined, leave, tell_once
+from jaxft.cli.processes import join, leave, tell_once
 from jaxft.errors import NonFiniteError, UserError, printable
-from jaxft.runtime import grace, noise, streams
+from jaxft.runtime import grace, lost_host, noise, streams
 from jaxft.runtime.version import VERSION
 
 EXIT_CODES = """exit codes:
@@ -123,10 +123,10 @@ def main(arguments: Sequence[str]) -> int:
         told = f"jaxft: {error.strerror or error}: {error.filename or ''}"
         print(printable(told), file=sys.stderr)
         return leave(2)
-    except Exception:
+    except Exception as error:
+        if lost_host.is_sign(error):
+            lost_host.end()
         print(printable(traceback.format_exc()), file=sys.stderr)
-        if joined():
-            print("jaxft: did another process end? If not, then", file=sys.stderr)
         print("jaxft: this is a bug; please report it with the lines above.", file=sys.stderr)
         return leave(1)
 

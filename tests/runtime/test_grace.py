@@ -39,7 +39,7 @@ def stuck():
             text=True,
         )
         started.append(process)
-        assert process.stdout.readline() == "ready\n"
+        assert process.stdout and process.stdout.readline() == "ready\n"
         return process
 
     yield start
