@@ -40,6 +40,11 @@ def get_config() -> ConfigDict:
     config.drift_images = 512  # training images that tell how the body's features drift (0 = none)
     # of the phases that train the body; what they cost is in docs/averaging.md
     config.average_cycles = 0  # the last ends of cycles, kept, and averaged if that wins (0 = none)
+    # stop (with exit code 3) | skip (that step changes nothing) | rewind (to the last checkpoint,
+    # at half the rate); docs/nonfinite.md
+    config.on_nonfinite = "stop"  # what follows a loss or gradient that is infinite or no number
+    config.nonfinite_skips = 10  # skip: steps in a row; one more stops the run
+    config.nonfinite_rewinds = 3  # rewind: times in a phase; the next time stops the run
 
     config.data = ConfigDict()
     # scikit-learn's digits come with the quickstart

@@ -53,8 +53,17 @@ class NonFiniteError(Exception):
     Args:
       told: what happened.
       hint: what to do.
+      step: of the phase, in which it happened; None after a validation.
+
+    Attributes:
+      examples: names of the validation images whose loss is not finite.
+      report: on it in short, "" before there is one.
     """
 
-    def __init__(self, told: str, hint: str = "Try a lower learning rate.") -> None:
-        self.told = told
+    def __init__(
+        self, told: str, hint: str = "Try a lower learning rate.", step: int | None = None
+    ) -> None:
+        self.told, self.step = told, step
+        self.examples: tuple[str, ...] = ()
+        self.report = ""
         super().__init__(f"{told}. {hint}")

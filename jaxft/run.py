@@ -6,32 +6,39 @@ from contextlib import ExitStack
 from typing import Any
 
 from jaxft.augment import augmentation
-from jaxft.config.settings import Settings
+from jaxft.config.phase import index_of
 from jaxft.devices import sharding
-from jaxft.errors import Interrupted, NonFiniteError, UserError
-from jaxft.materials import reading, seed, shortage
+from jaxft.errors import NonFiniteError
+from jaxft.materials import seed, shortage
 from jaxft.materials.identity import describe
 from jaxft.materials.materials import Materials
 from jaxft.materials.opening import prepare
 from jaxft.materials.start_up import start_up
 from jaxft.models.variables import Weights
-from jaxft.report import tables
+from jaxft.report import pictures, tables
 from jaxft.report.curve import curve_json
-from jaxft.report.losses import plot_losses
 from jaxft.report.page import page
-from jaxft.report.rates import plot_rates, rates_of
 from jaxft.report.trackers.tracking import tracked
-from jaxft.runtime import hosts, paths
+from jaxft.runtime import hosts, lost_host, paths
 from jaxft.runtime.console import Console
 from jaxft.runtime.paths import AnyPath
 from jaxft.runtime.signals import told_to_stop
 from jaxft.runtime.timer import Timer, timing
-from jaxft.training import averaging, ending, fit, range_test, rebase, resume, runners, starts
+from jaxft.training import (
+    averaging,
+    ending,
+    fit,
+    phases,
+    range_test,
+    rebase,
+    resume,
+    runners,
+    starts,
+)
 from jaxft.training.phase_spec import make_spec
 from jaxft.training.summary import finished_summary, summarise
 from jaxft.workdir import checkpoint, going_on, retention, room, same_config
 from jaxft.workdir.cursor import Cursor
-from jaxft.workdir.rows import read_rows
 from jaxft.workdir.saving import Checkpoints
 from jaxft.workdir.snapshot import unpack
 
@@ -99,7 +106,7 @@ def run_phases(
     changes: Sequence[str],
 ) -> dict[str, Any]:
     """Run the remaining phases from the newest intact checkpoint on; return the summary."""
-    console, phases = materials.console, materials.settings.phases
+    console = materials.console
     with shortage.told(materials.settings, "before the first step"):
         cursor, progress = resume.begin(materials, initial, checkpoints, workdir)
     cursor.setup_seconds += setup_seconds
@@ -110,19 +117,14 @@ def run_phases(
     done = cursor.global_step if cursor.saves else None
     with tracked(materials.settings.track, workdir, done, console.say) as tracking:
         try:
-            with starts.noted(workdir, cursor, changes):
-                while cursor.phase_index < len(phases):
-                    started = time.perf_counter()
-                    size = phases[cursor.phase_index].image_size
-                    materials = reading.at_size(materials, size)
-                    cursor.setup_seconds += time.perf_counter() - started
-                    progress = fit.run_phase(
-                        materials, cursor, progress, checkpoints, workdir, timer, tracking
-                    )
+            with starts.noted(workdir, cursor, changes), lost_host.noticed():
+                materials, progress = phases.run_rest(
+                    materials, cursor, progress, checkpoints, workdir, timer, tracking, initial
+                )
                 with shortage.told(materials.settings, "after the last phase"):
                     best = averaging.settle(materials, cursor, progress, checkpoints, workdir)
                     told = ending.answer(materials, best, workdir)
-        except (Interrupted, NonFiniteError) as error:
+        except tuple(starts.ENDS) as error:
             summarise(workdir, cursor, starts.ENDS[type(error)], materials)
             if isinstance(error, NonFiniteError):
                 raise going_on.with_advice(error, workdir, materials.settings, cursor) from None
@@ -131,10 +133,7 @@ def run_phases(
             with cursor.saving():
                 checkpoints.close()
         summary = summarise(workdir, cursor, cursor.phases[-1]["ended_by"], materials)
-        rows = read_rows(workdir / "metrics.jsonl")
-        plot_losses(rows, summary["best"], workdir / "losses.png")
-        rates = rates_of(phases, summary["phases"], materials.steps_per_epoch)
-        plot_rates(rates, rows, summary["best"], workdir / "rates.png")
+        pictures.draw(workdir, summary, materials.settings.phases, materials.steps_per_epoch)
         page.write(workdir)
         tracking.finish(cursor.global_step, summary, workdir)
         console.tell(tables.summary_text(summary, workdir))
@@ -160,7 +159,7 @@ def find_rate(
     paths.demand_workdir(workdir)
     settings, config = start_up(config, workdir)
     workdir = paths.of(workdir)
-    index = _phase_index(settings, phase)
+    index = index_of(settings.phases, phase)
     hosts.together(lambda: same_config.check(workdir, config))
     with shortage.told(settings, "before the first step"):
         materials, current = prepare(settings, console, phase=index)
@@ -169,7 +168,7 @@ def find_rate(
     if checkpoint.steps(workdir):
         newest = checkpoint.read_newest(workdir)
         current, cursor = unpack(newest).weights, Cursor.of(newest.cursor)
-        begun = cursor.phase_index == index and cursor.phase.lr is not None
+        begun = cursor.phase_index == index and cursor.phase.step > 0
     paths.make_folder(workdir)
     with ExitStack() as held:
         held.enter_context(timing(console)).phase = settings.phases[index].name
@@ -186,13 +185,3 @@ def find_rate(
                 curve = range_test.find_rate(spec, materials, runner, current, workdir)
     console.tell(f"{settings.phases[index].name}: learning rate {curve.lr:.2e} ({curve.rule})")
     return curve_json(curve)
-
-
-def _phase_index(settings: Settings, name: str) -> int:
-    names = [phase.name for phase in settings.phases]
-    if name in names:
-        return names.index(name)
-    finding = [index for index, phase in enumerate(settings.phases) if phase.lr == "find"]
-    if not name:
-        return finding[0] if finding else 0
-    raise UserError(f"No phase is named {name!r}", hint=f"The phases are: {', '.join(names)}")

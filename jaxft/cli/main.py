@@ -36,9 +36,9 @@ from jaxft.cli import (
     words,
 )
 from jaxft.cli.from_run import read_config
-from jaxft.cli.processes import join, joined, leave, tell_once
+from jaxft.cli.processes import join, leave, tell_once
 from jaxft.errors import NonFiniteError, UserError, printable
-from jaxft.runtime import noise, streams
+from jaxft.runtime import grace, lost_host, noise, streams
 from jaxft.runtime.version import VERSION
 
 EXIT_CODES = """exit codes:
@@ -90,6 +90,7 @@ VERBS: dict[str, Verb] = {
 
 def entry() -> None:
     """Run the console script `jaxft`."""
+    grace.own_process()
     for stream in (sys.stdout, sys.stderr):  # file names may hold what the terminal cannot show
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -128,10 +129,10 @@ def main(arguments: Sequence[str]) -> int:
         hint = ROOM if error.errno in NO_ROOM else ""
         print(printable(told + hint), file=sys.stderr)
         return leave(2)
-    except Exception:
+    except Exception as error:
+        if lost_host.is_sign(error):
+            lost_host.end()
         print(printable(traceback.format_exc()), file=sys.stderr)
-        if joined():
-            print("jaxft: did another process end? If not, then", file=sys.stderr)
         print("jaxft: this is a bug; please report it with the lines above.", file=sys.stderr)
         return leave(1)
 

@@ -6,9 +6,11 @@ import sys
 
 def join(mode: str) -> None:
     """Join the other processes, before JAX does anything else."""
-    from jaxft.runtime import hosts
+    from jaxft.runtime import hosts, lost_host
 
     hosts.join(mode)
+    if not hosts.alone():
+        lost_host.watch()
     if not hosts.is_first():
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what libraries print, too
 

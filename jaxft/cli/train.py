@@ -43,4 +43,7 @@ def run(options: Namespace) -> int:
     except Interrupted:
         tell_once("interrupted; the same command resumes from here")
         return 75
+    except KeyboardInterrupt:
+        tell_once("interrupted at once; the same command resumes from the last checkpoint")
+        raise
     return 0

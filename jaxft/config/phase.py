@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from jaxft.config import image_sizes, phase_names
+from jaxft.errors import UserError
 from jaxft.recipe import schedules
 
 LEAST_WARM_STEPS = 20  # if the rate rises within fewer, the loss jumps
@@ -158,3 +159,18 @@ class Phase:
 def path_of(phases: Sequence[Phase], index: int) -> str:
     """Return a phase's place in a config, as the command line takes it: `phases.full`."""
     return phase_names.path_of("phases", [phase.name for phase in phases], index)
+
+
+def index_of(phases: Sequence[Phase], name: str) -> int:
+    """Return the position of the phase of a name; "" means the first that finds its rate, or 0.
+
+    Raises:
+      UserError: no phase has the name.
+    """
+    names = [phase.name for phase in phases]
+    if name in names:
+        return names.index(name)
+    finding = [index for index, phase in enumerate(phases) if phase.lr == "find"]
+    if not name:
+        return finding[0] if finding else 0
+    raise UserError(f"No phase is named {name!r}", hint=f"The phases are: {', '.join(names)}")

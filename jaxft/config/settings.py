@@ -29,6 +29,9 @@ class Settings:
     best_by: Literal["val_loss", "accuracy"]
     drift_images: int
     average_cycles: int
+    on_nonfinite: Literal["stop", "skip", "rewind"]
+    nonfinite_skips: int
+    nonfinite_rewinds: int
     data: DataSettings
     augment: Augmentation
     model: ModelSettings
@@ -66,6 +69,9 @@ class Settings:
             yield "checkpoint_keep_every should be 0 or more"
         if not self.drift_images >= 0:
             yield "drift_images should be 0 or more"
+        for key in ("nonfinite_skips", "nonfinite_rewinds"):
+            if getattr(self, key) < 1:
+                yield f"{key} should be 1 or more"
         yield from self._problems_of_averages()
         if not self.phases:
             yield "phases should have at least one phase"

@@ -5,7 +5,8 @@ body's weights, the preprocessing and the view, the ordered examples with their 
 If one changes, so does the entry.
 
 An entry consists of parts of consecutive examples, each written once it is computed, so an
-extraction that was killed resumes from its last whole part.
+extraction that was killed resumes from its last whole part. One that is told to stop ends with a
+shorter part, and repeats nothing.
 """
 
 import hashlib

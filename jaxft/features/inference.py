@@ -141,7 +141,7 @@ def extract_parts(
         masks.append(batch.mask)
     if pending is not None:
         rows.append(sharding.fetch_rows(pending))
-    yield _of_all_hosts(rows, masks)
+        yield _of_all_hosts(rows, masks)
 
 
 def _of_all_hosts(rows: list[np.ndarray], masks: list[np.ndarray]) -> np.ndarray:

@@ -53,7 +53,10 @@ def extract_parts(
 ) -> Iterator[Float[np.ndarray, "examples features"]]:
     """As `extract`, of the images from `first` on, in parts of `part_examples` (whole batches).
 
-    `shares` as for eval_batches.
+    `shares` as for eval_batches. If a stop is requested, the last part is what there is by then.
+
+    Raises:
+      Interrupted: a stop was requested, once that part has been taken.
     """
     ballot = Ballot(materials.stop)
     part_batches = part_examples and part_examples // materials.settings.data.batch_size
@@ -65,13 +68,14 @@ def extract_parts(
         def counted(source: Iterable[Batch]) -> Iterator[Batch]:
             for batch in source:
                 if ballot():
-                    materials.demand_going_on()
+                    return
                 yield batch
                 bar.update(int(batch.mask.sum()) * hosts.count())
 
         yield from inference.extract_parts(
             materials.forward, weights, counted(ready), materials.mesh, view, part_batches
         )
+    materials.demand_going_on()
 
 
 def eval_feed(

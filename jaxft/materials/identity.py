@@ -14,9 +14,9 @@ from jaxft.models.body import Preprocessing
 from jaxft.models.model import Model
 from jaxft.models.weights.preprocessing import RUN_FILE
 from jaxft.runtime.paths import AnyPath
-from jaxft.workdir import checkpoint, same_config, seal
+from jaxft.workdir import checkpoint, seal
 from jaxft.workdir.config_keys import differences
-from jaxft.workdir.rows import read_object, write_document, write_json
+from jaxft.workdir.rows import read_json, read_object, write_document, write_json
 
 
 def describe(workdir: AnyPath, config: Any, materials: Materials) -> dict[str, Any]:
@@ -122,12 +122,12 @@ def describe_data(dataset: Dataset) -> dict[str, Any]:
 
 def check_data(workdir: AnyPath, data: dict[str, Any]) -> None:
     """Raise UserError, naming the differences, if the data are not those of the run."""
-    _compare(workdir, same_config.read_json(workdir / "data.json"), data)
+    _compare(workdir, read_json(workdir / "data.json"), data)
 
 
 def check_listed(workdir: AnyPath, data: dict[str, Any]) -> None:
     """As `check_data`, for data that still include unreadable images."""
-    before = same_config.read_json(workdir / "data.json")
+    before = read_json(workdir / "data.json")
     _compare(workdir, before.get("listed", before), data)
 
 

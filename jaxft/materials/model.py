@@ -10,10 +10,11 @@ from jaxft.models.body import Preprocessing
 from jaxft.models.model import Model
 from jaxft.models.registry import create
 from jaxft.models.variables import GROUPS, Weights
-from jaxft.models.weights import pretrained
+from jaxft.models.weights import healthy, pretrained
 from jaxft.models.weights.preprocessing import of_run
 from jaxft.runtime import digests, paths
-from jaxft.workdir import checkpoint, same_config, seal
+from jaxft.workdir import checkpoint, seal
+from jaxft.workdir.rows import read_json
 from jaxft.workdir.snapshot import unpack
 
 
@@ -40,6 +41,7 @@ def open_model(settings: Settings, classes: tuple[str, ...]) -> Opened:
         seal.demand(paths.of(settings.init_from))
         model = create_model(settings, len(classes), of_run(paths.of(settings.init_from)))
         saved = unpack(checkpoint.read_newest(paths.of(settings.init_from))).best.weights
+        healthy.demand_finite(settings.init_from, digests.flat(saved._asdict()))
         initial = _init_from(settings, model, classes, key, saved)
         digest = digests.digest(saved._asdict())
         return Opened(model, initial, {"init_from": settings.init_from, "digest": digest})
@@ -77,7 +79,7 @@ def _init_from(
 ) -> Weights:
     """The weights saved by another run; a head for other classes is new."""
     source = paths.of(settings.init_from)
-    same_classes = same_config.read_json(source / "classes.json") == list(classes)
+    same_classes = read_json(source / "classes.json") == list(classes)
     result, problems = [], []
     shapes = Weights(*jax.eval_shape(model.init, key))
     for kind, wanted, given in zip(Weights._fields, shapes, saved, strict=True):

@@ -28,8 +28,7 @@ from jaxft.runtime.console import Console, for_python
 from jaxft.runtime.paths import AnyPath
 from jaxft.workdir.config_keys import with_free_keys
 from jaxft.workdir.history import read_history
-from jaxft.workdir.rows import read_object
-from jaxft.workdir.same_config import read_json
+from jaxft.workdir.rows import read_json, read_object
 
 NAMED = 10  # classes in the text of a run
 

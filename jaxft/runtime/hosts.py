@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from jaxft.errors import Interrupted, UserError
+from jaxft.runtime import lost_host
 from jaxft.runtime.exchange import broadcast_bytes, gather_array
 
 T = TypeVar("T")
@@ -40,7 +41,11 @@ def join(mode: str) -> None:
         return
     try:
         # mypy would have each number fit every argument.
-        jax.distributed.initialize(os.environ.get(ADDRESS), **_numbers())  # type: ignore[arg-type]
+        jax.distributed.initialize(
+            os.environ.get(ADDRESS),
+            heartbeat_timeout_seconds=lost_host.SECONDS,
+            **_numbers(),  # type: ignore[arg-type]
+        )
     except (ValueError, RuntimeError, OSError) as error:
         if mode == "auto" and any(words in str(error) for words in ALONE):
             return

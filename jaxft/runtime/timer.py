@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 
+from jaxft.runtime import grace
 from jaxft.runtime.clock import clock
 from jaxft.runtime.console import Console
 
@@ -64,6 +65,10 @@ class Timer:
         self._told.add(thread)
         self.console.say(f"compiling {what} ...")
 
+    def compiling(self) -> bool:
+        """Tell whether XLA compiles now."""
+        return bool(self._waiting)
+
     def close(self) -> None:
         """Tell of nothing that has not ended."""
         for waiting in self._waiting.values():
@@ -78,11 +83,15 @@ def in_words(function: str, phase: str) -> str:
 
 @contextmanager
 def timing(console: Console) -> Iterator[Timer]:
-    """Count the seconds of compilation while this lasts, and tell of what takes long."""
+    """Count the seconds of compilation while this lasts, and tell of what takes long.
+
+    A process that is told to stop does not wait for a compilation to end (grace.py).
+    """
     timer = Timer(console)
     jax.monitoring.register_event_duration_secs_listener(timer.listen)
     try:
-        yield timer
+        with grace.watching(timer.compiling):
+            yield timer
     finally:
         jax.monitoring.unregister_event_duration_listener(timer.listen)
         timer.close()

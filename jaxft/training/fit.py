@@ -141,9 +141,11 @@ def resolve_rate(
             here.lr_reason = f"as in phase {before['name']}"
         else:
             here.lr, here.lr_rule, here.lr_reason = float(phase.lr), "config", "set by hand"
-    assert here.lr is not None
-    materials.console.tell(f"learning rate {here.lr:.2e} ({here.lr_rule}: {here.lr_reason})")
-    return here.lr
+    assert here.rate is not None
+    halved = f"; halved {here.rewinds} times" if here.rewinds else ""
+    told = f"learning rate {here.rate:.2e} ({here.lr_rule}: {here.lr_reason}{halved})"
+    materials.console.tell(told)
+    return here.rate
 
 
 def begin(spec: StepSpec, entry: Snapshot, mesh: Mesh) -> tuple[TrainState, Weights]:

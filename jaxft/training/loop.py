@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxft.data import balance
 from jaxft.devices import sharding
-from jaxft.errors import Interrupted
+from jaxft.errors import Interrupted, NonFiniteError
 from jaxft.evaluation import metrics
 from jaxft.evaluation.validate import score
 from jaxft.materials.extraction import extract
@@ -21,7 +21,7 @@ from jaxft.report.trackers.tracking import Tracking
 from jaxft.runtime import digests
 from jaxft.runtime.ballot import Ballot
 from jaxft.runtime.paths import AnyPath
-from jaxft.training import cycle_ends, step, train_state
+from jaxft.training import cycle_ends, guard, step, train_state
 from jaxft.training.phase_end import ended
 from jaxft.training.runners import Runner, rates_table, seed_of
 from jaxft.training.spec import StepSpec
@@ -57,6 +57,7 @@ class Loop:
         self.table = rates_table(self.spec, self.materials, self.rate_of_step)
         self.seed = seed_of(self.materials)
         self.before = dict(self.cursor.phase.seconds)
+        self.sick: NonFiniteError | None = None  # ends the run once its place is saved
         self.frozen_on_host = sharding.fetch(self.frozen)  # once: an epoch's copies leave it out
 
     def run(self, state: TrainState, kept: Best) -> Snapshot:
@@ -76,10 +77,10 @@ class Loop:
                 self.save(trained, kept)
                 self.wait()
                 raise
-            step.demand_finite(cursor.phase.step, evaluation.val_loss)
+            self.demand_finite(evaluation)
             cursor.phase.epoch += 1
             cursor.phase.loss_sum = cursor.phase.epoch_seconds = cursor.phase.epoch_wait = 0.0
-            cursor.phase.first_losses = []
+            cursor.phase.first_losses, cursor.phase.epoch_skipped = [], 0
             if cursor.phase.epoch in ends:
                 self.cycle_end(row, evaluation, kept)
                 self.measure_drift(weights, evaluation, features)
@@ -119,15 +120,11 @@ class Loop:
                 def sink(
                     number: int, loss: float, started: float = started, ballot: Ballot = ballot
                 ) -> bool:
-                    step.demand_finite(cursor.phase.step + number, loss)
-                    self.track(number, loss)
-                    cursor.phase.loss_sum += loss
-                    if len(cursor.phase.first_losses) < FIRST_STEPS:
-                        cursor.phase.first_losses.append(loss)
+                    self.take(number, loss)
                     bar.update(spec.batch_size)
                     bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
-                    due = time.perf_counter() - started >= interval
-                    return not ballot(due and not self.checkpoints.busy)
+                    due = time.perf_counter() - started >= interval and not self.checkpoints.busy
+                    return not ballot(due or self.sick is not None)
 
                 state, done, waited = self.runner(
                     state,
@@ -143,12 +140,57 @@ class Loop:
                 cursor.phase.epoch_seconds += time.perf_counter() - started
                 cursor.phase.epoch_wait += waited
                 cursor.phase.seconds["input_wait"] += waited
-                if self.materials.stop.is_set() or cursor.phase.step < end:
+                stopped = self.materials.stop.is_set() or self.sick is not None
+                if stopped or cursor.phase.step < end:
                     self.save(state, kept)
-                if self.materials.stop.is_set():
+                if stopped:
                     self.wait()
-                    raise Interrupted
+                    raise self.sick or Interrupted
+        if cursor.phase.epoch_skipped == spec.steps_per_epoch:
+            told = f"loss or gradient is not finite in all steps of epoch {cursor.phase.epoch}"
+            raise NonFiniteError(f"{told} of the phase", step=cursor.phase.step - 1)
         return state
+
+    def take(self, number: int, loss: float) -> None:
+        """Count the loss of a step, by its number since the cursor last moved.
+
+        Raises:
+          NonFiniteError: it is not finite, and such steps are not skipped.
+        """
+        here = self.cursor.phase
+        if self.spec.skips_nonfinite and not np.isfinite(loss):
+            self.skip(here.step + number)
+            return
+        step.demand_finite(here.step + number, loss)
+        self.track(number, loss)
+        here.loss_sum += loss
+        here.skips_in_row = 0
+        if len(here.first_losses) < FIRST_STEPS:
+            here.first_losses.append(loss)
+
+    def skip(self, number: int) -> None:
+        """Count a step that was not finite and changed nothing; note if these are too many."""
+        here, most = self.cursor.phase, self.materials.settings.nonfinite_skips
+        here.skipped += 1
+        here.epoch_skipped += 1
+        here.skips_in_row += 1
+        if self.sick is None:
+            told = f"step {number} changed nothing: its loss or a gradient is not finite"
+            self.materials.console.say(f"{told} ({here.epoch_skipped} in this epoch)")
+        if here.skips_in_row > most and self.sick is None:
+            told = f"loss or gradient is not finite in {here.skips_in_row} steps in a row, up to"
+            self.sick = NonFiniteError(f"{told} step {number} of the phase", step=number)
+
+    def demand_finite(self, evaluation: metrics.Evaluation) -> None:
+        """Raise NonFiniteError, with the images, for a validation loss that is not finite."""
+        try:
+            step.demand_finite(self.cursor.phase.step, evaluation.val_loss)
+        except NonFiniteError as error:
+            names = self.materials.dataset.valid.names
+            sick = np.flatnonzero(~np.isfinite(evaluation.losses))
+            found = NonFiniteError(f"after validation {error.told}")
+            found.examples = tuple(names[number] for number in sick)
+            raise found from None
 
     def track(self, number: int, loss: float) -> None:
         """Tell the trackers of a step, by its number since the cursor last moved."""
@@ -174,7 +216,7 @@ class Loop:
             "epoch": epoch,
             "step": cursor.phase.step,
             "global_step": cursor.global_step,
-            "trn_loss": cursor.phase.loss_sum / steps,
+            "trn_loss": cursor.phase.loss_sum / (steps - cursor.phase.epoch_skipped),
             "first_trn_loss": float(np.mean(cursor.phase.first_losses)),
             "val_loss": evaluation.val_loss,
             "accuracy": evaluation.accuracy,
@@ -183,6 +225,8 @@ class Loop:
             "seconds": cursor.phase.epoch_seconds,
             "input_wait": cursor.phase.epoch_wait / max(cursor.phase.epoch_seconds, 1e-9),
         }
+        if spec.skips_nonfinite:
+            row["skipped"] = cursor.phase.epoch_skipped
         if balance.is_skewed(evaluation.labels):
             row["balanced_accuracy"] = evaluation.balanced_accuracy
         row["best"] = best_epoch.better(row, cursor.best, materials.settings.best_by)
@@ -244,7 +288,7 @@ class Loop:
         return {
             "name": phase.name,
             "image_size": phase.image_size,
-            "lr": cursor.phase.lr,
+            "lr": cursor.phase.rate,
             "lr_rule": cursor.phase.lr_rule,
             "lr_reason": cursor.phase.lr_reason,
             "epochs": cursor.phase.epoch,
@@ -255,6 +299,8 @@ class Loop:
             "accuracy": found["accuracy"],
             "ended_by": ended_by,
             **({"drift": cursor.phase.drift} if cursor.phase.drift else {}),
+            **({"skipped": cursor.phase.skipped} if self.spec.skips_nonfinite else {}),
+            **({"rewinds": cursor.phase.rewinds} if cursor.phase.rewinds else {}),
             "seconds": {**seconds, "compute": max(rest, 0.0)},
         }
 
@@ -268,6 +314,7 @@ class Loop:
                 average=None if state.average is None else sharding.fetch(state.average),
             )
             weights = self.on_host(Weights(state.params, state.batch_stats))
+        guard.demand_finite(weights, self.spec.phase.groups, self.cursor.phase.step)
         self.checkpoint(Snapshot(weights, kept, midway))
 
     def checkpoint(self, snapshot: Snapshot) -> None:

@@ -30,6 +30,7 @@ def begin(
       UserError: there are checkpoints, but none can be read; or the run begins again, from other
         weights than the first time.
     """
+    checkpoints.wait()
     restored, problems = checkpoints.newest(
         lambda stored: fits(Cursor.of(stored), materials.settings, checkpoints)
     )

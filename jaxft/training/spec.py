@@ -31,6 +31,7 @@ class StepSpec:
     deterministic: bool = False
     overlap_gradients: bool = False
     ema_decay: float = 0.0
+    skips_nonfinite: bool = False
     smoothing: Any = None  # of the labels, in place of the augmentation's; it may be traced
 
     @property
@@ -90,6 +91,7 @@ def spec_of(settings: Settings, model: Model, index: int, examples: int) -> Step
         deterministic=settings.deterministic,
         overlap_gradients=settings.overlap_gradients,
         ema_decay=settings.optimizer.ema_decay,
+        skips_nonfinite=settings.on_nonfinite == "skip",
     )
 
 

@@ -12,7 +12,11 @@ from jaxft.workdir.cursor import Cursor
 from jaxft.workdir.rows import read_rows, sealed, write_rows
 
 FILE = "starts.jsonl"
-ENDS: dict[type[Exception], str] = {Interrupted: "interrupted", NonFiniteError: "nonfinite"}
+ENDS: dict[type[BaseException], str] = {
+    Interrupted: "interrupted",
+    KeyboardInterrupt: "interrupted",  # told to stop twice: at once
+    NonFiniteError: "nonfinite",
+}
 
 
 @contextmanager

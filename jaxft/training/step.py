@@ -21,6 +21,7 @@ from jaxft.models.variables import Weights, param_dtype
 from jaxft.recipe import groups, optim
 from jaxft.recipe.cross_entropy import cross_entropy
 from jaxft.recipe.known import is_off
+from jaxft.training import guard, moving_average
 from jaxft.training.spec import StepSpec
 from jaxft.training.train_state import ExampleKeys, Step, TrainBatch, TrainState
 
@@ -208,23 +209,9 @@ def local_step(
         stats = sharding.mean(stats)
     directions, opt_state = spec.optimizer.update(grads, state.opt_state, state.params)
     params = optim.apply(state.params, directions, rates[state.step])
-    average = moved_average(spec.ema_decay, state, Weights(params, stats))
-    return TrainState(state.step + 1, params, stats, opt_state, average), losses
-
-
-def moved_average(decay: float, state: TrainState, weights: Weights) -> Weights | None:
-    """The moving average after a step to these weights; None if none is kept.
-
-    Its decay is lower in the first steps: (1 + t) / (10 + t) at most, as in TensorFlow's
-    ExponentialMovingAverage, so that a phase's start does not linger.
-    """
-    if state.average is None:
-        return None
-    share = 1 - jnp.minimum(decay, (1 + state.step) / (10 + state.step))
-    moved: Weights = jax.tree.map(
-        lambda a, w: a + share.astype(a.dtype) * (w - a), state.average, weights
-    )
-    return moved
+    average = moving_average.moved(spec.ema_decay, state, Weights(params, stats))
+    after = TrainState(state.step + 1, params, stats, opt_state, average)
+    return guard.skipping(state, after, losses, grads) if spec.skips_nonfinite else (after, losses)
 
 
 def make_step(spec: StepSpec, mesh: Mesh) -> Step:
@@ -346,4 +333,4 @@ def make_epoch(spec: StepSpec, mesh: Mesh, steps: int) -> Step:
 def demand_finite(step: int, loss: float) -> None:
     """Raise NonFiniteError for a loss that is infinite or NaN."""
     if not np.isfinite(loss):
-        raise NonFiniteError(f"the loss is {loss} at step {step} of the phase")
+        raise NonFiniteError(f"the loss is {loss} at step {step} of the phase", step=step)

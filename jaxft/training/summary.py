@@ -42,7 +42,7 @@ def summarise(
 def _diverged(materials: Materials, cursor: Cursor) -> dict[str, Any]:
     """Tell in which phase the loss was no longer finite, and the phase's rate if it had one."""
     name = materials.settings.phases[cursor.phase_index].name
-    return {"diverged": {"phase": name, "lr": cursor.phase.lr}}
+    return {"diverged": {"phase": name, "lr": cursor.phase.rate}}
 
 
 def finished_summary(workdir: AnyPath) -> dict[str, Any] | None:

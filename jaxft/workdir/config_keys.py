@@ -15,6 +15,7 @@ FREE_KEYS = (
     "checkpoint_keep_every",
     "track",
     "drift_images",
+    *("on_nonfinite", "nonfinite_skips", "nonfinite_rewinds"),  # not before a loss is not finite
     "data.memory_gb",
     "data.cache_memory_gb",
     "data.threads",

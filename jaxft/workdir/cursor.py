@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from jaxft.errors import UserError
@@ -19,10 +19,13 @@ READABLE = range(2, VERSION + 1)
 class PhaseCursor:
     """Position within a phase; a new one for each phase.
 
-    `epoch` and `step` count what is finished. `lr` is None until the phase has its learning rate.
+    `epoch` and `step` count what is finished. `lr` is None until the phase has its learning rate,
+    which was halved `rewinds` times since. `skipped` counts the steps that were not finite, and
+    `skips_in_row` the last of them that followed one another.
     `cycles` are the ends of its cycles, `best` its best epoch (`best_epoch.record`), `drift` that
     of the body's features at the first step and at the ends of cycles. `loss_sum`, `first_losses`
-    (of the first steps), `epoch_seconds` and `epoch_wait` belong to the current epoch.
+    (of the first steps), `epoch_skipped`, `epoch_seconds` and `epoch_wait` belong to the current
+    epoch.
     """
 
     epoch: int = 0
@@ -40,6 +43,15 @@ class PhaseCursor:
     first_losses: list[float] = field(default_factory=list)
     epoch_seconds: float = 0.0
     epoch_wait: float = 0.0
+    rewinds: int = 0
+    skipped: int = 0
+    skips_in_row: int = 0
+    epoch_skipped: int = 0
+
+    @property
+    def rate(self) -> float | None:
+        """The learning rate as it is now, None before there is one."""
+        return None if self.lr is None else self.lr * 0.5**self.rewinds
 
 
 @dataclass
@@ -91,6 +103,11 @@ class Cursor:
             )
         phase = PhaseCursor(**stored["phase"])
         return cls(**{**stored, "version": VERSION, "phase": phase})
+
+    def become(self, other: "Cursor") -> None:
+        """Move to another's place."""
+        for one in fields(self):
+            setattr(self, one.name, getattr(other, one.name))
 
     def next_phase(self, summary: dict[str, Any], back_to: int) -> None:
         """Note a finished phase and move to the next one's first step."""

@@ -17,7 +17,7 @@ from jaxft.runtime.paths import AnyPath
 from jaxft.workdir import checkpoint, cursor, same_config
 from jaxft.workdir.config_keys import GOING_ON
 from jaxft.workdir.cursor import Cursor
-from jaxft.workdir.rows import read_object, read_rows, write_document
+from jaxft.workdir.rows import read_json, read_object, read_rows, write_document
 
 UNFINISHED = ("interrupted", "nonfinite", "failed")  # ends of a start that ended no run
 LOWER = 3.0  # a rate that fails is divided by this
@@ -91,7 +91,7 @@ def with_advice(
     error: NonFiniteError, workdir: AnyPath, settings: Settings, reached: Cursor
 ) -> NonFiniteError:
     """Return the error of a loss that is not finite, with the flag that goes on from there."""
-    index, rate = reached.phase_index, reached.phase.lr
+    index, rate = reached.phase_index, reached.phase.rate
     phase = settings.phases[index]
     lower = f"{rate / LOWER:.1e}" if rate else "RATE"
     told = f"{error.told} {phase.name}" + (f", at a rate of {rate:.2e}" if rate else "")
@@ -104,7 +104,7 @@ def with_advice(
     else:
         flag = f"--config.{path_of(settings.phases, index)}.lr={lower}"
         hint = f"The same command with a lower rate begins this phase again: {flag}"
-    return NonFiniteError(told, hint)
+    return NonFiniteError(told, f"{error.report} {hint}".strip())
 
 
 def _reason(place: Place, key: str) -> str:
@@ -180,5 +180,5 @@ def _has_ended_before(workdir: AnyPath) -> bool:
 
 
 def _steps_per_epoch(place: Place) -> int:
-    examples: int = same_config.read_json(place.workdir / "data.json")["train"]
+    examples: int = read_json(place.workdir / "data.json")["train"]
     return examples // place.before.data.batch_size

@@ -5,8 +5,8 @@ from typing import Any
 
 from jaxft.errors import UserError
 from jaxft.runtime.paths import AnyPath
-from jaxft.workdir import config_keys, same_config
-from jaxft.workdir.rows import write_json
+from jaxft.workdir import config_keys
+from jaxft.workdir.rows import read_json, write_json
 
 REQUEST = "request.json"
 ALLOWED = (".lock", ".lease.json")  # of a folder that is empty but for them
@@ -33,7 +33,7 @@ def check(folder: AnyPath, request: Mapping[str, Any], kind: str) -> None:
             others,
             "Choose another --workdir; nothing in this one was changed.",
         )
-    saved = same_config.read_json(folder / REQUEST)
+    saved = read_json(folder / REQUEST)
     saved["config"] = config_keys.with_free_keys(saved.get("config"))
     found = {
         section: config_keys.differences(saved.get(section), request[section])

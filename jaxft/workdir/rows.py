@@ -10,11 +10,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from jaxft.errors import UserError
 from jaxft.runtime import hosts, paths, plain_json
 from jaxft.runtime.digests import of_json
 from jaxft.runtime.paths import AnyPath
 
 DIGEST = "contents_sha256"  # of an object's other keys, sorted
+WAY_OUT = (
+    "Put it back from a copy, or begin another run from this one's weights: "
+    "jaxft train --from=DIR with another --workdir."
+)
 
 
 @hosts.first_only
@@ -35,6 +40,16 @@ def read_object(path: AnyPath) -> dict[str, Any] | None:
         return parse(paths.read(path))
     except (OSError, ValueError, RecursionError):
         return None
+
+
+def read_json(path: AnyPath) -> Any:
+    """Read a JSON file of a workdir; raise UserError if it is missing or damaged."""
+    try:
+        content = paths.read(path)
+        found = json.loads(content)
+        return parse(content) if isinstance(found, dict) else found
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} cannot be read: {error}", hint=WAY_OUT) from error
 
 
 def parse(content: bytes | str) -> dict[str, Any]:

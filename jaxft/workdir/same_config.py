@@ -1,21 +1,14 @@
 """Check that a run is resumed with its own config, except for keys that change nothing."""
 
-import json
 import sys
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from jaxft.errors import UserError
-from jaxft.runtime import paths
 from jaxft.runtime.paths import AnyPath
 from jaxft.workdir import checkpoint, cursor, seal
 from jaxft.workdir.config_keys import FREE_BEFOREHAND, FREE_KEYS, differences, with_free_keys
-from jaxft.workdir.rows import parse
-
-WAY_OUT = (
-    "Put it back from a copy, or begin another run from this one's weights: "
-    "jaxft train --from=DIR with another --workdir."
-)
+from jaxft.workdir.rows import read_json
 
 
 def check(workdir: AnyPath, plain: dict[str, Any]) -> None:
@@ -81,13 +74,3 @@ def _phases_begun(workdir: AnyPath) -> int:
     """Number of phases of a run that have begun; all of them if no checkpoint can be read."""
     reached = cursor.newest(workdir)
     return reached.phases_begun if reached else sys.maxsize
-
-
-def read_json(path: AnyPath) -> Any:
-    """Read a JSON file of a workdir; raise UserError if it is missing or damaged."""
-    try:
-        content = paths.read(path)
-        found = json.loads(content)
-        return parse(content) if isinstance(found, dict) else found
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} cannot be read: {error}", hint=WAY_OUT) from error

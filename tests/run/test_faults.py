@@ -135,16 +135,32 @@ def test_an_extraction_that_was_killed_goes_on_from_its_last_whole_part(start, u
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("place, done_steps", [("term-step:head_augmented:1", 8)])
+@pytest.mark.parametrize(
+    "place, done_steps", [("term-step:head_augmented:1", 8), ("term-find:5", 0)]
+)
 def test_sigterm_saves_at_once_and_exits_75(place, done_steps, start, untouched):
-    workdir, done = start(place, "terminated")
+    workdir, done = start(place, f"terminated {place}")
     assert done.returncode == 75, done.stderr
     assert "resumes" in done.stderr and "Traceback" not in done.stderr
     summary = json.loads((workdir / "summary.json").read_text())
     assert summary["ended_by"] == "interrupted"
     (row,) = rows(workdir / "starts.jsonl")
     assert done_steps <= row["to_step"] <= done_steps + 1
-    workdir, done = start("none", "terminated")
+    workdir, done = start("none", f"terminated {place}")
+    assert done.returncode == 0, done.stderr
+    assert_same_end(workdir, untouched)
+
+
+@pytest.mark.slow
+def test_a_second_signal_ends_at_once_and_leaves_true_records(start, untouched):
+    workdir, done = start("twice-step:head_augmented:1", "twice")
+    assert done.returncode == 75, done.stderr
+    assert "interrupted at once" in done.stderr and "Traceback" not in done.stderr
+    summary = json.loads((workdir / "summary.json").read_text())
+    assert summary["ended_by"] == "interrupted"
+    (row,) = rows(workdir / "starts.jsonl")
+    assert row["ended_by"] == "interrupted" and row["to_step"] == 6
+    workdir, done = start("none", "twice")
     assert done.returncode == 0, done.stderr
     assert_same_end(workdir, untouched)
 

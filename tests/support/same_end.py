@@ -35,5 +35,11 @@ def assert_same_end(workdir: Path, untouched: Path) -> None:
     saved, expected = (checkpoint.read_newest(folder) for folder in (workdir, untouched))
     assert digests.digest(saved.best) == digests.digest(expected.best)
     assert digests.digest(saved.state) == digests.digest(expected.state)
+    # A range test that was cut short was repeated, with the same losses, rates and choice.
+    curves = [
+        {path.name: path.read_text() for path in (folder / "lr_find").glob("*.json")}
+        for folder in (workdir, untouched)
+    ]
+    assert curves[0] == curves[1]
     predictions = Path("valid", "predictions.csv")
     assert (workdir / predictions).read_bytes() == (untouched / predictions).read_bytes()

@@ -9,8 +9,9 @@ Places, each a real SIGKILL or SIGTERM of this process:
     save:N            while checkpoint N is being written in the background
     committing:N      in the middle of checkpoint N's renaming into place
     ended:N           when checkpoint N is whole, and nothing has followed
-A place that begins with `term-` gets SIGTERM. TINY_LEASE_SECONDS shortens the lease of a workdir in
-a bucket. With TINY_PRETRAINED the random weights pass for pretrained ones.
+A place that begins with `term-` gets SIGTERM, one with `twice-` gets it twice. TINY_LEASE_SECONDS
+shortens the lease of a workdir in a bucket. With TINY_PRETRAINED the random weights pass for
+pretrained ones.
 """
 
 import os
@@ -29,11 +30,13 @@ from jaxft.workdir import lease, saving
 
 def arm(place: str) -> None:
     """Let this process end at `place`."""
-    number = signal.SIGTERM if place.startswith("term-") else signal.SIGKILL
-    kind, *where = place.removeprefix("term-").split(":")
+    *how, rest = place.split("-", 1)
+    number = signal.SIGTERM if how else signal.SIGKILL
+    kind, *where = rest.split(":")
 
     def end() -> None:
-        os.kill(os.getpid(), number)
+        for _ in range(2 if how == ["twice"] else 1):
+            os.kill(os.getpid(), number)
 
     if kind == "step":
         at_step(where[0], int(where[1]), end)
@@ -128,4 +131,5 @@ if __name__ == "__main__":
     if "TINY_PRETRAINED" in os.environ:
         tiny_body.as_if_pretrained()
     arm(sys.argv[1])
-    sys.exit(main.main(sys.argv[2:]))
+    del sys.argv[1]
+    main.entry()

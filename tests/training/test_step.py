@@ -24,7 +24,7 @@ from jaxft.features import inference
 from jaxft.features.inference import make_forward
 from jaxft.models.variables import Weights
 from jaxft.recipe.cross_entropy import cross_entropy
-from jaxft.training import step, train_state
+from jaxft.training import moving_average, step, train_state
 from jaxft.training.runners import run_steps
 from jaxft.training.step import label_losses
 from jaxft.training.train_state import TrainBatch, TrainState
@@ -306,7 +306,7 @@ def test_the_moving_average_of_the_weights_is_what_validates():
 
 def test_the_moving_averages_decay_is_at_most_what_is_asked_for():
     state = TrainState(jnp.asarray(1000), {}, {}, (), Weights({"a": jnp.zeros(2)}, {}))
-    found = step.moved_average(0.75, state, Weights({"a": jnp.ones(2)}, {}))
+    found = moving_average.moved(0.75, state, Weights({"a": jnp.ones(2)}, {}))
     assert found
     np.testing.assert_allclose(found.params["a"], 0.25)
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from jaxft.errors import UserError
 from jaxft.models.body import Preprocessing
 from jaxft.models.registry import BODIES
-from jaxft.models.weights import hub
+from jaxft.models.weights import healthy, hub
 from jaxft.models.weights.named_file import named
 from jaxft.models.weights.preprocessing import of_file
 from jaxft.models.weights.sources import sources
@@ -81,6 +81,7 @@ def load(name: str, source: str) -> Loaded | None:
         return None
     path, origin = locate(name, source)
     arrays = read_weights(path, origin.get("entry", ""))
+    healthy.demand_finite(path, arrays)
     try:
         params, stats = body_from_torch(name, arrays)
     except UserError as error:

@@ -1,0 +1,38 @@
+"""A process that dies ends the others of its run, with a line each; together they go on."""
+
+import json
+import time
+
+import pytest
+from places import SUPPORT
+from several import finish, start
+
+from jaxft.runtime import lost_host
+
+MOST_SECONDS = 60
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_lost_process_ends_the_other_with_one_line(victim, drawn, tmp_path):
+    workdir = tmp_path / "run"
+    words = ["train", f"--config={SUPPORT / 'tiny_config.py'}:{drawn}", f"--workdir={workdir}"]
+    places = ["none", "none"]
+    places[victim] = "step:head_augmented:1"  # SIGKILL
+    both = start("tiny_main.py", [[place, *words] for place in places], 1)
+    survivor = both[1 - victim]
+    try:
+        assert both[victim].wait(240) == -9
+        died = time.monotonic()
+        assert survivor.wait(MOST_SECONDS) == 75
+        assert time.monotonic() - died < MOST_SECONDS
+    finally:
+        _, _, errors = finish(both)
+    assert errors[1 - victim] == f"{lost_host.TOLD}\n"
+    (row,) = map(json.loads, (workdir / "starts.jsonl").read_text().splitlines())
+    assert row["ended_by"] == "interrupted"
+    if victim == 0:  # what was there is enough to go on
+        codes, out, errors = finish(start("tiny_main.py", [["none", *words]] * 2, 1))
+        assert codes == [0, 0], errors
+        assert "resuming at step 6" in out[0]
+        assert len((workdir / "metrics.jsonl").read_text().splitlines()) == 7
