@@ -6,41 +6,27 @@ from contextlib import ExitStack
 from typing import Any
 
 from jaxft.augment import augmentation
-from jaxft.config.phase import index_of
-from jaxft.devices import sharding
 from jaxft.errors import NonFiniteError
-from jaxft.materials import seed, shortage
+from jaxft.materials import reading, seed, shortage
 from jaxft.materials.identity import describe
 from jaxft.materials.materials import Materials
 from jaxft.materials.opening import prepare
 from jaxft.materials.start_up import start_up
 from jaxft.models.variables import Weights
 from jaxft.report import pictures, tables
-from jaxft.report.curve import curve_json
 from jaxft.report.page import page
-from jaxft.report.trackers.tracking import tracked
+from jaxft.report.trackers.tracking import Tracking, tracked
 from jaxft.runtime import hosts, lost_host, paths
 from jaxft.runtime.console import Console
 from jaxft.runtime.paths import AnyPath
 from jaxft.runtime.signals import told_to_stop
 from jaxft.runtime.timer import Timer, timing
-from jaxft.training import (
-    averaging,
-    ending,
-    fit,
-    phases,
-    range_test,
-    rebase,
-    resume,
-    runners,
-    starts,
-)
-from jaxft.training.phase_spec import make_spec
+from jaxft.training import averaging, ending, fit, resume, sick, starts
 from jaxft.training.summary import finished_summary, summarise
 from jaxft.workdir import checkpoint, going_on, retention, room, same_config
 from jaxft.workdir.cursor import Cursor
 from jaxft.workdir.saving import Checkpoints
-from jaxft.workdir.snapshot import unpack
+from jaxft.workdir.snapshot import Snapshot
 
 
 def train(config: Any, workdir: str | AnyPath, console: Console | None = None) -> dict[str, Any]:
@@ -106,7 +92,7 @@ def run_phases(
     changes: Sequence[str],
 ) -> dict[str, Any]:
     """Run the remaining phases from the newest intact checkpoint on; return the summary."""
-    console = materials.console
+    console, phases = materials.console, materials.settings.phases
     with shortage.told(materials.settings, "before the first step"):
         cursor, progress = resume.begin(materials, initial, checkpoints, workdir)
     cursor.setup_seconds += setup_seconds
@@ -118,7 +104,7 @@ def run_phases(
     with tracked(materials.settings.track, workdir, done, console.say) as tracking:
         try:
             with starts.noted(workdir, cursor, changes), lost_host.noticed():
-                materials, progress = phases.run_rest(
+                materials, progress = _train(
                     materials, cursor, progress, checkpoints, workdir, timer, tracking, initial
                 )
                 with shortage.told(materials.settings, "after the last phase"):
@@ -133,7 +119,7 @@ def run_phases(
             with cursor.saving():
                 checkpoints.close()
         summary = summarise(workdir, cursor, cursor.phases[-1]["ended_by"], materials)
-        pictures.draw(workdir, summary, materials.settings.phases, materials.steps_per_epoch)
+        pictures.draw(workdir, summary, phases, materials.steps_per_epoch)
         page.write(workdir)
         tracking.finish(cursor.global_step, summary, workdir)
         console.tell(tables.summary_text(summary, workdir))
@@ -141,47 +127,24 @@ def run_phases(
     return summary
 
 
-def find_rate(
-    config: Any, workdir: str | AnyPath, phase: str, console: Console | None = None
-) -> dict[str, Any]:
-    """Run the range test of one phase, from a run's newest weights or the initial ones.
-
-    Args:
-      config: as for `train`.
-      workdir: gets `lr_find/PHASE.json` and `.png`; the weights come from a run of the same config
-        in it, if there is one.
-      phase: name of the phase, "" = the first with lr="find".
-
-    Raises:
-      UserError: no such phase, and what `train` raises.
-    """
-    console = console or Console(None)
-    paths.demand_workdir(workdir)
-    settings, config = start_up(config, workdir)
-    workdir = paths.of(workdir)
-    index = index_of(settings.phases, phase)
-    hosts.together(lambda: same_config.check(workdir, config))
-    with shortage.told(settings, "before the first step"):
-        materials, current = prepare(settings, console, phase=index)
-        materials = seed.mixed(materials, workdir)
-    begun = False
-    if checkpoint.steps(workdir):
-        newest = checkpoint.read_newest(workdir)
-        current, cursor = unpack(newest).weights, Cursor.of(newest.cursor)
-        begun = cursor.phase_index == index and cursor.phase.step > 0
-    paths.make_folder(workdir)
-    with ExitStack() as held:
-        held.enter_context(timing(console)).phase = settings.phases[index].name
-        lock = checkpoint.lock(workdir, console.say)
-        hosts.together(lambda: held.enter_context(lock))
-        describe(workdir, config, materials)
-        current = sharding.replicate(current, materials.mesh)
-        spec = make_spec(materials, index)
-        with shortage.told(materials.settings, f"in phase {spec.phase.name}", spec.phase):
-            if not begun:
-                current = rebase.rebase(spec, materials, current)
-            runner = fit.make_runner(spec, materials, current)
-            with runners.closing(runner):
-                curve = range_test.find_rate(spec, materials, runner, current, workdir)
-    console.tell(f"{settings.phases[index].name}: learning rate {curve.lr:.2e} ({curve.rule})")
-    return curve_json(curve)
+def _train(
+    materials: Materials,
+    cursor: Cursor,
+    progress: Snapshot,
+    checkpoints: Checkpoints,
+    workdir: AnyPath,
+    timer: Timer,
+    tracking: Tracking,
+    initial: Weights,
+) -> tuple[Materials, Snapshot]:
+    """Run the phases from a cursor on; return the last one's materials, and its end."""
+    while (index := cursor.phase_index) < len(materials.settings.phases):
+        started = time.perf_counter()
+        materials = reading.at_size(materials, materials.settings.phases[index].image_size)
+        cursor.setup_seconds += time.perf_counter() - started
+        along = (materials, cursor, progress, checkpoints, workdir, timer, tracking)
+        try:
+            progress = fit.run_phase(*along)
+        except NonFiniteError as error:
+            progress = sick.after(error, materials, cursor, initial, checkpoints, workdir)
+    return materials, progress

@@ -20,8 +20,8 @@ def add(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Find the rate; return the exit code."""
-    from jaxft import run
     from jaxft.runtime.console import Console
+    from jaxft.training import rate_of_phase
 
-    run.find_rate(options.config, options.workdir, options.phase, Console(sys.stdout))
+    rate_of_phase.find_rate(options.config, options.workdir, options.phase, Console(sys.stdout))
     return 0

@@ -14,6 +14,7 @@ from jaxft.evaluation import metrics
 from jaxft.evaluation.validate import score
 from jaxft.materials.extraction import extract
 from jaxft.materials.materials import Materials
+from jaxft.materials.seed import seed_of
 from jaxft.models.variables import Weights
 from jaxft.recipe import best_epoch, overfit, schedules
 from jaxft.report import tables
@@ -23,7 +24,7 @@ from jaxft.runtime.ballot import Ballot
 from jaxft.runtime.paths import AnyPath
 from jaxft.training import cycle_ends, guard, step, train_state
 from jaxft.training.phase_end import ended
-from jaxft.training.runners import Runner, rates_table, seed_of
+from jaxft.training.runners import Runner, rates_table
 from jaxft.training.spec import StepSpec
 from jaxft.training.train_state import Settle, TrainState
 from jaxft.workdir.cursor import Cursor

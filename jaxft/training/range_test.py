@@ -11,6 +11,7 @@ from jaxft.errors import UserError
 from jaxft.evaluation import validate
 from jaxft.materials.extraction import body_features
 from jaxft.materials.materials import Materials
+from jaxft.materials.seed import seed_of
 from jaxft.models.variables import Weights
 from jaxft.recipe.finder import choice, sweep, trials
 from jaxft.recipe.finder.curve import LRCurve
@@ -21,7 +22,7 @@ from jaxft.runtime.ballot import Ballot
 from jaxft.runtime.console import Console
 from jaxft.runtime.paths import AnyPath
 from jaxft.training import runners, step, train_state
-from jaxft.training.runners import Runner, image_runner, rates_table, seed_of
+from jaxft.training.runners import Runner, image_runner, rates_table
 from jaxft.training.spec import StepSpec
 from jaxft.workdir.rows import write_document
 

@@ -31,12 +31,13 @@ from jaxtyping import Array
 from jaxft.devices import compiler, sharding
 from jaxft.devices.sharding import AXIS
 from jaxft.materials.materials import Materials
+from jaxft.materials.seed import seed_of
 from jaxft.models.variables import Weights, param_dtype
 from jaxft.recipe import groups
 from jaxft.runtime.ballot import Ballot
 from jaxft.runtime.console import Console
 from jaxft.training import step
-from jaxft.training.runners import seed_of, train_feed
+from jaxft.training.runners import train_feed
 from jaxft.training.spec import StepSpec
 from jaxft.training.step import training_images
 from jaxft.training.train_state import Settle, TrainBatch, TrainState, joined

@@ -48,11 +48,6 @@ def rates_table(spec: StepSpec, materials: Materials, rates: Any) -> Any:
     return sharding.replicate(table.astype(jax.dtypes.canonicalize_dtype(float)), materials.mesh)
 
 
-def seed_of(materials: Materials) -> Any:
-    """The run's seed, on the mesh."""
-    return sharding.replicate(np.int32(materials.settings.seed), materials.mesh)
-
-
 def train_feed(spec: StepSpec, materials: Materials, first: int, steps: int) -> Feed[TrainBatch]:
     """The batches of a phase's steps from `first` on, read ahead and placed on the mesh."""
     data = materials.settings.data

@@ -6,9 +6,10 @@ from jaxft.devices import sharding
 from jaxft.errors import NonFiniteError
 from jaxft.features.cache import Rows
 from jaxft.materials.materials import Materials
+from jaxft.models.variables import Weights
 from jaxft.runtime.console import Console
 from jaxft.runtime.paths import AnyPath
-from jaxft.training import rebase, sick_report
+from jaxft.training import rebase, resume, sick_report
 from jaxft.training.cached import feature_feed, views_of
 from jaxft.training.phase_spec import make_spec
 from jaxft.training.runners import train_feed
@@ -24,7 +25,7 @@ def after(
     error: NonFiniteError,
     materials: Materials,
     cursor: Cursor,
-    place: tuple[Cursor, Snapshot],
+    initial: Weights,
     checkpoints: Checkpoints,
     workdir: AnyPath,
 ) -> Snapshot:
@@ -36,7 +37,7 @@ def after(
       error: what the phase raised.
       materials: of the phase.
       cursor: where it did; moves back.
-      place: of the last checkpoint, or the run's begin; its weights on the mesh.
+      initial: weights that the run begins with where it has no checkpoint.
       checkpoints, workdir: of the run.
 
     Returns:
@@ -45,7 +46,9 @@ def after(
     Raises:
       NonFiniteError: the run has ended; it holds the report in short.
     """
-    found, entry = place
+    error.__traceback__ = None  # it holds the phase's arrays
+    checkpoints.wait()  # the newest may be on its way
+    found, entry = resume.begin(materials, initial, checkpoints, workdir)
     settings = materials.settings
     left = settings.nonfinite_rewinds - cursor.phase.rewinds
     if settings.on_nonfinite != "rewind" or left <= 0:
@@ -60,6 +63,7 @@ def after(
     cursor.saves += 1
     on_host = entry._replace(weights=sharding.fetch(entry.weights))
     checkpoints.save(cursor.saves, pack(on_host, cursor))
+    resume.rewind(workdir, cursor, materials.console)
     materials.console.say(
         f"{error.told}: back to step {cursor.global_step:,} of the run at half the rate, "
         f"{cursor.phase.rate:.2e} (rewind {cursor.phase.rewinds} of {settings.nonfinite_rewinds})"

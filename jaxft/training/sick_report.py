@@ -17,12 +17,12 @@ from jaxft.devices import compiler, sharding
 from jaxft.devices.sharding import AXIS
 from jaxft.errors import NonFiniteError
 from jaxft.materials.materials import Materials
+from jaxft.materials.seed import seed_of
 from jaxft.models.variables import Weights
 from jaxft.recipe import groups
 from jaxft.runtime import hosts
 from jaxft.training import step
 from jaxft.training.phase_spec import make_spec
-from jaxft.training.runners import seed_of
 from jaxft.training.spec import StepSpec
 from jaxft.training.train_state import TrainBatch, TrainState
 from jaxft.workdir.cursor import Cursor

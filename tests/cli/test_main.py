@@ -27,6 +27,7 @@ from jaxft.materials.data import open_data
 from jaxft.materials.identity import check_data, check_listed, describe_data
 from jaxft.models.registry import create
 from jaxft.models.weights.torch_names import to_torch
+from jaxft.training import rate_of_phase
 
 TINY = str(SUPPORT / "tiny_config.py")
 
@@ -432,7 +433,7 @@ def test_an_empty_workdir(verb, refused, drawn, tiny):
     assert "--workdir is empty" in refused(verb, "--workdir=", *rest)
 
 
-@pytest.mark.parametrize("function", [run.train, partial(run.find_rate, phase="")])
+@pytest.mark.parametrize("function", [run.train, partial(rate_of_phase.find_rate, phase="")])
 def test_an_empty_workdir_from_python(function, drawn, tiny, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="--workdir is empty"):

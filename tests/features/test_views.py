@@ -15,10 +15,11 @@ from jaxft.features import cache
 from jaxft.features.inference import make_forward
 from jaxft.materials import extraction
 from jaxft.materials.extraction import view_features
+from jaxft.materials.seed import seed_of
 from jaxft.training import fit, runners, step
 from jaxft.training.cached import resident_runner
 from jaxft.training.phase_spec import make_spec
-from jaxft.training.runners import FedRunner, seed_of
+from jaxft.training.runners import FedRunner
 from jaxft.training.train_state import TrainBatch
 
 PHASE = tiny.phase(inputs="cached", views=3)

@@ -18,7 +18,6 @@ from random_weights import normal
 from safetensors.numpy import save
 
 import jaxft
-from jaxft import run
 from jaxft.cli import main
 from jaxft.data.images.file import decode
 from jaxft.data.images.loading import load_images
@@ -32,6 +31,7 @@ from jaxft.evaluation.evaluate import evaluate
 from jaxft.features import cache as features
 from jaxft.models.weights import pretrained, torch_names
 from jaxft.runtime import digests, paths
+from jaxft.training import rate_of_phase
 from jaxft.workdir import checkpoint, lease
 from jaxft.workdir.rows import append_row, read_rows
 
@@ -416,7 +416,7 @@ def test_a_rate_is_found_there_from_the_weights_of_a_run_there(far, tiny, new_bu
     config.data.source = f"folder:gs://{far[0]}/photos"
     config.init_from = f"gs://{far[0]}/run"
     workdir = f"gs://{new_bucket}/find"
-    curve = run.find_rate(config, workdir, "full")
+    curve = rate_of_phase.find_rate(config, workdir, "full")
     assert json.loads(paths.read(paths.of(workdir) / "lr_find" / "full.json")) == curve
     assert (paths.of(workdir) / "lr_find" / "full.png").exists()
 

@@ -32,7 +32,7 @@ from jaxft.materials.start_up import start_up
 from jaxft.runtime import digests
 from jaxft.runtime.ballot import Stop
 from jaxft.runtime.console import Console
-from jaxft.training import loop, step
+from jaxft.training import loop, rate_of_phase, step
 from jaxft.training.loop import evaluate_weights
 from jaxft.workdir import checkpoint
 from jaxft.workdir.snapshot import unpack
@@ -262,7 +262,7 @@ def test_lr_find_changes_nothing(finished, drawn, tiny, tmp_path):
 
 
 def test_find_rate_finds_what_the_run_found(finished, drawn, tiny, tmp_path):
-    curve = run.find_rate(tiny_config.get_config(drawn), tmp_path / "run", "head_cached")
+    curve = rate_of_phase.find_rate(tiny_config.get_config(drawn), tmp_path / "run", "head_cached")
     told = json.loads((finished / "lr_find" / "head_cached.json").read_text())
     assert curve["lr"] == told["lr"]
     assert curve["losses"] == told["losses"]
@@ -270,7 +270,7 @@ def test_find_rate_finds_what_the_run_found(finished, drawn, tiny, tmp_path):
 
 def test_find_rate_names_the_phases_there_are(drawn, tiny, tmp_path):
     with pytest.raises(UserError, match="head_cached, head_augmented, full"):
-        run.find_rate(tiny_config.get_config(drawn), tmp_path / "run", "ful")
+        rate_of_phase.find_rate(tiny_config.get_config(drawn), tmp_path / "run", "ful")
 
 
 def test_a_finished_run_is_not_run_again(finished, drawn, tiny, monkeypatch):

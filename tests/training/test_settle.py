@@ -13,9 +13,10 @@ from numpy.testing import assert_allclose
 
 from jaxft.devices import sharding
 from jaxft.devices.sharding import AXIS
+from jaxft.materials.seed import seed_of
 from jaxft.models.variables import Weights
 from jaxft.training import rebase, step
-from jaxft.training.runners import seed_of, train_feed
+from jaxft.training.runners import train_feed
 
 NET, BODY = tiny.model(), frozenset({"early", "late"})
 

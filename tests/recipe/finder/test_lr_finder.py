@@ -11,6 +11,7 @@ from places import GOLDEN
 
 from jaxft.devices import sharding
 from jaxft.errors import UserError
+from jaxft.materials.seed import seed_of
 from jaxft.recipe.finder import choice, sweep, trend
 from jaxft.recipe.finder.curve import Paired, Trials
 from jaxft.recipe.finder.rules import RULES
@@ -18,7 +19,7 @@ from jaxft.recipe.finder.settings import FinderSettings, settled
 from jaxft.recipe.finder.trials import MOST_TRIALS, TRIAL, climb, decided
 from jaxft.training import fit, range_test, step, train_state
 from jaxft.training.phase_spec import make_spec
-from jaxft.training.runners import rates_table, seed_of
+from jaxft.training.runners import rates_table
 
 SCHEDULES = json.loads((GOLDEN / "schedules.json").read_text())
 SETTINGS = FinderSettings()
