@@ -2,12 +2,13 @@
 
     python tests/chaos.py --kills=50 [--signal=TERM] [--seed=0]
     python tests/chaos.py --places=1 [--seed=0]
-    python tests/chaos.py --flips=1 [--seed=0]
+    python tests/chaos.py --flips=1 [--every=1] [--seed=0]
 
 `--kills` kills one run at random moments (support/kills.py). `--places` lets every so
 many-th write, fsync, rename and creation of a file fail once, in turn by a full disk, an error and
 a kill (support/failing_disk.py; needs a C compiler).
-`--flips` flips so many bits of every file that jaxft reads back, one at a time (support/flips.py).
+`--flips` flips so many bits of every file that jaxft reads back, or of each so many-th, one at a
+time (support/flips.py).
 Each compares parameters, rows, summary and predictions with those of a run left alone, prints what
 it found, and ends with 1 if anything differs. docs/reliability.md has the figures.
 """
@@ -37,6 +38,7 @@ def main() -> int:
     parser.add_argument("--signal", default="KILL", choices=["KILL", "TERM", "INT"])
     parser.add_argument("--places", type=int, default=0, help="every how many-th operation")
     parser.add_argument("--flips", type=int, default=0, help="bits of every file")
+    parser.add_argument("--every", type=int, default=1, help="file, of those with flipped bits")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, help="keeps what was written (default: nothing)")
     options = parser.parse_args()
@@ -61,7 +63,8 @@ def tell_kills(folder: Path, options: argparse.Namespace, images: Path) -> int:
     started, number = time.monotonic(), signal.Signals[f"SIG{options.signal}"]
     found = kills.kills(folder, options.kills, options.seed, number, images)
     seconds = time.monotonic() - started
-    print(f"{sum(found.met.values())} x {number.name} in {found.runs} runs, {seconds:.0f} s")
+    runs = "1 run" if found.runs == 1 else f"{found.runs} runs"
+    print(f"{sum(found.met.values())} x {number.name} in {runs}, {seconds:.0f} s")
     for place, times in found.met.most_common():
         print(f"  {times:3} while {place}")
     if number != signal.SIGKILL:
@@ -90,7 +93,7 @@ def tell_places(folder: Path, options: argparse.Namespace, images: Path) -> int:
 def tell_flips(folder: Path, options: argparse.Namespace, images: Path) -> int:
     """Flip bits, and print how that ended."""
     started, found = time.monotonic(), []
-    for flip in flips.flips(folder, images, options.flips, options.seed):
+    for flip in flips.flips(folder, images, options.flips, options.every, options.seed):
         found.append(flip)
         if flip.outcome == flips.WRONG:
             print(f"{flip.reader}, a bit of {flip.file}: {flip.said}", flush=True)

@@ -46,5 +46,5 @@ def draw(rows: Sequence[Mapping[str, Any]], kept: Mapping[str, Any]) -> Picture:
         axes.plot(place, kept[key], "*", ms=11, color="C3", label=label, zorder=3)
     marks.draw(figure, rows, [number - 0.5 for number in x], place)
     for axes in (above, middle, below):
-        axes.legend(fontsize=marks.FONT)
+        axes.legend(fontsize=marks.FONT, loc="upper right")
     return figure

@@ -65,5 +65,5 @@ def draw(
         axes.plot(np.arange(len(values)), values, color=color, lw=1.2, label=group)
     axes.set(ylabel="learning rate", yscale="log", xlabel="step of the run", xlim=(0, ends[-1]))
     marks.draw(figure, rows, [0, *ends[:-1]], ends[marks.row_of(rows, kept)])
-    axes.legend(fontsize=marks.FONT)
+    axes.legend(fontsize=marks.FONT, loc="upper right")
     return figure

@@ -26,23 +26,23 @@ class Flip(NamedTuple):
     said: str = ""
 
 
-def flips(folder: Path, images: Path, bits: int, seed: int) -> Iterator[Flip]:
-    """Flip so many bits of every file, and let its readers meet each."""
+def flips(folder: Path, images: Path, bits: int, every: int, seed: int) -> Iterator[Flip]:
+    """Flip so many bits of every file, or each so many-th, and let its readers meet each."""
     chance = random.Random(seed)
     whole, middle = folder / "whole", folder / "middle"
     make(whole, images)
     interrupt(whole, middle, images)
-    for file, bit in places(middle / "run", bits, chance):
+    for file, bit in places(middle / "run", bits, every, chance):
         yield train(middle, whole, file, bit, f"folder:{images}", "train goes on")
     answers = [answer(whole, words) for words in readers(whole, images)]
-    for file, bit in places(whole / "run", bits, chance):
+    for file, bit in places(whole / "run", bits, every, chance):
         for words, right in zip(readers(whole, images), answers, strict=True):
             yield read(whole, file, bit, words, right)
-    for file, bit in places(whole / "cache", bits, chance):
+    for file, bit in places(whole / "cache", bits, every, chance):
         yield train(whole, whole, file, bit, f"folder:{images}", "train", anew=True)
     prepared = folder / "prepared"
     prepare(prepared, whole, images)
-    for file, bit in places(prepared / "set", bits, chance):
+    for file, bit in places(prepared / "set", bits, every, chance):
         source = f"tfds_dir:{prepared / 'set'}"
         yield train(prepared, prepared, file, bit, source, "train on a prepared set", anew=True)
 
@@ -100,12 +100,15 @@ def answer(place: Path, words: list[str]) -> tuple[int, str, str]:
     return code, file.read_text() if file.exists() else out, said
 
 
-def places(folder: Path, bits: int, chance: random.Random) -> Iterator[tuple[Path, int]]:
-    """Yield files that are read back, each with so many bits of it."""
-    for file in sorted(folder.rglob("*")):
-        if file.is_file() and file.stat().st_size and not file.name.endswith(NEVER_READ):
-            for _ in range(bits):
-                yield file, chance.randrange(8 * file.stat().st_size)
+def places(folder: Path, bits: int, every: int, chance: random.Random) -> list[tuple[Path, int]]:
+    """Return files that are read back, each with so many bits of it."""
+    files = [
+        file
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and file.stat().st_size and not file.name.endswith(NEVER_READ)
+    ]
+    chosen = files[chance.randrange(every) :: every]
+    return [(file, chance.randrange(8 * file.stat().st_size)) for file in chosen * bits]
 
 
 def flip(file: Path, bit: int) -> None:
