@@ -77,7 +77,7 @@ def plot_curve(curve: LRCurve, title: str, path: AnyPath) -> None:
         ylim=(low - 0.2 * room, high + 0.8 * room),
         title=title,
     )
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc="lower left")
     save_figure(figure, path)
 
 
@@ -87,4 +87,4 @@ def _plot_trials(axes: Any, trials: Trials, lr: float) -> None:
     axes.axvline(lr, color="C1", lw=2.0)
     lowest = max(float(trials.losses.min()), 1e-6)
     axes.set(ylabel="validation loss", ylim=(0.95 * lowest, 1.5 * lowest))
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc="upper center")
