@@ -142,7 +142,7 @@ def resolve_rate(
         else:
             here.lr, here.lr_rule, here.lr_reason = float(phase.lr), "config", "set by hand"
     assert here.rate is not None
-    halved = f"; halved {here.rewinds} times" if here.rewinds else ""
+    halved = f"; halved {len(here.rewinds)} times" if here.rewinds else ""
     told = f"learning rate {here.rate:.2e} ({here.lr_rule}: {here.lr_reason}{halved})"
     materials.console.tell(told)
     return here.rate
