@@ -18,10 +18,10 @@ class PhaseCursor:
 
     `epoch` and `step` count what is finished. `lr` is None until the phase has its learning rate,
     which is halved from each step of `rewinds` on. `skipped` counts the steps that were not finite,
-    and `skips_in_row` the last of them that followed one another. `cycles` are the ends of its cycles, `best` its best epoch (`best_epoch.record`), `drift` that
-    of the body's features at the first step and at the ends of cycles. `loss_sum`, `first_losses`
-    (of the first steps), `epoch_skipped`, `epoch_seconds` and `epoch_wait` belong to the current
-    epoch.
+    and `skips_in_row` the last of them that followed one another. `cycles` are the ends of its
+    cycles, `best` its best epoch (`best_epoch.record`), `drift` that of the body's features at the
+    first step and at the ends of cycles. `loss_sum`, `first_losses` (of the first steps),
+    `epoch_skipped`, `epoch_seconds` and `epoch_wait` belong to the current epoch.
     """
 
     epoch: int = 0
