@@ -21,13 +21,16 @@ def rates_of(
 
     Args:
       phases: of the config.
-      told: of `summary.json`: the rate `lr` that each phase had, and its `epochs`.
+      told: of `summary.json`: the rate `lr` that each phase ended with, its `epochs`, and the steps
+        from which on it was halved, `rewinds`, if there are any.
       steps_per_epoch: in every phase.
     """
     parts: dict[str, list[np.ndarray]] = {group: [] for group in GROUPS}
     for phase, end in zip(phases, told, strict=True):
         steps = np.arange(end["epochs"] * steps_per_epoch)
         rates = phase.rates(float(end["lr"]), steps_per_epoch)(steps)
+        for halved_from in end.get("rewinds", ()):
+            rates = np.where(steps < halved_from, 2 * rates, rates)
         for group, of_group in parts.items():
             of_group.append(rates * phase.groups.get(group, np.nan))
     found = {group: np.concatenate(of_group) for group, of_group in parts.items()}

@@ -77,7 +77,9 @@ class _Errors:
         os.set_blocking(self._reader, False)
         with suppress(BlockingIOError):
             while content := os.read(self._reader, 2**16):
-                self._take(content + b"\n")
+                self._take(content)
+        if self._buffer:
+            self._take(b"\n")
         if self._lost:
             end()
         self.restore()

@@ -4,23 +4,32 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from types import FrameType
 
+from jaxft.errors import Interrupted
 from jaxft.runtime.ballot import Stop
+
+TRACERS = ("jax._src.interpreters.partial_eval", "jax._src.interpreters.mlir")
 
 
 @contextmanager
 def told_to_stop() -> Iterator[Stop]:
-    """Yield an event that SIGINT and SIGTERM set meanwhile (in the main thread only)."""
+    """Yield an event that SIGINT and SIGTERM set meanwhile (in the main thread only).
+
+    While JAX traces a function, which may take a minute, nobody looks at the event: there the
+    signal itself raises Interrupted, in a process that is alone.
+    """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
 
-    def handle(number: int, _: Any) -> None:
+    def handle(number: int, frame: FrameType | None) -> None:
         if stop.asked:  # twice: at once
             raise KeyboardInterrupt
         stop.ask()
+        if stop.is_set() and traces(frame):
+            raise Interrupted
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -28,3 +37,12 @@ def told_to_stop() -> Iterator[Stop]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def traces(frame: FrameType | None) -> bool:
+    """Tell whether JAX traces a function, or lowers one, around a frame."""
+    while frame is not None:
+        if frame.f_globals.get("__name__") in TRACERS:
+            return True
+        frame = frame.f_back
+    return False

@@ -61,6 +61,7 @@ def run_phase(
       NonFiniteError: the training loss is infinite or NaN.
       UserError: the device runs out of memory.
     """
+    materials.demand_going_on()  # the phase before has been saved
     phase = materials.settings.phases[cursor.phase_index]
     spec = make_spec(materials, cursor.phase_index)
     started, compiled = time.perf_counter(), timer.compile
@@ -142,7 +143,7 @@ def resolve_rate(
         else:
             here.lr, here.lr_rule, here.lr_reason = float(phase.lr), "config", "set by hand"
     assert here.rate is not None
-    halved = f"; halved {here.rewinds} times" if here.rewinds else ""
+    halved = f"; halved {len(here.rewinds)} times" if here.rewinds else ""
     told = f"learning rate {here.rate:.2e} ({here.lr_rule}: {here.lr_reason}{halved})"
     materials.console.tell(told)
     return here.rate

@@ -50,7 +50,7 @@ def after(
     checkpoints.wait()  # the newest may be on its way
     found, entry = resume.begin(materials, initial, checkpoints, workdir)
     settings = materials.settings
-    left = settings.nonfinite_rewinds - cursor.phase.rewinds
+    left = settings.nonfinite_rewinds - len(cursor.phase.rewinds)
     if settings.on_nonfinite != "rewind" or left <= 0:
         report = sick_report.report(error, materials, cursor)
         if error.step is not None and found.phase_index == cursor.phase_index:
@@ -64,9 +64,10 @@ def after(
     on_host = entry._replace(weights=sharding.fetch(entry.weights))
     checkpoints.save(cursor.saves, pack(on_host, cursor))
     resume.rewind(workdir, cursor, materials.console)
+    number = f"rewind {len(cursor.phase.rewinds)} of {settings.nonfinite_rewinds}"
     materials.console.say(
         f"{error.told}: back to step {cursor.global_step:,} of the run at half the rate, "
-        f"{cursor.phase.rate:.2e} (rewind {cursor.phase.rewinds} of {settings.nonfinite_rewinds})"
+        f"{cursor.phase.rate:.2e} ({number})"
     )
     return entry
 
@@ -77,7 +78,8 @@ def _move_back(cursor: Cursor, found: Cursor) -> None:
     found.setup_seconds = cursor.setup_seconds
     if found.phase_index == cursor.phase_index:  # else its last checkpoint was damaged
         found.phase.lr, found.phase.lr_rule = failed.lr, failed.lr_rule
-        found.phase.lr_reason, found.phase.rewinds = failed.lr_reason, failed.rewinds + 1
+        found.phase.lr_reason, here = failed.lr_reason, found.phase.step
+        found.phase.rewinds = [*(min(step, here) for step in failed.rewinds), here]
     cursor.become(found)
 
 

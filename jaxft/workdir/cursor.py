@@ -20,12 +20,11 @@ class PhaseCursor:
     """Position within a phase; a new one for each phase.
 
     `epoch` and `step` count what is finished. `lr` is None until the phase has its learning rate,
-    which was halved `rewinds` times since. `skipped` counts the steps that were not finite, and
-    `skips_in_row` the last of them that followed one another.
-    `cycles` are the ends of its cycles, `best` its best epoch (`best_epoch.record`), `drift` that
-    of the body's features at the first step and at the ends of cycles. `loss_sum`, `first_losses`
-    (of the first steps), `epoch_skipped`, `epoch_seconds` and `epoch_wait` belong to the current
-    epoch.
+    which is halved from each step of `rewinds` on. `skipped` counts the steps that were not finite,
+    and `skips_in_row` the last of them that followed one another. `cycles` are the ends of its
+    cycles, `best` its best epoch (`best_epoch.record`), `drift` that of the body's features at the
+    first step and at the ends of cycles. `loss_sum`, `first_losses` (of the first steps),
+    `epoch_skipped`, `epoch_seconds` and `epoch_wait` belong to the current epoch.
     """
 
     epoch: int = 0
@@ -43,7 +42,7 @@ class PhaseCursor:
     first_losses: list[float] = field(default_factory=list)
     epoch_seconds: float = 0.0
     epoch_wait: float = 0.0
-    rewinds: int = 0
+    rewinds: list[int] = field(default_factory=list)
     skipped: int = 0
     skips_in_row: int = 0
     epoch_skipped: int = 0
@@ -51,7 +50,7 @@ class PhaseCursor:
     @property
     def rate(self) -> float | None:
         """The learning rate as it is now, None before there is one."""
-        return None if self.lr is None else self.lr * 0.5**self.rewinds
+        return None if self.lr is None else self.lr * 0.5 ** len(self.rewinds)
 
 
 @dataclass

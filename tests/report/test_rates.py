@@ -51,6 +51,12 @@ def test_rates_of_every_step_are_those_that_the_phases_trained_with():
     assert found["head"][30] == 0.1 > found["head"][29]  # the restart
 
 
+def test_rates_that_were_halved_are_drawn_as_they_were():
+    told = {"lr": 0.125, "epochs": 2, "rewinds": [10, 15]}
+    found = rates.rates_of((HEAD,), [told], STEPS)["head"]
+    np.testing.assert_array_equal(found, [0.5] * 10 + [0.25] * 5 + [0.125] * 5)
+
+
 def test_a_group_that_never_learns_has_no_line():
     assert list(rates.rates_of((HEAD,), TOLD[:1], STEPS)) == ["head"]
 

@@ -1,0 +1,45 @@
+"""A signal as a wish to stop, which interrupts nothing but tracing."""
+
+import os
+import signal
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from jaxft.errors import Interrupted
+from jaxft.runtime.signals import told_to_stop
+
+
+def end():
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_signal_is_a_wish_and_a_second_one_an_order():
+    with told_to_stop() as stop:
+        end()
+        assert stop.is_set()
+        with pytest.raises(KeyboardInterrupt):
+            end()
+
+
+def test_tracing_is_interrupted():
+    @jax.jit
+    def traced(x):
+        end()
+        return jnp.sin(x)
+
+    with told_to_stop() as stop:
+        with pytest.raises(Interrupted):
+            traced(1.0)
+        assert stop.is_set()
+
+
+def test_a_program_that_calls_python_is_not():
+    @jax.jit
+    def calling(x):
+        return jax.pure_callback(lambda a: (end(), a)[1], jax.ShapeDtypeStruct((), x.dtype), x)
+
+    with told_to_stop() as stop:
+        found = calling(jnp.float32(2.0))
+        assert float(found) == 2.0 and stop.is_set()
