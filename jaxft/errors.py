@@ -16,6 +16,11 @@ def printable(text: object) -> str:
     return UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", str(text))
 
 
+def in_a_line(text: object) -> str:
+    """Return a name or a path as `printable` does, without ends of lines, which could fake one."""
+    return printable(text).replace("\n", "\\u000a")
+
+
 class UserError(Exception):
     """A mistake in the user's input; the command line prints it without a traceback and exits 2.
 
@@ -34,8 +39,8 @@ class UserError(Exception):
         self.title = title
         self.offenders = tuple(offenders)
         self.hint = hint
-        lines = [title, *(f"  - {offender}" for offender in self.offenders)]
-        super().__init__(printable("\n".join(lines + ([hint] if hint else []))))
+        lines = [in_a_line(title), *(f"  - {in_a_line(offender)}" for offender in self.offenders)]
+        super().__init__("\n".join(lines + ([printable(hint)] if hint else [])))
 
 
 def unusable_data(place: object, problems: Iterable[str]) -> UserError:

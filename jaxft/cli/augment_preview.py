@@ -4,6 +4,7 @@ from argparse import ArgumentParser, Namespace
 
 from jaxft.cli import flags
 from jaxft.cli.outputs import demand_picture, demand_places
+from jaxft.errors import in_a_line
 
 HELP = "draw augmented training images as a contact sheet"
 
@@ -42,5 +43,5 @@ def run(options: Namespace) -> int:
     settings, _ = start_up(options.config)
     dataset, output = open_data(settings), paths.of(options.output)
     augment_preview.make(settings, dataset, output, options.examples, options.views)
-    print(f"{augmentation.in_words(settings.augment)}\n-> {options.output}")
+    print(f"{augmentation.in_words(settings.augment)}\n-> {in_a_line(options.output)}")
     return 0

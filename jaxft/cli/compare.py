@@ -2,6 +2,8 @@
 
 from argparse import ArgumentParser, Namespace
 
+from jaxft.errors import in_a_line
+
 HELP = "whether one of two runs is better, example by example"
 
 
@@ -21,5 +23,9 @@ def run(options: Namespace) -> int:
 
     given = (options.first, options.second)
     paths.demand(*given)
-    print(text(compare(*(read_predictions(paths.of(place)) for place in given)), *given))
+    print(
+        text(
+            compare(*(read_predictions(paths.of(place)) for place in given)), *map(in_a_line, given)
+        )
+    )
     return 0

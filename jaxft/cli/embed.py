@@ -4,7 +4,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 
 from jaxft.cli import flags
-from jaxft.errors import UserError
+from jaxft.errors import UserError, in_a_line
 
 HELP = "features of image files, by a run's body or a pretrained one"
 
@@ -47,5 +47,5 @@ def run(options: Namespace) -> int:
     feature_files.write(options.output, *found)
     count, width = found.features.shape
     files = " and ".join(str(file) for file in feature_files.files_of(options.output))
-    print(f"{count} image{'s' if count != 1 else ''}, {width} features each -> {files}")
+    print(f"{count} image{'s' if count != 1 else ''}, {width} features each -> {in_a_line(files)}")
     return 0

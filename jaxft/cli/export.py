@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 
 from jaxft.cli import flags
 from jaxft.cli.outputs import demand_new_folder
-from jaxft.errors import UserError
+from jaxft.errors import UserError, in_a_line
 
 HELP = "write a run's model in the formats of other libraries"
 FORMATS = {
@@ -73,9 +73,9 @@ def run(options: Namespace) -> int:
     try:
         _export(options)
     except Disagreement as error:
-        print(f"jaxft: {error}. Nothing is left at {options.output}.", file=sys.stderr)
+        print(f"jaxft: {error}. Nothing is left at {in_a_line(options.output)}.", file=sys.stderr)
         return 1
-    print(f"{', '.join(options.to)} -> {options.output}")
+    print(f"{', '.join(options.to)} -> {in_a_line(options.output)}")
     return 0
 
 

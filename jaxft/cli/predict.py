@@ -5,7 +5,7 @@ from argparse import ArgumentParser, Namespace
 
 from jaxft.cli import flags
 from jaxft.cli.outputs import usual_output
-from jaxft.errors import UserError
+from jaxft.errors import UserError, in_a_line
 
 HELP = "classify image files into a table"
 FORMATS = ("csv", "json", "parquet", "submission")
@@ -84,7 +84,7 @@ def run(options: Namespace) -> int:
     for line in predictions.lines_of(found):
         told.say(line)
     count = len(found.files)
-    told.say(f"{count} image{'s' if count != 1 else ''} -> {output}")
+    told.say(f"{count} image{'s' if count != 1 else ''} -> {in_a_line(output)}")
     if found.skipped:
         console.say(found.skipped)
     return 0

@@ -3,6 +3,7 @@
 from argparse import ArgumentParser, Namespace
 
 from jaxft.cli import flags
+from jaxft.errors import in_a_line
 
 HELP = "write a page of a run, finished or not"
 
@@ -28,5 +29,5 @@ def run(options: Namespace) -> int:
     workdir = paths.of(options.workdir)
     output = paths.of(options.output) if options.output else workdir / page.FILE
     page.write_to(workdir, output)
-    print(output)
+    print(in_a_line(output))
     return 0

@@ -9,6 +9,7 @@ from jaxft.costs.plan import PhasePlan, Plan
 from jaxft.costs.program import Program
 from jaxft.costs.verdict import duration, verdict
 from jaxft.devices.pool import GIB
+from jaxft.errors import in_a_line
 from jaxft.report.tables import phases_table
 from jaxft.runtime.lines import folded
 from jaxft.runtime.table import table_lines
@@ -27,7 +28,7 @@ def text(plan: Plan) -> str:
     told = "\n".join(
         [
             f"{sizes.train} training and {sizes.valid} validation images in {sizes.classes} "
-            f"classes ({sizes.source}); {settings.model.name} on {plan.target.name}",
+            f"classes ({in_a_line(sizes.source)}); {settings.model.name} on {plan.target.name}",
             "",
             phases_table(settings, steps_per_epoch),
             augmentation.in_words(settings.augment),

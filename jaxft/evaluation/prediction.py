@@ -6,6 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from jaxft.errors import in_a_line
+
 SHOWN = 3  # classes of a prediction that is printed
 
 
@@ -23,7 +25,7 @@ class Prediction(NamedTuple):
 
     def __repr__(self) -> str:
         """The three most probable classes."""
-        told = ", ".join(f"{name}: {number:.4f}" for name, number in self.top(SHOWN))
+        told = ", ".join(f"{in_a_line(name)}: {number:.4f}" for name, number in self.top(SHOWN))
         return f"Prediction({told}{', ...' * (len(self.probabilities) > SHOWN)})"
 
 

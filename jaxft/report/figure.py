@@ -1,6 +1,9 @@
 """Figures: drawn without pyplot and its list of open ones, shown by a notebook, saved as files."""
 
 import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from matplotlib.figure import Figure
 
@@ -15,11 +18,21 @@ class Picture(Figure):
 
     def _repr_png_(self) -> bytes:
         content = io.BytesIO()
-        self.savefig(content, dpi=DPI, format="png")
+        with odd_signs():
+            self.savefig(content, dpi=DPI, format="png")
         return content.getvalue()
 
 
 def save_figure(figure: Figure, path: AnyPath) -> None:
     """Write a figure in the format of the file's suffix (PNG without one)."""
     kind = path.suffix[1:] or "png"
-    paths.write(path, lambda file: figure.savefig(file, dpi=DPI, format=kind))
+    with odd_signs():
+        paths.write(path, lambda file: figure.savefig(file, dpi=DPI, format=kind))
+
+
+@contextmanager
+def odd_signs() -> Iterator[None]:
+    """Draw names whose signs no font has as boxes; the warning would hold the signs themselves."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+        yield

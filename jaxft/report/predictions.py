@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from jaxft.errors import printable
+from jaxft.errors import in_a_line
 from jaxft.evaluation.prediction_files import Predicted
 
 FEW = 10  # images that get a line each
@@ -25,7 +25,7 @@ def lines_of(found: Predicted) -> list[str]:
 
 
 def _each(found: Predicted) -> list[str]:
-    room = min(NAME, max((_width(printable(file)) for file in found.files), default=0))
+    room = min(NAME, max((_width(in_a_line(file)) for file in found.files), default=0))
     lines = []
     for file, row in zip(found.files, found.probabilities, strict=True):
         best = np.argsort(-row, kind="stable")[:TOP]
@@ -68,7 +68,7 @@ def _columns(char: str) -> int:
 
 def _fitted(name: str, room: int) -> str:
     """A name in exactly so many columns: its end tells most."""
-    name = printable(name).replace("\n", " ").replace("\t", " ")
+    name = in_a_line(name).replace("\t", " ")
     if _width(name) > room:
         kept: Sequence[str] = name
         while _width("".join(kept)) > room - 3:

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from jaxft.config.plain import as_config
-from jaxft.errors import UserError
+from jaxft.errors import UserError, in_a_line
 from jaxft.evaluation import images as inference
 from jaxft.evaluation.answers import confusion
 from jaxft.evaluation.evaluate import ALL, Evaluated, evaluate_restored
@@ -215,7 +215,7 @@ class Run:
         lines = [
             f"Run {self.workdir}, {self.which} weights",
             f"  model: {settings.model.name}, {settings.phases[-1].image_size} px",
-            f"  classes: {count}: {', '.join(self.classes[:NAMED])}{more}",
+            f"  classes: {count}: {', '.join(map(in_a_line, self.classes[:NAMED]))}{more}",
         ]
         if self.history:
             kept = self._kept()

@@ -13,7 +13,7 @@ from jaxft.data.images import seen
 from jaxft.data.images.memory import Images, Memory
 from jaxft.data.images.sizing import Sizing
 from jaxft.data.images.unreadable import UnreadableImage
-from jaxft.errors import UserError, printable
+from jaxft.errors import UserError, in_a_line
 from jaxft.runtime import hosts
 from jaxft.runtime.process import cores, spare_memory_bytes
 
@@ -153,11 +153,12 @@ def _report(bad: Iterable[dict[int, UnreadableImage]], leniency: Leniency, total
         raise UserError(f"{count}:", lines, leniency.advice)
     if len(lines) == total:
         raise UserError(f"{count}, and no other image:", lines)
-    message = "\n".join([f"warning: {count} skipped:", *(f"  - {line}" for line in lines)])
+    told = [f"warning: {count} skipped:", *(f"  - {in_a_line(line)}" for line in lines)]
+    message = "\n".join(told)
     if leniency.warn:
         leniency.warn(message)
     else:
-        print(printable(message), file=sys.stderr)
+        print(message, file=sys.stderr)
 
 
 def _check_classes_remain(before: Dataset, after: Dataset) -> None:

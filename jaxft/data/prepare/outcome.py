@@ -12,6 +12,7 @@ from jaxft.data.prepare.duplicates import Copy, Kept
 from jaxft.data.prepare.job import Form, Job, Note, read_note
 from jaxft.data.sources import catalogue
 from jaxft.data.sources.catalogue import Catalogue, Listing
+from jaxft.errors import in_a_line
 from jaxft.runtime import csv_rows
 
 BAD, DUPLICATES = "bad_files.csv", "duplicates.csv"
@@ -36,12 +37,13 @@ class Prepared(NamedTuple):
 def text(found: Prepared) -> str:
     """Report on a prepared data set, for people."""
     parts = " and ".join(f"{count:,} images for {name}" for name, count in found.images.items())
-    lines = [f"{found.output}: {parts}, {found.bytes / 2**20:,.1f} MiB"]
+    place = in_a_line(found.output)
+    lines = [f"{place}: {parts}, {found.bytes / 2**20:,.1f} MiB"]
     if found.bad:
         lines.append(f"{len(found.bad):,} unreadable images left out: see {BAD}")
     lines += [f"{line}: see {DUPLICATES}" for line in duplicates.in_words(found.copies)]
-    lines += [f'class "{name}" has no readable image in train' for name in found.empty]
-    return "\n".join([*lines, f"train on it with --config.data.source=tfds_dir:{found.output}"])
+    lines += [f'class "{in_a_line(name)}" has no readable image in train' for name in found.empty]
+    return "\n".join([*lines, f"train on it with --config.data.source=tfds_dir:{place}"])
 
 
 def all_unreadable(made: Sequence[Made]) -> list[str]:

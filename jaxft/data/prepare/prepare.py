@@ -16,7 +16,7 @@ from jaxft.data.prepare.source import demand_apart, free_place, listed
 from jaxft.data.prepare.workers import write_shards
 from jaxft.data.sources import tfds
 from jaxft.data.sources.left_out import left_out_in_words
-from jaxft.errors import UserError
+from jaxft.errors import UserError, in_a_line
 from jaxft.runtime.console import Console
 from jaxft.runtime.process import cores
 
@@ -51,7 +51,7 @@ def prepare(
         agree(aside, source, form, splits, classes)
         jobs = jobs_of(aside, dataset_name(place), splits, base, len(classes), form)
         total = sum(len(job.files) for _, job in jobs)
-        console.say(f"{total:,} images in {len(classes)} classes -> {place}")
+        console.say(f"{total:,} images in {len(classes)} classes -> {in_a_line(place)}")
         if told := left_out_in_words(found):
             console.say(told)
         write_shards([job for _, job in jobs], workers or cores(), console)
