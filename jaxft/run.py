@@ -139,6 +139,7 @@ def _train(
 ) -> tuple[Materials, Snapshot]:
     """Run the phases from a cursor on; return the last one's materials, and its end."""
     while (index := cursor.phase_index) < len(materials.settings.phases):
+        materials.demand_going_on()  # the phase before has been saved
         started = time.perf_counter()
         materials = reading.at_size(materials, materials.settings.phases[index].image_size)
         cursor.setup_seconds += time.perf_counter() - started

@@ -14,7 +14,9 @@ def digest(tree: Any) -> str:
     for name, leaf in sorted(flat(tree).items()):
         array = np.ascontiguousarray(leaf)
         total.update(f"{name} {array.shape} {array.dtype}\n".encode())
-        total.update(array.reshape(-1).view(np.uint8))  # not all dtypes have a buffer of their own
+        total.update(
+            array.reshape(-1).view(np.uint8).data
+        )  # not all dtypes have a buffer of their own
     return total.hexdigest()
 
 

@@ -61,7 +61,6 @@ def run_phase(
       NonFiniteError: the training loss is infinite or NaN.
       UserError: the device runs out of memory.
     """
-    materials.demand_going_on()  # the phase before has been saved
     phase = materials.settings.phases[cursor.phase_index]
     spec = make_spec(materials, cursor.phase_index)
     started, compiled = time.perf_counter(), timer.compile
