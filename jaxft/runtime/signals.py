@@ -9,6 +9,7 @@ from types import FrameType
 from jaxft.errors import Interrupted
 from jaxft.runtime.ballot import Stop
 
+SECONDS = 1.0  # between two looks, once the process was told to stop
 TRACERS = ("jax._src.interpreters.partial_eval", "jax._src.interpreters.mlir")
 
 
@@ -17,7 +18,7 @@ def told_to_stop() -> Iterator[Stop]:
     """Yield an event that SIGINT and SIGTERM set meanwhile (in the main thread only).
 
     While JAX traces a function, which may take a minute, nobody looks at the event: there the
-    signal itself raises Interrupted, in a process that is alone.
+    signal itself, or an alarm later, raises Interrupted, in a process that is alone.
     """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
@@ -28,13 +29,20 @@ def told_to_stop() -> Iterator[Stop]:
         if stop.asked:  # twice: at once
             raise KeyboardInterrupt
         stop.ask()
+        signal.setitimer(signal.ITIMER_REAL, SECONDS, SECONDS)
+        interrupt(number, frame)
+
+    def interrupt(_: int, frame: FrameType | None) -> None:
         if stop.is_set() and traces(frame):
             raise Interrupted
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {signal.SIGINT: handle, signal.SIGTERM: handle, signal.SIGALRM: interrupt}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    signal.siginterrupt(signal.SIGALRM, False)  # what waits for a disk or a network goes on
     try:
         yield stop
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
             signal.signal(number, handler)
 

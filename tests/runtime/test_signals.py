@@ -2,12 +2,14 @@
 
 import os
 import signal
+import time
 
 import jax
 import jax.numpy as jnp
 import pytest
 
 from jaxft.errors import Interrupted
+from jaxft.runtime import signals
 from jaxft.runtime.signals import told_to_stop
 
 
@@ -33,6 +35,23 @@ def test_tracing_is_interrupted():
         with pytest.raises(Interrupted):
             traced(1.0)
         assert stop.is_set()
+
+
+def test_tracing_that_begins_later_is_interrupted_too(monkeypatch):
+    monkeypatch.setattr(signals, "SECONDS", 0.1)
+
+    @jax.jit
+    def traced(x):
+        time.sleep(5)
+        return jnp.sin(x)
+
+    with signals.told_to_stop():
+        end()
+        begun = time.monotonic()
+        with pytest.raises(Interrupted):
+            traced(1.0)
+        assert time.monotonic() - begun < 4
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
 def test_a_program_that_calls_python_is_not():
