@@ -50,7 +50,7 @@ def kills(folder: Path, count: int, seed: int, number: int, images: Path) -> Kil
     whole = folder / "untouched"
     started = time.monotonic()
     assert leave_alone(whole, images, folder / "cache_untouched") == 0, told(folder)
-    limit, runs, done = (time.monotonic() - started) / 2, 0, 0
+    limit, runs, done = (time.monotonic() - started) / 10, 0, 0
     steps = rows(whole / "metrics.jsonl")[-1]["global_step"]
     while done < count:
         runs += 1
