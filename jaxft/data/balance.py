@@ -9,8 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int32, Key
 
-from jaxft.errors import in_a_line
-
 SKEWED_RATIO = 2  # the largest class beside the smallest one
 
 
@@ -90,6 +88,6 @@ def in_words(labels: np.ndarray, classes: Sequence[str], kind: str) -> str:
         "weights": "the losses are weighted",
     }[kind]
     return (
-        f"skewed classes: {counts[few]} training images of {in_a_line(classes[numbers[few]])}, "
-        f"{counts[many]} of {in_a_line(classes[numbers[many]])}; {done}"
+        f"skewed classes: {counts[few]} training images of {classes[numbers[few]]}, "
+        f"{counts[many]} of {classes[numbers[many]]}; {done}"
     )

@@ -10,7 +10,7 @@ from jaxft.config.settings import Settings
 from jaxft.data import Dataset, balance, leakage
 from jaxft.data.sources.left_out import left_out_in_words
 from jaxft.devices import sharding
-from jaxft.errors import UserError
+from jaxft.errors import UserError, in_a_line
 from jaxft.features.inference import make_forward
 from jaxft.materials import reading
 from jaxft.materials.data import open_data
@@ -64,7 +64,7 @@ def prepare(
         + (f" of {hosts.count()} processes" if hosts.count() > 1 else "")
     )
     if balance.is_skewed(dataset.train.labels):
-        labels, classes = dataset.train.labels, dataset.classes
+        labels, classes = dataset.train.labels, [*map(in_a_line, dataset.classes)]
         console.tell(balance.in_words(labels, classes, settings.data.balance))
     for told in (left_out_in_words(dataset), pretrained.in_words(origin)):
         if told:
