@@ -19,6 +19,7 @@ OUTSIDE = {  # file -> its page
     "bench/README.md": "measurements.md",
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
+    "SECURITY.md": "security.md",
 }
 NOTEBOOK = "docs/tutorial.ipynb"
 LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)#\s]+)")

@@ -64,9 +64,8 @@ def prepare(
         + (f" of {hosts.count()} processes" if hosts.count() > 1 else "")
     )
     if balance.is_skewed(dataset.train.labels):
-        labels, classes = dataset.train.labels, dataset.classes
-        names = [in_a_line(name) for name in classes]
-        console.tell(balance.in_words(labels, names, settings.data.balance))
+        labels, classes = dataset.train.labels, [*map(in_a_line, dataset.classes)]
+        console.tell(balance.in_words(labels, classes, settings.data.balance))
     for told in (left_out_in_words(dataset), pretrained.in_words(origin)):
         if told:
             console.tell(told)

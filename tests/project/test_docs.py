@@ -23,7 +23,7 @@ from jaxft.errors import UserError
 
 README = ROOT / "README.md"
 TABLES = ROOT / "bench" / "README.md"
-TOLD = [README, ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
+TOLD = [README, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted(ROOT.glob("docs/**/*.md"))]
 LINKING = [*TOLD, TABLES, ROOT / "CHANGELOG.md"]
 SHELL = ("console", "sh")
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
