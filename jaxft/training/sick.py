@@ -75,7 +75,7 @@ def after(
 def _move_back(cursor: Cursor, found: Cursor) -> None:
     """Move a cursor back to another, in the same phase, with half the rate."""
     failed = cursor.phase
-    found.setup_seconds = cursor.setup_seconds
+    found.setup_seconds, found.saving_seconds = cursor.setup_seconds, cursor.saving_seconds
     if found.phase_index == cursor.phase_index:  # else its last checkpoint was damaged
         found.phase.lr, found.phase.lr_rule = failed.lr, failed.lr_rule
         found.phase.lr_reason, here = failed.lr_reason, found.phase.step

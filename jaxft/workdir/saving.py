@@ -206,6 +206,8 @@ class Checkpoints:
         """Forget checkpoints newer than `step`, so that their numbers can be used again."""
         for newer in [s for s in self._manager.all_steps() if s > step]:
             self._manager.delete(newer)
+        if self._best is not None and self._best.step > step:
+            self._best = None
 
     def close(self) -> None:
         """Wait for the saves under way and let go of the directory."""

@@ -202,3 +202,13 @@ def test_only_a_start_s_first_checkpoint_is_read_back(checkpoints, monkeypatch):
     for number in (1, 2, 3):
         save(checkpoints, number)
     assert seen == ["1"]
+
+
+def test_a_best_epoch_that_was_forgotten_is_written_again(checkpoints, tmp_path):
+    save(checkpoints, 1, best=1)
+    checkpoints.remove_after(0)
+    save(checkpoints, 1, best=2)
+    save(checkpoints, 2, best=3)
+    checkpoints.remove_after(1)
+    save(checkpoints, 2, best=3)
+    assert "best" in items(tmp_path, 2) and best_of(tmp_path) == 3
