@@ -10,7 +10,7 @@ with SGD's momentum, with random numbers: how long `save` holds its caller up, h
 takes behind its back, without and with the reading back of a start's first checkpoint, and how
 long a new process takes to read it, its digests held against it, from the disk and again from the
 system's cache of files. On a machine that others use the seconds of the CPU say more than those of
-the clock: no restore is faster than they are, divided by the cores.
+the clock: no restore is faster than they are, divided by the cores. `load` is the machine's.
 """
 
 import argparse
@@ -43,6 +43,7 @@ def run_of(config: str, workdir: Path) -> dict:
         "share": round(summary["saving_seconds"] / wall, 4),
         "accuracy": summary["accuracy"],
         "checkpoints": len(list((workdir / "checkpoints").iterdir())),
+        "load": round(os.getloadavg()[0], 1),
     }
 
 
@@ -99,6 +100,7 @@ def restore_of(model: str, workdir: Path) -> dict:
         "held_up_seconds": round(max(held_up), 4),
         "first_written_and_read_back_seconds": round(behind[0], 2),
         "written_seconds": round(behind[-1], 2),
+        "load": round(os.getloadavg()[0], 1),
         **json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout),
     }
 
