@@ -1,11 +1,13 @@
 """Numbers that are not finite: a step that they do not change, a checkpoint without them."""
 
 from collections.abc import Collection
+from functools import reduce
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from jaxft.devices import sharding
@@ -31,6 +33,8 @@ def skipping(
       The state, and the losses; all of them NaN where the step was skipped.
     """
     loss = sharding.mean(losses.mean())
+    # A barrier: else XLA makes one program of the update and of all that is looked at.
+    loss, grads, after = lax.optimization_barrier((loss, grads, after))
     healthy = all_finite((loss, grads, after.params, after.batch_stats))
     kept: TrainState = jax.tree.map(lambda new, old: jnp.where(healthy, new, old), after, before)
     return kept._replace(step=after.step), jnp.where(healthy, losses, jnp.nan)
@@ -38,7 +42,7 @@ def skipping(
 
 def all_finite(tree: Any) -> Bool[Array, ""]:
     """Tell whether all numbers of a tree are finite."""
-    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
+    return reduce(jnp.logical_and, (jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)))
 
 
 def demand_finite(weights: Weights, groups: Collection[str], steps: int) -> None:

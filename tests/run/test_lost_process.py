@@ -36,8 +36,9 @@ def test_a_lost_process_ends_the_other_with_one_line(victim, drawn, cache, tmp_p
         assert time.monotonic() - died < MOST_SECONDS
     finally:
         _, _, errors = finish(both)
-    told = [line for line in errors[1 - victim].splitlines() if "font cache" not in line]
-    assert told == [lost_host.TOLD]
+    told = errors[1 - victim].splitlines()  # before it, XLA may complain of a slow machine
+    assert told[-1] == lost_host.TOLD and told.count(told[-1]) == 1
+    assert not any(word in errors[1 - victim] for word in ("Traceback", "coordination", "Gloo"))
     (row,) = map(json.loads, (workdir / "starts.jsonl").read_text().splitlines())
     assert row["ended_by"] == "interrupted"
     if victim == 0:  # what was there is enough to go on
