@@ -96,7 +96,8 @@ def tell_flips(folder: Path, options: argparse.Namespace, images: Path) -> int:
     for flip in flips.flips(folder, images, options.flips, options.every, options.seed):
         found.append(flip)
         if flip.outcome == flips.WRONG:
-            print(f"{flip.reader}, a bit of {flip.file}: {flip.said}", flush=True)
+            told = f"{flip.reader} ends with {flip.code}: {flip.said}"
+            print(f"a bit of {flip.file}: {told}", flush=True)
     seconds = time.monotonic() - started
     print(f"{len(found)} bits flipped, {seconds:.0f} s")
     print(flips.table(found))
