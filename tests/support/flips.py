@@ -149,9 +149,8 @@ def read(place: Path, file: Path, bit: int, words: list[str], right: tuple[int, 
     code, found, said = answer(place, words)
     flip(file, bit)
     alike = code == 0 and found == right[1]
-    return Flip(
-        str(file.relative_to(place)), words[0], verdict(alike, code, said, True), said[-600:]
-    )
+    outcome = verdict(alike, code, said, reads=True)
+    return Flip(str(file.relative_to(place)), words[0], outcome, code, said[-600:])
 
 
 def verdict(alike: bool, code: int, said: str, reads: bool = False) -> str:
