@@ -17,6 +17,7 @@ from jaxft import run as inner
 from jaxft.cli import python
 from jaxft.config.plain import as_dict
 from jaxft.errors import Interrupted, UserError
+from jaxft.workdir.rows import read_object
 
 PUBLIC = ["Prediction", "Run", "__version__", "restore", "train"]
 
@@ -105,7 +106,7 @@ def test_a_finished_run_is_opened(finished, tiny, drawn, tmp_path, capsys):
     workdir = shutil.copytree(finished, tmp_path / "run")
     config = json.loads((workdir / "config.json").read_text())
     run = jaxft.train(config, workdir)
-    assert run.summary == json.loads((workdir / "summary.json").read_text())
+    assert run.summary == read_object(workdir / "summary.json")
     assert "already holds this run" in capsys.readouterr().out
     again = jaxft.train(run.config, workdir, quiet=True)
     assert again.summary == run.summary

@@ -35,6 +35,7 @@ from jaxft.runtime.console import Console
 from jaxft.training import loop, rate_of_phase, step
 from jaxft.training.loop import evaluate_weights
 from jaxft.workdir import checkpoint
+from jaxft.workdir.rows import read_object
 from jaxft.workdir.snapshot import unpack
 
 METRICS = [
@@ -110,8 +111,8 @@ def test_lr_of_a_row_is_the_epochs_highest_by_trained_group(finished):
 
 def test_the_summary_has_exactly_these_keys(finished):
     summary = json.loads((finished / "summary.json").read_text())
-    top = ["accuracy", "val_loss", "seconds", "ended_by", "best", "best_by", "baselines", "advice"]
-    top += ["bottleneck", "phases"]
+    top = ["accuracy", "val_loss", "seconds", "saving_seconds", "ended_by", "best", "best_by"]
+    top += ["baselines", "advice", "bottleneck", "phases", "contents_sha256"]
     assert list(summary) == top
     assert [phase["name"] for phase in summary["phases"]] == [
         "head_cached",
@@ -276,7 +277,7 @@ def test_find_rate_names_the_phases_there_are(drawn, tiny, tmp_path):
 def test_a_finished_run_is_not_run_again(finished, drawn, tiny, monkeypatch):
     monkeypatch.setattr(opening, "prepare", None)
     summary = run.train(tiny_config.get_config(drawn), finished)
-    assert summary == json.loads((finished / "summary.json").read_text())
+    assert summary == read_object(finished / "summary.json")
 
 
 @pytest.mark.slow
