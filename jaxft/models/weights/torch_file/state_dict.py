@@ -31,10 +31,7 @@ def tensors_in(value: Any, entry: str = "") -> dict[str, Tensor]:
             lines, hint = _described(found), "These can be chosen." if found else ""
             raise MalformedFile(f"it has no state dict called {entry[:80]!r}", lines, hint)
         return chosen[0]
-    # A module's parameters have names with a dot; states of random numbers, say, have none.
-    found = {
-        path: item for path, item in found.items() if any("." in name for name in item)
-    } or found
+    found = {path: item for path, item in found.items() if _is_modules(item)} or found
     if len(found) == 1:
         return next(iter(found.values()))
     if found:
@@ -44,13 +41,16 @@ def tensors_in(value: Any, entry: str = "") -> dict[str, Tensor]:
 
 
 def _state_dicts(value: Any) -> dict[Path, dict[str, Tensor]]:
-    """The dicts of nothing but tensors, those of the uppermost level that has any; each once."""
+    """The dicts of nothing but tensors, each once, of the uppermost level that has a module's."""
     level: dict[Path, Any] = {(): value}
+    others: dict[Path, dict[str, Tensor]] = {}
     for _ in range(DEPTH + 1):
         # One object may be mentioned again and again, and costs its length each time.
         level = {path: item for item, path in {id(i): (i, p) for p, i in level.items()}.values()}
-        if found := {path: item for path, item in level.items() if _is_state_dict(item)}:
+        found = {path: item for path, item in level.items() if _is_state_dict(item)}
+        if any(map(_is_modules, found.values())):
             return found
+        others = others or found
         level = {
             (*path, key): item
             for path, outer in level.items()
@@ -58,7 +58,12 @@ def _state_dicts(value: Any) -> dict[Path, dict[str, Tensor]]:
             for key, item in outer.items()
             if type(key) is str
         }
-    return {}
+    return others
+
+
+def _is_modules(tensors: Mapping[str, Tensor]) -> bool:
+    """A module's parameters have names with a dot; states of random numbers, say, have none."""
+    return any("." in name for name in tensors)
 
 
 def _is_state_dict(value: Any) -> bool:
