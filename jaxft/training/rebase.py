@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from jaxft.devices import compiler, sharding
 from jaxft.devices.sharding import AXIS
@@ -34,6 +34,7 @@ from jaxft.materials.materials import Materials
 from jaxft.materials.seed import seed_of
 from jaxft.models.variables import Weights, param_dtype
 from jaxft.recipe import groups
+from jaxft.runtime import digests
 from jaxft.runtime.ballot import Ballot
 from jaxft.runtime.console import Console
 from jaxft.training import step
@@ -45,6 +46,7 @@ from jaxft.training.train_state import Settle, TrainBatch, TrainState, joined
 MOST_BATCHES = 25
 AVERAGED_BATCHES = 100
 SETTLED_BATCHES = 10
+EPS = 1e-3  # added to variances whose distributions are compared: some channels are always zero
 
 
 def rebase(spec: StepSpec, materials: Materials, weights: Weights) -> Weights:
@@ -60,11 +62,13 @@ def rebase(spec: StepSpec, materials: Materials, weights: Weights) -> Weights:
         return weights
     moments = measure(spec, materials, weights)
     params, stats = map(dict, sharding.fetch(weights))
+    nats = distance({group: stats[group] for group in spec.rebased}, moments)
     for group in spec.rebased:
         found = with_statistics(params[group], stats[group], moments[group], spec.model.body.eps)
         params[group], stats[group] = found
     materials.console.tell(
-        "BatchNorm now has the training images' statistics; the network's output is unchanged"
+        f"BatchNorm now has the training images' statistics, {nats:.2f} nats a channel from those "
+        "that it had; the network's output is unchanged"
     )
     return Weights(*sharding.replicate((params, stats), materials.mesh))
 
@@ -148,6 +152,27 @@ def pooled(moments: list[groups.Tree]) -> groups.Tree:
         return {"mean": mean.mean(0), "var": var.mean(0) + mean.var(0)}
 
     return {group: pool(tree) for group, tree in stacked.items()}
+
+
+def distance(before: groups.Tree, now: groups.Tree) -> float:
+    """Measure how far a body's inputs are from those that its statistics stand for.
+
+    Returns:
+      The divergence of the normal distributions with the statistics `now` from those with `before`,
+      KL(now || before) in nats, mean over the channels of each layer and then over the layers.
+    """
+    had, has = digests.flat(before), digests.flat(now)
+    layers = [name.removesuffix("mean") for name in had if name.endswith("mean")]
+    return float(np.mean([_divergence(had, has, layer).mean() for layer in layers]))
+
+
+def _divergence(
+    had: Mapping[str, Any], has: Mapping[str, Any], layer: str
+) -> Float[np.ndarray, " channels"]:
+    var, other = (np.asarray(one[f"{layer}var"], np.float64) + EPS for one in (has, had))
+    moved = np.asarray(has[f"{layer}mean"]) - np.asarray(had[f"{layer}mean"])
+    nats: np.ndarray = ((var + moved**2) / other - 1 - np.log(var / other)) / 2
+    return nats
 
 
 def with_statistics(

@@ -153,3 +153,17 @@ def test_a_run_that_is_told_to_stop_measures_no_further(tmp_path):
     materials.stop.set()
     with pytest.raises(Interrupted):
         rebase.measure(spec_with("rebased"), materials, WEIGHTS)
+
+
+def test_a_distance_is_that_of_normal_distributions():
+    had = {"early": {"bn1": {"mean": np.zeros(4), "var": np.ones(4)}}, "late": {}}
+    assert rebase.distance(had, had) == 0
+    moved = {"early": {"bn1": {"mean": np.ones(4), "var": np.ones(4)}}}
+    assert rebase.distance(had, moved) == pytest.approx(0.5, rel=1e-2)
+    wider = {"early": {"bn1": {"mean": np.zeros(4), "var": np.full(4, 4.0)}}}
+    assert rebase.distance(had, wider) == pytest.approx((4 - 1 - np.log(4)) / 2, rel=1e-2)
+    dead = {"early": {"bn1": {"mean": np.zeros(4), "var": np.array([0.0, 1, 1, 1])}}}
+    assert 0 < rebase.distance(dead, dead | {}) + rebase.distance(had, dead) < 1
+    both = {"early": had["early"], "late": {"bn2": had["early"]["bn1"]}}
+    halfway = {"early": had["early"], "late": {"bn2": moved["early"]["bn1"]}}
+    assert rebase.distance(both, halfway) == pytest.approx(0.25, rel=1e-2)
