@@ -140,11 +140,17 @@ def test_names_are_those_that_the_cache_gives(tmp_path):
 @pytest.fixture
 def programs(tmp_path):
     """A cache of compiled programs for this test alone."""
-    before = getattr(jax.config, "jax_compilation_cache_dir", None)
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path / "xla"))
+    wanted = {
+        "jax_compilation_cache_dir": str(tmp_path / "xla"),
+        "jax_enable_compilation_cache": True,  # `jaxft bench` in this process turns it off
+    }
+    before = {name: jax.config.values[name] for name in wanted}
+    for name, value in wanted.items():
+        jax.config.update(name, value)
     compilation_cache.reset_cache()
     yield tmp_path
-    jax.config.update("jax_compilation_cache_dir", before)
+    for name, value in before.items():
+        jax.config.update(name, value)
     compilation_cache.reset_cache()
 
 
