@@ -19,7 +19,7 @@ ROOMS = {
     "absl": ("configs/", "jaxft/data/feed.py"),
     "ml_collections": ("jaxft/cli/", "jaxft/config/", "configs/"),
     "grain": ("jaxft/data/feed.py",),
-    "orbax": ("jaxft/workdir/checkpoint.py",),
+    "orbax": ("jaxft/workdir/checkpoint.py", "jaxft/workdir/saving.py"),
     "tensorflow_datasets": (
         "jaxft/data/sources/tfds.py",
         "jaxft/data/sources/prepared.py",
