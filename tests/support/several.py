@@ -7,7 +7,7 @@ import sys
 
 from places import ROOT, SUPPORT
 
-WAIT = 240
+WAIT = 480
 
 
 def start(script, arguments, devices=4, **environment):
