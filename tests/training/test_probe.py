@@ -23,6 +23,7 @@ from jaxft.runtime.console import Console
 from jaxft.training.probe import bodies, linear, ranking, story
 from jaxft.training.probe.bodies import Body
 from jaxft.training.probe.folder import Measured
+from jaxft.workdir.rows import read_object
 
 PAIR = ["tiny:none", "tiny_grouped:none"]
 FACTS = {"parameters": 1000, "gflops": None, "images_per_second": 10.0}
@@ -202,7 +203,7 @@ def test_every_body_is_in_the_result_with_its_measures(probed):
         assert (row["features"], row["gflops"], row["image_size"]) == (32, 0.5, 32)
         assert row["images_per_second"] > 0
     assert rows[0]["accuracy"] > 0.8, "colours are told apart by the mean of random filters"
-    assert json.loads((folder / "probe.json").read_text()) == json.loads(json.dumps(result))
+    assert read_object(folder / "probe.json") == json.loads(json.dumps(result))
     assert (folder / "probe.png").read_bytes().startswith(b"\x89PNG")
 
 

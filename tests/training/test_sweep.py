@@ -18,6 +18,7 @@ from jaxft.runtime.console import Console
 from jaxft.training.sweep import grid as grids
 from jaxft.training.sweep import heads, story
 from jaxft.training.sweep.grid import Grid, Point
+from jaxft.workdir.rows import read_object
 
 GRID = Grid((0.02, 0.1), (0.0, 0.01), (0.0, 0.4), ((8,),), (0.0, 0.1), seeds=2)
 
@@ -46,7 +47,7 @@ def test_every_setting_is_ranked_once_by_its_validation_loss(swept):
     for row in rows:
         by_seed = [seed["val_loss"] for seed in row["by_seed"]]
         assert row["val_loss"] == pytest.approx(np.mean(by_seed), rel=1e-6)
-    assert json.loads((folder / "sweep.json").read_text()) == json.loads(json.dumps(result))
+    assert read_object(folder / "sweep.json") == json.loads(json.dumps(result))
 
 
 @pytest.mark.slow
