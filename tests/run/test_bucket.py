@@ -372,11 +372,9 @@ def test_killed_there_a_run_ends_as_on_a_disk(far, store, drawn, tmp_path):
     assert len(tables[0]) == 7
     mine, wanted = ([{key: row[key] for key in KEYS} for row in table] for table in tables)
     assert mine == wanted
-    summaries = [
-        json.loads(paths.read(folder / "summary.json")) for folder in (there, tmp_path / "run")
-    ]
+    summaries = [read_object(folder / "summary.json") for folder in (there, tmp_path / "run")]
     for summary in summaries:
-        del summary["bottleneck"]  # of the seconds
+        del summary["bottleneck"], summary["saving_seconds"]  # of the seconds
         for timed in (summary, *summary["phases"]):
             del timed["seconds"]
     assert summaries[0] == summaries[1]
@@ -417,7 +415,7 @@ def test_a_rate_is_found_there_from_the_weights_of_a_run_there(far, tiny, new_bu
     config.init_from = f"gs://{far[0]}/run"
     workdir = f"gs://{new_bucket}/find"
     curve = rate_of_phase.find_rate(config, workdir, "full")
-    assert json.loads(paths.read(paths.of(workdir) / "lr_find" / "full.json")) == curve
+    assert read_object(paths.of(workdir) / "lr_find" / "full.json") == curve
     assert (paths.of(workdir) / "lr_find" / "full.png").exists()
 
 
