@@ -33,7 +33,7 @@ from jaxft.models.weights import pretrained, torch_names
 from jaxft.runtime import digests, paths
 from jaxft.training import rate_of_phase
 from jaxft.workdir import checkpoint, lease
-from jaxft.workdir.rows import append_row, read_rows
+from jaxft.workdir.rows import append_row, read_object, read_rows
 
 KEYS = ("phase", "cycle", "epoch", "step", "global_step", "trn_loss", "val_loss", "accuracy", "lr")
 
