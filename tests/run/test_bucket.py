@@ -372,7 +372,7 @@ def test_killed_there_a_run_ends_as_on_a_disk(far, store, drawn, tmp_path):
     assert len(tables[0]) == 7
     mine, wanted = ([{key: row[key] for key in KEYS} for row in table] for table in tables)
     assert mine == wanted
-    summaries = [read_object(folder / "summary.json") for folder in (there, tmp_path / "run")]
+    summaries = [read_object(folder / "summary.json") or {} for folder in (there, tmp_path / "run")]
     for summary in summaries:
         del summary["bottleneck"], summary["saving_seconds"]  # of the seconds
         for timed in (summary, *summary["phases"]):
