@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from etils import epath
 
 from jaxft.errors import UserError, printable
 from jaxft.runtime import hosts, paths
@@ -150,12 +151,13 @@ def cursor_of(item: Mapping[str, Any]) -> dict[str, Any]:
 def read_item(directory: paths.AnyPath) -> dict[str, Any]:
     """Read the item `cursor` of a checkpoint: the cursor, what it holds beside, the digests.
 
+    One process may call it alone: the handler reads a file, and a Checkpointer would wait for all.
+
     Raises:
       ValueError: its digest does not match its contents.
       Other errors of Orbax: it is missing, or cannot be parsed.
     """
-    with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
-        item: dict[str, Any] = reader.restore(directory / "cursor")
+    item = dict(ocp.JsonCheckpointHandler().restore(epath.Path(directory / "cursor")))
     told = item.pop("digest", None)
     unsealed = told is None and item.get("version", 1) < SEALED_SINCE
     if not unsealed and told != of_json(item):
