@@ -42,4 +42,6 @@ def finish(started):
     finally:
         for process in started:
             process.kill()
+            if process.stdout and not process.stdout.closed:  # it took too long
+                process.communicate()
     return [p.returncode for p in started], [out for out, _ in told], [err for _, err in told]
