@@ -44,5 +44,6 @@ def test_a_lost_process_ends_the_other_with_one_line(victim, drawn, cache, tmp_p
     if victim == 0:  # what was there is enough to go on
         codes, out, errors = finish(start("tiny_main.py", [["none", *words]] * 2, 1))
         assert codes == [0, 0], errors
-        assert "resuming at step 3" in out[0]
+        # The first epoch's checkpoint, which was on its way when the process died, or none.
+        assert ("resuming at step 3" in out[0]) != ("An epoch after the newest" in out[0])
         assert len((workdir / "metrics.jsonl").read_text().splitlines()) == 2
