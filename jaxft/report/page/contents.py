@@ -103,15 +103,15 @@ class _Reader:
         """The object that a JSON file holds."""
         return next(iter(self._objects(name, [self.content(name)])), {})
 
-    def rows(self, name: str) -> list[dict[str, Any]]:
-        """Objects of a JSON-lines file; a last line may be cut off."""
+    def rows(self, name: str, after: int = 0) -> list[dict[str, Any]]:
+        """Objects of a JSON-lines file, after so many lines; a last line may be cut off."""
         ended = self.content(name).split(b"\n")[:-1]
-        return self._objects(name, ended)
+        return self._objects(name, ended[after:])
 
     def history(self) -> list[dict[str, Any]]:
         """Rows of metrics.jsonl; the checkpoint's where it has them."""
         table = history.stored(self._folder)
-        return table + self.rows(history.FILE)[len(table) :]
+        return table + self.rows(history.FILE, after=len(table))
 
     def table(self, folder: str, name: str) -> list[dict[str, str]]:
         """Rows of a CSV with a header, which the metrics beside it tell the digest of."""
