@@ -67,6 +67,8 @@ def untouched(start):
     """The workdir of a run that nothing happened to."""
     workdir, done = start("none", "untouched")
     assert done.returncode == 0, done.stderr
+    assert json.loads((workdir / "summary.json").read_text())["ended_by"] == "max_cycles"
+    assert len([*(workdir / "lr_find").glob("*.json")]) == 2
     return workdir
 
 

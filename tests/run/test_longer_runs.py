@@ -4,34 +4,19 @@ import json
 
 import pytest
 import tiny_config
+from same_end import assert_same_weights, rows, table
 from stopping import told_to_stop
 
 from jaxft import run
 from jaxft.errors import NonFiniteError, UserError
 from jaxft.materials import seed
 from jaxft.recipe import overfit
-from jaxft.runtime import digests
 from jaxft.training import step
 from jaxft.workdir import checkpoint
 
-TIMES = ("seconds", "images_per_second", "input_wait")
-
-
-def rows(path):
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def table(workdir):
-    """The rows of metrics.jsonl without times."""
-    found = rows(workdir / "metrics.jsonl")
-    return [{key: value for key, value in row.items() if key not in TIMES} for row in found]
-
 
 def assert_same_end(workdir, wanted):
-    assert table(workdir) == table(wanted)
-    ends = [checkpoint.read_newest(place) for place in (workdir, wanted)]
-    for item in checkpoint.ARRAYS:
-        assert digests.digest(getattr(ends[0], item)) == digests.digest(getattr(ends[1], item))
+    assert_same_weights(workdir, wanted)
     ours, theirs = (json.loads((place / "summary.json").read_text()) for place in (workdir, wanted))
     assert ours["best"] == theirs["best"] and ours["ended_by"] == theirs["ended_by"]
     assert ours.get("kept", {}).get("chosen") == theirs.get("kept", {}).get("chosen")

@@ -6,19 +6,17 @@ import json
 import jax.numpy as jnp
 import pytest
 import tiny_config
+from same_end import assert_same_weights, rows, table
 from stopping import told_to_stop
 
 from jaxft import run
 from jaxft.errors import NonFiniteError
 from jaxft.recipe import optim
-from jaxft.runtime import digests
 from jaxft.runtime.console import Console
 from jaxft.training import guard, step
 from jaxft.workdir import checkpoint, saving
 from jaxft.workdir.cursor import Cursor
 from jaxft.workdir.snapshot import unpack
-
-TIMES = ("seconds", "images_per_second", "input_wait")
 
 
 @pytest.fixture
@@ -45,28 +43,11 @@ def head(drawn, **changes):
     return config
 
 
-def rows(path):
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def table(workdir):
-    """The rows of metrics.jsonl without times."""
-    found = rows(workdir / "metrics.jsonl")
-    return [{key: value for key, value in row.items() if key not in TIMES} for row in found]
-
-
 def report(workdir):
     def refuse(word):
         raise AssertionError(f"{word} is no JSON")
 
     return json.loads((workdir / "nonfinite.json").read_text(), parse_constant=refuse)
-
-
-def assert_same_end(workdir, wanted):
-    assert table(workdir) == table(wanted)
-    ends = [checkpoint.read_newest(place) for place in (workdir, wanted)]
-    for item in checkpoint.ARRAYS:
-        assert digests.digest(getattr(ends[0], item)) == digests.digest(getattr(ends[1], item))
 
 
 @pytest.mark.slow
@@ -142,7 +123,7 @@ def test_a_run_goes_back_to_its_checkpoint_at_half_the_rate(drawn, tiny, tmp_pat
     with told_to_stop_after_rewinding(tmp_path / "stopped"):
         run.train(config, tmp_path / "stopped")
     run.train(config, tmp_path / "stopped")
-    assert_same_end(tmp_path / "stopped", tmp_path / "run")
+    assert_same_weights(tmp_path / "stopped", tmp_path / "run")
 
 
 def told_to_stop_after_rewinding(workdir):
@@ -181,7 +162,7 @@ def test_a_run_that_is_killed_as_it_goes_back_ends_the_same(
             run.train(config, tmp_path / "killed")
     run.train(config, tmp_path / "killed")
     assert len(calls) == 2
-    assert_same_end(tmp_path / "killed", tmp_path / "whole")
+    assert_same_weights(tmp_path / "killed", tmp_path / "whole")
 
 
 @pytest.mark.slow
