@@ -23,16 +23,15 @@ from jaxft.runtime import digests
 from jaxft.runtime.ballot import Ballot
 from jaxft.runtime.paths import AnyPath
 from jaxft.training import cycle_ends, guard, step, train_state
-from jaxft.training.phase_end import ended
+from jaxft.training.phase_end import ended, summary
 from jaxft.training.runners import Runner, rates_table
 from jaxft.training.spec import StepSpec
+from jaxft.training.step_losses import StepLosses
 from jaxft.training.train_state import Settle, TrainState
 from jaxft.workdir.cursor import Cursor
 from jaxft.workdir.rows import append_row
 from jaxft.workdir.saving import Checkpoints
 from jaxft.workdir.snapshot import Best, Midway, Snapshot, pack
-
-FIRST_STEPS = 10  # of an epoch, whose mean loss shows if unfreezing made it jump
 
 
 @dataclass
@@ -55,10 +54,12 @@ class Loop:
 
     def __post_init__(self) -> None:
         self.rate_of_step = self.rates(np.arange(self.spec.total_steps))
+        self.losses = StepLosses(
+            self.materials, self.spec, self.cursor, self.tracking, self.rate_of_step
+        )
         self.table = rates_table(self.spec, self.materials, self.rate_of_step)
         self.seed = seed_of(self.materials)
         self.before = dict(self.cursor.phase.seconds)
-        self.sick: NonFiniteError | None = None  # ends the run once its place is saved
         self.frozen_on_host = sharding.fetch(self.frozen)  # once: an epoch's copies leave it out
 
     def run(self, state: TrainState, kept: Best) -> Snapshot:
@@ -79,9 +80,7 @@ class Loop:
                 self.wait()
                 raise
             self.demand_finite(evaluation)
-            cursor.phase.epoch += 1
-            cursor.phase.loss_sum = cursor.phase.epoch_seconds = cursor.phase.epoch_wait = 0.0
-            cursor.phase.first_losses, cursor.phase.epoch_skipped = [], 0
+            cursor.phase.next_epoch()
             if cursor.phase.epoch in ends:
                 self.cycle_end(row, evaluation, kept)
                 self.measure_drift(weights, evaluation, features)
@@ -93,7 +92,8 @@ class Loop:
         handed_on = kept.weights if phase.until_overfit else self.on_host(state.weights)
         self._tick()
         # The next checkpoint is where the next phase begins; a longer last phase goes on from here.
-        cursor.next_phase(self.summary(ended_by), cursor.saves if last else cursor.saves + 1)
+        told = summary(self.spec, cursor, ended_by)
+        cursor.next_phase(told, cursor.saves if last else cursor.saves + 1)
         # No optimizer state, and the cursor's clock is the next phase's, which has not begun.
         self.checkpoint(Snapshot(handed_on, kept))
         return Snapshot(sharding.replicate(handed_on, self.materials.mesh), kept)
@@ -121,11 +121,11 @@ class Loop:
                 def sink(
                     number: int, loss: float, started: float = started, ballot: Ballot = ballot
                 ) -> bool:
-                    self.take(number, loss)
+                    self.losses.take(number, loss)
                     bar.update(spec.batch_size)
                     bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
                     due = time.perf_counter() - started >= interval and not self.checkpoints.busy
-                    return not ballot(due or self.sick is not None)
+                    return not ballot(due or self.losses.sick is not None)
 
                 state, done, waited = self.runner(
                     state,
@@ -141,46 +141,14 @@ class Loop:
                 cursor.phase.epoch_seconds += time.perf_counter() - started
                 cursor.phase.epoch_wait += waited
                 cursor.phase.seconds["input_wait"] += waited
-                stopped = self.materials.stop.is_set() or self.sick is not None
+                stopped = self.materials.stop.is_set() or self.losses.sick is not None
                 if stopped or cursor.phase.step < end:
                     self.save(state, kept)
                 if stopped:
                     self.wait()
-                    raise self.sick or Interrupted
-        if cursor.phase.epoch_skipped == spec.steps_per_epoch:
-            told = f"loss or gradient is not finite in all steps of epoch {cursor.phase.epoch}"
-            raise NonFiniteError(f"{told} of the phase", step=cursor.phase.step - 1)
+                    raise self.losses.sick or Interrupted
+        self.losses.demand_some()
         return state
-
-    def take(self, number: int, loss: float) -> None:
-        """Count the loss of a step, by its number since the cursor last moved.
-
-        Raises:
-          NonFiniteError: it is not finite, and such steps are not skipped.
-        """
-        here = self.cursor.phase
-        if self.spec.skips_nonfinite and not np.isfinite(loss):
-            self.skip(here.step + number)
-            return
-        step.demand_finite(here.step + number, loss)
-        self.track(number, loss)
-        here.loss_sum += loss
-        here.skips_in_row = 0
-        if len(here.first_losses) < FIRST_STEPS:
-            here.first_losses.append(loss)
-
-    def skip(self, number: int) -> None:
-        """Count a step that was not finite and changed nothing; note if these are too many."""
-        here, most = self.cursor.phase, self.materials.settings.nonfinite_skips
-        here.skipped += 1
-        here.epoch_skipped += 1
-        here.skips_in_row += 1
-        if self.sick is None:
-            told = f"step {number} changed nothing: its loss or a gradient is not finite"
-            self.materials.console.say(f"{told} ({here.epoch_skipped} in this epoch)")
-        if here.skips_in_row > most and self.sick is None:
-            told = f"loss or gradient is not finite in {here.skips_in_row} steps in a row, up to"
-            self.sick = NonFiniteError(f"{told} step {number} of the phase", step=number)
 
     def demand_finite(self, evaluation: metrics.Evaluation) -> None:
         """Raise NonFiniteError, with the images, for a validation loss that is not finite."""
@@ -192,13 +160,6 @@ class Loop:
             found = NonFiniteError(f"after validation {error.told}")
             found.examples = tuple(names[number] for number in sick)
             raise found from None
-
-    def track(self, number: int, loss: float) -> None:
-        """Tell the trackers of a step, by its number since the cursor last moved."""
-        cursor = self.cursor
-        rate = float(self.rate_of_step[cursor.phase.step + number])
-        done = cursor.global_step + number + 1
-        self.tracking.step(done, loss, rate, self.spec.phase.groups)
 
     def validate(
         self, weights: Weights, epoch: int, ends: list[int]
@@ -279,31 +240,6 @@ class Loop:
             return kept
         cursor.best = found
         return Best(self.on_host(state.weights), evaluation.losses)
-
-    def summary(self, ended_by: str) -> dict[str, Any]:
-        """Summarise the phase for `summary.json`."""
-        cursor, phase = self.cursor, self.spec.phase
-        seconds, found = cursor.phase.seconds, cursor.phase.best
-        assert found is not None
-        rest = seconds["total"] - seconds["compile"] - seconds["input_wait"]
-        return {
-            "name": phase.name,
-            "image_size": phase.image_size,
-            "lr": cursor.phase.rate,
-            "lr_rule": cursor.phase.lr_rule,
-            "lr_reason": cursor.phase.lr_reason,
-            "epochs": cursor.phase.epoch,
-            "cycles": len(cursor.phase.cycles),
-            "best_epoch": found["epoch"],
-            "trn_loss": found["trn_loss"],
-            "val_loss": found["val_loss"],
-            "accuracy": found["accuracy"],
-            "ended_by": ended_by,
-            **({"drift": cursor.phase.drift} if cursor.phase.drift else {}),
-            **({"skipped": cursor.phase.skipped} if self.spec.skips_nonfinite else {}),
-            **({"rewinds": cursor.phase.rewinds} if cursor.phase.rewinds else {}),
-            "seconds": {**seconds, "compute": max(rest, 0.0)},
-        }
 
     def save(self, state: TrainState, kept: Best) -> None:
         """Checkpoint in the middle of the phase."""

@@ -57,14 +57,18 @@ def demand_place(workdir: str | os.PathLike[str]) -> None:
         )
 
 
-def read(directory: paths.AnyPath) -> Checkpoint:
+def read(directory: paths.AnyPath, item: Mapping[str, Any] | None = None) -> Checkpoint:
     """Read one checkpoint and check its digests.
+
+    Args:
+      directory: `checkpoints/STEP`.
+      item: what `read_item` returns, where it has been read already.
 
     Raises:
       ValueError: an item's digest does not match.
       Other errors of Orbax: files are missing or cannot be parsed.
     """
-    item = read_item(directory)
+    item = item or read_item(directory)
     places = {"state": directory / "state", "best": holder_of(item, directory) / "best"}
     items = {}
     with ocp.StandardCheckpointer() as arrays:

@@ -52,6 +52,12 @@ class PhaseCursor:
         """The learning rate as it is now, None before there is one."""
         return None if self.lr is None else self.lr * 0.5 ** len(self.rewinds)
 
+    def next_epoch(self) -> None:
+        """Move to the next epoch: the sums begin anew."""
+        self.epoch += 1
+        self.loss_sum = self.epoch_seconds = self.epoch_wait = 0.0
+        self.first_losses, self.epoch_skipped = [], 0
+
 
 @dataclass
 class Cursor:

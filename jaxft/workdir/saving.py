@@ -40,6 +40,11 @@ class Held(NamedTuple):
     step: int
 
 
+def best_held(item: Mapping[str, Any], directory: paths.AnyPath) -> Held:
+    """Return the best epoch of a checkpoint, given its item `cursor`, and where its arrays are."""
+    return Held(item["digests"]["best"], int(holder_of(item, directory).name))
+
+
 class Checkpoints:
     """The checkpoints of one workdir.
 
@@ -81,7 +86,8 @@ class Checkpoints:
         )
         for step in self._manager.all_steps():
             with suppress(Exception):  # whatever a damaged file makes Orbax raise
-                self._preserved.best_of[step] = self._holder(step).step
+                directory = self.directory / str(step)
+                self._preserved.best_of[step] = best_held(read_item(directory), directory).step
 
     @property
     def busy(self) -> bool:
@@ -181,10 +187,12 @@ class Checkpoints:
         """
         problems: list[str] = []
         for step in sorted(self._manager.all_steps(), reverse=True):
+            directory = self.directory / str(step)
             try:
-                if wanted(self.cursor(step)):
-                    found = read(self.directory / str(step))
-                    self._best = self._holder(step)
+                item = read_item(directory)
+                if wanted(cursor_of(item)):
+                    found = read(directory, item)
+                    self._best = best_held(item, directory)
                     return found, problems
             except UserError:
                 raise
@@ -195,12 +203,6 @@ class Checkpoints:
     def cursor(self, step: int) -> dict[str, Any]:
         """Return the cursor of one checkpoint; errors of Orbax where it is missing or damaged."""
         return cursor_of(read_item(self.directory / str(step)))
-
-    def _holder(self, step: int) -> Held:
-        """Return the best epoch of a checkpoint, and the one that has it; errors as `cursor`."""
-        directory = self.directory / str(step)
-        item = read_item(directory)
-        return Held(item["digests"]["best"], int(holder_of(item, directory).name))
 
     def remove_after(self, step: int) -> None:
         """Forget checkpoints newer than `step`, so that their numbers can be used again."""

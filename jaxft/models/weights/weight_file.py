@@ -60,10 +60,10 @@ def read_weights(path: str | AnyPath, entry: str = "") -> dict[str, np.ndarray]:
     try:
         if data.startswith((ZIP_START, LEGACY_START)):
             arrays = read_torch(data, entry)
-        elif entry:
-            fail("it holds one set of weights; only PyTorch's files hold several to choose from")
         else:
             arrays = _read_safetensors(data)
+            if entry:
+                fail("it holds one set of weights; only files of PyTorch hold several")
     except MalformedFile as error:
         hint = "Weights are .safetensors, or a state dict saved by torch.save (.pth, .pt, .bin)."
         raise UserError(f"{path}: {error.title}", error.offenders, error.hint or hint) from error

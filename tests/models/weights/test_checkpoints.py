@@ -189,6 +189,17 @@ def test_safetensors_hold_nothing_to_choose_from(tmp_path):
         read_weights(path, "ema")
 
 
+def test_a_damaged_file_is_told_as_one_whatever_is_chosen_from_it(tmp_path):
+    path = tmp_path / "w.pth"
+    path.write_bytes(b"no weights at all")
+    told = []
+    for entry in ("", "ema"):
+        with pytest.raises(UserError) as refusal:
+            read_weights(path, entry)
+        told.append(str(refusal.value))
+    assert told[0] == told[1] and "one set" not in told[0]
+
+
 def test_an_index_of_shards_says_what_to_give(tmp_path):
     index = tmp_path / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"a": "one.safetensors", "b": "one.safetensors"}}))
