@@ -24,7 +24,7 @@ from jaxft.materials import shortage
 from jaxft.materials.model import create_model
 from jaxft.materials.opening import check_batch_size
 from jaxft.runtime.console import Console
-from jaxft.training import rebase
+from jaxft.training import rebase, settle
 from jaxft.training.spec import StepSpec, spec_of
 
 
@@ -88,7 +88,8 @@ def _phase(
         extraction = per_image * cached
         standing_still = pass_seconds if phase.trains_body else each
         finder = finder_steps * (each + standing_still)
-        measured = rebase.batches(spec) * pass_seconds
+        settled = sum(settle.settling_batches(spec, epoch + 1) for epoch in range(epochs))
+        measured = (rebase.batches(spec) + settled) * pass_seconds
         total = steps * each + finder + measured + extraction + per_image * held_out
     return PhasePlan(
         name=phase.name,

@@ -20,7 +20,7 @@ from jaxft.report.trackers.tracking import Tracking
 from jaxft.runtime.console import Console
 from jaxft.runtime.paths import AnyPath
 from jaxft.runtime.timer import Timer
-from jaxft.training import drift, range_test, rebase, runners, step
+from jaxft.training import drift, range_test, rebase, runners, settle, step
 from jaxft.training.cached import cached_runner
 from jaxft.training.drift import Drift
 from jaxft.training.loop import Loop, evaluate_weights, validation_features
@@ -98,7 +98,7 @@ def run_phase(
                 valid_features,
                 None if moving is None else moving.measure,
                 rates=phase.rates(rate, spec.steps_per_epoch),
-                settle=rebase.make_settle(spec, materials, frozen),
+                settle=settle.make_settle(spec, materials, frozen),
                 clock=lambda: (time.perf_counter() - started, timer.compile - compiled),
             )
             return loop.run(state, entry.best)

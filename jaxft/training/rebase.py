@@ -11,19 +11,12 @@ is the same function of x for the new mean and var if scale becomes scale * rati
 sqrt(new var + eps) / sqrt(var + eps), and bias becomes bias + scale * (new mean - mean) /
 sqrt(var + eps). The first batch then normalises as the network did before, except for the noise
 of a batch, and training keeps all the benefits of BatchNorm.
-
-The end of an epoch has the same trouble the other way round. The running statistics look back some
-ten steps. Where a body moves fast, in the middle of a cycle or in epochs of few steps, they are
-those of another network, and a model whose training loss is 0.4 may validate at 6. So what
-validates, and is kept, has statistics that were measured with its own weights (`make_settle`).
 """
 
 from collections.abc import Callable, Collection, Mapping
-from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float
@@ -36,16 +29,14 @@ from jaxft.models.variables import Weights, param_dtype
 from jaxft.recipe import groups
 from jaxft.runtime import digests
 from jaxft.runtime.ballot import Ballot
-from jaxft.runtime.console import Console
 from jaxft.training import step
 from jaxft.training.runners import train_feed
 from jaxft.training.spec import StepSpec
 from jaxft.training.step import training_images
-from jaxft.training.train_state import Settle, TrainBatch, TrainState, joined
+from jaxft.training.train_state import TrainBatch
 
 MOST_BATCHES = 25
 AVERAGED_BATCHES = 100
-SETTLED_BATCHES = 10
 EPS = 1e-3  # added to variances whose distributions are compared: some channels are always zero
 
 
@@ -247,56 +238,3 @@ def make_measured(
 
 def _as_before(old: np.ndarray, new: np.ndarray) -> np.ndarray:
     return np.asarray(new).astype(old.dtype)
-
-
-def make_settle(spec: StepSpec, materials: Materials, frozen: Weights) -> Settle:
-    """Return the function (state, steps done) -> state with statistics measured at its weights.
-
-    The batches are the phase's first ones, SETTLED_BATCHES at most, with its views. The state stays
-    as it is where no BatchNorm of the body follows the batch. Training goes on as it would: its
-    steps normalise by their own batch, and while rebased statistics still give way to the batch's,
-    what is measured here is blended with them in the same proportion. The result depends on the
-    state alone. The function raises Interrupted where a stop was requested.
-
-    Source: Wu and Johnson, Rethinking "Batch" in BatchNorm (2021), "PreciseBN".
-    """
-    if not spec.training - {"head"}:
-        return lambda state, _: state
-    moments = make_moments(spec, materials, spec.training)
-    count = min(SETTLED_BATCHES, spec.steps_per_epoch)
-    quiet = materials._replace(console=Console(None))
-
-    def settle(state: TrainState, done: int) -> TrainState:
-        at = sharding.replicate(jnp.int32(done), materials.mesh)
-        weights = joined(frozen, state.weights)
-        new = pooled_over(spec, quiet, weights, partial(moments, at=at), count)
-        share = step.batch_share(spec, at)
-        old = sharding.fetch(state.weights.batch_stats)
-        stats = settled(old, new, 1.0 if share is None else float(share))
-        return _with_measured(state, sharding.replicate(stats, materials.mesh))
-
-    return settle
-
-
-def settled(old: groups.Tree, new: groups.Tree, share: float) -> groups.Tree:
-    """Statistics of the trained groups: of the body a share of those measured, of the head all.
-
-    Args:
-      old: as the state has them.
-      new: mean and variance by the same paths; may have other groups, too.
-      share: of the measured ones, 0 to 1; the rest stays.
-    """
-
-    def blend(part: float, before: np.ndarray, measured: np.ndarray) -> np.ndarray:
-        return np.asarray(part * measured + (1 - part) * before).astype(before.dtype)
-
-    return {
-        group: jax.tree.map(partial(blend, 1.0 if group == "head" else share), tree, new[group])
-        for group, tree in old.items()
-    }
-
-
-def _with_measured(state: TrainState, stats: groups.Tree) -> TrainState:
-    if state.average is None:
-        return state._replace(batch_stats=stats)
-    return state._replace(average=state.average._replace(batch_stats=stats))
