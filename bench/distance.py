@@ -4,9 +4,9 @@
                              [--out=FILE.jsonl] [--config.KEY=VALUE ...]
 
 DIRECTORY holds data sets as folders, such as `data` of `bench/proving_ground.py --data-only`.
-Prints, for each and each image size, the distance that a run tells as its body is unfrozen
-(`rebase.distance`: nats a channel), on the images and views of the config's last phase; `--out`
-gets that of each layer, too. It trains nothing.
+Prints, for each and each image size, the mean over each group's layers of the distance
+(`rebase.distance`: nats a channel), on the images and views of the config's last phase; a run tells
+that of its last group as the body is unfrozen. `--out` gets each layer's. It trains nothing.
 """
 
 import argparse
@@ -18,6 +18,7 @@ import numpy as np
 from jaxft.cli.config_file import load_config
 from jaxft.materials.opening import prepare
 from jaxft.materials.start_up import start_up
+from jaxft.recipe.finder.distance import DISTANCE_SIZE
 from jaxft.runtime import digests
 from jaxft.runtime.console import Console
 from jaxft.training import rebase
@@ -31,9 +32,19 @@ def layers(config: object) -> dict[str, float]:
     materials, weights = prepare(settings, Console(None), phase=index)
     spec = make_spec(materials, index)
     before = digests.flat({group: weights.batch_stats[group] for group in spec.rebased})
-    now = digests.flat(rebase.measure(spec, materials, weights))
+    scaled = rebase.make_moments(spec, materials, size=DISTANCE_SIZE)
+    moments = rebase.pooled_over(spec, materials, weights, scaled, rebase.batches(spec))
+    now = digests.flat(moments)
     paths = [name.removesuffix("mean") for name in before if name.endswith("mean")]
     return {path: rebase.distance(of(before, path), of(now, path)) for path in paths}
+
+
+def by_group(found: dict[str, float]) -> dict[str, float]:
+    """Mean over the layers of each group, which is the first part of a path."""
+    values: dict[str, list[float]] = {}
+    for path, distance in found.items():
+        values.setdefault(path.partition(".")[0], []).append(distance)
+    return {group: float(np.mean(each)) for group, each in values.items()}
 
 
 def of(statistics: dict[str, np.ndarray], path: str) -> dict[str, np.ndarray]:
@@ -53,10 +64,11 @@ def main() -> None:
         for size in map(int, options.image_sizes.split(",")):
             given = [f"--config.data.source=folder:{folder}", f"--config.data.image_size={size}"]
             found = layers(load_config(options.config, [*given, *flags]))
-            mean = float(np.mean(list(found.values())))
-            print(f"{folder.name} {size} px: {mean:.3f}", flush=True)
+            means = by_group(found)
+            told = ", ".join(f"{group} {mean:.3f}" for group, mean in means.items())
+            print(f"{folder.name} {size} px: {told}", flush=True)
             if options.out:
-                line = {"data": folder.name, "image_size": size, "distance": mean, "layers": found}
+                line = {"data": folder.name, "image_size": size, **means, "layers": found}
                 with options.out.open("a") as file:
                     file.write(json.dumps(line) + "\n")
 

@@ -42,6 +42,11 @@ def join(*trees: Mapping[str, Any]) -> Tree:
     return {name: joined[name] for name in sorted(joined, key=_depth)}
 
 
+def deepest(names: Collection[str]) -> str:
+    """Return the group of these that is nearest to the network's output."""
+    return max(names, key=_depth)
+
+
 def _depth(name: str) -> tuple[int, str]:
     known = ("early", "late", "head")
     return (known.index(name) if name in known else len(known), name)

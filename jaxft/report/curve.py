@@ -6,6 +6,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from jaxft.recipe.finder.curve import LRCurve, Trials
+from jaxft.recipe.finder.distance import DISTANCE
 from jaxft.recipe.finder.rise import rise_of
 from jaxft.report.figure import save_figure
 from jaxft.runtime import hosts
@@ -67,7 +68,7 @@ def plot_curve(curve: LRCurve, title: str, path: AnyPath) -> None:
             axes.axvline(lr, color=f"C{number + 1}", ls=style, lw=width, label=label)
     lowest = int(curve.trend.argmin())
     low, high = float(band[0][lowest]), float(band[1][: lowest + 1].max())
-    if curve.rule == "rise":
+    if curve.rule in ("rise", DISTANCE):
         high = max(high, rise_of(curve.unmoved))
     room = max(high - low, 1e-3)
     figure.axes[-1].set(xlabel="learning rate")

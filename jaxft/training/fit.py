@@ -77,14 +77,16 @@ def run_phase(
         moving = None
         if phase.trains_body and materials.settings.drift_images:
             moving = open_drift(materials, cursor, entry, workdir)
+        distance = None
         if entry.midway is None:
-            entry = entry._replace(weights=rebase.rebase(spec, materials, entry.weights))
+            weights, distance = rebase.rebase(spec, materials, entry.weights)
+            entry = entry._replace(weights=weights)
         runner = make_runner(spec, materials, entry.weights)
         if phase.inputs == "cached" and cursor.baselines is None:
             assert valid_features is not None
             cursor.baselines = simple_classifiers(materials, entry.weights, valid_features)
         with runners.closing(runner):
-            rate = resolve_rate(spec, materials, runner, entry.weights, cursor, workdir)
+            rate = resolve_rate(spec, materials, runner, entry.weights, distance, cursor, workdir)
             state, frozen = begin(spec, entry, materials.mesh)
             loop = Loop(
                 materials,
@@ -126,6 +128,7 @@ def resolve_rate(
     materials: Materials,
     runner: Runner,
     weights: Weights,
+    distance: float | None,
     cursor: Cursor,
     workdir: AnyPath,
 ) -> float:
@@ -133,7 +136,7 @@ def resolve_rate(
     here, phase = cursor.phase, spec.phase
     if here.lr is None:
         if phase.lr == "find":
-            curve = range_test.find_rate(spec, materials, runner, weights, workdir)
+            curve = range_test.find_rate(spec, materials, runner, weights, workdir, distance)
             here.lr, here.lr_rule, here.lr_reason = curve.lr, curve.rule, curve.reason
         elif phase.lr == "previous":
             before = cursor.phases[-1]

@@ -14,6 +14,7 @@ from jaxft.materials.materials import Materials
 from jaxft.materials.seed import seed_of
 from jaxft.models.variables import Weights
 from jaxft.recipe.finder import choice, sweep, trials
+from jaxft.recipe.finder import distance as distances
 from jaxft.recipe.finder.curve import LRCurve
 from jaxft.recipe.finder.settings import AUTO, settled
 from jaxft.report.curve import curve_json, plot_curve, rules_table
@@ -30,17 +31,26 @@ MOST_TRIAL_EPOCHS = 3
 MOST_TRIAL_STEPS = 1000
 
 
-def range_test(spec: StepSpec, materials: Materials, runner: Runner, weights: Weights) -> LRCurve:
+def range_test(
+    spec: StepSpec,
+    materials: Materials,
+    runner: Runner,
+    weights: Weights,
+    distance: float | None = None,
+) -> LRCurve:
     """Find a phase's learning rate on a copy of the state; changes nothing.
 
     If the rule is `auto` and training uses cached features, which is cheap, rates around the
-    sweep's are tried for some epochs each, and the validation loss decides.
+    sweep's are tried for some epochs each, and the validation loss decides. Where the images'
+    `distance` has been measured (`rebase.by_distance`), that decides.
 
     Raises:
       UserError: the loss never falls, or diverges at once.
     """
     curve = sweep_curve(spec, materials, runner, weights)
     finder = materials.settings.finder
+    if distance is not None:
+        return distances.decided(curve, materials.settings.model.name, distance)
     if finder.rule != AUTO or spec.phase.inputs != "cached":
         return curve
     quiet = materials._replace(console=Console(None))  # the phase has told of them
@@ -154,9 +164,10 @@ def find_rate(
     runner: Runner,
     weights: Weights,
     workdir: AnyPath,
+    distance: float | None = None,
 ) -> LRCurve:
     """Run the range test of a phase, print it and write `lr_find/PHASE.json` and `.png`."""
-    curve = range_test(spec, materials, runner, weights)
+    curve = range_test(spec, materials, runner, weights, distance)
     directory = workdir / "lr_find"
     paths.make_folder(directory)
     write_document(directory / f"{spec.phase.name}.json", curve_json(curve))

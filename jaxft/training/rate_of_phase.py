@@ -58,10 +58,11 @@ def find_rate(
         current = sharding.replicate(current, materials.mesh)
         spec = make_spec(materials, index)
         with shortage.told(materials.settings, f"in phase {spec.phase.name}", spec.phase):
+            distance = None
             if not begun:
-                current = rebase.rebase(spec, materials, current)
+                current, distance = rebase.rebase(spec, materials, current)
             runner = fit.make_runner(spec, materials, current)
             with runners.closing(runner):
-                curve = range_test.find_rate(spec, materials, runner, current, workdir)
+                curve = range_test.find_rate(spec, materials, runner, current, workdir, distance)
     console.tell(f"{settings.phases[index].name}: learning rate {curve.lr:.2e} ({curve.rule})")
     return curve_json(curve)

@@ -14,7 +14,7 @@ of a batch, and training keeps all the benefits of BatchNorm.
 """
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -27,6 +27,8 @@ from jaxft.materials.materials import Materials
 from jaxft.materials.seed import seed_of
 from jaxft.models.variables import Weights, param_dtype
 from jaxft.recipe import groups
+from jaxft.recipe.finder.distance import BORDERS, DISTANCE_SIZE
+from jaxft.recipe.finder.settings import AUTO
 from jaxft.runtime import digests
 from jaxft.runtime.ballot import Ballot
 from jaxft.training import step
@@ -37,10 +39,21 @@ from jaxft.training.train_state import TrainBatch
 
 MOST_BATCHES = 25
 AVERAGED_BATCHES = 100
+DISTANCE_BATCHES = 10
 EPS = 1e-3  # added to variances whose distributions are compared: some channels are always zero
 
 
-def rebase(spec: StepSpec, materials: Materials, weights: Weights) -> Weights:
+class Rebased(NamedTuple):
+    """Weights with the images' statistics, and how far the images are from those of before.
+
+    `distance` is `away`, None where the phase's rate does not depend on it.
+    """
+
+    weights: Weights
+    distance: float | None
+
+
+def rebase(spec: StepSpec, materials: Materials, weights: Weights) -> Rebased:
     """Weights that compute what these do, with the statistics of the phase's first batches.
 
     The batches are an epoch's, MOST_BATCHES at most, of views as the phase draws them. Changes the
@@ -50,18 +63,46 @@ def rebase(spec: StepSpec, materials: Materials, weights: Weights) -> Weights:
       Interrupted: a stop was requested.
     """
     if not spec.rebased:
-        return weights
-    moments = measure(spec, materials, weights)
+        return Rebased(weights, None)
+    moments_of = make_moments(spec, materials)
+    moments = pooled_over(spec, materials, weights, moments_of, batches(spec))
     params, stats = map(dict, sharding.fetch(weights))
-    nats = distance({group: stats[group] for group in spec.rebased}, moments)
+    nats = away(spec, materials, weights, moments) if by_distance(spec, materials) else None
     for group in spec.rebased:
         found = with_statistics(params[group], stats[group], moments[group], spec.model.body.eps)
         params[group], stats[group] = found
     materials.console.tell(
-        f"BatchNorm now has the training images' statistics, {nats:.2f} nats a channel from those "
-        "that it had; the network's output is unchanged"
+        "BatchNorm now has the training images' statistics; the network's output is unchanged"
     )
-    return Weights(*sharding.replicate((params, stats), materials.mesh))
+    return Rebased(Weights(*sharding.replicate((params, stats), materials.mesh)), nats)
+
+
+def by_distance(spec: StepSpec, materials: Materials) -> bool:
+    """Tell whether a phase's rate is found by how far its images are from those of before."""
+    settings = materials.settings
+    by_auto = spec.phase.lr == "find" and settings.finder.rule == AUTO
+    known = settings.model.name in BORDERS
+    return by_auto and known and settings.optimizer.name == "adamw" and bool(spec.rebased)
+
+
+def away(
+    spec: StepSpec, materials: Materials, weights: Weights, moments: groups.Tree | None = None
+) -> float:
+    """Measure how far the phase's images are from those that the body's statistics stand for.
+
+    It is the distance of the last group's layers, which tell what images show; early ones tell of
+    contrast and sharpness. Views are scaled to one size, since all layers depend on that.
+
+    Args:
+      spec, materials, weights: of the phase, before `rebase`.
+      moments: as measured on the phase's views, if they were.
+    """
+    if moments is None or spec.image_size != DISTANCE_SIZE:
+        scaled = make_moments(spec, materials, size=DISTANCE_SIZE)
+        count = min(DISTANCE_BATCHES, batches(spec))
+        moments = pooled_over(spec, materials, weights, scaled, count)
+    last = groups.deepest(spec.rebased)
+    return distance({last: sharding.fetch(weights.batch_stats[last])}, moments)
 
 
 def batches(spec: StepSpec) -> int:
@@ -98,12 +139,16 @@ def pooled_over(
 
 
 def make_moments(
-    spec: StepSpec, materials: Materials, training: frozenset[str] = frozenset()
+    spec: StepSpec,
+    materials: Materials,
+    training: frozenset[str] = frozenset(),
+    size: int | None = None,
 ) -> Any:
     """The jitted (weights, batch, number, seed, at=None) -> moments of `Model.moments`.
 
     The groups `training` normalise by the batch, the others by their running statistics. With `at`,
-    the number of a step, rebased statistics have the part in it that they have there.
+    the number of a step, rebased statistics have the part in it that they have there. With `size`,
+    views are scaled to so many pixels.
     """
 
     def local(
@@ -111,6 +156,8 @@ def make_moments(
     ) -> groups.Tree:
         keys = step.example_keys(spec, seed, number, batch.label.shape[0])
         images, _ = training_images(spec, batch, keys, param_dtype(weights.params))
+        if size is not None:
+            images = jax.image.resize(images, (len(images), size, size, 3), "linear")
         return spec.model.moments(
             weights.params,
             weights.batch_stats,

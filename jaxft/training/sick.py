@@ -88,7 +88,7 @@ def _looked_at(number: int, materials: Materials, found: Cursor, entry: Snapshot
     materials = materials._replace(console=Console(None))
     spec, weights = make_spec(materials, found.phase_index), entry.weights
     if entry.midway is None:
-        weights = rebase.rebase(spec, materials, weights)
+        weights = rebase.rebase(spec, materials, weights).weights
     if spec.phase.inputs == "cached":
         rows = Rows(views_of(spec, materials, weights, mapped=True))
         feed = feature_feed(spec, materials, rows, number, 1)

@@ -2,12 +2,15 @@
 
 import dataclasses
 from functools import cache, partial
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
 import tiny
 
+from jaxft.config import load
+from jaxft.configs import base
 from jaxft.devices import sharding
 from jaxft.errors import Interrupted
 from jaxft.models.variables import Weights
@@ -88,7 +91,7 @@ def after_measuring(devices: int = 1, microbatches: int = 1) -> Weights:
     materials = tiny.materials(None, devices=devices, batch_size=40)
     spec = spec_with("rebased", microbatches=microbatches)
     weights = sharding.replicate(WEIGHTS, materials.mesh)
-    measured: Weights = sharding.fetch(rebase.rebase(spec, materials, weights))
+    measured: Weights = sharding.fetch(rebase.rebase(spec, materials, weights).weights)
     return measured
 
 
@@ -101,6 +104,42 @@ def test_only_a_body_that_trains_so_is_measured():
 def test_groups_that_are_frozen_keep_their_statistics():
     phase = tiny.phase(groups={"late": 0.5, "head": 1.0}, bn="rebased")
     assert tiny.spec(NET, phase).rebased == {"late"}
+
+
+@pytest.mark.slow
+def test_the_distance_is_that_of_the_last_group_at_one_size(monkeypatch):
+    materials, spec = tiny.materials(None, batch_size=40), spec_with("rebased")
+    moments = rebase.measure(spec, materials, WEIGHTS)
+    late = [{"late": tree["late"]} for tree in (WEIGHTS.batch_stats, moments)]
+    scaled = rebase.away(spec, materials, WEIGHTS, moments)
+    monkeypatch.setattr(rebase, "DISTANCE_SIZE", spec.image_size)
+    assert rebase.away(spec, materials, WEIGHTS, moments) == pytest.approx(rebase.distance(*late))
+    assert rebase.away(spec, materials, WEIGHTS) == pytest.approx(rebase.distance(*late))
+    assert scaled != pytest.approx(rebase.distance(*late))
+
+
+@pytest.mark.parametrize(
+    ("changes", "model", "optimizer", "rule", "expected"),
+    [
+        ({}, "efficientnet_lite0", "adamw", "auto", True),
+        ({}, "resnet50", "adamw", "auto", False),  # whose borders have not been measured
+        ({}, "efficientnet_lite0", "sgd", "auto", False),
+        ({}, "efficientnet_lite0", "adamw", "rise", False),
+        ({"lr": 1e-3}, "efficientnet_lite0", "adamw", "auto", False),
+        ({"bn": "frozen"}, "efficientnet_lite0", "adamw", "auto", False),
+    ],
+)
+def test_the_distance_decides_where_its_borders_are(changes, model, optimizer, rule, expected):
+    settings = load.read(base.get_config())
+    settings = dataclasses.replace(
+        settings,
+        model=dataclasses.replace(settings.model, name=model),
+        optimizer=dataclasses.replace(settings.optimizer, name=optimizer),
+        finder=dataclasses.replace(settings.finder, rule=rule),
+    )
+    phase = tiny.phase(**{"groups": tiny.ALL_GROUPS, "bn": "rebased", "lr": "find", **changes})
+    materials = SimpleNamespace(settings=settings)
+    assert rebase.by_distance(tiny.spec(NET, phase), materials) is expected
 
 
 @pytest.mark.slow
