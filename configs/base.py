@@ -134,7 +134,7 @@ def get_config() -> ConfigDict:
 
     config.finder = ConfigDict()  # the learning-rate range test, where a phase says lr="find"
     # auto | still_improving | fall | rise | minimum | valley | steep | slide
-    config.finder.rule = "auto"  # rise for the body; fall for the head, then trials where cached
+    config.finder.rule = "auto"  # for a body rise, then by distance; for a head fall, then trials
     config.finder.steps = 100  # of the sweep over the rates
     config.finder.lo = placeholder(float)  # lowest rate (None = sgd: 1e-7, adamw: 1e-4)
     config.finder.hi = placeholder(float)  # highest rate (None = sgd: 10, adamw: 0.1)

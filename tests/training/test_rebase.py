@@ -3,6 +3,7 @@
 import dataclasses
 from functools import cache, partial
 from types import SimpleNamespace
+from typing import Any
 
 import jax
 import numpy as np
@@ -138,7 +139,7 @@ def test_the_distance_decides_where_its_borders_are(changes, model, optimizer, r
         finder=dataclasses.replace(settings.finder, rule=rule),
     )
     phase = tiny.phase(**{"groups": tiny.ALL_GROUPS, "bn": "rebased", "lr": "find", **changes})
-    materials = SimpleNamespace(settings=settings)
+    materials: Any = SimpleNamespace(settings=settings)
     assert rebase.by_distance(tiny.spec(NET, phase), materials) is expected
 
 
