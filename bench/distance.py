@@ -5,8 +5,8 @@
 
 DIRECTORY holds data sets as folders, such as `data` of `bench/proving_ground.py --data-only`.
 Prints, for each and each image size, the mean over each group's layers of the distance
-(`rebase.distance`: nats a channel), on the images and views of the config's last phase; a run tells
-that of its last group as the body is unfrozen. `--out` gets each layer's. It trains nothing.
+(training/statistics.py: nats a channel), on the images and views of the config's last phase; a run
+tells that of its last group with the rate. `--out` gets each layer's. It trains nothing.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from jaxft.materials.start_up import start_up
 from jaxft.recipe.finder.distance import DISTANCE_SIZE
 from jaxft.runtime import digests
 from jaxft.runtime.console import Console
-from jaxft.training import rebase
+from jaxft.training import rebase, statistics
 from jaxft.training.phase_spec import make_spec
 
 
@@ -33,10 +33,10 @@ def layers(config: object) -> dict[str, float]:
     spec = make_spec(materials, index)
     before = digests.flat({group: weights.batch_stats[group] for group in spec.rebased})
     scaled = rebase.make_moments(spec, materials, size=DISTANCE_SIZE)
-    moments = rebase.pooled_over(spec, materials, weights, scaled, rebase.batches(spec))
-    now = digests.flat(moments)
+    found = rebase.pooled_over(spec, materials, weights, scaled, rebase.batches(spec))
+    now = digests.flat(found)
     paths = [name.removesuffix("mean") for name in before if name.endswith("mean")]
-    return {path: rebase.distance(of(before, path), of(now, path)) for path in paths}
+    return {path: statistics.distance(of(before, path), of(now, path)) for path in paths}
 
 
 def by_group(found: dict[str, float]) -> dict[str, float]:

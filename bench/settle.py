@@ -5,7 +5,7 @@
 
 Trains the last phase of `--config=folder` from the weights of a run, at a rate set by hand, and
 prints after each epoch the validation loss and accuracy of the same weights: with BatchNorm's
-running statistics, then with those measured on so many training images (training/settle.py). RUN
+running statistics, then with those measured on so many training images (training/rebase.py). RUN
 may be `runs/TASK.0.head` of bench/proving_ground.py; its data and image size are taken.
 """
 
@@ -18,7 +18,7 @@ from jaxft.cli.config_file import load_config
 from jaxft.materials.materials import Materials
 from jaxft.models.variables import Weights
 from jaxft.runtime.console import Console
-from jaxft.training import fit, settle, train_state
+from jaxft.training import rebase, train_state
 from jaxft.training.loop import evaluate_weights
 from jaxft.training.spec import StepSpec
 from jaxft.training.train_state import Settle, TrainState
@@ -26,8 +26,8 @@ from jaxft.workdir.rows import read_object
 
 
 def compared(images: list[int]) -> Any:
-    """`settle.make_settle` whose function prints the comparison, too, and settles as it does."""
-    make = settle.make_settle
+    """`rebase.make_settle` whose function prints the comparison, too, and settles as it does."""
+    make = rebase.make_settle
 
     def make_settle(spec: StepSpec, materials: Materials, frozen: Weights) -> Settle:
         settled, quiet = make(spec, materials, frozen), materials._replace(console=Console(None))
@@ -37,14 +37,14 @@ def compared(images: list[int]) -> Any:
             print(f"  {what}: {found.val_loss:.3f} ({found.accuracy:.3f})", flush=True)
 
         def compare(state: TrainState, done: int) -> TrainState:
-            epoch, count = done // spec.steps_per_epoch, settle.settling_batches
+            epoch, count = done // spec.steps_per_epoch, rebase.settling_batches
             print(f"epoch {epoch - 1}, at a cycle's end {count(spec, epoch)} batches")
             tell("running", state)
             for number in images:
                 most = min(number // spec.batch_size, spec.steps_per_epoch)
-                settle.settling_batches = lambda *_, most=most: most
+                rebase.settling_batches = lambda *_, most=most: most
                 tell(f"{most * spec.batch_size} images", settled(state, done))
-            settle.settling_batches = count
+            rebase.settling_batches = count
             return settled(state, done)
 
         return compare
@@ -66,7 +66,7 @@ def main() -> None:
     config.init_from = str(options.begun)
     config.phases = config.phases[-1:]
     config.phases[0].lr = options.rate
-    fit.settle.make_settle = compared([int(word) for word in options.images.split(",")])
+    rebase.make_settle = compared([int(word) for word in options.images.split(",")])
     run.train(config, options.workdir)
 
 

@@ -24,7 +24,7 @@ from jaxft.materials import shortage
 from jaxft.materials.model import create_model
 from jaxft.materials.opening import check_batch_size
 from jaxft.runtime.console import Console
-from jaxft.training import rebase, settle
+from jaxft.training import rebase
 from jaxft.training.spec import StepSpec, spec_of
 
 
@@ -88,8 +88,9 @@ def _phase(
         extraction = per_image * cached
         standing_still = pass_seconds if phase.trains_body else each
         finder = finder_steps * (each + standing_still)
-        settled = sum(settle.settling_batches(spec, epoch + 1) for epoch in range(epochs))
-        measured = (rebase.batches(spec) + settled) * pass_seconds
+        settled = sum(rebase.settling_batches(spec, epoch + 1) for epoch in range(epochs))
+        scaled = rebase.distance_batches(spec) if rebase.by_distance(spec, settings) else 0
+        measured = (rebase.batches(spec) + scaled + settled) * pass_seconds
         total = steps * each + finder + measured + extraction + per_image * held_out
     return PhasePlan(
         name=phase.name,

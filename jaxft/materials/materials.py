@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
 from jax.sharding import Mesh
+from jaxtyping import Array, Int
 
 from jaxft.config.settings import Settings
 from jaxft.data import Dataset, order
 from jaxft.data.images.memory import Images
+from jaxft.devices import sharding
 from jaxft.errors import Interrupted
 from jaxft.features.forward import Forward
 from jaxft.models.model import Model
@@ -43,6 +46,11 @@ class Materials(NamedTuple):
         """Raise Interrupted if a stop was requested."""
         if self.stop.is_set():
             raise Interrupted
+
+    def seed(self) -> Int[Array, ""]:
+        """Return the seed that the run draws by, on the mesh."""
+        drawn: Array = sharding.replicate(np.int32(self.settings.seed), self.mesh)
+        return drawn
 
     @property
     def steps_per_epoch(self) -> int:

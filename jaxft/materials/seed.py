@@ -6,11 +6,7 @@ order, views and dropout that those weights were trained on: its training loss w
 
 import hashlib
 from dataclasses import replace
-from typing import Any
 
-import numpy as np
-
-from jaxft.devices import sharding
 from jaxft.materials.materials import Materials
 from jaxft.runtime import hosts
 from jaxft.runtime.paths import AnyPath
@@ -48,8 +44,3 @@ def mix(seed: int, digest: str) -> int:
     """Return a seed from 0 to 2**31 - 1 that depends on both."""
     total = hashlib.sha256(f"{seed} {digest}".encode()).digest()
     return int.from_bytes(total[:4], "big") >> 1
-
-
-def seed_of(materials: Materials) -> Any:
-    """The run's seed, on the mesh."""
-    return sharding.replicate(np.int32(materials.settings.seed), materials.mesh)

@@ -20,7 +20,7 @@ from jaxft.report.trackers.tracking import Tracking
 from jaxft.runtime.console import Console
 from jaxft.runtime.paths import AnyPath
 from jaxft.runtime.timer import Timer
-from jaxft.training import drift, range_test, rebase, runners, settle, step
+from jaxft.training import drift, range_test, rebase, runners, step
 from jaxft.training.cached import cached_runner
 from jaxft.training.drift import Drift
 from jaxft.training.loop import Loop, evaluate_weights, validation_features
@@ -77,10 +77,7 @@ def run_phase(
         moving = None
         if phase.trains_body and materials.settings.drift_images:
             moving = open_drift(materials, cursor, entry, workdir)
-        distance = None
-        if entry.midway is None:
-            weights, distance = rebase.rebase(spec, materials, entry.weights)
-            entry = entry._replace(weights=weights)
+        entry, distance = begun_with(spec, materials, entry)
         runner = make_runner(spec, materials, entry.weights)
         if phase.inputs == "cached" and cursor.baselines is None:
             assert valid_features is not None
@@ -100,10 +97,20 @@ def run_phase(
                 valid_features,
                 None if moving is None else moving.measure,
                 rates=phase.rates(rate, spec.steps_per_epoch),
-                settle=settle.make_settle(spec, materials, frozen),
+                settle=rebase.make_settle(spec, materials, frozen),
                 clock=lambda: (time.perf_counter() - started, timer.compile - compiled),
             )
             return loop.run(state, entry.best)
+
+
+def begun_with(
+    spec: StepSpec, materials: Materials, entry: Snapshot
+) -> tuple[Snapshot, float | None]:
+    """Give a phase that has not begun the statistics of its images; tell how far these are."""
+    if entry.midway is not None:
+        return entry, None
+    weights, distance = rebase.rebase(spec, materials, entry.weights)
+    return entry._replace(weights=weights), distance
 
 
 def open_drift(

@@ -14,7 +14,6 @@ from jaxft.evaluation import metrics
 from jaxft.evaluation.validate import score
 from jaxft.materials.extraction import extract
 from jaxft.materials.materials import Materials
-from jaxft.materials.seed import seed_of
 from jaxft.models.variables import Weights
 from jaxft.recipe import best_epoch, overfit, schedules
 from jaxft.report import tables
@@ -22,11 +21,11 @@ from jaxft.report.trackers.tracking import Tracking
 from jaxft.runtime import digests
 from jaxft.runtime.ballot import Ballot
 from jaxft.runtime.paths import AnyPath
-from jaxft.training import cycle_ends, guard, step, train_state
+from jaxft.training import cycle_ends, guard, train_state
 from jaxft.training.phase_end import ended, summary
 from jaxft.training.runners import Runner, rates_table
 from jaxft.training.spec import StepSpec
-from jaxft.training.step_losses import StepLosses
+from jaxft.training.step_losses import StepLosses, demand_finite
 from jaxft.training.train_state import Settle, TrainState
 from jaxft.workdir.cursor import Cursor
 from jaxft.workdir.rows import append_row
@@ -54,11 +53,9 @@ class Loop:
 
     def __post_init__(self) -> None:
         self.rate_of_step = self.rates(np.arange(self.spec.total_steps))
-        self.losses = StepLosses(
-            self.materials, self.spec, self.cursor, self.tracking, self.rate_of_step
-        )
+        self.losses = StepLosses(self.materials, self.spec, self.cursor, self.track)
         self.table = rates_table(self.spec, self.materials, self.rate_of_step)
-        self.seed = seed_of(self.materials)
+        self.seed = self.materials.seed()
         self.before = dict(self.cursor.phase.seconds)
         self.frozen_on_host = sharding.fetch(self.frozen)  # once: an epoch's copies leave it out
 
@@ -153,13 +150,20 @@ class Loop:
     def demand_finite(self, evaluation: metrics.Evaluation) -> None:
         """Raise NonFiniteError, with the images, for a validation loss that is not finite."""
         try:
-            step.demand_finite(self.cursor.phase.step, evaluation.val_loss)
+            demand_finite(self.cursor.phase.step, evaluation.val_loss)
         except NonFiniteError as error:
             names = self.materials.dataset.valid.names
             sick = np.flatnonzero(~np.isfinite(evaluation.losses))
             found = NonFiniteError(f"after validation {error.told}")
             found.examples = tuple(names[number] for number in sick)
             raise found from None
+
+    def track(self, number: int, loss: float) -> None:
+        """Tell the trackers of a step, by its number since the cursor last moved."""
+        cursor = self.cursor
+        rate = float(self.rate_of_step[cursor.phase.step + number])
+        done = cursor.global_step + number + 1
+        self.tracking.step(done, loss, rate, self.spec.phase.groups)
 
     def validate(
         self, weights: Weights, epoch: int, ends: list[int]

@@ -11,7 +11,6 @@ from jaxft.errors import UserError
 from jaxft.evaluation import validate
 from jaxft.materials.extraction import body_features
 from jaxft.materials.materials import Materials
-from jaxft.materials.seed import seed_of
 from jaxft.models.variables import Weights
 from jaxft.recipe.finder import choice, sweep, trials
 from jaxft.recipe.finder import distance as distances
@@ -152,7 +151,7 @@ def try_rates(
 
         state, frozen = step.start(spec, weights)
         state = sharding.replicate(state, materials.mesh)
-        table, seed = rates_table(spec, materials, rates), seed_of(materials)
+        table, seed = rates_table(spec, materials, rates), materials.seed()
         state, *_ = runner(state, frozen, table, seed, 0, len(rates), sink)
     materials.demand_going_on()
     return np.asarray(losses), train_state.finish(state, frozen)

@@ -3,44 +3,49 @@
 A body comes with the statistics of the images that it was trained on. Other images have others, so
 a network whose steps normalise by their own batch changes at once: the features that the head has
 learned to read are gone. Therefore every BatchNorm of a body that is about to train gets the
-statistics of its input here, and with them the scale and bias that leave its output as it was:
+statistics of its input here, and with them the scale and bias that leave its output as it was
+(statistics.py). The first batch then normalises as the network did before, except for the noise of
+a batch, and training keeps all the benefits of BatchNorm.
 
-    scale (x - mean) / sqrt(var + eps) + bias
-
-is the same function of x for the new mean and var if scale becomes scale * ratio, ratio =
-sqrt(new var + eps) / sqrt(var + eps), and bias becomes bias + scale * (new mean - mean) /
-sqrt(var + eps). The first batch then normalises as the network did before, except for the noise
-of a batch, and training keeps all the benefits of BatchNorm.
+The end of an epoch has the same trouble the other way round. The running statistics look back some
+ten steps. Where a body moves fast, in the middle of a cycle or in epochs of few steps, they are
+those of another network, and a model whose training loss is 0.4 may validate at 6. So what
+validates, and is kept, has statistics that were measured with its own weights (`make_settle`).
 """
 
-from collections.abc import Callable, Collection, Mapping
+import math
+from collections.abc import Callable, Collection
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
+from jaxft.config.settings import Settings
 from jaxft.devices import compiler, sharding
 from jaxft.devices.sharding import AXIS
 from jaxft.materials.materials import Materials
-from jaxft.materials.seed import seed_of
 from jaxft.models.variables import Weights, param_dtype
 from jaxft.recipe import groups
 from jaxft.recipe.finder.distance import BORDERS, DISTANCE_SIZE
 from jaxft.recipe.finder.settings import AUTO
-from jaxft.runtime import digests
 from jaxft.runtime.ballot import Ballot
+from jaxft.runtime.console import Console
 from jaxft.training import step
 from jaxft.training.runners import train_feed
 from jaxft.training.spec import StepSpec
+from jaxft.training.statistics import distance, pooled, settled, with_statistics
 from jaxft.training.step import training_images
-from jaxft.training.train_state import TrainBatch
+from jaxft.training.train_state import Settle, TrainBatch, TrainState, joined
 
 MOST_BATCHES = 25
-AVERAGED_BATCHES = 100
 DISTANCE_BATCHES = 10
-EPS = 1e-3  # added to variances whose distributions are compared: some channels are always zero
+SETTLED_BATCHES = 10
+SETTLED_IMAGES = 1000  # at a cycle's end, where these are more
+AVERAGED_BATCHES = 100
 
 
 class Rebased(NamedTuple):
@@ -64,10 +69,11 @@ def rebase(spec: StepSpec, materials: Materials, weights: Weights) -> Rebased:
     """
     if not spec.rebased:
         return Rebased(weights, None)
-    moments_of = make_moments(spec, materials)
-    moments = pooled_over(spec, materials, weights, moments_of, batches(spec))
+    moments = measure(spec, materials, weights)
     params, stats = map(dict, sharding.fetch(weights))
-    nats = away(spec, materials, weights, moments) if by_distance(spec, materials) else None
+    nats = None
+    if by_distance(spec, materials.settings):
+        nats = away(spec, materials, weights, moments)
     for group in spec.rebased:
         found = with_statistics(params[group], stats[group], moments[group], spec.model.body.eps)
         params[group], stats[group] = found
@@ -77,9 +83,8 @@ def rebase(spec: StepSpec, materials: Materials, weights: Weights) -> Rebased:
     return Rebased(Weights(*sharding.replicate((params, stats), materials.mesh)), nats)
 
 
-def by_distance(spec: StepSpec, materials: Materials) -> bool:
+def by_distance(spec: StepSpec, settings: Settings) -> bool:
     """Tell whether a phase's rate is found by how far its images are from those of before."""
-    settings = materials.settings
     by_auto = spec.phase.lr == "find" and settings.finder.rule == AUTO
     known = settings.model.name in BORDERS
     return by_auto and known and settings.optimizer.name == "adamw" and bool(spec.rebased)
@@ -99,10 +104,14 @@ def away(
     """
     if moments is None or spec.image_size != DISTANCE_SIZE:
         scaled = make_moments(spec, materials, size=DISTANCE_SIZE)
-        count = min(DISTANCE_BATCHES, batches(spec))
-        moments = pooled_over(spec, materials, weights, scaled, count)
+        moments = pooled_over(spec, materials, weights, scaled, distance_batches(spec))
     last = groups.deepest(spec.rebased)
     return distance({last: sharding.fetch(weights.batch_stats[last])}, moments)
+
+
+def distance_batches(spec: StepSpec) -> int:
+    """Number of batches on which `away` measures, where it does not take those of `rebase`."""
+    return min(DISTANCE_BATCHES, batches(spec))
 
 
 def batches(spec: StepSpec) -> int:
@@ -123,7 +132,7 @@ def pooled_over(
     Raises:
       Interrupted: a stop was requested.
     """
-    seed = seed_of(materials)
+    seed = materials.seed()
     ballot, found = Ballot(materials.stop), []
     with (
         materials.console.bar(count, "measuring BatchNorm's statistics", "step") as bar,
@@ -179,77 +188,53 @@ def make_moments(
     return jax.jit(moments, compiler_options=compiler.options(spec.deterministic))
 
 
-def pooled(moments: list[groups.Tree]) -> groups.Tree:
-    """Mean and variance over all batches, from each batch's, in trees of float64."""
-    stacked = jax.tree.map(lambda *leaves: np.stack(leaves).astype(np.float64), *moments)
+def settling_batches(spec: StepSpec, epochs: int) -> int:
+    """Number of batches on which statistics are measured after so many epochs of a phase.
 
-    def pool(tree: Any) -> Any:
-        if "var" not in tree:
-            return {name: pool(subtree) for name, subtree in tree.items()}
-        mean, var = tree["mean"], tree["var"]
-        return {"mean": mean.mean(0), "var": var.mean(0) + mean.var(0)}
-
-    return {group: pool(tree) for group, tree in stacked.items()}
-
-
-def distance(before: groups.Tree, now: groups.Tree) -> float:
-    """Measure how far a body's inputs are from those that its statistics stand for.
-
-    Returns:
-      The divergence of the normal distributions with the statistics `now` from those with `before`,
-      KL(now || before) in nats, mean over the channels of each layer and then over the layers.
+    Weights that are kept are mostly those at a cycle's end: on a few hundred images of many
+    classes their validation loss is some percent higher than on a thousand.
     """
-    had, has = digests.flat(before), digests.flat(now)
-    layers = [name.removesuffix("mean") for name in had if name.endswith("mean")]
-    return float(np.mean([_divergence(had, has, layer).mean() for layer in layers]))
+    if not spec.training - {"head"}:
+        return 0
+    count = SETTLED_BATCHES
+    if epochs in np.cumsum(spec.phase.cycle_lengths):
+        count = max(count, math.ceil(SETTLED_IMAGES / spec.batch_size))
+    return min(count, spec.steps_per_epoch)
 
 
-def _divergence(
-    had: Mapping[str, Any], has: Mapping[str, Any], layer: str
-) -> Float[np.ndarray, " channels"]:
-    var, other = (np.asarray(one[f"{layer}var"], np.float64) + EPS for one in (has, had))
-    moved = np.asarray(has[f"{layer}mean"]) - np.asarray(had[f"{layer}mean"])
-    nats: np.ndarray = ((var + moved**2) / other - 1 - np.log(var / other)) / 2
-    return nats
+def make_settle(spec: StepSpec, materials: Materials, frozen: Weights) -> Settle:
+    """Return the function (state, steps done) -> state with statistics measured at its weights.
 
+    The batches are the phase's first ones, `settling_batches`, with its views. The state stays as
+    it is where no BatchNorm of the body follows the batch. Training goes on as it would: its
+    steps normalise by their own batch, and while rebased statistics still give way to the batch's,
+    what is measured here is blended with them in the same proportion. The result depends on the
+    state alone. The function raises Interrupted where a stop was requested.
 
-def with_statistics(
-    params: Mapping[str, Any], stats: Mapping[str, Any], new: Mapping[str, Any], eps: float
-) -> tuple[groups.Tree, groups.Tree]:
-    """Parameters and statistics of the same function with new statistics.
-
-    Args:
-      params: of a module and all modules below it.
-      stats: of its BatchNorms, in the same places; kept if `new` has none.
-      new: statistics to have instead.
-      eps: BatchNorm's.
+    Source: Wu and Johnson, Rethinking "Batch" in BatchNorm (2021), "PreciseBN".
     """
-    if "var" in new:
-        return _renormalised(params, stats, new, eps)
-    params, stats = dict(params), dict(stats)
-    for name in new:
-        params[name], stats[name] = with_statistics(params[name], stats[name], new[name], eps)
-    return params, stats
+    if not settling_batches(spec, 1):
+        return lambda state, _: state
+    moments = make_moments(spec, materials, spec.training)
+    quiet = materials._replace(console=Console(None))
+
+    def settle(state: TrainState, done: int) -> TrainState:
+        at = sharding.replicate(jnp.int32(done), materials.mesh)
+        count = settling_batches(spec, done // spec.steps_per_epoch)
+        weights = joined(frozen, state.weights)
+        new = pooled_over(spec, quiet, weights, partial(moments, at=at), count)
+        share = step.batch_share(spec, at)
+        old = sharding.fetch(state.weights.batch_stats)
+        stats = settled(old, new, 1.0 if share is None else float(share))
+        return _with_measured(state, sharding.replicate(stats, materials.mesh))
+
+    return settle
 
 
-def _renormalised(
-    params: Mapping[str, Any], stats: Mapping[str, Any], new: Mapping[str, Any], eps: float
-) -> tuple[groups.Tree, groups.Tree]:
-    """As `with_statistics`, of one BatchNorm, in float64."""
-    scale, bias, mean, var = (
-        np.asarray(a, np.float64)
-        for a in (params["scale"], params["bias"], stats["mean"], stats["var"])
-    )
-    factor = scale / np.sqrt(var + eps)
-    found = {
-        "scale": factor * np.sqrt(new["var"] + eps),
-        "bias": bias + factor * (new["mean"] - mean),
-    }
-    dtype = params["scale"].dtype
-    return (
-        {name: value.astype(dtype) for name, value in found.items()},
-        {name: np.asarray(new[name]).astype(stats[name].dtype) for name in ("mean", "var")},
-    )
+def _with_measured(state: TrainState, stats: groups.Tree) -> TrainState:
+    if state.average is None:
+        return state._replace(batch_stats=stats)
+    return state._replace(average=state.average._replace(batch_stats=stats))
 
 
 def make_measured(

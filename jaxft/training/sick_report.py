@@ -17,7 +17,6 @@ from jaxft.devices import compiler, sharding
 from jaxft.devices.sharding import AXIS
 from jaxft.errors import NonFiniteError
 from jaxft.materials.materials import Materials
-from jaxft.materials.seed import seed_of
 from jaxft.models.variables import Weights
 from jaxft.recipe import groups
 from jaxft.runtime import hosts
@@ -87,7 +86,7 @@ def looked_at(
     at = sharding.replicate(np.int32(number), materials.mesh)
     frozen = materials.forward.fold(Weights(fixed, fixed_stats))
     look = make_look(spec, materials.mesh)
-    found, norms = look(TrainState(at, trained, stats, ()), frozen, batch, seed_of(materials))
+    found, norms = look(TrainState(at, trained, stats, ()), frozen, batch, materials.seed())
     losses = hosts.gather_batches([sharding.fetch_rows(found)])
     pairs = zip(batch_names(spec, materials, number), losses, strict=True)
     return {

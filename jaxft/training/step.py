@@ -4,7 +4,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
@@ -16,7 +15,6 @@ from jaxft.augment.view import network_input
 from jaxft.data.order import cached_rows, epoch_key, epoch_order, position_keys
 from jaxft.devices import compiler, sharding
 from jaxft.devices.sharding import AXIS
-from jaxft.errors import NonFiniteError
 from jaxft.models.variables import Weights, param_dtype
 from jaxft.recipe import groups, optim
 from jaxft.recipe.cross_entropy import cross_entropy
@@ -328,9 +326,3 @@ def make_epoch(spec: StepSpec, mesh: Mesh, steps: int) -> Step:
     mapped = sharding.shard_map(local_epoch, mesh, in_specs=(P(),) * 6, out_specs=(P(), P()))
     options = compiler.options(spec.deterministic)
     return jax.jit(mapped, donate_argnums=0, compiler_options=options)
-
-
-def demand_finite(step: int, loss: float) -> None:
-    """Raise NonFiniteError for a loss that is infinite or NaN."""
-    if not np.isfinite(loss):
-        raise NonFiniteError(f"the loss is {loss} at step {step} of the phase", step=step)

@@ -1,12 +1,11 @@
 """The losses of a phase's steps as they come, and those that are not finite."""
 
+from collections.abc import Callable
+
 import numpy as np
-from jaxtyping import Float
 
 from jaxft.errors import NonFiniteError
 from jaxft.materials.materials import Materials
-from jaxft.report.trackers.tracking import Tracking
-from jaxft.training import step
 from jaxft.training.spec import StepSpec
 from jaxft.workdir.cursor import Cursor
 
@@ -14,7 +13,11 @@ FIRST_STEPS = 10  # of an epoch, whose mean loss shows if unfreezing made it jum
 
 
 class StepLosses:
-    """Count the losses of steps in the cursor, and tell them to the trackers.
+    """Count the losses of steps in the cursor.
+
+    Args:
+      materials, spec, cursor: of the phase.
+      track: gets the number and the loss of each step that counts.
 
     Attributes:
       sick: ends the run once its place is saved; None as long as all is well.
@@ -25,11 +28,9 @@ class StepLosses:
         materials: Materials,
         spec: StepSpec,
         cursor: Cursor,
-        tracking: Tracking,
-        rate_of_step: Float[np.ndarray, " steps"],
+        track: Callable[[int, float], None],
     ) -> None:
-        self.materials, self.spec, self.cursor = materials, spec, cursor
-        self.tracking, self.rate_of_step = tracking, rate_of_step
+        self.materials, self.spec, self.cursor, self.track = materials, spec, cursor, track
         self.sick: NonFiniteError | None = None
 
     def take(self, number: int, loss: float) -> None:
@@ -42,8 +43,8 @@ class StepLosses:
         if self.spec.skips_nonfinite and not np.isfinite(loss):
             self._skip(here.step + number)
             return
-        step.demand_finite(here.step + number, loss)
-        self._track(number, loss)
+        demand_finite(here.step + number, loss)
+        self.track(number, loss)
         here.loss_sum += loss
         here.skips_in_row = 0
         if len(here.first_losses) < FIRST_STEPS:
@@ -69,8 +70,8 @@ class StepLosses:
             told = f"loss or gradient is not finite in {here.skips_in_row} steps in a row, up to"
             self.sick = NonFiniteError(f"{told} step {number} of the phase", step=number)
 
-    def _track(self, number: int, loss: float) -> None:
-        cursor = self.cursor
-        rate = float(self.rate_of_step[cursor.phase.step + number])
-        done = cursor.global_step + number + 1
-        self.tracking.step(done, loss, rate, self.spec.phase.groups)
+
+def demand_finite(step: int, loss: float) -> None:
+    """Raise NonFiniteError for a loss that is infinite or NaN."""
+    if not np.isfinite(loss):
+        raise NonFiniteError(f"the loss is {loss} at step {step} of the phase", step=step)

@@ -15,7 +15,6 @@ from jaxft.features import cache
 from jaxft.features.inference import make_forward
 from jaxft.materials import extraction
 from jaxft.materials.extraction import view_features
-from jaxft.materials.seed import seed_of
 from jaxft.training import fit, runners, step
 from jaxft.training.cached import resident_runner
 from jaxft.training.phase_spec import make_spec
@@ -248,7 +247,7 @@ def _train(materials, runner, epochs=2):
         losses.append(loss)
         return True
 
-    seed = seed_of(materials)
+    seed = materials.seed()
     state, done, _ = runner(state, frozen, rates, seed, 0, steps, sink)
     assert done == steps == len(losses)
     return sharding.fetch(state.params["head"]), losses

@@ -23,7 +23,7 @@ from jaxft.report.trackers.mlflow import flat
 from jaxft.report.trackers.tracker import PROJECT, Begun, Scalars
 from jaxft.runtime import hosts, paths
 from jaxft.runtime.console import Console
-from jaxft.training import step as train_step
+from jaxft.training import step_losses
 from jaxft.workdir.rows import read_rows
 
 # MLflow warns of what SQLAlchemy will drop; here an error in a client would be told of a tracker.
@@ -65,14 +65,14 @@ def draw(file):
 
 def stop_after(monkeypatch, steps, error):
     """Let the next run end with an error after so many steps of its phase have been told of."""
-    demand = train_step.demand_finite
+    demand = step_losses.demand_finite
 
     def demanding(number, loss):
         demand(number, loss)
         if number == steps:
             raise error
 
-    monkeypatch.setattr(train_step, "demand_finite", demanding)
+    monkeypatch.setattr(step_losses, "demand_finite", demanding)
 
 
 # What the clients' own readers find: {name: [(step, value)]}, names of pictures, number of runs.

@@ -11,7 +11,7 @@ from jaxft import run
 from jaxft.errors import NonFiniteError, UserError
 from jaxft.materials import seed
 from jaxft.recipe import overfit
-from jaxft.training import step
+from jaxft.training import step_losses
 from jaxft.workdir import checkpoint
 
 
@@ -70,12 +70,12 @@ def test_over_fitting_that_is_given_more_patience_goes_on(drawn, tiny, tmp_path,
 def diverging(monkeypatch):
     """Lets the loss be no number from a step of the second phase on, while this says so."""
     at: list[int] = []
-    demand = step.demand_finite
+    demand = step_losses.demand_finite
 
     def demanding(number, loss):
         demand(number, float("nan") if [number] == at else loss)
 
-    monkeypatch.setattr(step, "demand_finite", demanding)
+    monkeypatch.setattr(step_losses, "demand_finite", demanding)
     return at
 
 

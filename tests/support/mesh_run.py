@@ -22,7 +22,7 @@ from jaxft.evaluation.restore import read_weights, read_workdir
 from jaxft.materials.data import open_data
 from jaxft.runtime import hosts
 from jaxft.runtime.console import Console
-from jaxft.training import step
+from jaxft.training import step_losses
 from jaxft.workdir.rows import read_rows
 
 
@@ -55,17 +55,17 @@ def story(folder, workdir):
 
 def _story(folder, workdir):
     losses = []
-    demand = step.demand_finite
+    demand = step_losses.demand_finite
 
     def recording(number, loss):
         losses.append(loss)
         demand(number, loss)
 
-    step.demand_finite = recording
+    step_losses.demand_finite = recording
     try:
         summary = run.train(get_config(folder), workdir)
     finally:
-        step.demand_finite = demand
+        step_losses.demand_finite = demand
     materials = materials_of(workdir)
     placed = sharding.replicate(read_weights(workdir, "best"), materials.mesh)
     probabilities = probabilities_of(materials, placed, 0, "fastai07")

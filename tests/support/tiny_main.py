@@ -24,7 +24,7 @@ from jaxft.cli import main
 from jaxft.evaluation import baselines
 from jaxft.features import cache
 from jaxft.recipe.finder import sweep
-from jaxft.training import fit, loop, step
+from jaxft.training import fit, loop, step_losses
 from jaxft.workdir import lease, saving
 
 
@@ -57,7 +57,7 @@ def arm(place: str) -> None:
 def at_step(phase, wanted, end):
     """After a step's loss has been fetched."""
     names = []
-    run_phase, demand = fit.run_phase, step.demand_finite
+    run_phase, demand = fit.run_phase, step_losses.demand_finite
 
     def entering(materials, cursor, *rest):
         names.append(materials.settings.phases[cursor.phase_index].name)
@@ -68,7 +68,7 @@ def at_step(phase, wanted, end):
         if (names[-1], number) == (phase, wanted):
             end()
 
-    fit.run_phase, step.demand_finite = entering, counting
+    fit.run_phase, step_losses.demand_finite = entering, counting
 
 
 def before(owner, name, count, end):

@@ -2,8 +2,6 @@
 
 import dataclasses
 from functools import cache, partial
-from types import SimpleNamespace
-from typing import Any
 
 import jax
 import numpy as np
@@ -16,7 +14,7 @@ from jaxft.devices import sharding
 from jaxft.errors import Interrupted
 from jaxft.models.variables import Weights
 from jaxft.runtime.ballot import Stop
-from jaxft.training import rebase
+from jaxft.training import rebase, statistics
 from jaxft.training.spec import spec_of
 from jaxft.training.train_state import TrainBatch
 
@@ -49,7 +47,7 @@ def moments(weights, x):
 def rebased(found) -> Weights:
     params, stats = dict(WEIGHTS.params), dict(WEIGHTS.batch_stats)
     for group in BODY:
-        params[group], stats[group] = rebase.with_statistics(
+        params[group], stats[group] = statistics.with_statistics(
             params[group], stats[group], found[group], NET.body.eps
         )
     return Weights(params, stats)
@@ -69,14 +67,14 @@ def test_new_statistics_leave_the_network_as_it_is():
 def test_the_batch_that_was_measured_then_trains_with_the_features_that_the_head_knows():
     x = images()
     known = features(WEIGHTS, x)
-    after = rebased(rebase.pooled([moments(WEIGHTS, x)]))
+    after = rebased(statistics.pooled([moments(WEIGHTS, x)]))
     np.testing.assert_allclose(features(after, x, BODY), known, rtol=1e-9)
     assert np.abs(features(WEIGHTS, x, BODY) - known).max() > 0.1
 
 
 def test_batches_are_pooled_into_the_moments_of_all_of_them():
     parts = images(0), 2 + images(1)
-    found = rebase.pooled([moments(WEIGHTS, part) for part in parts])
+    found = statistics.pooled([moments(WEIGHTS, part) for part in parts])
     whole = moments(WEIGHTS, np.concatenate(parts))
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-9), found, dict(whole))
 
@@ -114,9 +112,11 @@ def test_the_distance_is_that_of_the_last_group_at_one_size(monkeypatch):
     late = [{"late": tree["late"]} for tree in (WEIGHTS.batch_stats, moments)]
     scaled = rebase.away(spec, materials, WEIGHTS, moments)
     monkeypatch.setattr(rebase, "DISTANCE_SIZE", spec.image_size)
-    assert rebase.away(spec, materials, WEIGHTS, moments) == pytest.approx(rebase.distance(*late))
-    assert rebase.away(spec, materials, WEIGHTS) == pytest.approx(rebase.distance(*late))
-    assert scaled != pytest.approx(rebase.distance(*late))
+    assert rebase.away(spec, materials, WEIGHTS, moments) == pytest.approx(
+        statistics.distance(*late)
+    )
+    assert rebase.away(spec, materials, WEIGHTS) == pytest.approx(statistics.distance(*late))
+    assert scaled != pytest.approx(statistics.distance(*late))
 
 
 @pytest.mark.parametrize(
@@ -139,8 +139,7 @@ def test_the_distance_decides_where_its_borders_are(changes, model, optimizer, r
         finder=dataclasses.replace(settings.finder, rule=rule),
     )
     phase = tiny.phase(**{"groups": tiny.ALL_GROUPS, "bn": "rebased", "lr": "find", **changes})
-    materials: Any = SimpleNamespace(settings=settings)
-    assert rebase.by_distance(tiny.spec(NET, phase), materials) is expected
+    assert rebase.by_distance(tiny.spec(NET, phase), settings) is expected
 
 
 @pytest.mark.slow
@@ -197,13 +196,13 @@ def test_a_run_that_is_told_to_stop_measures_no_further(tmp_path):
 
 def test_a_distance_is_that_of_normal_distributions():
     had = {"early": {"bn1": {"mean": np.zeros(4), "var": np.ones(4)}}, "late": {}}
-    assert rebase.distance(had, had) == 0
+    assert statistics.distance(had, had) == 0
     moved = {"early": {"bn1": {"mean": np.ones(4), "var": np.ones(4)}}}
-    assert rebase.distance(had, moved) == pytest.approx(0.5, rel=1e-2)
+    assert statistics.distance(had, moved) == pytest.approx(0.5, rel=1e-2)
     wider = {"early": {"bn1": {"mean": np.zeros(4), "var": np.full(4, 4.0)}}}
-    assert rebase.distance(had, wider) == pytest.approx((4 - 1 - np.log(4)) / 2, rel=1e-2)
+    assert statistics.distance(had, wider) == pytest.approx((4 - 1 - np.log(4)) / 2, rel=1e-2)
     dead = {"early": {"bn1": {"mean": np.zeros(4), "var": np.array([0.0, 1, 1, 1])}}}
-    assert 0 < rebase.distance(dead, dead | {}) + rebase.distance(had, dead) < 1
+    assert 0 < statistics.distance(dead, dead | {}) + statistics.distance(had, dead) < 1
     both = {"early": had["early"], "late": {"bn2": had["early"]["bn1"]}}
     halfway = {"early": had["early"], "late": {"bn2": moved["early"]["bn1"]}}
-    assert rebase.distance(both, halfway) == pytest.approx(0.25, rel=1e-2)
+    assert statistics.distance(both, halfway) == pytest.approx(0.25, rel=1e-2)

@@ -13,9 +13,8 @@ from numpy.testing import assert_allclose
 
 from jaxft.devices import sharding
 from jaxft.devices.sharding import AXIS
-from jaxft.materials.seed import seed_of
 from jaxft.models.variables import Weights
-from jaxft.training import settle, step
+from jaxft.training import rebase, statistics, step
 from jaxft.training.runners import train_feed
 
 NET, BODY = tiny.model(), frozenset({"early", "late"})
@@ -32,7 +31,7 @@ NEW = {
 
 
 def test_all_of_the_head_s_and_a_share_of_the_body_s_are_taken():
-    found = settle.settled(OLD, NEW, 0.25)
+    found = statistics.settled(OLD, NEW, 0.25)
     assert found.keys() == OLD.keys(), "a frozen group keeps its own"
     assert_allclose(found["late"]["norm"]["mean"], [0.25, 1.75])
     assert_allclose(found["late"]["norm"]["var"], [1.5, 2])
@@ -41,7 +40,7 @@ def test_all_of_the_head_s_and_a_share_of_the_body_s_are_taken():
 
 
 def test_all_are_taken_after_the_warm_up():
-    found = settle.settled(OLD, NEW, 1.0)
+    found = statistics.settled(OLD, NEW, 1.0)
     assert_allclose(found["late"]["norm"]["var"], [3, 5])
 
 
@@ -59,7 +58,7 @@ def test_more_images_are_measured_at_the_end_of_a_cycle(batch_size, examples, co
         tiny.phase(groups=tiny.ALL_GROUPS), schedule="sgdr", cycles=2, cycle_epochs=2
     )
     spec = tiny.spec(NET, phase, batch_size=batch_size, examples=examples)
-    assert [settle.settling_batches(spec, epochs) for epochs in (1, 2, 3, 4)] == counts
+    assert [rebase.settling_batches(spec, epochs) for epochs in (1, 2, 3, 4)] == counts
 
 
 def features(spec, materials, weights, batch, how: Any) -> Any:
@@ -72,7 +71,7 @@ def features(spec, materials, weights, batch, how: Any) -> Any:
 
     specs = (P(), P(AXIS), P())
     mapped = sharding.shard_map(local, materials.mesh, specs, P(AXIS))
-    return jax.jit(mapped)(weights, batch, seed_of(materials))
+    return jax.jit(mapped)(weights, batch, materials.seed())
 
 
 @pytest.mark.slow
@@ -85,7 +84,7 @@ def test_the_settled_network_computes_what_a_step_does(done):
     with jax.enable_x64(True):
         materials = tiny.materials(None, batch_size=40)
         state, frozen = step.start(spec, tiny.weights(NET, np.float64))
-        after = settle.make_settle(spec, materials, frozen)(state, done)
+        after = rebase.make_settle(spec, materials, frozen)(state, done)
         share = step.batch_share(spec, jnp.int32(done))
         assert share == pytest.approx(min(done / phase.warm_steps(1), 1))
         with train_feed(spec, materials, 0, 1) as feed:
@@ -101,5 +100,5 @@ def test_the_settled_network_computes_what_a_step_does(done):
 def test_a_frozen_body_is_left_as_it_is():
     spec = tiny.spec(NET, tiny.phase(groups={"head": 1.0}), batch_size=40, examples=40)
     state, frozen = step.start(spec, tiny.weights(NET))
-    assert settle.make_settle(spec, tiny.materials(None), frozen)(state, 3) is state
-    assert settle.settling_batches(spec, 1) == 0
+    assert rebase.make_settle(spec, tiny.materials(None), frozen)(state, 3) is state
+    assert rebase.settling_batches(spec, 1) == 0

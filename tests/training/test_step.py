@@ -24,7 +24,7 @@ from jaxft.features import inference
 from jaxft.features.inference import make_forward
 from jaxft.models.variables import Weights
 from jaxft.recipe.cross_entropy import cross_entropy
-from jaxft.training import moving_average, step, train_state
+from jaxft.training import moving_average, step, step_losses, train_state
 from jaxft.training.runners import run_steps
 from jaxft.training.step import label_losses
 from jaxft.training.train_state import TrainBatch, TrainState
@@ -379,10 +379,10 @@ def test_a_sink_stops_the_loop_and_the_step_under_way_is_kept(monkeypatch):
 
 
 def test_a_loss_that_is_no_number_raises():
-    step.demand_finite(3, 1e30)
+    step_losses.demand_finite(3, 1e30)
     for loss in (np.nan, np.inf, -np.inf):
         with pytest.raises(NonFiniteError, match=r"(nan|inf) at step 3"):
-            step.demand_finite(3, loss)
+            step_losses.demand_finite(3, loss)
 
 
 @pytest.mark.slow

@@ -28,7 +28,7 @@ def decided(curve: LRCurve, name: str, nats: float) -> LRCurve:
     Args:
       curve: whose rate the rule `rise` found.
       name: of the architecture, one of BORDERS.
-      nats: the distance (`rebase.distance`).
+      nats: the distance (`statistics.distance`).
     """
     near, far = BORDERS[name]
     share = math.log(min(max(nats, near), far) / near) / math.log(far / near)

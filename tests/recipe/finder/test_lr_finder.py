@@ -11,7 +11,6 @@ from places import GOLDEN
 
 from jaxft.devices import sharding
 from jaxft.errors import UserError
-from jaxft.materials.seed import seed_of
 from jaxft.recipe.finder import choice, sweep, trend
 from jaxft.recipe.finder.curve import Paired, Trials
 from jaxft.recipe.finder.rules import RULES
@@ -487,7 +486,7 @@ def test_a_fit_is_bit_identical_with_and_without_a_range_test_before_it(tmp_path
         state, frozen = step.start(spec, start)
         state = sharding.replicate(state, materials.mesh)
         table = rates_table(spec, materials, np.full(5, 0.1))
-        seed = seed_of(materials)
+        seed = materials.seed()
         state, done, _ = runner(state, frozen, table, seed, 0, 5, tiny.keeping(losses))
         assert done == 5
         return losses, sharding.fetch(train_state.finish(state, frozen))
