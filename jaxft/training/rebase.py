@@ -84,10 +84,14 @@ def rebase(spec: StepSpec, materials: Materials, weights: Weights) -> Rebased:
 
 
 def by_distance(spec: StepSpec, settings: Settings) -> bool:
-    """Tell whether a phase's rate is found by how far its images are from those of before."""
+    """Tell whether a phase's rate is found by how far its images are from those of before.
+
+    It is so where the borders have been measured: for the first phase that trains a known body.
+    """
     by_auto = spec.phase.lr == "find" and settings.finder.rule == AUTO
-    known = settings.model.name in BORDERS
-    return by_auto and known and settings.optimizer.name == "adamw" and bool(spec.rebased)
+    known = settings.model.name in BORDERS and settings.optimizer.name == "adamw"
+    first = not any(phase.trains_body for phase in settings.phases[: spec.phase_index])
+    return by_auto and known and first and bool(spec.rebased)
 
 
 def away(

@@ -139,7 +139,11 @@ def test_the_distance_decides_where_its_borders_are(changes, model, optimizer, r
         finder=dataclasses.replace(settings.finder, rule=rule),
     )
     phase = tiny.phase(**{"groups": tiny.ALL_GROUPS, "bn": "rebased", "lr": "find", **changes})
-    assert rebase.by_distance(tiny.spec(NET, phase), settings) is expected
+    settings = dataclasses.replace(settings, phases=(tiny.phase(), phase, phase))
+    spec = dataclasses.replace(tiny.spec(NET, phase), phase_index=1)
+    assert rebase.by_distance(spec, settings) is expected
+    later = dataclasses.replace(spec, phase_index=2)
+    assert not rebase.by_distance(later, settings), "the body knows the images by then"
 
 
 @pytest.mark.slow
