@@ -21,11 +21,10 @@ from jaxft.report.trackers.tracking import Tracking
 from jaxft.runtime import digests
 from jaxft.runtime.ballot import Ballot
 from jaxft.runtime.paths import AnyPath
-from jaxft.training import cycle_ends, guard, train_state
+from jaxft.training import cycle_ends, guard, step_losses, train_state
 from jaxft.training.phase_end import ended, summary
 from jaxft.training.runners import Runner, rates_table
 from jaxft.training.spec import StepSpec
-from jaxft.training.step_losses import StepLosses, demand_finite
 from jaxft.training.train_state import Settle, TrainState
 from jaxft.workdir.cursor import Cursor
 from jaxft.workdir.rows import append_row
@@ -53,7 +52,7 @@ class Loop:
 
     def __post_init__(self) -> None:
         self.rate_of_step = self.rates(np.arange(self.spec.total_steps))
-        self.losses = StepLosses(self.materials, self.spec, self.cursor, self.track)
+        self.losses = step_losses.StepLosses(self.materials, self.spec, self.cursor, self.track)
         self.table = rates_table(self.spec, self.materials, self.rate_of_step)
         self.seed = self.materials.seed()
         self.before = dict(self.cursor.phase.seconds)
@@ -150,7 +149,7 @@ class Loop:
     def demand_finite(self, evaluation: metrics.Evaluation) -> None:
         """Raise NonFiniteError, with the images, for a validation loss that is not finite."""
         try:
-            demand_finite(self.cursor.phase.step, evaluation.val_loss)
+            step_losses.demand_finite(self.cursor.phase.step, evaluation.val_loss)
         except NonFiniteError as error:
             names = self.materials.dataset.valid.names
             sick = np.flatnonzero(~np.isfinite(evaluation.losses))

@@ -13,7 +13,7 @@ from jaxft import run
 from jaxft.errors import NonFiniteError
 from jaxft.recipe import optim
 from jaxft.runtime.console import Console
-from jaxft.training import guard, step
+from jaxft.training import guard, step_losses
 from jaxft.workdir import checkpoint, saving
 from jaxft.workdir.cursor import Cursor
 from jaxft.workdir.snapshot import unpack
@@ -82,7 +82,7 @@ def test_the_reports_batch_is_that_of_the_step(drawn, tiny, tmp_path, monkeypatc
         losses.append(loss)
         raise NonFiniteError("the loss is said to be nan at step 0 of the phase", step=0)
 
-    monkeypatch.setattr(step, "demand_finite", demanding)
+    monkeypatch.setattr(step_losses, "demand_finite", demanding)
     for name, inputs, parts in (("cached", "cached", 1), ("augmented", "augmented", 2)):
         config = head(drawn)
         config.data.batch_size = 16  # two for each of eight devices

@@ -32,7 +32,7 @@ from jaxft.materials.start_up import start_up
 from jaxft.runtime import digests
 from jaxft.runtime.ballot import Stop
 from jaxft.runtime.console import Console
-from jaxft.training import loop, rate_of_phase, step
+from jaxft.training import loop, rate_of_phase, step_losses
 from jaxft.training.loop import evaluate_weights
 from jaxft.workdir import checkpoint
 from jaxft.workdir.rows import read_object
@@ -91,8 +91,8 @@ def test_metrics_have_a_row_for_every_epoch_and_exactly_these_keys(finished):
 
 def test_first_losses_are_those_of_an_epochs_first_steps(drawn, tiny, tmp_path, monkeypatch):
     losses: list[float] = []  # of three steps and of validation, epoch by epoch
-    monkeypatch.setattr(step, "demand_finite", lambda step, loss: losses.append(loss))
-    monkeypatch.setattr(loop, "FIRST_STEPS", 2)
+    monkeypatch.setattr(step_losses, "demand_finite", lambda step, loss: losses.append(loss))
+    monkeypatch.setattr(step_losses, "FIRST_STEPS", 2)
     run.train(head_only(drawn, lr=0.01, epochs=2), tmp_path / "run")
     found = [row["first_trn_loss"] for row in rows(tmp_path / "run" / "metrics.jsonl")]
     assert found == [pytest.approx(sum(losses[at : at + 2]) / 2) for at in (0, 4)]
@@ -479,7 +479,7 @@ def test_best_weights_are_whole_before_the_first_cycle_end(drawn, tiny, tmp_path
     """A run stopped in its first phase can be restored, with the body as it began."""
     stop = Stop()
     monkeypatch.setattr(run, "told_to_stop", lambda: nullcontext(stop))
-    monkeypatch.setattr(step, "demand_finite", lambda number, loss: stop.set())
+    monkeypatch.setattr(step_losses, "demand_finite", lambda number, loss: stop.set())
     with pytest.raises(Interrupted):
         run.train(head_only(drawn, lr=0.1), tmp_path / "run")
     restored = jaxft.restore(tmp_path / "run", "best")
