@@ -17,7 +17,8 @@ from jaxft.runtime import grace
 grace.SECONDS, grace.AT_ONCE = 1.0, 1.0
 if "ours" in sys.argv:
     grace.own_process()
-signal.signal(signal.SIGTERM, lambda *_: None)
+for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background jobs ignore the former
+    signal.signal(number, lambda *_: None)
 with grace.watching(lambda: "compiles" in sys.argv):
     print("ready", flush=True)
     c, lock = ctypes.CDLL(None), ctypes.create_string_buffer(128)
