@@ -1,4 +1,4 @@
-"""Errors of a disk, whichever library met them."""
+"""Errors of a disk or a bucket, whichever library met them."""
 
 import errno
 import os
@@ -11,11 +11,12 @@ from jaxft.runtime.paths import AnyPath
 
 OS_ERROR = re.compile(r"os_error_code='(\d+)'")  # in TensorStore's messages
 EXHAUSTED = ("RESOURCE_EXHAUSTED", "No space left")
+DISCONNECTED = "ClientConnectionError"  # of aiohttp, which gcsfs tries six times
 
 
 @contextmanager
 def told_as_os_error(place: AnyPath) -> Iterator[None]:
-    """Raise what a disk did to a library as OSError, with the place.
+    """Raise what a disk or a bucket did to a library as OSError, with the place.
 
     TensorStore raises ValueError, whose message holds the number of the operating system's error.
 
@@ -24,7 +25,7 @@ def told_as_os_error(place: AnyPath) -> Iterator[None]:
 
     Raises:
       OSError: instead of the library's error.
-      Other errors: they are not of a disk.
+      Other errors: they are not of a disk or a bucket.
     """
     try:
         yield
@@ -39,9 +40,11 @@ def told_as_os_error(place: AnyPath) -> Iterator[None]:
 
 
 def number_of(error: BaseException) -> int:
-    """Return the operating system's number of an error; 0 where it is not of a disk."""
+    """Return the operating system's number of an error; 0 where it is not of a disk or bucket."""
     if isinstance(error, OSError):
         return error.errno or 0
     if found := OS_ERROR.search(str(error)):
         return int(found[1])
+    if any(kind.__name__ == DISCONNECTED for kind in type(error).__mro__):
+        return errno.ECONNRESET
     return errno.ENOSPC if any(word in str(error) for word in EXHAUSTED) else 0

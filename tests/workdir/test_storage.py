@@ -32,6 +32,13 @@ def test_what_a_disk_did_is_an_os_error_with_a_place(raised, number, named, tmp_
     assert caught.value.strerror == os.strerror(number)
 
 
+def test_a_bucket_that_hangs_up_is_an_os_error_with_a_place():
+    aiohttp = pytest.importorskip("aiohttp")
+    with pytest.raises(OSError) as caught, told_as_os_error(paths.of("gs://bucket/run")):
+        raise aiohttp.ServerDisconnectedError
+    assert (caught.value.errno, caught.value.filename) == (errno.ECONNRESET, "gs://bucket/run")
+
+
 @pytest.mark.parametrize("raised", [ValueError("a bug"), UserError("taken over"), KeyError("x")])
 def test_other_errors_stay_what_they_are(raised, tmp_path):
     with pytest.raises(type(raised)) as caught, told_as_os_error(tmp_path):
