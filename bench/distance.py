@@ -60,6 +60,8 @@ def main() -> None:
     parser.add_argument("--image-sizes", default="96,160", help="pixels, comma-separated")
     parser.add_argument("--out", type=Path)
     options, flags = parser.parse_known_args()
+    if not options.data.is_dir():
+        parser.error(f"no such folder: {options.data}")
     for folder in sorted(path for path in options.data.iterdir() if path.is_dir()):
         for size in map(int, options.image_sizes.split(",")):
             given = [f"--config.data.source=folder:{folder}", f"--config.data.image_size={size}"]

@@ -60,6 +60,8 @@ def main() -> None:
     parser.add_argument("--rate", required=True, type=float)
     parser.add_argument("--images", default="320,640,1000", help="comma-separated")
     options, flags = parser.parse_known_args()
+    if not (options.begun / "config.json").is_file():
+        parser.error(f"no run there: {options.begun}")
     data = read_object(options.begun / "config.json")["data"]
     config = load_config("folder", [f"--config.data.source={data['source']}", *flags])
     config.data.image_size = data["image_size"]
