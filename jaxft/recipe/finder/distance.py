@@ -3,7 +3,7 @@
 A sweep of forty steps shows where a body gets worse, and that is much the same for all images. What
 pays over epochs is not: images like those that the body was trained on want small steps, which keep
 what it knows, and others want large ones, with which it learns anew. How far they are is told by
-the statistics of its later layers (`training/rebase.py`), at no cost.
+the statistics of its later layers (`training/rebase.py`), for ten forward passes at most.
 
 Source of the idea: Li et al., Rethinking the Hyperparameters for Fine-tuning (2020). The numbers
 are the proving ground's (bench/README.md), by AdamW.
@@ -15,11 +15,11 @@ from dataclasses import replace
 from jaxft.recipe.finder.curve import LRCurve
 
 DISTANCE = "distance"
-DISTANCE_SIZE = 96  # pixels at which it is measured; of fewer, and of more, it is another
+DISTANCE_SIZE = 96  # pixels that views are scaled to: it depends on their number
 # Nats a channel up to which images are near, and from which they are far, by architecture.
 BORDERS = {"efficientnet_lite0": (0.18, 0.215)}
 RATES = 1.4e-3, 5.6e-3  # of the group with the highest one, for near images and for far ones
-MOST = 1.0, 4.0  # times the rate of the rule `rise`: other bodies may bear less
+MOST = 1.0, 4.0  # times the rate of the rule `rise`: some weights bear less
 
 
 def decided(curve: LRCurve, name: str, nats: float) -> LRCurve:
