@@ -38,7 +38,7 @@ def compared(images: list[int]) -> Any:
 
         def compare(state: TrainState, done: int) -> TrainState:
             epoch, count = done // spec.steps_per_epoch, rebase.settling_batches
-            print(f"epoch {epoch - 1}, at a cycle's end {count(spec, epoch)} batches")
+            print(f"epoch {epoch - 1}, which a run settles on {count(spec, epoch)} batches")
             tell("running", state)
             for number in images:
                 most = min(number // spec.batch_size, spec.steps_per_epoch)
