@@ -23,8 +23,9 @@ from jaxft.devices.topology import Target
 from jaxft.materials import shortage
 from jaxft.materials.model import create_model
 from jaxft.materials.opening import check_batch_size
+from jaxft.recipe.finder import sweep
 from jaxft.runtime.console import Console
-from jaxft.training import rebase
+from jaxft.training import range_test, rebase
 from jaxft.training.spec import StepSpec, spec_of
 
 
@@ -78,7 +79,10 @@ def _phase(
     trained = {group: jax.tree.leaves(shapes[group]) for group in phase.groups}
     epochs = sum(phase.cycle_lengths)
     steps = epochs * spec.steps_per_epoch
-    finder_steps = settings.finder.steps if phase.lr == "find" else 0
+    by_distance, finder_steps = rebase.by_distance(spec, settings), 0
+    if phase.lr == "find":
+        sought = range_test.sweep_settings(settings.finder, phase, by_distance)
+        finder_steps = sweep.most_steps(sought)
     each, pass_seconds = _seconds(program), _seconds(forward)
     extraction = total = None
     if each is not None and pass_seconds is not None:
@@ -89,7 +93,7 @@ def _phase(
         standing_still = pass_seconds if phase.trains_body else each
         finder = finder_steps * (each + standing_still)
         settled = sum(rebase.settling_batches(spec, epoch + 1) for epoch in range(epochs))
-        scaled = rebase.distance_batches(spec) if rebase.by_distance(spec, settings) else 0
+        scaled = rebase.distance_batches(spec) if by_distance else 0
         measured = (rebase.batches(spec) + scaled + settled) * pass_seconds
         total = steps * each + finder + measured + extraction + per_image * held_out
     return PhasePlan(

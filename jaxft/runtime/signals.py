@@ -11,6 +11,8 @@ from jaxft.runtime.ballot import Stop
 
 SECONDS = 1.0  # between two looks, once the process was told to stop
 TRACERS = ("jax._src.interpreters.partial_eval", "jax._src.interpreters.mlir")
+CALLBACKS = ("weakref", "_weakrefset")  # modules whose functions Python calls as objects die
+FINALIZERS = ("__del__", "_xla_gc_callback")
 
 
 @contextmanager
@@ -48,9 +50,15 @@ def told_to_stop() -> Iterator[Stop]:
 
 
 def traces(frame: FrameType | None) -> bool:
-    """Tell whether JAX traces a function, or lowers one, around a frame."""
+    """Tell whether JAX traces a function, or lowers one, around a frame.
+
+    Not while an object dies: what is raised there Python prints and forgets.
+    """
     while frame is not None:
-        if frame.f_globals.get("__name__") in TRACERS:
+        name = frame.f_globals.get("__name__")
+        if name in CALLBACKS or frame.f_code.co_name in FINALIZERS:
+            return False
+        if name in TRACERS:
             return True
         frame = frame.f_back
     return False

@@ -15,7 +15,7 @@ from jaxft.models.variables import Weights
 from jaxft.recipe.finder import choice, sweep, trials
 from jaxft.recipe.finder import distance as distances
 from jaxft.recipe.finder.curve import LRCurve
-from jaxft.recipe.finder.settings import AUTO, settled
+from jaxft.recipe.finder.settings import AUTO, FinderSettings, settled
 from jaxft.report.curve import curve_json, plot_curve, rules_table
 from jaxft.runtime import hosts, paths
 from jaxft.runtime.ballot import Ballot
@@ -46,8 +46,9 @@ def range_test(
     Raises:
       UserError: the loss never falls, or diverges at once.
     """
-    curve = sweep_curve(spec, materials, runner, weights)
     finder = materials.settings.finder
+    settings = sweep_settings(finder, spec.phase, distance is not None)
+    curve = sweep_curve(spec, materials, runner, weights, settings)
     if distance is not None:
         return distances.decided(curve, materials.settings.model.name, distance)
     if finder.rule != AUTO or spec.phase.inputs != "cached":
@@ -62,10 +63,21 @@ def range_test(
     return trials.decided(curve, trials.climb(start, loss_of, finder.lo, finder.hi))
 
 
-def sweep_curve(spec: StepSpec, materials: Materials, runner: Runner, weights: Weights) -> LRCurve:
-    """Sweep over all rates and apply the rules; raises as `range_test`."""
-    settings = settled(materials.settings.finder, spec.phase.trains_body)
-    rates = sweep.rates(settings)
+def sweep_settings(finder: FinderSettings, phase: Phase, by_distance: bool) -> FinderSettings:
+    """Return the settings of a phase's sweep; it is shorter where the distance decides."""
+    settings = settled(finder, phase.trains_body)
+    return distances.bounded(settings) if by_distance else settings
+
+
+def sweep_curve(
+    spec: StepSpec,
+    materials: Materials,
+    runner: Runner,
+    weights: Weights,
+    settings: FinderSettings,
+) -> LRCurve:
+    """Sweep over the rates and apply the rules; raises as `range_test`."""
+    rates = sweep.rates(settings)[: sweep.most_steps(settings)]
     unmoved = losses_at_rest(spec, materials, runner, weights, len(rates))
 
     def going_on(losses: list[float]) -> bool:

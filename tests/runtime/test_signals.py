@@ -2,7 +2,9 @@
 
 import os
 import signal
+import sys
 import time
+import weakref
 
 import jax
 import jax.numpy as jnp
@@ -52,6 +54,44 @@ def test_tracing_that_begins_later_is_interrupted_too(monkeypatch):
             traced(1.0)
         assert time.monotonic() - begun < 4
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+class Dying:
+    def __del__(self):
+        end()
+
+
+class SetThatSignals(set):
+    def discard(self, item):
+        end()
+        super().discard(item)
+
+
+def forget():
+    found, key = weakref.WeakSet(), Dead()
+    found.data = SetThatSignals([weakref.ref(key, found._remove)])
+    del key
+
+
+class Dead:
+    pass
+
+
+@pytest.mark.parametrize("die", [Dying, forget])
+def test_what_is_raised_while_an_object_dies_would_be_lost(monkeypatch, die):
+    lost = []
+    monkeypatch.setattr(sys, "unraisablehook", lost.append)
+    monkeypatch.setattr(signals, "SECONDS", 0.1)
+
+    @jax.jit
+    def traced(x):
+        die()
+        time.sleep(5)
+        return jnp.sin(x)
+
+    with signals.told_to_stop(), pytest.raises(Interrupted):
+        traced(1.0)
+    assert lost == []
 
 
 def test_a_program_that_calls_python_is_not():

@@ -16,7 +16,7 @@ import forks
 from places import SUPPORT
 from same_end import rows
 
-FLAGS = ["--config.phases[2].cycles=3", "--config.checkpoint_minutes=0.0005"]
+FLAGS = ["--config.phases[2].cycles=5", "--config.checkpoint_minutes=0.0005"]
 WORDS_OF = (  # of a stack, innermost first: what the process was about
     ("saving", ("checkpoint.py", "orbax", "/snapshot.py")),
     ("compiling", ("compiler.py", "compilation_cache")),
@@ -26,6 +26,8 @@ WORDS_OF = (  # of a stack, innermost first: what the process was about
     ("training", ("/fit.py", "/runners.py", "/loop.py")),
 )
 BEGINNING = "beginning"
+IN_VAIN = 3  # starts in a row that save nothing new, before the next ones get more time
+LATER = 0.1  # seconds, at most, that a start goes on once it has done its part
 INTERRUPTED = 75
 
 
@@ -40,8 +42,9 @@ class Kills(NamedTuple):
 def kills(folder: Path, count: int, seed: int, number: int, images: Path) -> Kills:
     """Kill runs `count` times, and compare each that came to its end with one left alone.
 
-    A delay before a kill is uniform from 0 to a limit that grows where the run falls behind, and
-    shrinks where it is ahead, so that one run lasts for nearly all of them.
+    A delay before a kill is uniform from 0 to a limit that grows where several starts in a row
+    save nothing new. One that has saved its part of the steps is killed soon after, so that one
+    run lasts for all of them.
 
     Raises:
       AssertionError: an end differs, or a start ended otherwise than told to.
@@ -55,17 +58,20 @@ def kills(folder: Path, count: int, seed: int, number: int, images: Path) -> Kil
     while done < count:
         runs += 1
         workdir, caches = folder / f"run_{runs}", folder / f"cache_{runs}"
-        ended, first = False, done
+        ended, in_vain = False, 0
         while done < count and not ended:
-            delay = chance.uniform(0, limit)
-            ended, where = kill(begin(workdir, images, caches), delay, number)
+            before = reached(workdir)
+            part = before + (steps - before) / (count - done)
+            delay, later = chance.uniform(0, limit), chance.uniform(0, LATER)
+            start = begin(workdir, images, caches)
+            ended, where = kill(start, Moment(delay, workdir, part, later), number)
             if ended:
-                limit *= 0.5
                 break
             met[where] += 1
             done += 1
-            behind = reached(workdir) / steps < (done - first) / (count - first)
-            limit *= 1.25 if behind else 0.8
+            in_vain = 0 if reached(workdir) > before else in_vain + 1
+            if in_vain == IN_VAIN:
+                limit, in_vain = limit * 1.25, 0
         if not ended:
             assert leave_alone(workdir, images, caches) == 0, told(folder)
         assert forks.same_end(workdir, whole), f"{workdir} ended otherwise"
@@ -86,16 +92,27 @@ def leave_alone(workdir: Path, images: Path, caches: Path) -> int:
     return begin(workdir, images, caches).wait()
 
 
-def kill(start: forks.Start, delay: float, number: int) -> tuple[bool, str]:
-    """Send a signal after a delay in seconds; tell if it had ended, or what it was about.
+class Moment(NamedTuple):
+    """When to kill: after a delay, or a while after a checkpoint has so many steps behind it."""
+
+    delay: float  # seconds
+    workdir: Path
+    steps: float
+    later: float  # seconds
+
+
+def kill(start: forks.Start, moment: Moment, number: int) -> tuple[bool, str]:
+    """Send a signal at a moment; tell if the start had ended, or what it was about.
 
     Raises:
       AssertionError: it ended with neither 0 nor what the signal asks for.
     """
-    until = time.monotonic() + delay
+    until, there = time.monotonic() + moment.delay, False
     code = start.ended()
     while code is None and time.monotonic() < until:
         time.sleep(0.01)
+        if not there and reached(moment.workdir) >= moment.steps:
+            until, there = min(until, time.monotonic() + moment.later), True
         code = start.ended()
     if code is None:
         with contextlib.suppress(ProcessLookupError):

@@ -13,6 +13,8 @@ import math
 from dataclasses import replace
 
 from jaxft.recipe.finder.curve import LRCurve
+from jaxft.recipe.finder.rise import OF_RISEN, SAFE
+from jaxft.recipe.finder.settings import FEWEST_STEPS, FinderSettings
 
 DISTANCE = "distance"
 DISTANCE_SIZE = 96  # pixels that views are scaled to: it depends on their number
@@ -20,6 +22,21 @@ DISTANCE_SIZE = 96  # pixels that views are scaled to: it depends on their numbe
 BORDERS = {"efficientnet_lite0": (0.18, 0.215)}
 RATES = 1.4e-3, 5.6e-3  # of the group with the highest one, for near images and for far ones
 MOST = 1.0, 4.0  # times the rate of the rule `rise`: some weights bear less
+FURTHER = 4 / 3  # times the rate that it has to find: then the picture shows the one chosen
+
+
+def bounded(settings: FinderSettings) -> FinderSettings:
+    """Shorten the sweep of the rule `rise` to what `decided` asks of it; rates lie as close.
+
+    That is whether the weights bear the rate that the images want: rates at which they would bear
+    more need not be tried.
+    """
+    sought = max(rate / most for rate, most in zip(RATES, MOST, strict=True))
+    hi = FURTHER * sought / OF_RISEN / SAFE
+    if not settings.lo < hi < settings.hi:
+        return settings
+    share = math.log(hi / settings.lo) / math.log(settings.hi / settings.lo)
+    return replace(settings, hi=hi, steps=max(FEWEST_STEPS, math.ceil(share * settings.steps)))
 
 
 def decided(curve: LRCurve, name: str, nats: float) -> LRCurve:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 AUTO = "auto"
+FEWEST_STEPS = 20
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,8 @@ class FinderSettings:
                 f"finder: 0 < lo < hi should hold; lo is {self.lo:g}, hi {self.hi:g} "
                 "(None: the optimizer's default)"
             )
-        if not self.steps >= 20:
-            yield "finder.steps should be 20 or more"
+        if not self.steps >= FEWEST_STEPS:
+            yield f"finder.steps should be {FEWEST_STEPS} or more"
         if not self.stop_factor > 1:
             yield "finder.stop_factor should be more than 1"
         if not 0 < self.beta < 1:

@@ -59,7 +59,20 @@ def ended(losses: Curve, unmoved: Float[np.ndarray, " rested"], settings: Finder
     if settings.rule != "rise" or len(losses) < FEWEST or not looked_at:
         return False
     unmoved = unmoved[: len(losses)]
-    step = rise.risen(losses - unmoved, settings, rise.rise_of(unmoved))
-    last = int(np.searchsorted(rates(settings), rise.highest_rate(settings)))
+    step, last = rise.risen(losses - unmoved, settings, rise.rise_of(unmoved)), _last(settings)
     step = last if step is None else min(step, last)
     return step + SETTLED * width(settings.steps) < len(losses)
+
+
+def most_steps(settings: FinderSettings) -> int:
+    """Number of steps after which a sweep has `ended`, whatever the losses."""
+    if settings.rule != "rise":
+        return settings.steps
+    first = max(FEWEST, int(_last(settings) + SETTLED * width(settings.steps)) + 1)
+    every = max(1, settings.steps // LOOKS)
+    return min(settings.steps, math.ceil(first / every) * every)
+
+
+def _last(settings: FinderSettings) -> int:
+    """Return the step of the highest rate that the rule `rise` looks at."""
+    return int(np.searchsorted(rates(settings), rise.highest_rate(settings)))

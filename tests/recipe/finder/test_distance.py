@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from jaxft.recipe.finder import distance
+from jaxft.recipe.finder import choice, distance, sweep
 from jaxft.recipe.finder.curve import LRCurve
-from jaxft.recipe.finder.distance import BORDERS, DISTANCE, RATES
+from jaxft.recipe.finder.distance import BORDERS, DISTANCE, MOST, RATES
+from jaxft.recipe.finder.settings import FinderSettings
 
 NAME = "efficientnet_lite0"
 NEAR, FAR = BORDERS[NAME]
@@ -41,3 +42,26 @@ def test_it_says_by_what_it_decides_and_keeps_what_the_rules_found():
     found = distance.decided(CURVE, NAME, 0.3)
     assert found.rule == DISTANCE and found.reason.startswith("for images 0.30 nats a channel")
     assert found.rules == {DISTANCE: (found.lr, found.reason), **RULES}
+
+
+def test_a_shorter_sweep_still_tells_whether_a_body_bears_the_rate():
+    whole = FinderSettings(rule="rise", steps=40, lo=1e-4, hi=0.1)
+    short = distance.bounded(whole)
+    count = sweep.most_steps(short)
+    rates, at_rest = sweep.rates(short)[:count], np.full(count, 2.0)
+    assert count < 0.8 * sweep.most_steps(whole)
+    assert rates[1] / rates[0] == pytest.approx(1.19, abs=0.02)  # as close as before
+    assert rates[-1] > max(RATES)
+    flat = choice.choose(rates, at_rest + 0.01 * (-1) ** np.arange(count), at_rest, short)
+    for nats, rate, most in zip((NEAR, FAR), RATES, MOST, strict=True):
+        assert flat.lr * most > rate
+        assert distance.decided(flat, NAME, nats).lr == pytest.approx(rate)
+    harmed = choice.choose(rates, at_rest + np.where(rates > 5e-4, 1.0, 0.0), at_rest, short)
+    assert harmed.lr < 5e-4
+    assert distance.decided(harmed, NAME, NEAR).lr == harmed.lr
+
+
+@pytest.mark.parametrize("changes", [{"hi": 2e-3}, {"lo": 0.05}])
+def test_a_sweep_elsewhere_stays_as_it_is(changes):
+    settings = FinderSettings(**{"rule": "rise", "lo": 1e-4, "hi": 0.1, **changes})
+    assert distance.bounded(settings) == settings

@@ -351,8 +351,22 @@ def test_a_sweep_by_rise_goes_no_further_than_a_rise_is_looked_for():
     short = replace(RISING, lo=1e-4, hi=0.1, steps=40)
     losses = 3 + 0.02 * np.random.default_rng(12).normal(size=40)
     ends = [n for n in range(41) if sweep.ended(losses[:n], np.full(40, 3.0), short)]
-    assert ends[0] == 34  # 0.01 is step 27, and the trend's mean 2.5 steps wide
+    assert ends[0] == sweep.most_steps(short) == 34  # 0.01 is step 27; the trend is 2.5 wide
     assert sweep.rates(short)[27] == pytest.approx(0.0119, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("changes", "count"),
+    [({}, 100), ({"rule": "rise", "steps": 50}, 41), ({"rule": "rise", "steps": 400}, 330)],
+)
+def test_no_sweep_has_more_steps_than_it_may_need(changes, count):
+    settings = replace(SETTINGS, **{"lo": 1e-4, "hi": 0.1, **changes})
+    assert sweep.most_steps(settings) == count
+    at_rest = np.full(settings.steps, 3.0)
+    losses = 3 + 0.02 * np.random.default_rng(12).normal(size=settings.steps)
+    looks = range(settings.steps + 1)
+    ends = [n for n in looks if sweep.ended(losses[:n], at_rest, settings)]
+    assert [*ends, settings.steps][0] == count
 
 
 def test_a_short_rise_early_in_a_long_sweep_is_noise():
