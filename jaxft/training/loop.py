@@ -70,16 +70,18 @@ class Loop:
             try:
                 state = self.settle(trained, cursor.phase.step)
                 weights = train_state.finish(state, self.frozen)
-                row, evaluation, features = self.validate(weights, cursor.phase.epoch, ends)
+                evaluation, moved = self.validate(weights, cursor.phase.epoch + 1 in ends)
             except Interrupted:
                 self.save(trained, kept)
                 self.wait()
                 raise
+            row = self.note(evaluation, cursor.phase.epoch, ends)
             self.demand_finite(evaluation)
             cursor.phase.next_epoch()
             if cursor.phase.epoch in ends:
                 self.cycle_end(row, evaluation, kept)
-                self.measure_drift(weights, evaluation, features)
+                if moved is not None:
+                    cursor.phase.drift.append({"epoch": cursor.phase.epoch, **moved})
                 cycle_ends.keep(self.materials, cursor, self.workdir, state, self.on_host)
             kept = self.better(row, evaluation, state, kept)
             ended_by = ended(phase, cursor, self.materials.settings.overfit)
@@ -165,14 +167,23 @@ class Loop:
         self.tracking.step(done, loss, rate, self.spec.phase.groups)
 
     def validate(
-        self, weights: Weights, epoch: int, ends: list[int]
-    ) -> tuple[dict[str, Any], metrics.Evaluation, np.ndarray]:
-        """Metrics after an epoch: a row of metrics.jsonl and of the table; features beside them."""
-        materials, cursor, spec = self.materials, self.cursor, self.spec
+        self, weights: Weights, at_end: bool
+    ) -> tuple[metrics.Evaluation, dict[str, Any] | None]:
+        """Metrics after an epoch and, at the end of a cycle, how far the body's features moved.
+
+        Changes nothing: a request to stop may interrupt it where JAX traces.
+        """
         features = self.valid_features
         if features is None:
-            features = validation_features(materials, weights)
-        evaluation = evaluate_weights(materials, weights, features)
+            features = validation_features(self.materials, weights)
+        evaluation = evaluate_weights(self.materials, weights, features)
+        if not at_end or self.drift is None or not np.isfinite(evaluation.val_loss):
+            return evaluation, None
+        return evaluation, self.drift(weights, evaluation, features)
+
+    def note(self, evaluation: metrics.Evaluation, epoch: int, ends: list[int]) -> dict[str, Any]:
+        """Return the row of an epoch, for metrics.jsonl, the table and the cursor, which get it."""
+        materials, cursor, spec = self.materials, self.cursor, self.spec
         steps = spec.steps_per_epoch
         highest = float(self.rate_of_step[epoch * steps : (epoch + 1) * steps].max())
         row = {
@@ -202,7 +213,7 @@ class Loop:
         cursor.table.append(row)
         least = evaluation.val_loss if cursor.least_loss is None else cursor.least_loss
         cursor.least_loss = min(evaluation.val_loss, least)
-        return row, evaluation, features
+        return row
 
     def cycle_end(self, row: dict[str, Any], evaluation: metrics.Evaluation, kept: Best) -> None:
         """Note a cycle end, and whether it shows over-fitting against the best epoch before it."""
@@ -213,14 +224,6 @@ class Loop:
             signs = overfit.signs(end, reference, self.materials.settings.overfit)
         told = {name: row[name] for name in ("trn_loss", "val_loss", "accuracy")}
         cursor.phase.cycles.append({**told, "signs": signs})
-
-    def measure_drift(
-        self, weights: Weights, evaluation: metrics.Evaluation, features: np.ndarray
-    ) -> None:
-        """Measure, at the end of a cycle, how far the body's features have moved."""
-        if self.drift is not None:
-            found = self.drift(weights, evaluation, features)
-            self.cursor.phase.drift.append({"epoch": self.cursor.phase.epoch, **found})
 
     def trn_loss_of_best(self, found: dict[str, Any]) -> float:
         """Training loss that a cycle end's is compared with.

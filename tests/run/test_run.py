@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tiny_config
 from matplotlib import image
+from same_end import assert_same_end
 from stopping import told_to_stop
 from tiny import PREPROCESSING
 from unfold import unfolded
@@ -33,6 +34,7 @@ from jaxft.runtime import digests
 from jaxft.runtime.ballot import Stop
 from jaxft.runtime.console import Console
 from jaxft.training import loop, rate_of_phase, step_losses
+from jaxft.training.drift import Drift
 from jaxft.training.loop import evaluate_weights
 from jaxft.workdir import checkpoint
 from jaxft.workdir.rows import read_object
@@ -140,6 +142,28 @@ def test_drift_is_measured_at_the_unfreezing_and_at_the_end_of_each_cycle(finish
     assert later[-1]["val_loss"] == table[-1]["val_loss"]
     assert all(row["cosine"]["early"] < 1 for row in later)
     assert (finished / "drift" / "full.npz").is_file()
+
+
+@pytest.mark.slow
+def test_a_stop_while_drift_is_measured_repeats_no_step(
+    finished, drawn, tiny, tmp_path, monkeypatch
+):
+    measure, calls = Drift.measure, []
+
+    def interrupted(*given):
+        calls.append(given)
+        if len(calls) == 2:  # the first is at the unfreezing
+            raise Interrupted
+        return measure(*given)
+
+    monkeypatch.setattr(Drift, "measure", interrupted)
+    workdir = tmp_path / "run"
+    with pytest.raises(Interrupted):
+        run.train(tiny_config.get_config(drawn), workdir)
+    run.train(tiny_config.get_config(drawn), workdir)
+    first, second = rows(workdir / "starts.jsonl")
+    assert first["to_step"] == second["from_step"] > 0
+    assert_same_end(workdir, finished)
 
 
 def best_of(table):

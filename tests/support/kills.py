@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import json
+import math
 import os
 import random
 import shutil
@@ -16,7 +17,7 @@ import forks
 from places import SUPPORT
 from same_end import rows
 
-FLAGS = ["--config.phases[2].cycles=5", "--config.checkpoint_minutes=0.0005"]
+FLAGS = ["--config.phases[2].cycles=6", "--config.checkpoint_minutes=0.0005"]
 WORDS_OF = (  # of a stack, innermost first: what the process was about
     ("saving", ("checkpoint.py", "orbax", "/snapshot.py")),
     ("compiling", ("compiler.py", "compilation_cache")),
@@ -61,7 +62,7 @@ def kills(folder: Path, count: int, seed: int, number: int, images: Path) -> Kil
         ended, in_vain = False, 0
         while done < count and not ended:
             before = reached(workdir)
-            part = before + (steps - before) / (count - done)
+            part = before + (steps - before) / (count - done) if before < steps else math.inf
             delay, later = chance.uniform(0, limit), chance.uniform(0, LATER)
             start = begin(workdir, images, caches)
             ended, where = kill(start, Moment(delay, workdir, part, later), number)
