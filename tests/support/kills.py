@@ -17,7 +17,7 @@ import forks
 from places import SUPPORT
 from same_end import rows
 
-FLAGS = ["--config.phases[2].cycles=6", "--config.checkpoint_minutes=0.0005"]
+SHORTEST = 3  # cycles of the last phase, 1 + 2 + 4 epochs
 WORDS_OF = (  # of a stack, innermost first: what the process was about
     ("saving", ("checkpoint.py", "orbax", "/snapshot.py")),
     ("compiling", ("compiler.py", "compilation_cache")),
@@ -51,9 +51,10 @@ def kills(folder: Path, count: int, seed: int, number: int, images: Path) -> Kil
       AssertionError: an end differs, or a start ended otherwise than told to.
     """
     chance, met = random.Random(seed), Counter[str]()
+    cycles = max(SHORTEST, round(math.log2(count)))  # about as many epochs as kills
     whole = folder / "untouched"
     started = time.monotonic()
-    assert leave_alone(whole, images, folder / "cache_untouched") == 0, told(folder)
+    assert leave_alone(whole, images, folder / "cache_untouched", cycles) == 0, told(folder)
     limit, runs, done = (time.monotonic() - started) / 10, 0, 0
     steps = rows(whole / "metrics.jsonl")[-1]["global_step"]
     while done < count:
@@ -64,7 +65,7 @@ def kills(folder: Path, count: int, seed: int, number: int, images: Path) -> Kil
             before = reached(workdir)
             part = before + (steps - before) / (count - done) if before < steps else math.inf
             delay, later = chance.uniform(0, limit), chance.uniform(0, LATER)
-            start = begin(workdir, images, caches)
+            start = begin(workdir, images, caches, cycles)
             ended, where = kill(start, Moment(delay, workdir, part, later), number)
             if ended:
                 break
@@ -74,23 +75,25 @@ def kills(folder: Path, count: int, seed: int, number: int, images: Path) -> Kil
             if in_vain == IN_VAIN:
                 limit, in_vain = limit * 1.25, 0
         if not ended:
-            assert leave_alone(workdir, images, caches) == 0, told(folder)
+            assert leave_alone(workdir, images, caches, cycles) == 0, told(folder)
         assert forks.same_end(workdir, whole), f"{workdir} ended otherwise"
         shutil.rmtree(caches, ignore_errors=True)
     repeated = sum(repeats(folder / f"run_{index + 1}") for index in range(runs))
     return Kills(runs, met, repeated)
 
 
-def begin(workdir: Path, images: Path, caches: Path) -> forks.Start:
+def begin(workdir: Path, images: Path, caches: Path, cycles: int) -> forks.Start:
     """Begin the run, or go on with it."""
     config = f"--config={SUPPORT / 'tiny_config.py'}:{images}"
-    words = ["train", config, f"--workdir={workdir}", *FLAGS]
+    often = "--config.checkpoint_minutes=0.0005"
+    longer = f"--config.phases[2].cycles={cycles}"
+    words = ["train", config, f"--workdir={workdir}", longer, often]
     return forks.begin(words, workdir.parent, caches)
 
 
-def leave_alone(workdir: Path, images: Path, caches: Path) -> int:
+def leave_alone(workdir: Path, images: Path, caches: Path, cycles: int) -> int:
     """Run to the end; return the exit code."""
-    return begin(workdir, images, caches).wait()
+    return begin(workdir, images, caches, cycles).wait()
 
 
 class Moment(NamedTuple):
