@@ -277,9 +277,9 @@ def tables(page):
 
 
 def test_the_readme_tells_the_newest_figures_beside_fastai():
-    head, _, *newest = tables(TABLES)[-1]
-    columns = [head.index(name) for name in ("task", "end", "fastai", "logistic regression")]
-    measured = [[row[column] for column in columns] for row in newest]
+    names = ("task", "end", "fastai", "logistic regression")
+    head, _, *newest = next(table for table in tables(TABLES) if {*names} <= {*table[0]})
+    measured = [[row[head.index(name)] for name in names] for row in newest]
     _, _, *lines = tables(README)[0]
     told = [row[start : start + 4] for row in lines for start in (0, 4)]
     assert sorted(told) == sorted(measured)
