@@ -22,7 +22,7 @@ from jaxft.evaluation.metrics import Evaluation
 from jaxft.evaluation.refit import refit
 from jaxft.evaluation.validate import score
 from jaxft.materials.extraction import extract
-from jaxft.materials.materials import NEVER, Materials
+from jaxft.materials.materials import Materials
 from jaxft.models.model import Model
 from jaxft.models.variables import Weights, param_dtype
 from jaxft.recipe.cross_entropy import cross_entropy
@@ -95,8 +95,7 @@ class Drift:
 
     def __init__(self, materials: Materials, reference: Reference | None = None) -> None:
         """Begin at a reference; None: at the weights that are measured first."""
-        # A request to stop waits: the epoch that ends here has no checkpoint yet.
-        self._materials = materials._replace(console=Console(None), stop=NEVER)
+        self._materials = materials._replace(console=Console(None))
         most = materials.settings.drift_images if reference is None else len(reference.late)
         self._images = chosen_images(materials, most)
         self._gradients = jax.jit(make_gradients(materials.model))
@@ -110,6 +109,9 @@ class Drift:
         Args:
           weights: of all groups, on the mesh.
           evaluation, valid_features: theirs, of the validation split.
+
+        Raises:
+          Interrupted: a stop was requested.
         """
         early, late = self._features(weights)
         head = digests.flat(sharding.fetch(_head_of(weights)))
