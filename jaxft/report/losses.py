@@ -45,6 +45,6 @@ def draw(rows: Sequence[Mapping[str, Any]], kept: Mapping[str, Any]) -> Picture:
         label = f"kept: {kept[key]:.4f} ({best_epoch.in_words(kept)})"
         axes.plot(place, kept[key], "*", ms=11, color="C3", label=label, zorder=3)
     marks.draw(figure, rows, [number - 0.5 for number in x], place)
-    for axes in (above, middle, below):
-        axes.legend(fontsize=marks.FONT, loc="upper right")
+    for axes, corner in ((above, "upper"), (middle, "lower"), (below, "upper")):
+        axes.legend(fontsize=marks.FONT, loc=f"{corner} right")  # where the curves end seldom
     return figure
