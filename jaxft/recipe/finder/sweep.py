@@ -55,22 +55,30 @@ def ended(losses: Curve, unmoved: Float[np.ndarray, " rested"], settings: Finder
     """
     if stop_at(losses, settings) is not None:
         return True
-    looked_at = len(losses) % max(1, settings.steps // LOOKS) == 0
-    if settings.rule != "rise" or len(losses) < FEWEST or not looked_at:
+    if settings.rule != "rise" or not _looks(len(losses), settings):
         return False
     unmoved = unmoved[: len(losses)]
     step, last = rise.risen(losses - unmoved, settings, rise.rise_of(unmoved)), _last(settings)
-    step = last if step is None else min(step, last)
-    return step + SETTLED * width(settings.steps) < len(losses)
+    return _is_past(last if step is None else min(step, last), len(losses), settings)
 
 
 def most_steps(settings: FinderSettings) -> int:
     """Number of steps after which a sweep has `ended`, whatever the losses."""
     if settings.rule != "rise":
         return settings.steps
-    first = max(FEWEST, int(_last(settings) + SETTLED * width(settings.steps)) + 1)
-    every = max(1, settings.steps // LOOKS)
-    return min(settings.steps, math.ceil(first / every) * every)
+    last, counts = _last(settings), range(settings.steps)
+    ends = (n for n in counts if _looks(n, settings) and _is_past(last, n, settings))
+    return next(ends, settings.steps)
+
+
+def _looks(count: int, settings: FinderSettings) -> bool:
+    """Tell whether a sweep looks for its end after so many losses."""
+    return count >= FEWEST and count % max(1, settings.steps // LOOKS) == 0
+
+
+def _is_past(step: int, count: int, settings: FinderSettings) -> bool:
+    """Tell whether, after so many losses, later ones move the trend at a step little."""
+    return step + SETTLED * width(settings.steps) < count
 
 
 def _last(settings: FinderSettings) -> int:
