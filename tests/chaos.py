@@ -42,18 +42,18 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, help="keeps what was written (default: nothing)")
     options = parser.parse_args()
-    if options.places:
+    if options.places > 0:
         failing_disk.begin_again_with_it(Path(tempfile.mkdtemp()))
     forks.prepare()
     with tempfile.TemporaryDirectory() as aside:
         folder = options.folder or Path(aside)
         images = folder / "images"
         drawn_images.draw_folder(images)
-        if options.kills:
+        if options.kills > 0:
             return tell_kills(folder, options, images)
-        if options.places:
+        if options.places > 0:
             return tell_places(folder, options, images)
-        if options.flips:
+        if options.flips > 0:
             return tell_flips(folder, options, images)
     parser.error("give --kills, --places or --flips")
 
