@@ -61,15 +61,16 @@ class Dying:
         end()
 
 
-class SetThatSignals(set):
+class SetThatSignals(set[object]):
     def discard(self, item):
         end()
         super().discard(item)
 
 
 def forget():
-    found, key = weakref.WeakSet(), Dead()
-    found.data = SetThatSignals([weakref.ref(key, found._remove)])
+    key = Dead()
+    found: weakref.WeakSet[Dead] = weakref.WeakSet([key])
+    vars(found)["data"] = SetThatSignals(vars(found)["data"])  # which its callback takes key out of
     del key
 
 
@@ -79,7 +80,7 @@ class Dead:
 
 @pytest.mark.parametrize("die", [Dying, forget])
 def test_what_is_raised_while_an_object_dies_would_be_lost(monkeypatch, die):
-    lost = []
+    lost: list[object] = []
     monkeypatch.setattr(sys, "unraisablehook", lost.append)
     monkeypatch.setattr(signals, "SECONDS", 0.1)
 
