@@ -12,21 +12,26 @@ from jaxft.workdir.snapshot import Best
 
 
 def answer(materials: Materials, best: Best, workdir: AnyPath) -> str:
-    """Evaluate a run's best weights once more, write WORKDIR/valid, and say where to look.
+    """Write WORKDIR/valid of a run's best weights, and say where to look.
+
+    They are evaluated once more where an earlier process did that.
 
     Raises:
       Interrupted: a stop was requested.
     """
     quiet = materials._replace(console=Console(None))
     materials = at_size(quiet, materials.settings.phases[-1].image_size)
-    found = evaluate_weights(materials, sharding.replicate(best.weights, materials.mesh))
-    classes = materials.dataset.classes
-    about = {"split": "valid", "weights": "best", "examples": len(found.labels), "tta": 0}
-    scores = {**about, **answers(found.probabilities, found.labels, classes)}
+    probabilities = best.probabilities
+    if probabilities is None:
+        weights = sharding.replicate(best.weights, materials.mesh)
+        probabilities = evaluate_weights(materials, weights).probabilities
+    labels, classes = materials.dataset.valid.labels, materials.dataset.classes
+    about = {"split": "valid", "weights": "best", "examples": len(labels), "tta": 0}
     folder = workdir / FOLDER
-    write_answers(folder, scores, found.probabilities, materials.valid_images, classes)
-    wrong = int((found.probabilities.argmax(1) != found.labels).sum())
+    scores = {**about, **answers(probabilities, labels, classes)}
+    write_answers(folder, scores, probabilities, materials.valid_images, classes)
+    wrong = int((probabilities.argmax(1) != labels).sum())
     if not wrong:
-        return f"all {len(found.labels):,} validation images are right; how sure of each: {folder}"
-    told = f"{wrong:,} of {len(found.labels):,} validation images are wrong"
+        return f"all {len(labels):,} validation images are right; how sure of each: {folder}"
+    told = f"{wrong:,} of {len(labels):,} validation images are wrong"
     return f"{told}: {folder / 'most_wrong.png'}, {folder / WRONG}"

@@ -31,7 +31,7 @@ from jaxft.training.train_state import TrainState
 from jaxft.workdir import checkpoint
 from jaxft.workdir.cursor import Cursor
 from jaxft.workdir.saving import Checkpoints
-from jaxft.workdir.snapshot import Snapshot
+from jaxft.workdir.snapshot import Best, Snapshot
 
 
 def run_phase(
@@ -77,7 +77,8 @@ def run_phase(
         moving = None
         if phase.trains_body and materials.settings.drift_images:
             moving = open_drift(materials, cursor, entry, workdir)
-        entry, distance = begun_with(spec, materials, entry)
+        moments = rebase.phase_moments(spec, materials)
+        entry, distance = begun_with(spec, materials, entry, moments)
         runner = make_runner(spec, materials, entry.weights)
         if phase.inputs == "cached" and cursor.baselines is None:
             assert valid_features is not None
@@ -97,19 +98,19 @@ def run_phase(
                 valid_features,
                 None if moving is None else moving.measure,
                 rates=phase.rates(rate, spec.steps_per_epoch),
-                settle=rebase.make_settle(spec, materials, frozen),
+                settle=rebase.make_settle(spec, materials, frozen, moments),
                 clock=lambda: (time.perf_counter() - started, timer.compile - compiled),
             )
             return loop.run(state, entry.best)
 
 
 def begun_with(
-    spec: StepSpec, materials: Materials, entry: Snapshot
+    spec: StepSpec, materials: Materials, entry: Snapshot, moments: rebase.Moments
 ) -> tuple[Snapshot, float | None]:
     """Give a phase that has not begun the statistics of its images; tell how far these are."""
     if entry.midway is not None:
         return entry, None
-    weights, distance = rebase.rebase(spec, materials, entry.weights)
+    weights, distance = rebase.rebase(spec, materials, entry.weights, moments)
     return entry._replace(weights=weights), distance
 
 
@@ -197,7 +198,8 @@ def reassess(materials: Materials, cursor: Cursor, entry: Snapshot) -> Snapshot:
         f"the best so far ({best_epoch.in_words(cursor.best)}) has a validation loss of "
         f"{found.val_loss:.4f} and an accuracy of {found.accuracy:.4f} at {size} px"
     )
-    return entry._replace(best=entry.best._replace(losses=found.losses))
+    best = Best(entry.best.weights, found.losses, found.probabilities)
+    return entry._replace(best=best)
 
 
 def simple_classifiers(

@@ -245,7 +245,8 @@ class Loop:
         if not row["best"]:
             return kept
         cursor.best = found
-        return Best(self.on_host(state.weights), evaluation.losses)
+        weights = self.on_host(state.weights)
+        return Best(weights, evaluation.losses, evaluation.probabilities)
 
     def save(self, state: TrainState, kept: Best) -> None:
         """Checkpoint in the middle of the phase."""

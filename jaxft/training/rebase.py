@@ -16,7 +16,7 @@ validates, and is kept, has statistics that were measured with its own weights (
 import math
 from collections.abc import Callable, Collection
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -47,6 +47,8 @@ SETTLED_BATCHES = 10
 SETTLED_IMAGES = 1000  # at a cycle's end, where these are more
 AVERAGED_BATCHES = 100
 
+Moments = Callable[..., groups.Tree]  # as from make_moments
+
 
 class Rebased(NamedTuple):
     """Weights with the images' statistics, and how far the images are from those of before.
@@ -58,18 +60,24 @@ class Rebased(NamedTuple):
     distance: float | None
 
 
-def rebase(spec: StepSpec, materials: Materials, weights: Weights) -> Rebased:
+def rebase(
+    spec: StepSpec, materials: Materials, weights: Weights, moments_of: Moments | None = None
+) -> Rebased:
     """Weights that compute what these do, with the statistics of the phase's first batches.
 
     The batches are an epoch's, MOST_BATCHES at most, of views as the phase draws them. Changes the
     groups `spec.rebased`, if any.
+
+    Args:
+      spec, materials, weights: of the phase.
+      moments_of: as `phase_moments` makes it; None: made here.
 
     Raises:
       Interrupted: a stop was requested.
     """
     if not spec.rebased:
         return Rebased(weights, None)
-    moments = measure(spec, materials, weights)
+    moments = measure(spec, materials, weights, moments_of)
     params, stats = map(dict, sharding.fetch(weights))
     nats = None
     if by_distance(spec, materials.settings):
@@ -123,13 +131,20 @@ def batches(spec: StepSpec) -> int:
     return min(MOST_BATCHES, spec.steps_per_epoch) if spec.rebased else 0
 
 
-def measure(spec: StepSpec, materials: Materials, weights: Weights) -> groups.Tree:
-    """Mean and variance of the input of every BatchNorm of the body, in trees of float64."""
-    return pooled_over(spec, materials, weights, make_moments(spec, materials), batches(spec))
+def measure(
+    spec: StepSpec, materials: Materials, weights: Weights, moments_of: Moments | None = None
+) -> groups.Tree:
+    """Mean and variance of the input of every BatchNorm of the body, in trees of float64.
+
+    It normalises by the running statistics.
+    """
+    none = sharding.replicate(jnp.zeros(()), materials.mesh)
+    running = partial(moments_of or phase_moments(spec, materials), share=none)
+    return pooled_over(spec, materials, weights, running, batches(spec))
 
 
 def pooled_over(
-    spec: StepSpec, materials: Materials, weights: Weights, moments: Any, count: int
+    spec: StepSpec, materials: Materials, weights: Weights, moments: Moments, count: int
 ) -> groups.Tree:
     """Pool what `moments`, as `make_moments` makes it, finds in a phase's first `count` batches.
 
@@ -151,21 +166,29 @@ def pooled_over(
     return pooled(found)
 
 
+def phase_moments(spec: StepSpec, materials: Materials) -> Moments:
+    """Make the one program of a phase that measures statistics, before it and at its epochs' ends.
+
+    Running statistics are a share of 0 of the batch's; a second program would compile for as long.
+    """
+    return make_moments(spec, materials, spec.training)
+
+
 def make_moments(
     spec: StepSpec,
     materials: Materials,
     training: frozenset[str] = frozenset(),
     size: int | None = None,
-) -> Any:
-    """The jitted (weights, batch, number, seed, at=None) -> moments of `Model.moments`.
+) -> Moments:
+    """Return the jitted (weights, batch, number, seed, share=None) -> moments of `Model.moments`.
 
-    The groups `training` normalise by the batch, the others by their running statistics. With `at`,
-    the number of a step, rebased statistics have the part in it that they have there. With `size`,
-    views are scaled to so many pixels.
+    The groups `training` normalise by the batch, the others by their running statistics; with a
+    `share`, they do so by that share of the batch's. With `size`, views are scaled to so many
+    pixels.
     """
 
     def local(
-        weights: Weights, batch: TrainBatch, number: Array, seed: Array, at: Array | None
+        weights: Weights, batch: TrainBatch, number: Array, seed: Array, share: Array | None
     ) -> groups.Tree:
         keys = step.example_keys(spec, seed, number, batch.label.shape[0])
         images, _ = training_images(spec, batch, keys, param_dtype(weights.params))
@@ -178,13 +201,13 @@ def make_moments(
             AXIS,
             training=training,
             keys=keys.dropout,
-            share=None if at is None else step.batch_share(spec, at),
+            share=share,
         )
 
     def moments(
-        weights: Weights, batch: TrainBatch, number: Array, seed: Array, at: Array | None = None
+        weights: Weights, batch: TrainBatch, number: Array, seed: Array, share: Array | None = None
     ) -> groups.Tree:
-        given = (weights, batch, number, seed, at)
+        given = (weights, batch, number, seed, share)
         specs = (P(), P(AXIS), P(), P(), P())
         found: groups.Tree = sharding.shard_map(local, materials.mesh, specs, P())(*given)
         return found
@@ -206,28 +229,32 @@ def settling_batches(spec: StepSpec, epochs: int) -> int:
     return min(count, spec.steps_per_epoch)
 
 
-def make_settle(spec: StepSpec, materials: Materials, frozen: Weights) -> Settle:
+def make_settle(
+    spec: StepSpec, materials: Materials, frozen: Weights, moments_of: Moments | None = None
+) -> Settle:
     """Return the function (state, steps done) -> state with statistics measured at its weights.
 
     The batches are the phase's first ones, `settling_batches`, with its views. The state stays as
     it is where no BatchNorm of the body follows the batch. Training goes on as it would: its
     steps normalise by their own batch, and while rebased statistics still give way to the batch's,
     what is measured here is blended with them in the same proportion. The result depends on the
-    state alone. The function raises Interrupted where a stop was requested.
+    state alone. The function raises Interrupted where a stop was requested. `moments_of` is as
+    `phase_moments` makes it; None: made here.
 
     Source: Wu and Johnson, Rethinking "Batch" in BatchNorm (2021), "PreciseBN".
     """
     if not settling_batches(spec, 1):
         return lambda state, _: state
-    moments = make_moments(spec, materials, spec.training)
+    moments = moments_of or phase_moments(spec, materials)
     quiet = materials._replace(console=Console(None))
 
     def settle(state: TrainState, done: int) -> TrainState:
-        at = sharding.replicate(jnp.int32(done), materials.mesh)
         count = settling_batches(spec, done // spec.steps_per_epoch)
-        weights = joined(frozen, state.weights)
-        new = pooled_over(spec, quiet, weights, partial(moments, at=at), count)
-        share = step.batch_share(spec, at)
+        weights, share = joined(frozen, state.weights), None
+        if spec.rebased:
+            share = step.batch_share(spec, jnp.int32(done))
+            share = sharding.replicate(jnp.ones(()) if share is None else share, materials.mesh)
+        new = pooled_over(spec, quiet, weights, partial(moments, share=share), count)
         old = sharding.fetch(state.weights.batch_stats)
         stats = settled(old, new, 1.0 if share is None else float(share))
         return _with_measured(state, sharding.replicate(stats, materials.mesh))

@@ -13,10 +13,15 @@ from jaxft.workdir.cursor import Cursor
 
 
 class Best(NamedTuple):
-    """The best weights so far, on the host, and the validation loss of every example."""
+    """The best weights so far, on the host, and the validation loss of every example.
+
+    `probabilities` are of validation at the phase's image size, where this process has measured
+    them: a checkpoint does without.
+    """
 
     weights: Weights
     losses: Float[np.ndarray, " examples"]
+    probabilities: Float[np.ndarray, "examples classes"] | None = None
 
 
 class Midway(NamedTuple):

@@ -23,20 +23,25 @@ BORDERS = {"efficientnet_lite0": (0.18, 0.215)}
 RATES = 1.4e-3, 5.6e-3  # of the group with the highest one, for near images and for far ones
 MOST = 1.0, 4.0  # times the rate of the rule `rise`: some weights bear less
 FURTHER = 4 / 3  # times the rate that it has to find: then the picture shows the one chosen
+BEFORE = (
+    7  # times lower than that rate, a sweep may begin: all lower ones together are a step there
+)
 
 
 def bounded(settings: FinderSettings) -> FinderSettings:
     """Shorten the sweep of the rule `rise` to what `decided` asks of it; rates lie as close.
 
     That is whether the weights bear the rate that the images want: rates at which they would bear
-    more need not be tried.
+    more need not be tried, nor those at which they hardly move.
     """
     sought = max(rate / most for rate, most in zip(RATES, MOST, strict=True))
     hi = FURTHER * sought / OF_RISEN / SAFE
     if not settings.lo < hi < settings.hi:
         return settings
-    share = math.log(hi / settings.lo) / math.log(settings.hi / settings.lo)
-    return replace(settings, hi=hi, steps=max(FEWEST_STEPS, math.ceil(share * settings.steps)))
+    lo = max(settings.lo, sought / BEFORE)
+    share = math.log(hi / lo) / math.log(settings.hi / settings.lo)
+    steps = max(FEWEST_STEPS, math.ceil(share * settings.steps))
+    return replace(settings, lo=lo, hi=hi, steps=steps)
 
 
 def decided(curve: LRCurve, name: str, nats: float) -> LRCurve:
