@@ -52,7 +52,7 @@ def test_an_update_that_would_not_be_finite_changes_nothing():
 
 @pytest.mark.slow
 @pytest.mark.several_devices
-@pytest.mark.parametrize("what", ["loss", "gradient"])
+@pytest.mark.parametrize("what", ["loss", "gradient", "statistics"])
 def test_what_is_not_finite_on_one_device_skips_the_step_on_all(what, monkeypatch):
     plain = step.local_gradient
 
@@ -61,6 +61,12 @@ def test_what_is_not_finite_on_one_device_skips_the_step_on_all(what, monkeypatc
         here = (state.step == 1) & (lax.axis_index(AXIS) == 1)
         if what == "loss":
             return losses + jnp.where(here, jnp.inf, 0), grads, stats
+        if what == "statistics":  # which all devices share: a variance that overflows
+            return (
+                losses,
+                grads,
+                jax.tree.map(lambda s: jnp.where(state.step == 1, jnp.inf, s), stats),
+            )
         return losses, jax.tree.map(lambda g: g + jnp.where(here, jnp.nan, 0), grads), stats
 
     monkeypatch.setattr(step, "local_gradient", sick)
