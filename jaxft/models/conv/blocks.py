@@ -8,7 +8,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jaxft.models.conv.kernel import block_kernel_gradient, pack, turned
-from jaxft.models.conv.native import Kernel, Pads, xla_conv
+from jaxft.models.conv.native import Kernel, Pads, is_larger_than_output, patches, xla_conv
 from jaxft.models.varying import alike_varying
 
 
@@ -30,8 +30,10 @@ def in_blocks(
     """Convolve every block of channels to as many outputs as every other, side by side."""
     width = kernel.shape[2]
     count = x.shape[-1] // width
+    by_patches = is_larger_than_output(x.shape[1:3], kernel.shape, stride, pads)
+    convolve = patches if by_patches else xla_conv
     parts = zip(jnp.split(x, count, -1), jnp.split(kernel, count, -1), strict=True)
-    return jnp.concatenate([xla_conv(part, k, stride, pads) for part, k in parts], -1)
+    return jnp.concatenate([convolve(part, k, stride, pads) for part, k in parts], -1)
 
 
 def _block_forward(

@@ -9,8 +9,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jaxft.models.conv.kernel import BLOCK, block_kernel_gradient, pack, turned
-from jaxft.models.conv.native import Pads
-from jaxft.models.conv.windows import windows
+from jaxft.models.conv.native import Pads, windows
 from jaxft.models.reduce import sum_together
 
 

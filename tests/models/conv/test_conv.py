@@ -43,6 +43,10 @@ CASES = [
     (7, 2, ((3, 3), (3, 3)), 1, 1, 2, 3),
     (5, 3, ((4, 1), (1, 4)), 8, 2, 3),
     (1, 2, ((1, 0), (0, 1)), 8, 1, 2),
+    (3, 1, "SAME", 1, 2, 2),
+    (3, 2, ((1, 1), (1, 1)), 1, 4, 3),
+    (5, 1, ((2, 2), (2, 2)), 1, 4, 6),
+    (3, 1, "VALID", 1, 4, 9),
 ]
 
 
@@ -101,6 +105,7 @@ def test_places_that_meet_padding_alone_are_left_out(size, length, pads, kept):
 @pytest.mark.slow
 @pytest.mark.parametrize("size,stride,padding", [
     (3, 1, ((1, 1), (1, 1))), (3, 2, ((1, 1), (1, 1))), (5, 1, "VALID"), (3, 1, ((0, 2), (1, 0))),
+    (7, 1, ((2, 2), (3, 3))), (7, 1, ((7, 0), (7, 1))),  # larger than what comes out
 ])  # fmt: skip
 @pytest.mark.parametrize("inside,groups", [(4, 16), (8, 8), (16, 4), (32, 2), (64, 2), (4, 3)])
 def test_a_grouped_convolution_on_cpu_equals_lax(inside, groups, size, stride, padding):
@@ -146,6 +151,18 @@ def test_gradients_agree_on_one_and_four_devices(size, groups, channels, stride,
         )
 
     np.testing.assert_allclose(gradient(4), gradient(1), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.cpu_program
+@pytest.mark.parametrize("image,stride,groups,native", [
+    (2, 1, 1, False), (4, 2, 1, False), (3, 2, 1, False), (2, 1, 8, False),
+    (3, 1, 1, True), (5, 2, 1, True), (3, 1, 8, True),
+])  # fmt: skip
+def test_a_kernel_larger_than_what_comes_out_is_not_convolved_by_xla(image, stride, groups, native):
+    x, kernel = jnp.zeros((2, image, image, 64)), jnp.zeros((3, 3, 64 // groups, 64))
+    how = (stride, ((1, 1), (1, 1)), groups)
+    jaxpr = jax.make_jaxpr(lambda x, k: gradients(conv, x, k, *how))(x, kernel)
+    assert ("conv_general_dilated" in str(jaxpr)) == native
 
 
 def test_other_platforms_get_the_native_convolution():
