@@ -34,12 +34,15 @@ def test_it_tells_and_removes_nothing(directory, capsys):
     lines = told(capsys, directory)
     assert lines[0] == str(directory)
     assert lines[3].split() == ["features", "2", "2", "KB", "2", "d", "to", "40", "d", "ago"]
-    assert left(directory) == ["a", "b"]
+    assert "prune" not in lines[-1] and left(directory) == ["a", "b"]
 
 
 def test_it_prunes_by_age_and_by_size(directory, capsys):
     dry = told(capsys, directory, "--prune", "--older-than=30d", "--dry-run")
     assert dry[-1] == "to prune: 1 entry, 1 KB" and left(directory) == ["a", "b"]
+    for age, count in (("72h", "1 entry"), ("12h", "2 entries"), ("5w", "1 entry")):
+        dry = told(capsys, directory, "--prune", f"--older-than={age}", "--dry-run")
+        assert dry[-1].startswith(f"to prune: {count}, ")
     assert told(capsys, directory, "--prune", "--older-than=30d")[-1] == "pruned: 1 entry, 1 KB"
     assert left(directory) == ["b"]
     told(capsys, directory, "--prune", "--max-size=1KB")
@@ -59,6 +62,8 @@ def test_flags_that_make_no_sense_are_all_listed(directory, capsys):
     ]
     assert main.main(["cache", f"--cache-dir={directory}", "--prune"]) == 2
     assert "--prune takes --older-than, --max-size or both" in capsys.readouterr().err
+    assert main.main(["cache", f"--cache-dir={directory}", "--dry-run"]) == 2
+    assert "--older-than, --max-size and --dry-run take --prune" in capsys.readouterr().err
     assert left(directory) == ["a", "b"]
 
 

@@ -9,16 +9,19 @@ from jaxft.runtime import lost_host
 
 # As C++ does it: it writes to the stream of errors, and aborts.
 SCRIPT = """
-import os, sys, time
+import atexit, os, sys, time
 from jaxft.runtime import lost_host
 
+if sys.argv[1] == "exit":  # called after what `watch` registers
+    atexit.register(lambda: (os.write(2, b"last words\\n"), os._exit(0)))
 lost_host.watch()
 print("python's own", file=sys.stderr)
-for line in sys.argv[2:]:
-    os.write(2, line.encode() + b"\\n")
-if sys.argv[1] == "abort":
+end = b"" if sys.argv[1] == "break off" else b"\\n"
+os.write(2, "\\n".join(sys.argv[2:]).encode() + (end if sys.argv[2:] else b""))
+if sys.argv[1] in ("abort", "break off"):
     os.abort()
-time.sleep(0.5)
+if sys.argv[1] == "end":
+    time.sleep(0.5)
 """
 FATAL = "F1127 12:00:00.0 7 client.h:77] Terminating process because the JAX distributed service"
 
@@ -40,10 +43,16 @@ def test_another_abort_stays_one_with_all_of_its_words():
     code, told = run("abort", "Check failed: x > 0", "*** stack ***")
     assert code == -6
     assert told == ["python's own", "Check failed: x > 0", "*** stack ***"]
+    assert run("break off", "one", "half a li") == (-6, ["python's own", "one", "half a li"])
 
 
 def test_what_libraries_write_passes():
     assert run("end", "one", "two") == (0, ["python's own", "one", "two"])
+
+
+def test_what_libraries_write_as_the_process_ends_waits_for_no_thread():
+    code, told = run("exit")
+    assert code == 0 and told == ["python's own", "last words"]
 
 
 class JaxRuntimeError(RuntimeError):
