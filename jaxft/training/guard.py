@@ -1,7 +1,6 @@
 """Numbers that are not finite: a step that they do not change, a checkpoint without them."""
 
 from collections.abc import Collection
-from functools import reduce
 from typing import Any
 
 import jax
@@ -41,8 +40,13 @@ def skipping(
 
 
 def all_finite(tree: Any) -> Bool[Array, ""]:
-    """Tell whether all numbers of a tree are finite."""
-    return reduce(jnp.logical_and, (jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)))
+    """Tell whether all numbers of a tree are finite.
+
+    The largest of each leaf is looked at, NaN being the largest: a question for every number, leaf
+    by leaf, takes XLA half as long again to compile.
+    """
+    largest = [jnp.abs(leaf).max(initial=0) for leaf in jax.tree.leaves(tree)]
+    return jnp.isfinite(jnp.stack(largest)).all()
 
 
 def demand_finite(weights: Weights, groups: Collection[str], steps: int) -> None:

@@ -73,6 +73,22 @@ def test_what_is_not_finite_on_one_device_skips_the_step_on_all(what, monkeypatc
     assert_skipped(*states(SKIPPING, [0.1, 0.1], devices=2))
 
 
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+def test_every_leaf_is_looked_at(number):
+    shapes: dict[str, tuple[int, ...]] = {
+        "loss": (),
+        "kernel": (2, 3),
+        "none": (0, 4),
+        "bias": (5,),
+    }
+    tree = {name: np.full(shape, -3e38, np.float32) for name, shape in shapes.items()}
+    assert guard.all_finite(tree)
+    for name in ("loss", "kernel", "bias"):
+        sick = tree[name].copy()
+        sick[(-1,) * sick.ndim] = number
+        assert not guard.all_finite({**tree, name: sick})
+
+
 @pytest.mark.slow
 def test_healthy_steps_are_those_without_the_guard():
     guarded, losses = states(dataclasses.replace(SKIPPING, ema_decay=0.0), [0.1, 0.2])
