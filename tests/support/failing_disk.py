@@ -17,6 +17,7 @@ KINDS = ("a full disk", "EIO", "a kill")
 VARIABLE = "FAILING_DISK"  # the library, once this process has begun with it
 TOLD = "FAILING_DISK_TOLD"
 MISTAKE, KILLED = 2, -9
+FEWER = "none, as the run had fewer"
 RETOLD = ("Traceback", "this is a bug")
 
 
@@ -123,6 +124,7 @@ def table(places: Iterable[Place]) -> str:
     """Return lines: how many operations of each kind failed, by how the run ended."""
     ends = {0: "ended as if nothing had happened", MISTAKE: "told it and ended with 2"}
     found = Counter(
-        (place.operation.partition(" ")[0], ends.get(place.code, "was killed")) for place in places
+        (place.operation.partition(" ")[0] or FEWER, ends.get(place.code, "was killed"))
+        for place in places
     )
     return "\n".join(f"  {times:4} x {what}: {end}" for (what, end), times in sorted(found.items()))
