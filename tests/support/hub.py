@@ -31,6 +31,11 @@ CONFIG: dict[str, Any] = {
 LARGE = (".safetensors", ".jax_exported")  # files that the hub takes by LFS
 
 
+def git_digest(content: bytes) -> str:
+    """Return what git names this content by, as the hub states it of files outside of LFS."""
+    return hashlib.sha1(f"blob {len(content)}".encode() + bytes(1) + content).hexdigest()
+
+
 class Hub(ThreadingHTTPServer):
     """Serves weights and config.json of one model, and can do so badly; keeps what is uploaded.
 
@@ -63,7 +68,7 @@ class Handler(BaseHTTPRequestHandler):
         server = self.server
         files = {
             f"{FOLDER}model.safetensors": (server.content, server.stated),
-            f"{FOLDER}config.json": (server.config, hashlib.sha1(server.config).hexdigest()),
+            f"{FOLDER}config.json": (server.config, git_digest(server.config)),
         }
         if self.path not in files:
             self.send_response(404)

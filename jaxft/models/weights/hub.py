@@ -6,7 +6,7 @@ Each repository holds the weights and a config.json with the preprocessing that 
 import hashlib
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,8 @@ def facts(name: str, tag: str) -> tuple[Preprocessing, str]:
       UserError: as `fetch`; or the hub's config.json is not timm's.
     """
     repository = f"timm/{name}.{tag}"
-    found = read_timm(_download(repository, TIMM_FILE))
+    path, _ = _whole(repository, TIMM_FILE)
+    found = read_timm(path)
     if found is None:
         raise UserError(f"{repository}: {TIMM_FILE} is not timm's", hint=_how_to_bring(repository))
     return found
@@ -75,17 +76,26 @@ def fetch(name: str, tag: str) -> tuple[Path, dict[str, Any]]:
         connection broke, or the digest is wrong twice; the hint tells how to bring the file.
     """
     repository = f"timm/{name}.{tag}"
+    path, digest = _whole(repository, FILE)
+    about = {"repository": repository, "revision": path.parent.name, "file": FILE}
+    return path, {**about, "sha256": digest}
+
+
+def _whole(repository: str, file: str) -> tuple[Path, str]:
+    """Get a file that has the digest that the hub states for it, and that digest.
+
+    The hub's cache names what it keeps after the digest, and a folder after the revision. In one
+    that was copied without its links a file has its own name, and nothing to be held against.
+    """
+    kind, digest_of = DIGESTS[file]
     for again in (False, True):
-        path = _download(repository, FILE, again)
-        # The cache names what it keeps after the digest that the hub states, and a folder after
-        # the revision.
-        stated, found = path.resolve().name, sha256(path)
-        if stated == found:
-            about = {"repository": repository, "revision": path.parent.name, "file": FILE}
-            return path, {**about, "sha256": found}
+        path = _download(repository, file, again)
+        stated, found = path.resolve().name, digest_of(path)
+        if found == stated or stated == file:
+            return path, found
     raise UserError(
-        f"{repository}: the file's digest is wrong",
-        [f"the hub states SHA-256 {stated}", f"{path} has {found}"],
+        f"{repository}: the digest of {file} is wrong",
+        [f"the hub states {kind} {stated}", f"{path} has {found}"],
         _how_to_bring(repository),
     )
 
@@ -164,3 +174,16 @@ def sha256(path: AnyPath) -> str:
     """Compute a file's SHA-256, as 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def git_digest(path: Path) -> str:
+    """Compute what git names a file's content by: a SHA-1, as 40 hexadecimal digits."""
+    content = path.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+# What the hub states of a file: of those that it keeps in git itself, git's own digest.
+DIGESTS: dict[str, tuple[str, Callable[[Path], str]]] = {
+    FILE: ("SHA-256", sha256),
+    TIMM_FILE: ("git's SHA-1", git_digest),
+}

@@ -4,6 +4,7 @@ import json
 import sys
 from pathlib import Path
 
+import huggingface_hub
 import numpy as np
 import pytest
 import tiny_config
@@ -33,6 +34,11 @@ def _arrays():
 def _server(arrays, tmp_path, monkeypatch):
     with serve(save(arrays), tmp_path / "cache", monkeypatch) as server:
         yield server
+
+
+def hub_cache() -> Path:
+    """The folder of the hub's cache."""
+    return Path(huggingface_hub.constants.HF_HUB_CACHE)
 
 
 def loaded_from(source: str) -> pretrained.Loaded:
@@ -103,7 +109,7 @@ def test_a_repository_that_is_not_there_says_so(server):
 def test_a_wrong_digest_is_told_and_the_file_fetched_again_once(server):
     right = server.stated
     server.stated = "0" * 64
-    with pytest.raises(UserError, match="digest is wrong") as refusal:
+    with pytest.raises(UserError, match=r"the digest of model\.safetensors is wrong") as refusal:
         pretrained.load("resnet18", "tv_in1k")
     assert f"the hub states SHA-256 {'0' * 64}" in refusal.value.offenders
     assert right in refusal.value.offenders[1] and server.downloads == 2
@@ -118,6 +124,31 @@ def test_a_file_damaged_in_the_cache_is_fetched_again(server):
     blob.write_bytes(content)
     assert loaded_from("tv_in1k").origin["sha256"] == server.stated
     assert server.downloads == 2
+
+
+def test_a_damaged_config_is_fetched_again_and_never_believed(server, monkeypatch):
+    """A bit that makes another mean of it, so that it is still JSON, and timm's."""
+    hub.facts("resnet18", "tv_in1k")
+    (blob,) = {path.resolve() for path in hub_cache().rglob(preprocessing.TIMM_FILE)}
+    content = blob.read_bytes()
+    blob.write_bytes(content.replace(b"0.485", b"0.484"))
+    found, _ = hub.facts("resnet18", "tv_in1k")
+    assert found == EXPECTED and blob.read_bytes() == content
+    blob.write_bytes(content.replace(b"0.485", b"0.484"))
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_, **__: blob)
+    with pytest.raises(UserError, match=r"the digest of config\.json is wrong") as refusal:
+        hub.facts("resnet18", "tv_in1k")
+    assert refusal.value.offenders[0] == f"the hub states git's SHA-1 {blob.name}"
+
+
+def test_a_cache_that_was_copied_without_its_links_is_taken(server):
+    pretrained.load("resnet18", "tv_in1k")
+    for path in [*hub_cache().rglob("snapshots/*/*")]:
+        path.resolve().rename(path)
+    server.shutdown()
+    server.server_close()
+    loaded = loaded_from("tv_in1k")
+    assert loaded.origin["sha256"] == server.stated and loaded.preprocessing == EXPECTED
 
 
 @pytest.mark.slow
