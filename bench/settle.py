@@ -29,8 +29,11 @@ def compared(images: list[int]) -> Any:
     """`rebase.make_settle` whose function prints the comparison, too, and settles as it does."""
     make = rebase.make_settle
 
-    def make_settle(spec: StepSpec, materials: Materials, frozen: Weights) -> Settle:
-        settled, quiet = make(spec, materials, frozen), materials._replace(console=Console(None))
+    def make_settle(
+        spec: StepSpec, materials: Materials, frozen: Weights, moments: rebase.Moments | None = None
+    ) -> Settle:
+        settled = make(spec, materials, frozen, moments)
+        quiet = materials._replace(console=Console(None))
 
         def tell(what: str, state: TrainState) -> None:
             found = evaluate_weights(quiet, train_state.finish(state, frozen))

@@ -90,7 +90,7 @@ def settle(
     if winner is None:
         return best
     cursor.best = record(cursor.best, winner)
-    best = Best(winner.weights, winner.found.losses)
+    best = Best(winner.weights, winner.found.losses, winner.found.probabilities)
     with cursor.saving():
         cursor.saves += 1
         last = sharding.fetch(progress.weights)

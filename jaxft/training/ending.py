@@ -14,7 +14,7 @@ from jaxft.workdir.snapshot import Best
 def answer(materials: Materials, best: Best, workdir: AnyPath) -> str:
     """Write WORKDIR/valid of a run's best weights, and say where to look.
 
-    They are evaluated once more where an earlier process did that.
+    They are evaluated once more where this process has not measured them.
 
     Raises:
       Interrupted: a stop was requested.

@@ -134,11 +134,11 @@ def batches(spec: StepSpec) -> int:
 def measure(
     spec: StepSpec, materials: Materials, weights: Weights, moments_of: Moments | None = None
 ) -> groups.Tree:
-    """Mean and variance of the input of every BatchNorm of the body, in trees of float64.
+    """Mean and variance of the input of every BatchNorm that trains, in trees of float64.
 
-    It normalises by the running statistics.
+    The body normalises by its running statistics.
     """
-    none = sharding.replicate(jnp.zeros(()), materials.mesh)
+    none = sharding.replicate(jnp.float32(0), materials.mesh)
     running = partial(moments_of or phase_moments(spec, materials), share=none)
     return pooled_over(spec, materials, weights, running, batches(spec))
 
@@ -253,7 +253,7 @@ def make_settle(
         weights, share = joined(frozen, state.weights), None
         if spec.rebased:
             share = step.batch_share(spec, jnp.int32(done))
-            share = sharding.replicate(jnp.ones(()) if share is None else share, materials.mesh)
+            share = sharding.replicate(jnp.float32(1) if share is None else share, materials.mesh)
         new = pooled_over(spec, quiet, weights, partial(moments, share=share), count)
         old = sharding.fetch(state.weights.batch_stats)
         stats = settled(old, new, 1.0 if share is None else float(share))

@@ -15,8 +15,8 @@ from jaxft.workdir.cursor import Cursor
 class Best(NamedTuple):
     """The best weights so far, on the host, and the validation loss of every example.
 
-    `probabilities` are of validation at the phase's image size, where this process has measured
-    them: a checkpoint does without.
+    `probabilities` are of validation, at the current phase's image size, where this process has
+    measured them: a checkpoint does without.
     """
 
     weights: Weights

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from jaxft.devices import platform
 from jaxft.models.conv.kernel import block_kernel_gradient, pack, turned
-from jaxft.models.conv.native import Kernel, Pads, is_larger_than_output, patches, xla_conv
+from jaxft.models.conv.native import Kernel, Pads, is_outsized, patches, xla_conv
 from jaxft.models.varying import alike_varying
 
 
@@ -30,7 +31,8 @@ def in_blocks(
     """Convolve every block of channels to as many outputs as every other, side by side."""
     width = kernel.shape[2]
     count = x.shape[-1] // width
-    by_patches = is_larger_than_output(x.shape[1:3], kernel.shape, stride, pads)
+    on_cpu = platform.current().name == "cpu"
+    by_patches = on_cpu and is_outsized(x.shape[1:3], kernel.shape, stride, pads)
     convolve = patches if by_patches else xla_conv
     parts = zip(jnp.split(x, count, -1), jnp.split(kernel, count, -1), strict=True)
     return jnp.concatenate([convolve(part, k, stride, pads) for part, k in parts], -1)

@@ -1,4 +1,4 @@
-"""XLA's own convolution, which the other lowerings are made of or replace, and that of patches."""
+"""XLA's own convolution, which the other lowerings are made of or replace, and one by patches."""
 
 from collections.abc import Iterator, Sequence
 from typing import cast
@@ -25,11 +25,12 @@ def xla_conv(x: Array, kernel: Kernel, stride: int, pads: Pads, groups: int = 1)
     )
 
 
-def is_larger_than_output(image: Shape, kernel: Shape, stride: int, pads: Pads) -> bool:
-    """Tell whether a kernel is larger than what comes out, in height or width.
+def is_outsized(image: Shape, kernel: Shape, stride: int, pads: Pads) -> bool:
+    """Tell whether a kernel is larger than what comes in or out, in height or width.
 
-    XLA then takes the image for the kernel and the kernel for the image, turned, and CPU has no
-    fast code for that: a 3x3 kernel on 2x2 pixels takes a hundred times as long as its patches.
+    Where it is larger than the image, XLA takes the one for the other, and CPU has no fast code for
+    that: a 3x3 kernel on 2x2 pixels takes a hundred times as long as its patches. What comes out
+    is the image of the gradient.
 
     Args:
       image: (height, width) of what comes in.
@@ -37,14 +38,16 @@ def is_larger_than_output(image: Shape, kernel: Shape, stride: int, pads: Pads) 
       stride, pads: of the convolution.
     """
     sides = zip(image, kernel[:2], pads, strict=True)
-    return any((side + sum(pad) - size) // stride + 1 < size for side, size, pad in sides)
+    return any(
+        0 < min(side, (side + sum(pad) - size) // stride + 1) < size for side, size, pad in sides
+    )
 
 
 def patches(x: Array, kernel: Kernel, stride: int, pads: Pads) -> Array:
     """Multiply the patches that the kernel meets, side by side, by the kernel as one matrix.
 
     For the few channels of an image: XLA CPU's convolution takes two to three times as long. And
-    for a kernel that is larger than what comes out (`is_larger_than_output`). The patches are put
+    for a kernel that is larger than the image (`is_outsized`). The patches are put
     together by rows first, then by columns, because the sources of an array are computed again for
     each slice of it.
     """
@@ -56,7 +59,7 @@ def patches(x: Array, kernel: Kernel, stride: int, pads: Pads) -> Array:
     columns = lax.optimization_barrier(columns)
     matrix = kernel.swapaxes(0, 1).reshape(-1, kernel.shape[-1])
     product: Array = columns.reshape(-1, len(matrix)) @ matrix
-    return product.reshape(*columns.shape[:3], -1)
+    return product.reshape(*columns.shape[:3], kernel.shape[-1])
 
 
 def windows(

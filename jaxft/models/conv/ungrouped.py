@@ -3,7 +3,7 @@
 from jaxtyping import Array
 
 from jaxft.devices import platform
-from jaxft.models.conv.native import Kernel, Pads, Shape, is_larger_than_output, patches, xla_conv
+from jaxft.models.conv.native import Kernel, Pads, Shape, is_outsized, patches, xla_conv
 from jaxft.models.varying import alike_varying
 
 
@@ -35,5 +35,5 @@ def _has_few_channels(image: Shape, kernel: Shape, stride: int, pads: Pads) -> b
 UNGROUPED_ON_CPU = (
     (_is_pointwise, pointwise),
     (_has_few_channels, patches),
-    (is_larger_than_output, patches),
+    (is_outsized, patches),
 )

@@ -5,8 +5,9 @@ Each repository holds the weights and a config.json with the preprocessing that 
 
 import hashlib
 import logging
+import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from jaxft.runtime.paths import AnyPath
 
 FILE = "model.safetensors"
 PAUSE = 1.0  # seconds before the hub is asked once more
+SHA256, SHA1 = re.compile("[0-9a-f]{64}"), re.compile("[0-9a-f]{40}")
 
 
 # Model -> its tags, the one that `imagenet` stands for first.
@@ -51,8 +53,7 @@ def facts(name: str, tag: str) -> tuple[Preprocessing, str]:
       UserError: as `fetch`; or the hub's config.json is not timm's.
     """
     repository = f"timm/{name}.{tag}"
-    path, _ = _whole(repository, TIMM_FILE)
-    found = read_timm(path)
+    found = read_timm(_whole(repository, TIMM_FILE))
     if found is None:
         raise UserError(f"{repository}: {TIMM_FILE} is not timm's", hint=_how_to_bring(repository))
     return found
@@ -61,8 +62,8 @@ def facts(name: str, tag: str) -> tuple[Preprocessing, str]:
 def fetch(name: str, tag: str) -> tuple[Path, dict[str, Any]]:
     """Get a file of weights from the hub's cache or the hub, and its identity.
 
-    The file's SHA-256 is the one that the hub states for it; a cached file with another one is
-    fetched again, once.
+    The file's digest is the one that the hub states for it; a cached file with another one is
+    fetched again, once. A cache without links states none.
 
     Args:
       name: one of MODELS.
@@ -76,28 +77,37 @@ def fetch(name: str, tag: str) -> tuple[Path, dict[str, Any]]:
         connection broke, or the digest is wrong twice; the hint tells how to bring the file.
     """
     repository = f"timm/{name}.{tag}"
-    path, digest = _whole(repository, FILE)
+    path = _whole(repository, FILE)
     about = {"repository": repository, "revision": path.parent.name, "file": FILE}
-    return path, {**about, "sha256": digest}
+    return path, {**about, "sha256": sha256(path)}
 
 
-def _whole(repository: str, file: str) -> tuple[Path, str]:
-    """Get a file that has the digest that the hub states for it, and that digest.
-
-    The hub's cache names what it keeps after the digest, and a folder after the revision. In one
-    that was copied without its links a file has its own name, and nothing to be held against.
-    """
-    kind, digest_of = DIGESTS[file]
+def _whole(repository: str, file: str) -> Path:
+    """Get a file that has the digest that the hub states for it; a damaged one is fetched again."""
     for again in (False, True):
         path = _download(repository, file, again)
-        stated, found = path.resolve().name, digest_of(path)
-        if found == stated or stated == file:
-            return path, found
+        kind, stated, found = _digests(path)
+        if found == stated:
+            return path
     raise UserError(
         f"{repository}: the digest of {file} is wrong",
         [f"the hub states {kind} {stated}", f"{path} has {found}"],
         _how_to_bring(repository),
     )
+
+
+def _digests(path: Path) -> tuple[str, str, str]:
+    """Return the kind of digest by which a file of the hub's cache is held, as stated, and its own.
+
+    Files there are links to what is named by the hub's ETag: SHA-256, or git's SHA-1 where git
+    itself keeps the file. Behind that may be another link, to what several repositories share. A
+    cache that was copied without its links, or filled by a mirror with other ETags, states none.
+    """
+    stated = path.readlink().name if path.is_symlink() else ""
+    for kind, form, digest_of in (("SHA-256", SHA256, sha256), ("git's SHA-1", SHA1, git_digest)):
+        if form.fullmatch(stated):
+            return kind, stated, digest_of(path)
+    return "none", "", ""
 
 
 def is_cached(name: str, tag: str) -> bool:
@@ -129,7 +139,8 @@ def _download(repository: str, file: str, again: bool = False) -> Path:
         return Path(huggingface_hub.hf_hub_download(repository, file, force_download=again))
     except Exception as error:  # the library that it speaks HTTP by changes with its version
         lines = [f"{type(error).__name__}: {line}" for line in reasons(error)]
-        title = f"{repository}/{file} cannot be fetched from the hub, and is not in its cache"
+        there = "is damaged in its cache" if again else "is not in its cache"
+        title = f"{repository}/{file} cannot be fetched from the hub, and {there}"
         raise UserError(title, lines, _how_to_bring(repository)) from error
 
 
@@ -180,10 +191,3 @@ def git_digest(path: Path) -> str:
     """Compute what git names a file's content by: a SHA-1, as 40 hexadecimal digits."""
     content = path.read_bytes()
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
-
-
-# What the hub states of a file: of those that it keeps in git itself, git's own digest.
-DIGESTS: dict[str, tuple[str, Callable[[Path], str]]] = {
-    FILE: ("SHA-256", sha256),
-    TIMM_FILE: ("git's SHA-1", git_digest),
-}

@@ -23,9 +23,10 @@ BORDERS = {"efficientnet_lite0": (0.18, 0.215)}
 RATES = 1.4e-3, 5.6e-3  # of the group with the highest one, for near images and for far ones
 MOST = 1.0, 4.0  # times the rate of the rule `rise`: some weights bear less
 FURTHER = 4 / 3  # times the rate that it has to find: then the picture shows the one chosen
-BEFORE = (
-    7  # times lower than that rate, a sweep may begin: all lower ones together are a step there
-)
+# The sweep begins at that rate over BEFORE: all that are lower move the weights less than one step
+# at it. Where it would begin below USUAL, which is AdamW's, somebody has asked for it.
+BEFORE = 7
+USUAL = 1e-4
 
 
 def bounded(settings: FinderSettings) -> FinderSettings:
@@ -38,7 +39,7 @@ def bounded(settings: FinderSettings) -> FinderSettings:
     hi = FURTHER * sought / OF_RISEN / SAFE
     if not settings.lo < hi < settings.hi:
         return settings
-    lo = max(settings.lo, sought / BEFORE)
+    lo = settings.lo if settings.lo < USUAL else max(settings.lo, sought / BEFORE)
     share = math.log(hi / lo) / math.log(settings.hi / settings.lo)
     steps = max(FEWEST_STEPS, math.ceil(share * settings.steps))
     return replace(settings, lo=lo, hi=hi, steps=steps)

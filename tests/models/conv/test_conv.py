@@ -158,11 +158,15 @@ def test_gradients_agree_on_one_and_four_devices(size, groups, channels, stride,
     (2, 1, 1, False), (4, 2, 1, False), (3, 2, 1, False), (2, 1, 8, False),
     (3, 1, 1, True), (5, 2, 1, True), (3, 1, 8, True),
 ])  # fmt: skip
-def test_a_kernel_larger_than_what_comes_out_is_not_convolved_by_xla(image, stride, groups, native):
+def test_an_outsized_kernel_is_not_convolved_by_xla(image, stride, groups, native):
     x, kernel = jnp.zeros((2, image, image, 64)), jnp.zeros((3, 3, 64 // groups, 64))
     how = (stride, ((1, 1), (1, 1)), groups)
     jaxpr = jax.make_jaxpr(lambda x, k: gradients(conv, x, k, *how))(x, kernel)
     assert ("conv_general_dilated" in str(jaxpr)) == native
+
+
+def test_an_empty_batch_stays_one():
+    assert conv(jnp.zeros((0, 2, 2, 8)), jnp.zeros((5, 5, 8, 4))).shape == (0, 2, 2, 4)
 
 
 def test_other_platforms_get_the_native_convolution():

@@ -135,10 +135,43 @@ def test_a_damaged_config_is_fetched_again_and_never_believed(server, monkeypatc
     found, _ = hub.facts("resnet18", "tv_in1k")
     assert found == EXPECTED and blob.read_bytes() == content
     blob.write_bytes(content.replace(b"0.485", b"0.484"))
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_, **__: blob)
+    (damaged,) = hub_cache().rglob(preprocessing.TIMM_FILE)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_, **__: damaged)
     with pytest.raises(UserError, match=r"the digest of config\.json is wrong") as refusal:
         hub.facts("resnet18", "tv_in1k")
     assert refusal.value.offenders[0] == f"the hub states git's SHA-1 {blob.name}"
+
+
+def test_what_repositories_share_is_held_against_the_digest_of_the_first_link(server):
+    pretrained.load("resnet18", "tv_in1k")
+    path, _ = hub.fetch("resnet18", "tv_in1k")
+    blob, shared = path.resolve(), hub_cache() / "blobs" / "ab" / ("7" * 64)
+    shared.parent.mkdir(parents=True)
+    blob.rename(shared)
+    blob.symlink_to(shared)
+    assert hub.fetch("resnet18", "tv_in1k")[1]["sha256"] == server.stated
+    assert server.downloads == 1
+    content = bytearray(shared.read_bytes())
+    content[-1] ^= 1
+    shared.write_bytes(content)
+    assert loaded_from("tv_in1k").origin["sha256"] == server.stated
+    assert server.downloads == 2
+
+
+def test_a_damaged_file_without_a_connection_is_told_as_such(server, monkeypatch):
+    hub.facts("resnet18", "tv_in1k")
+    (blob,) = {path.resolve() for path in hub_cache().rglob(preprocessing.TIMM_FILE)}
+    blob.write_bytes(blob.read_bytes().replace(b"0.485", b"0.484"))
+    fetched = huggingface_hub.hf_hub_download
+
+    def alone(*names, force_download):
+        if force_download:
+            raise ConnectionError("no route to host")
+        return fetched(*names)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", alone)
+    with pytest.raises(UserError, match=r"config\.json cannot be .* is damaged in its cache"):
+        hub.facts("resnet18", "tv_in1k")
 
 
 def test_a_cache_that_was_copied_without_its_links_is_taken(server):

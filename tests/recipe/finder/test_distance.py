@@ -63,6 +63,14 @@ def test_a_shorter_sweep_still_tells_whether_a_body_bears_the_rate():
     assert distance.decided(harmed, NAME, NEAR).lr == harmed.lr
 
 
+def test_a_sweep_that_is_to_begin_lower_does():
+    settings = FinderSettings(rule="rise", steps=40, lo=1e-5, hi=0.1)
+    short = distance.bounded(settings)
+    assert short.lo == 1e-5 and short.hi < 0.03
+    rates, whole = sweep.rates(short), sweep.rates(settings)
+    assert rates[1] / rates[0] == pytest.approx(whole[1] / whole[0], abs=0.03)
+
+
 @pytest.mark.parametrize("changes", [{"hi": 2e-3}, {"lo": 0.05}])
 def test_a_sweep_elsewhere_stays_as_it_is(changes):
     settings = FinderSettings(**{"rule": "rise", "lo": 1e-4, "hi": 0.1, **changes})
