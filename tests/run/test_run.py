@@ -33,7 +33,7 @@ from jaxft.materials.start_up import start_up
 from jaxft.runtime import digests
 from jaxft.runtime.ballot import Stop
 from jaxft.runtime.console import Console
-from jaxft.training import loop, rate_of_phase, step_losses
+from jaxft.training import ending, loop, rate_of_phase, step_losses
 from jaxft.training.drift import Drift
 from jaxft.training.loop import evaluate_weights
 from jaxft.workdir import checkpoint
@@ -200,6 +200,7 @@ def test_the_best_may_lie_in_the_middle_of_an_earlier_phase(drawn, tiny, tmp_pat
     told = io.StringIO()
     with monkeypatch.context() as patch:
         patch.setattr(loop, "evaluate_weights", losing)
+        patch.setattr(ending, "evaluate_weights", None)  # the epoch itself has answered
         summary = run.train(config, tmp_path / "run", Console(told))
     assert (summary["best"]["phase"], summary["best"]["epoch"]) == ("head_cached", 0)
     assert "(head_cached, epoch 0, the best by val_loss)" in unfolded(told.getvalue())
@@ -208,6 +209,8 @@ def test_the_best_may_lie_in_the_middle_of_an_earlier_phase(drawn, tiny, tmp_pat
     assert digests.digest(saved.state["params"]) == digests.digest(seen[-1].params)
     found = evaluate(tmp_path / "run").scores
     assert found["loss"] + 1 == pytest.approx(summary["val_loss"], rel=1e-5)
+    answers = json.loads((tmp_path / "run" / "valid" / "metrics.json").read_text())
+    assert answers["loss"] == pytest.approx(found["loss"], rel=1e-6)
 
 
 def test_the_seconds_of_phases_add_up(finished):
