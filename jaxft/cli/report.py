@@ -1,5 +1,6 @@
 """`jaxft report`."""
 
+import sys
 from argparse import ArgumentParser, Namespace
 
 from jaxft.cli import flags
@@ -28,6 +29,7 @@ def run(options: Namespace) -> int:
     paths.demand(options.workdir, options.output)
     workdir = paths.of(options.workdir)
     output = paths.of(options.output) if options.output else workdir / page.FILE
-    page.write_to(workdir, output)
+    for line in page.write_to(workdir, output):
+        print(in_a_line(f"warning: {line}"), file=sys.stderr)
     print(in_a_line(output))
     return 0

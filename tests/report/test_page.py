@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 
 import browser
@@ -10,6 +11,7 @@ import pytest
 
 from jaxft.cli import main
 from jaxft.report.page import axes, contents, page, text, times
+from jaxft.workdir import checkpoint
 
 SCRIPT = "<script>alert(1)</script>"
 VOID = {"meta", "link", "img", "br"}
@@ -92,7 +94,7 @@ def test_a_page_shows_all_that_a_workdir_holds(made_up):
     assert "2023-11-14 22:13 UTC 0 80 overfit 2 gpu (NVIDIA H100)" in told
     assert "jax 0.10.2" in told and "sha256 0123" in told
     assert "source folder:pets" in told and "groups.late 0.001" in told
-    assert "could not be read" not in told
+    assert "are damaged, and left out" not in told
 
 
 def test_a_page_is_small_and_loads_nothing(made_up):
@@ -166,13 +168,30 @@ def test_a_loss_that_is_not_finite_leaves_a_gap(made_up, tmp_path):
     assert [path.count("M") for path in paths[:2]] == [2, 2]
 
 
+def test_a_config_that_was_changed_is_told_and_shown_as_it_was(
+    made_up, tmp_path, monkeypatch, capsys
+):
+    run = tmp_path / "run"
+    shutil.copytree(made_up, run)
+    began = json.loads((run / "config.json").read_text())
+    monkeypatch.setattr(checkpoint, "sealed", lambda _: {"config.json": began})
+    assert "are damaged" not in read(run).text
+    now = {**began, "seed": 1234567}
+    (run / "config.json").write_text(json.dumps(now))
+    told = read(run).text
+    assert "or were changed since it began, and shown as they were" in told
+    assert told.count("1234567") == 1, "in the line on it alone"
+    assert main.main(["report", f"--workdir={run}", f"--output={tmp_path / 'page.html'}"]) == 0
+    assert "warning: config.json seed" in capsys.readouterr().err
+
+
 def test_a_damaged_file_is_named_and_left_out(tmp_path):
     run = made_up_run.write(tmp_path / "run")
     (run / "summary.json").write_text("{")
     (run / "valid/metrics.json").write_text("[]")
     (run / "valid/most_wrong.png").write_bytes(b"no picture")
     told = read(run).text
-    assert "could not be read" in told and "summary.json: Expecting" in told
+    assert "are damaged, and left out" in told and "summary.json: Expecting" in told
     assert "valid/metrics.json: no JSON object" in told
     assert "most wrong: the largest" not in told and "least sure" in told
 

@@ -7,7 +7,7 @@ from jaxft.errors import UserError
 from jaxft.evaluation.answers import FOLDER, METRICS, WRONG, fits
 from jaxft.runtime import csv_rows, paths
 from jaxft.runtime.paths import AnyPath
-from jaxft.workdir import history
+from jaxft.workdir import history, seal
 from jaxft.workdir.rows import parse
 
 PICTURES = ("most_wrong", "least_sure", "surest_right", "confusion")
@@ -26,7 +26,8 @@ class Contents:
       scores: `valid/metrics.json`.
       wrong: rows of `valid/wrong.csv`, the most wrong first.
       pictures: name -> a PNG of `valid/`.
-      damaged: files that are there and cannot be read, with the reason.
+      damaged: files that cannot be read, or were changed since the run began, with the reason;
+        of the latter there is what they held then.
     """
 
     name: str
@@ -67,9 +68,9 @@ def read(workdir: AnyPath) -> Contents:
     found = Contents(
         name=paths.absolute(workdir).name,
         summary=reader.document("summary.json"),
-        config=reader.document("config.json"),
+        config=reader.sealed(seal.CONFIG),
         data=reader.document("data.json"),
-        weights=reader.document("weights.json"),
+        weights=reader.sealed(seal.WEIGHTS),
         rows=reader.history(),
         starts=reader.rows("starts.jsonl"),
         scores=reader.document(f"{FOLDER}/{METRICS}"),
@@ -87,6 +88,7 @@ class _Reader:
 
     def __init__(self, folder: AnyPath) -> None:
         self._folder = folder
+        self._broken = seal.broken(folder)
         self.damaged: list[str] = []
 
     def content(self, name: str) -> bytes:
@@ -102,6 +104,14 @@ class _Reader:
     def document(self, name: str) -> dict[str, Any]:
         """The object that a JSON file holds."""
         return next(iter(self._objects(name, [self.content(name)])), {})
+
+    def sealed(self, name: str) -> dict[str, Any]:
+        """The object that a JSON file holds; the checkpoint's where the file was changed."""
+        if name not in self._broken:
+            return self.document(name)
+        found = self._broken[name]
+        self.damaged += found.lines
+        return dict(found.data)
 
     def rows(self, name: str, after: int = 0) -> list[dict[str, Any]]:
         """Objects of a JSON-lines file, after so many lines; a last line may be cut off."""

@@ -51,8 +51,11 @@ def write(workdir: AnyPath) -> None:
         paths.write(workdir / FILE, lambda file: file.write(content))
 
 
-def write_to(workdir: AnyPath, output: AnyPath) -> None:
+def write_to(workdir: AnyPath, output: AnyPath) -> tuple[str, ...]:
     """Write a run's page to a place, where nothing is but perhaps an earlier page of this run.
+
+    Returns:
+      A line on each file of the run that is damaged, or was changed since it began.
 
     Raises:
       UserError: there is a file, or no folder for it; the workdir holds no run.
@@ -62,10 +65,12 @@ def write_to(workdir: AnyPath, output: AnyPath) -> None:
         raise UserError(f"{output} is a folder", hint="--output is the file to write.")
     if output.exists() and not (own and is_free(output)):
         raise UserError(f"{output} already exists", hint="Give another --output.")
-    content = page(workdir)
+    found = read(workdir)
+    content = _rendered(found)
     if not paths.is_remote(output) and not output.parent.is_dir():
         raise UserError(f"{output}: no folder {output.parent}")
     paths.write(output, lambda file: file.write(content))
+    return found.damaged
 
 
 def is_free(path: AnyPath) -> bool:
@@ -79,6 +84,10 @@ def page(workdir: AnyPath) -> bytes:
     Raises:
       UserError: it holds no run.
     """
+    return _rendered(read(workdir))
+
+
+def _rendered(found: Contents) -> bytes:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -87,7 +96,7 @@ def page(workdir: AnyPath) -> bytes:
         lstrip_blocks=True,
     )
     template = environment.get_template("page.html.jinja")
-    text: str = template.render(_shown(read(workdir)))
+    text: str = template.render(_shown(found))
     return text.encode(errors="replace")
 
 
