@@ -27,12 +27,14 @@ def ends(read):
 
 
 def test_another_error_is_amiss_and_its_smallest_input_told():
+    """Half of what is drawn is so long; what is drawn depends on constants in all modules."""
+
     def read(content):
-        if b"\x07" in content:
+        if len(content) > 2:
             raise KeyError(content)
         raise ValueError
 
-    assert ends(read)[0].startswith("KeyError: b'\\x07'")
+    assert ends(read)[0].startswith(r"KeyError: b'\x00\x00\x00'")
 
 
 def test_time_is_bounded(monkeypatch):
