@@ -47,9 +47,8 @@ def patches(x: Array, kernel: Kernel, stride: int, pads: Pads) -> Array:
     """Multiply the patches that the kernel meets, side by side, by the kernel as one matrix.
 
     For the few channels of an image: XLA CPU's convolution takes two to three times as long. And
-    for a kernel that is larger than the image (`is_outsized`). The patches are put
-    together by rows first, then by columns, because the sources of an array are computed again for
-    each slice of it.
+    for a kernel that is larger than the image (`is_outsized`). The patches are put together by rows
+    first, then by columns, because the sources of an array are computed again for each slice of it.
     """
     edges = [(0, 0, 0), *((low, high, 0) for low, high in pads), (0, 0, 0)]  # may be below zero
     padded = lax.pad(x, jnp.zeros((), x.dtype), edges)

@@ -53,7 +53,8 @@ def facts(name: str, tag: str) -> tuple[Preprocessing, str]:
       UserError: as `fetch`; or the hub's config.json is not timm's.
     """
     repository = f"timm/{name}.{tag}"
-    found = read_timm(_whole(repository, TIMM_FILE))
+    path, _ = _whole(repository, TIMM_FILE)
+    found = read_timm(path)
     if found is None:
         raise UserError(f"{repository}: {TIMM_FILE} is not timm's", hint=_how_to_bring(repository))
     return found
@@ -77,18 +78,21 @@ def fetch(name: str, tag: str) -> tuple[Path, dict[str, Any]]:
         connection broke, or the digest is wrong twice; the hint tells how to bring the file.
     """
     repository = f"timm/{name}.{tag}"
-    path = _whole(repository, FILE)
+    path, digest = _whole(repository, FILE)
     about = {"repository": repository, "revision": path.parent.name, "file": FILE}
-    return path, {**about, "sha256": sha256(path)}
+    return path, {**about, "sha256": digest if SHA256.fullmatch(digest) else sha256(path)}
 
 
-def _whole(repository: str, file: str) -> Path:
-    """Get a file that has the digest that the hub states for it; a damaged one is fetched again."""
+def _whole(repository: str, file: str) -> tuple[Path, str]:
+    """Get a file that has the digest that the hub states for it, and that digest, "" if none.
+
+    A damaged one is fetched again.
+    """
     for again in (False, True):
         path = _download(repository, file, again)
         kind, stated, found = _digests(path)
         if found == stated:
-            return path
+            return path, found
     raise UserError(
         f"{repository}: the digest of {file} is wrong",
         [f"the hub states {kind} {stated}", f"{path} has {found}"],

@@ -41,6 +41,21 @@ def hub_cache() -> Path:
     return Path(huggingface_hub.constants.HF_HUB_CACHE)
 
 
+def blob_of(name: str) -> Path:
+    """The file of that name in the hub's cache, behind its links."""
+    (blob,) = {path.resolve() for path in hub_cache().rglob(name)}
+    return blob
+
+
+def damage(blob: Path) -> None:
+    """Flip the last bit of weights; make another mean of a config, which is still timm's."""
+    content = blob.read_bytes()
+    if b"0.485" in content:
+        blob.write_bytes(content.replace(b"0.485", b"0.484"))
+    else:
+        blob.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+
+
 def loaded_from(source: str) -> pretrained.Loaded:
     """ResNet-18's weights of a source that has some."""
     loaded = pretrained.load("resnet18", source)
@@ -117,24 +132,19 @@ def test_a_wrong_digest_is_told_and_the_file_fetched_again_once(server):
 
 def test_a_file_damaged_in_the_cache_is_fetched_again(server):
     pretrained.load("resnet18", "tv_in1k")
-    path, _ = hub.fetch("resnet18", "tv_in1k")
-    blob = Path(path).resolve()
-    content = bytearray(blob.read_bytes())
-    content[-1] ^= 1
-    blob.write_bytes(content)
+    damage(blob_of(hub.FILE))
     assert loaded_from("tv_in1k").origin["sha256"] == server.stated
     assert server.downloads == 2
 
 
 def test_a_damaged_config_is_fetched_again_and_never_believed(server, monkeypatch):
-    """A bit that makes another mean of it, so that it is still JSON, and timm's."""
     hub.facts("resnet18", "tv_in1k")
-    (blob,) = {path.resolve() for path in hub_cache().rglob(preprocessing.TIMM_FILE)}
+    blob = blob_of(preprocessing.TIMM_FILE)
     content = blob.read_bytes()
-    blob.write_bytes(content.replace(b"0.485", b"0.484"))
+    damage(blob)
     found, _ = hub.facts("resnet18", "tv_in1k")
     assert found == EXPECTED and blob.read_bytes() == content
-    blob.write_bytes(content.replace(b"0.485", b"0.484"))
+    damage(blob)
     (damaged,) = hub_cache().rglob(preprocessing.TIMM_FILE)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_, **__: damaged)
     with pytest.raises(UserError, match=r"the digest of config\.json is wrong") as refusal:
@@ -144,24 +154,20 @@ def test_a_damaged_config_is_fetched_again_and_never_believed(server, monkeypatc
 
 def test_what_repositories_share_is_held_against_the_digest_of_the_first_link(server):
     pretrained.load("resnet18", "tv_in1k")
-    path, _ = hub.fetch("resnet18", "tv_in1k")
-    blob, shared = path.resolve(), hub_cache() / "blobs" / "ab" / ("7" * 64)
+    blob, shared = blob_of(hub.FILE), hub_cache() / "blobs" / "ab" / ("7" * 64)
     shared.parent.mkdir(parents=True)
     blob.rename(shared)
     blob.symlink_to(shared)
     assert hub.fetch("resnet18", "tv_in1k")[1]["sha256"] == server.stated
     assert server.downloads == 1
-    content = bytearray(shared.read_bytes())
-    content[-1] ^= 1
-    shared.write_bytes(content)
+    damage(shared)
     assert loaded_from("tv_in1k").origin["sha256"] == server.stated
     assert server.downloads == 2
 
 
 def test_a_damaged_file_without_a_connection_is_told_as_such(server, monkeypatch):
     hub.facts("resnet18", "tv_in1k")
-    (blob,) = {path.resolve() for path in hub_cache().rglob(preprocessing.TIMM_FILE)}
-    blob.write_bytes(blob.read_bytes().replace(b"0.485", b"0.484"))
+    damage(blob_of(preprocessing.TIMM_FILE))
     fetched = huggingface_hub.hf_hub_download
 
     def alone(*names, force_download):
