@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxft.augment.presets import PRESETS, beneath_policy
-
-SWEEPS = {"sgd": (1e-7, 10.0), "adamw": (1e-4, 0.1)}  # rates of a range test
+from jaxft.recipe.finder.settings import SWEEPS
 
 
 def filled(plain: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from jaxft.recipe.finder.curve import LRCurve
 from jaxft.recipe.finder.rise import OF_RISEN, SAFE
-from jaxft.recipe.finder.settings import FEWEST_STEPS, FinderSettings
+from jaxft.recipe.finder.settings import FEWEST_STEPS, SWEEPS, FinderSettings
 
 DISTANCE = "distance"
 DISTANCE_SIZE = 96  # pixels that views are scaled to: it depends on their number
@@ -24,9 +24,9 @@ RATES = 1.4e-3, 5.6e-3  # of the group with the highest one, for near images and
 MOST = 1.0, 4.0  # times the rate of the rule `rise`: some weights bear less
 FURTHER = 4 / 3  # times the rate that it has to find: then the picture shows the one chosen
 # The sweep begins at that rate over BEFORE: all that are lower move the weights less than one step
-# at it. Where it would begin below USUAL, which is AdamW's, somebody has asked for it.
+# at it. Where it would begin below USUAL, somebody has asked for it.
 BEFORE = 7
-USUAL = 1e-4
+USUAL, _ = SWEEPS["adamw"]
 
 
 def bounded(settings: FinderSettings) -> FinderSettings:

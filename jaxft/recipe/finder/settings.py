@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 AUTO = "auto"
 FEWEST_STEPS = 20
+SWEEPS = {"sgd": (1e-7, 10.0), "adamw": (1e-4, 0.1)}  # lowest and highest rate, by optimizer
 
 
 @dataclass(frozen=True)
