@@ -11,6 +11,7 @@ import ctypes
 import io
 import os
 import re
+import select
 import signal
 import sys
 import threading
@@ -44,7 +45,7 @@ class _Errors:
         self._buffer = b""
         self._reading = threading.Lock()
         self._reader, writer = os.pipe()
-        os.set_blocking(self._reader, True)
+        os.set_blocking(self._reader, False)
         os.dup2(writer, 2)
         os.close(writer)
         sys.stderr = io.TextIOWrapper(
@@ -59,27 +60,35 @@ class _Errors:
         os.dup2(self._before, 2)
 
     def _forward(self) -> None:
-        while content := os.read(self._reader, 2**16):
-            self._take(content)
+        readable = select.poll()
+        readable.register(self._reader, select.POLLIN)
+        while self._pass_on():
+            readable.poll()
+
+    def _pass_on(self) -> bool:
+        """Pass on what the pipe holds; False at its end."""
+        # Read and written under one lock: at an abort, the other thread holds no words back.
+        with self._reading, suppress(BlockingIOError):
+            while content := os.read(self._reader, 2**16):
+                self._take(content)
+            return False
+        return True
 
     def _take(self, content: bytes) -> None:
         """Pass whole lines on, but those of the service and what belongs to them."""
-        with self._reading:
-            *lines, self._buffer = (self._buffer + content).split(b"\n")
-            for line in lines:
-                self._lost = self._lost or SERVICE.search(line) is not None
-                if not self._lost:
-                    with suppress(OSError):
-                        os.write(self._before, line + b"\n")
+        *lines, self._buffer = (self._buffer + content).split(b"\n")
+        for line in lines:
+            self._lost = self._lost or SERVICE.search(line) is not None
+            if not self._lost:
+                with suppress(OSError):
+                    os.write(self._before, line + b"\n")
 
     def aborting(self, number: int) -> None:
         """End the process that aborts: as one that was interrupted if the service did it."""
-        os.set_blocking(self._reader, False)
-        with suppress(BlockingIOError):
-            while content := os.read(self._reader, 2**16):
-                self._take(content)
-        if self._buffer:
-            self._take(b"\n")
+        self._pass_on()
+        with self._reading:
+            if self._buffer:
+                self._take(b"\n")
         if self._lost:
             end()
         self.restore()

@@ -49,6 +49,7 @@ class Store(ThreadingHTTPServer):
     """
 
     daemon_threads = True
+    request_queue_size = 128  # 5 by default: more clients at once than that would be turned away
 
     def __init__(self, *buckets: str) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
