@@ -253,7 +253,7 @@ def _problem(path: str, check: Callable[[str], Any]) -> str:
     except FileNotFoundError:  # missing files are for others to report
         return ""
     except Exception as error:  # of several libraries, with no class in common
-        return f"{path}: {_in_a_line(error)}"
+        return f"{path}: {in_a_line(error)}"
     return ""
 
 
@@ -288,7 +288,8 @@ def _prepare(path: str) -> None:
     fsspec.config.conf.setdefault("gcs", {})["use_listings_cache"] = False
 
 
-def _in_a_line(error: Exception) -> str:
+def in_a_line(error: BaseException) -> str:
+    """Return an error's type and words, as one line."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
@@ -301,4 +302,4 @@ def _as_os_error(path: AnyPath) -> Iterator[None]:
     except FileNotFoundError:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from None
     except Exception as error:
-        raise OSError(errno.EIO, _in_a_line(error), str(path)) from error
+        raise OSError(errno.EIO, in_a_line(error), str(path)) from error

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from jaxft.errors import UserError
-from jaxft.runtime.paths import AnyPath
+from jaxft.runtime import paths
 
 OS_ERROR = re.compile(r"os_error_code='(\d+)'")  # in TensorStore's messages
 EXHAUSTED = ("RESOURCE_EXHAUSTED", "No space left")
@@ -15,7 +15,7 @@ DISCONNECTED = "ClientConnectionError"  # of aiohttp, which gcsfs tries six time
 
 
 @contextmanager
-def told_as_os_error(place: AnyPath) -> Iterator[None]:
+def told_as_os_error(place: paths.AnyPath) -> Iterator[None]:
     """Raise what a disk or a bucket did to a library as OSError, with the place.
 
     TensorStore raises ValueError, whose message holds the number of the operating system's error.
@@ -36,15 +36,25 @@ def told_as_os_error(place: AnyPath) -> Iterator[None]:
         if not number:
             raise
         named = getattr(error, "filename", None) or str(place)
-        raise OSError(number, os.strerror(number), named) from None
+        raise OSError(number, _words(number, error), named) from None
 
 
 def number_of(error: BaseException) -> int:
     """Return the operating system's number of an error; 0 where it is not of a disk or bucket."""
-    if isinstance(error, OSError):
-        return error.errno or 0
+    if isinstance(error, OSError) and error.errno:
+        return error.errno
     if found := OS_ERROR.search(str(error)):
         return int(found[1])
-    if any(kind.__name__ == DISCONNECTED for kind in type(error).__mro__):
+    if _is_disconnected(error):
         return errno.ECONNRESET
     return errno.ENOSPC if any(word in str(error) for word in EXHAUSTED) else 0
+
+
+def _is_disconnected(error: BaseException) -> bool:
+    return any(kind.__name__ == DISCONNECTED for kind in type(error).__mro__)
+
+
+def _words(number: int, error: BaseException) -> str:
+    """Return the operating system's words, and a bucket's client's: it knows more than a number."""
+    told = os.strerror(number)
+    return f"{told} ({paths.in_a_line(error)})" if _is_disconnected(error) else told

@@ -58,7 +58,11 @@ def test_phases_steps_and_parameters(planned):
     steps = planned.sizes.train // 8
     assert [p.steps for p in planned.phases] == [2 * steps, 2 * steps, 3 * steps]
     assert [p.at_most for p in planned.phases] == [False, False, True]
-    assert [p.finder_steps for p in planned.phases] == [24, 0, 23]  # by distance from 2e-4, not 1e-4
+    assert [p.finder_steps for p in planned.phases] == [
+        24,
+        0,
+        23,
+    ]  # by distance from 2e-4, not 1e-4
     assert planned.phases[0].parameters == planned.phases[1].parameters
     assert planned.phases[2].parameters > planned.phases[1].parameters
 

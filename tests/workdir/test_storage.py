@@ -32,11 +32,29 @@ def test_what_a_disk_did_is_an_os_error_with_a_place(raised, number, named, tmp_
     assert caught.value.strerror == os.strerror(number)
 
 
-def test_a_bucket_that_hangs_up_is_an_os_error_with_a_place():
+@pytest.mark.parametrize(
+    ("raised", "words"),
+    [
+        (
+            lambda client: client.ServerDisconnectedError(),
+            "ServerDisconnectedError: Server disconnected",
+        ),
+        (
+            lambda client: client.ClientConnectionError("Connector is closed."),
+            "ClientConnectionError: Connector is closed.",
+        ),
+        (
+            lambda client: client.ClientOSError("Cannot write to closing transport"),
+            "ClientOSError: Cannot write to closing transport",
+        ),
+    ],
+)
+def test_a_bucket_that_hangs_up_is_an_os_error_in_its_words(raised, words):
     aiohttp = pytest.importorskip("aiohttp")
     with pytest.raises(OSError) as caught, told_as_os_error(paths.of("gs://bucket/run")):
-        raise aiohttp.ServerDisconnectedError
+        raise raised(aiohttp)
     assert (caught.value.errno, caught.value.filename) == (errno.ECONNRESET, "gs://bucket/run")
+    assert caught.value.strerror == f"Connection reset by peer ({words})"
 
 
 @pytest.mark.parametrize("raised", [ValueError("a bug"), UserError("taken over"), KeyError("x")])
