@@ -72,11 +72,7 @@ class Lease:
 
     def take(self, generation: int) -> bool:
         """Take the lease if the object has this generation; return True on success."""
-        from google.api_core.exceptions import PreconditionFailed
-
-        try:
-            self._write(generation)
-        except PreconditionFailed:
+        if self._write(generation):
             return False
         self._renewing.start()
         return True
@@ -98,7 +94,13 @@ class Lease:
                 if_generation_match=self._generation, timeout=REQUEST_SECONDS
             )
 
-    def _write(self, generation: int) -> None:
+    def _write(self, generation: int, **retry: None) -> str:
+        """Write the object over one of this generation; return who has it instead, "" if nobody.
+
+        Without `retry=None` the client asks again for two minutes.
+        """
+        from google.api_core.exceptions import PreconditionFailed
+
         note = {
             "token": self._token,
             "holder": f"process {os.getpid()} on {socket.gethostname()}",
@@ -106,31 +108,27 @@ class Lease:
             "until": time.time() + SECONDS,
         }
         blob = self._bucket.blob(self._name)  # anew, for a used one asks for its old generation
-        blob.upload_from_string(
-            json.dumps(note, indent=2),
-            content_type="application/json",
-            if_generation_match=generation,
-            timeout=REQUEST_SECONDS,
-            retry=None,
-        )
-        self._generation = blob.generation
+        try:
+            blob.upload_from_string(
+                json.dumps(note, indent=2),
+                content_type="application/json",
+                if_generation_match=generation,
+                timeout=REQUEST_SECONDS,
+                **retry,
+            )
+        except PreconditionFailed:
+            found = self.look()
+            if found.token != self._token:
+                return found.holder
+            self._generation = found.generation  # a write of ours, whose answer was lost
+        else:
+            self._generation = blob.generation
+        return ""
 
     def _renew(self) -> None:
         while not self._taken_by and not self._ended.wait(SECONDS / RENEWALS):
             with suppress(Exception):  # of the network; the next renewal may come through
-                self._renew_once()
-
-    def _renew_once(self) -> None:
-        from google.api_core.exceptions import PreconditionFailed
-
-        try:
-            self._write(self._generation)
-        except PreconditionFailed:
-            note = self.look()
-            if note.token == self._token:  # a write of ours, whose answer was lost
-                self._generation = note.generation
-            else:
-                self._taken_by = note.holder
+                self._taken_by = self._write(self._generation, retry=None)
 
 
 @contextmanager

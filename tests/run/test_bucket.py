@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import json
 import os
 import subprocess
@@ -345,6 +346,8 @@ def start(store, root, place, data, workdir, *overrides):
 def _far(store, drawn, tmp_path_factory):
     """A bucket with the drawn images in `photos` and in `run` a run of them, killed in the middle.
 
+    Every thirtieth request or answer of the second start is lost.
+
     Returns:
       The bucket's name, and what the second start said.
     """
@@ -356,7 +359,9 @@ def _far(store, drawn, tmp_path_factory):
     killed = start(store, root, "step:full:1", *given)
     assert killed.returncode == -9, killed.stderr
     assert f"run/{lease.NAME}" in store.buckets[name]
+    store.lost = itertools.cycle(["request", *[""] * 29, "answer", *[""] * 29])
     finished = start(store, root, "none", *given)
+    store.lost = iter(())
     assert finished.returncode == 0, finished.stderr
     return name, finished.stdout
 

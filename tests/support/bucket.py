@@ -7,8 +7,11 @@ Anything else is answered by 501, so that a test which needs more fails.
 
 import base64
 import hashlib
+import itertools
 import json
 import re
+import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -45,6 +48,8 @@ class Store(ThreadingHTTPServer):
     Attributes:
       next_statuses: refusals for the next requests about objects, in order, such as [503, 429];
         google-cloud-storage asks for a bucket's own description whenever it likes.
+      lost: what of the next requests is lost with their connection, in order: "request", which
+        then never came, "answer", or nothing, "".
       log: (method, path with query) of every request.
     """
 
@@ -55,9 +60,12 @@ class Store(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.buckets: dict[str, dict[str, Stored]] = {name: {} for name in buckets}
         self.uploads: dict[str, tuple[str, str, dict[str, str], bytearray]] = {}
+        self.finished: dict[str, dict[str, str]] = {}
         self.next_statuses: list[int] = []
+        self.lost: Iterator[str] = iter(())
         self.log: list[tuple[str, str]] = []
         self.lock = threading.Lock()
+        self.numbers = itertools.count()
         self._generation = time.time_ns() // 1000
 
     @property
@@ -149,11 +157,16 @@ def describe(bucket: str, name: str, stored: Stored) -> dict[str, str]:
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: Store
+    losing = ""
     wbufsize = -1  # an answer in one packet, not a line at a time
 
     def handle_one(self) -> None:
         content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         parts = urlsplit(self.path)
+        self.losing = "" if BUCKET.fullmatch(parts.path) else next(self.server.lost, "")
+        if self.losing == "request":
+            self._hang_up()
+            return
         query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
         self.server.log.append((self.command, self.path))
         try:
@@ -207,7 +220,7 @@ class Handler(BaseHTTPRequestHandler):
         elif query.get("uploadType") == "resumable":
             name = query.get("name") or json.loads(content)["name"]
             self.server.objects(bucket)
-            number = f"upload-{len(self.server.uploads)}"
+            number = f"upload-{next(self.server.numbers)}"
             self.server.uploads[number] = (bucket, name, query, bytearray())
             address = f"{self.server.address}/upload/storage/v1/b/{bucket}/o?upload_id={number}"
             self._answer(b"", 200, {"Location": address})
@@ -219,7 +232,13 @@ class Handler(BaseHTTPRequestHandler):
             self._json(describe(bucket, query["name"], stored))
 
     def _go_on(self, number: str, content: bytes) -> None:
-        """A piece of a resumable upload; the object is there once the last one is."""
+        """A piece of a resumable upload; the object is there once the last one is.
+
+        Who asks again, since the answer to the last piece was lost, gets it again.
+        """
+        if number in self.server.finished:
+            self._json(self.server.finished[number])
+            return
         bucket, name, query, received = self.server.uploads[number]
         if self.command == "DELETE":
             del self.server.uploads[number]
@@ -229,13 +248,18 @@ class Handler(BaseHTTPRequestHandler):
         if total != str(len(received)):
             self._answer(b"", 308, {"Range": f"bytes=0-{len(received) - 1}"})
             return
+        stored = self.server.put(bucket, name, bytes(received), query)
         del self.server.uploads[number]
-        self._json(describe(bucket, name, self.server.put(bucket, name, bytes(received), query)))
+        self.server.finished[number] = describe(bucket, name, stored)
+        self._json(self.server.finished[number])
 
     def _json(self, data: object) -> None:
         self._answer(json.dumps(data).encode(), 200, {"Content-Type": "application/json"})
 
     def _answer(self, content: bytes, status: int, headers: dict[str, str] | None = None) -> None:
+        if self.losing == "answer":
+            self._hang_up()
+            return
         self.send_response(status)
         for name, value in (headers or {}).items():
             self.send_header(name, value)
@@ -244,6 +268,12 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if status not in (204, 304) and self.command != "HEAD":
             self.wfile.write(content)
+
+    def _hang_up(self) -> None:
+        """End the connection by a reset, as the network does."""
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.connection.close()
+        self.close_connection = True
 
     def log_message(self, *_: object) -> None:
         pass

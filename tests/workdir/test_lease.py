@@ -144,6 +144,21 @@ def test_a_network_that_fails_for_a_while_is_no_loss(workdir, store, new_bucket)
         still_held()
 
 
+@pytest.mark.parametrize(
+    "lost", [["request"], ["answer"], ["", "request"], ["", "answer"], ["", "answer", "answer"]]
+)
+def test_it_is_taken_over_a_network_that_loses_a_request(workdir, store, objects, lost):
+    """Of those that look for it, or write it."""
+    store.lost = iter(lost)
+    with checkpoint.lock(workdir) as still_held:
+        assert next(store.lost, None) is None
+        still_held()
+        first = objects[NAME].generation
+        eventually(lambda: objects[NAME].generation > first)
+        still_held()
+    assert not objects
+
+
 @pytest.mark.parametrize("statuses", [[403], [404, 403]])
 def test_a_bucket_that_may_not_be_used_is_the_users_to_mend(workdir, store, objects, statuses):
     """Reading the lease is refused, or writing one where there is none."""
