@@ -45,8 +45,13 @@ EXIT_CODES = """exit codes:
   0 done; 1 a bug in jaxft; 2 a mistake in the input; 3 the loss is no longer finite;
   75 interrupted; the same command resumes;
   141 nobody reads what is printed, which ends a verb that only prints"""
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-ROOM = "\nMake room, then give the same command; training goes on from its last checkpoint."
+ROOM = "Make room, then give the same command; training goes on from its last checkpoint."
+# What helps against an error of a disk or a bucket, by the operating system's number.
+MENDING = {
+    errno.ENOSPC: ROOM,
+    errno.EDQUOT: ROOM,
+    errno.ECONNRESET: "Give the same command again; training goes on from its last checkpoint.",
+}
 UNREAD = 141  # what a shell makes of SIGPIPE
 
 
@@ -126,8 +131,7 @@ def main(arguments: Sequence[str]) -> int:
             streams.drop(sys.stdout)
             return UNREAD
         told = f"jaxft: {error.strerror or error}: {error.filename or ''}"
-        hint = ROOM if error.errno in NO_ROOM else ""
-        print(printable(told + hint), file=sys.stderr)
+        print(printable(told), *_hint(error), sep="\n", file=sys.stderr)
         return leave(2)
     except Exception as error:
         if lost_host.is_sign(error):
@@ -135,6 +139,10 @@ def main(arguments: Sequence[str]) -> int:
         print(printable(traceback.format_exc()), file=sys.stderr)
         print("jaxft: this is a bug; please report it with the lines above.", file=sys.stderr)
         return leave(1)
+
+
+def _hint(error: OSError) -> list[str]:
+    return [MENDING[error.errno]] if error.errno in MENDING else []
 
 
 def _run(arguments: Sequence[str]) -> int:

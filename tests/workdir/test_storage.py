@@ -79,13 +79,22 @@ def test_a_write_that_fails_names_its_file(tmp_path, monkeypatch):
     assert caught.value.filename == str(tmp_path / "metrics.jsonl")
 
 
-def test_a_full_disk_is_told_in_two_lines(monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("number", "words", "then"),
+    [
+        (errno.ENOSPC, "No space left on device", ["Make room, then give the same command;"]),
+        (errno.ECONNRESET, "Connection reset by peer", ["Give the same command again;"]),
+        (errno.EIO, "Input/output error", []),
+    ],
+)
+def test_what_a_disk_or_a_bucket_did_is_told_with_what_helps(
+    number, words, then, monkeypatch, capsys
+):
     def run(_):
-        raise OSError(errno.ENOSPC, "No space left on device", "w/checkpoints")
+        raise OSError(number, words, "w/checkpoints")
 
     monkeypatch.setattr(main, "_run", run)
     assert main.main(["train"]) == 2
-    assert capsys.readouterr().err.splitlines() == [
-        "jaxft: No space left on device: w/checkpoints",
-        "Make room, then give the same command; training goes on from its last checkpoint.",
-    ]
+    told = capsys.readouterr().err.splitlines()
+    goes_on = "training goes on from its last checkpoint."
+    assert told == [f"jaxft: {words}: w/checkpoints", *(f"{line} {goes_on}" for line in then)]
