@@ -56,8 +56,9 @@ class _Errors:
         threading.Thread(target=self._forward, daemon=True).start()
 
     def restore(self) -> None:
-        """Let C++ write to the stream again."""
+        """Let C++ write to the stream again, after all that it has written."""
         os.dup2(self._before, 2)
+        self._drain()
 
     def _forward(self) -> None:
         readable = select.poll()
@@ -74,6 +75,13 @@ class _Errors:
             return False
         return True
 
+    def _drain(self) -> None:
+        """Pass on what the pipe holds, and a line that is not ended."""
+        self._pass_on()
+        with self._reading:
+            if self._buffer:
+                self._take(b"\n")
+
     def _take(self, content: bytes) -> None:
         """Pass whole lines on, but those of the service and what belongs to them."""
         *lines, self._buffer = (self._buffer + content).split(b"\n")
@@ -85,10 +93,7 @@ class _Errors:
 
     def aborting(self, number: int) -> None:
         """End the process that aborts: as one that was interrupted if the service did it."""
-        self._pass_on()
-        with self._reading:
-            if self._buffer:
-                self._take(b"\n")
+        self._drain()
         if self._lost:
             end()
         self.restore()

@@ -9,7 +9,7 @@ from jaxft.runtime import lost_host
 
 # As C++ does it: it writes to the stream of errors, and aborts.
 SCRIPT = """
-import atexit, os, sys, time
+import atexit, os, sys
 from jaxft.runtime import lost_host
 
 if sys.argv[1] == "exit":  # called after what `watch` registers
@@ -20,8 +20,6 @@ end = b"" if sys.argv[1] == "break off" else b"\\n"
 os.write(2, "\\n".join(sys.argv[2:]).encode() + (end if sys.argv[2:] else b""))
 if sys.argv[1] in ("abort", "break off"):
     os.abort()
-if sys.argv[1] == "end":
-    time.sleep(0.5)
 """
 FATAL = "F1127 12:00:00.0 7 client.h:77] Terminating process because the JAX distributed service"
 
