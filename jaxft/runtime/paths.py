@@ -26,6 +26,7 @@ from jaxft.errors import UserError
 AnyPath: TypeAlias = Path | epath.Path
 
 REMOTE = "gs://"
+WHOLE = "Write gs://BUCKET/FOLDER; is a shell variable not set?"
 UNFINISHED = ".jaxft-????????.tmp"  # files that are being written
 SPOOL_BYTES = 2**26  # kept in memory of a file on its way to the store
 PACKAGES = ("gcsfs", "google.cloud.storage")
@@ -46,10 +47,12 @@ def of(path: str | os.PathLike[str]) -> AnyPath:
     """Return the path that a user's text names; `~` is the home directory.
 
     Raises:
-      UserError: a store that is not Google's, or one whose packages are missing.
+      UserError: a store that is not Google's, or one whose packages are missing; no bucket.
     """
     text = os.fspath(path)
     if is_remote(text):
+        if not _in_bucket(text)[0]:
+            raise UserError(f"{text} names no bucket", hint=WHOLE)
         _prepare(text)
         return epath.Path(text)
     scheme, found, _ = text.partition("://")
@@ -70,8 +73,17 @@ def absolute(path: AnyPath) -> AnyPath:
 
 def demand_workdir(workdir: str | os.PathLike[str]) -> None:
     """Raise UserError where a workdir has no name, which would be the current directory."""
-    if not os.fspath(workdir):
+    text = os.fspath(workdir)
+    if not text:
         raise UserError("--workdir is empty", hint="Is it a shell variable that is not set?")
+    if is_remote(text) and not all(_in_bucket(text)):
+        raise UserError(f"--workdir={text} names no folder of a bucket", hint=WHOLE)
+
+
+def _in_bucket(text: str) -> tuple[str, str]:
+    """Return the bucket of a path in a store, and what stands behind it."""
+    bucket, _, inner = text.removeprefix(REMOTE).partition("/")
+    return bucket, inner.strip("/")
 
 
 def make_folder(path: AnyPath) -> None:
@@ -248,6 +260,8 @@ def demand(*given: str | os.PathLike[str], workdir: str | os.PathLike[str] = "")
 
 
 def _problem(path: str, check: Callable[[str], Any]) -> str:
+    if not _in_bucket(path)[0]:
+        return f"{path} names no bucket"
     try:
         check(path)
     except FileNotFoundError:  # missing files are for others to report
@@ -261,7 +275,7 @@ def _bucket_of(workdir: str) -> Any:
     """Return the bucket's description, which Orbax reads, too."""
     from google.cloud import storage
 
-    return storage.Client().get_bucket(workdir.removeprefix(REMOTE).partition("/")[0])
+    return storage.Client().get_bucket(_in_bucket(workdir)[0])
 
 
 @cache

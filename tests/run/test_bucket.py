@@ -60,6 +60,19 @@ class TestPaths:
         ):
             paths.of("s3://there/run")
 
+    @pytest.mark.parametrize("path", ["gs://", "gs:///run"])
+    def test_one_without_a_bucket_is_refused(self, path):
+        with pytest.raises(UserError, match=f"^{path} names no bucket"):
+            paths.of(path)
+        with pytest.raises(UserError, match="cannot be reached") as error:
+            paths.demand(path)
+        assert error.value.offenders == (f"{path} names no bucket",)
+
+    @pytest.mark.parametrize("workdir", ["gs://", "gs:///run", "gs://there", "gs://there/"])
+    def test_a_workdir_is_a_folder_of_a_bucket(self, workdir):
+        with pytest.raises(UserError, match=f"^--workdir={workdir} names no folder of a bucket"):
+            paths.demand_workdir(workdir)
+
     def test_what_is_no_scheme_is_a_file(self):
         assert paths.of("a:b/c") == Path("a:b/c") and not paths.is_remote("./gs://there")
 
