@@ -72,7 +72,7 @@ def absolute(path: AnyPath) -> AnyPath:
 
 
 def demand_workdir(workdir: str | os.PathLike[str]) -> None:
-    """Raise UserError where a workdir has no name, which would be the current directory."""
+    """Raise UserError where a workdir has no name: the current directory, or a whole bucket."""
     text = os.fspath(workdir)
     if not text:
         raise UserError("--workdir is empty", hint="Is it a shell variable that is not set?")

@@ -41,12 +41,12 @@ def told_as_os_error(place: paths.AnyPath) -> Iterator[None]:
 
 def number_of(error: BaseException) -> int:
     """Return the operating system's number of an error; 0 where it is not of a disk or bucket."""
+    if _is_disconnected(error):
+        return errno.ECONNRESET
     if isinstance(error, OSError) and error.errno:
         return error.errno
     if found := OS_ERROR.search(str(error)):
         return int(found[1])
-    if _is_disconnected(error):
-        return errno.ECONNRESET
     return errno.ENOSPC if any(word in str(error) for word in EXHAUSTED) else 0
 
 
@@ -55,6 +55,7 @@ def _is_disconnected(error: BaseException) -> bool:
 
 
 def _words(number: int, error: BaseException) -> str:
-    """Return the operating system's words, and a bucket's client's: it knows more than a number."""
-    told = os.strerror(number)
-    return f"{told} ({paths.in_a_line(error)})" if _is_disconnected(error) else told
+    """Return the words for an error: a bucket's client knows more than the operating system."""
+    if _is_disconnected(error):
+        return f"no connection ({paths.in_a_line(error)})"
+    return os.strerror(number)

@@ -44,8 +44,8 @@ def test_what_a_disk_did_is_an_os_error_with_a_place(raised, number, named, tmp_
             "ClientConnectionError: Connector is closed.",
         ),
         (
-            lambda client: client.ClientOSError("Cannot write to closing transport"),
-            "ClientOSError: Cannot write to closing transport",
+            lambda client: client.ClientOSError(-2, "Name or service not known"),
+            "ClientOSError: [Errno -2] Name or service not known",
         ),
     ],
 )
@@ -54,7 +54,7 @@ def test_a_bucket_that_hangs_up_is_an_os_error_in_its_words(raised, words):
     with pytest.raises(OSError) as caught, told_as_os_error(paths.of("gs://bucket/run")):
         raise raised(aiohttp)
     assert (caught.value.errno, caught.value.filename) == (errno.ECONNRESET, "gs://bucket/run")
-    assert caught.value.strerror == f"Connection reset by peer ({words})"
+    assert caught.value.strerror == f"no connection ({words})"
 
 
 @pytest.mark.parametrize("raised", [ValueError("a bug"), UserError("taken over"), KeyError("x")])
@@ -83,7 +83,7 @@ def test_a_write_that_fails_names_its_file(tmp_path, monkeypatch):
     ("number", "words", "then"),
     [
         (errno.ENOSPC, "No space left on device", ["Make room, then give the same command;"]),
-        (errno.ECONNRESET, "Connection reset by peer", ["Give the same command again;"]),
+        (errno.ECONNRESET, "no connection", ["Give the same command again;"]),
         (errno.EIO, "Input/output error", []),
     ],
 )
