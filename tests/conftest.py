@@ -7,6 +7,7 @@ and of the marked ones those that need several devices or look into programs for
 
 import os
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from jaxtyping import install_import_hook
@@ -67,14 +68,20 @@ SLOW_FIXTURES = {"benched", "planned", "grown"}  # what uses them is slow wherev
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` chooses
 def pytest_collection_modifyitems(items):
-    """Files with slow tests first: of several processes none should be left with one at the end."""
+    """Files that take longest first: of several processes none should be left with one at the end.
+
+    A slow test counts for its `minutes`, or for six seconds.
+    """
     for item in items:
         if SLOW_FIXTURES & set(item.fixturenames):
             item.add_marker("slow")
         if REAL and (reason := _cannot_run(item)):
             item.add_marker(pytest.mark.skip(reason=reason))
-    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
-    items.sort(key=lambda item: -slow[item.path])
+    minutes = Counter[Path]()
+    for item in items:
+        if marker := item.get_closest_marker("slow"):
+            minutes[item.path] += marker.kwargs.get("minutes", 0.1)
+    items.sort(key=lambda item: -minutes[item.path])
 
 
 @pytest.fixture(scope="session", autouse=True)

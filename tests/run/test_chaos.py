@@ -10,7 +10,7 @@ import sys
 import pytest
 from places import SUPPORT
 
-pytestmark = [pytest.mark.slow, pytest.mark.second_process]
+pytestmark = [pytest.mark.slow(minutes=1), pytest.mark.second_process]
 
 CHAOS = SUPPORT.with_name("chaos.py")
 

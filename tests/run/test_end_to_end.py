@@ -76,7 +76,7 @@ def body_digest(params, batch_stats):
     return cache.weights_digest(params, batch_stats)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=6)
 def test_the_eight_steps(quickstart):
     workdir, saved = quickstart
     table = rows(workdir / "metrics.jsonl")
@@ -137,7 +137,7 @@ def test_the_eight_steps(quickstart):
     assert summary["val_loss"] == min(row["val_loss"] for row in table)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=2)
 def test_over_fitting_ends_the_run_with_the_best_cycle(quickstart, few_digits, tmp_path):
     """With a t that every difference exceeds, one cycle end of less training loss is enough."""
     workdir, _ = quickstart
@@ -164,7 +164,7 @@ def falls(heads, before, end):
     return end["trn_loss"] < (heads[-1] if best in heads else best)["trn_loss"]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=5)
 def test_resnext_goes_through_the_same_phases_without_weights(few_digits, tmp_path):
     overrides = ["--config.model.name=resnext50_32x4d", "--config.model.weights=none"]
     config = shrunk(few_digits, *overrides, "--config.phases[2].max_cycles=1")

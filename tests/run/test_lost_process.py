@@ -18,7 +18,7 @@ def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=1)
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_lost_process_ends_the_other_with_one_line(victim, drawn, cache, tmp_path):
     workdir = tmp_path / "run"
