@@ -4,8 +4,8 @@
 
 Prints the number of inputs, the errors by kind, the slowest input and the peak of memory. Ends with
 1 if any input met something else than the reader's own error, took more than two seconds of CPU
-time, or more than 512 MiB; prints the smallest such input that Hypothesis finds. SECURITY.md says
-what was run.
+time twice, or more than 512 MiB; prints the smallest such input that Hypothesis finds. SECURITY.md
+says what was run.
 """
 
 import argparse
@@ -88,21 +88,30 @@ def _batch(reader: Reader, found: Found, size: int, seed: int) -> None:
 
 def _watched(reader: Reader, found: Found, content: Any) -> None:
     """Read an input, and raise what is amiss."""
-    memory, began = _mebibytes(), time.process_time()
-    signal.setitimer(signal.ITIMER_VIRTUAL, 2 * SECONDS)
-    try:
-        reader.read(content)
-        found.ends["read"] += 1
-    except reader.errors as error:
-        found.ends[type(error).__name__] += 1
-    finally:
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-        took = time.process_time() - began
-        found.slowest = max(found.slowest, took)
+    memory = _mebibytes()
+    end, took = _timed(reader, content)
+    if took > SECONDS:  # by itself, or as Python collected Hypothesis's garbage meanwhile
+        end, took = _timed(reader, content)
+    found.ends[end] += 1
+    found.slowest = max(found.slowest, took)
     if took > SECONDS:
         raise TooSlow(f"{took:.1f} s of CPU time")
     if _mebibytes() - memory > MEBIBYTES:
         raise MemoryError(f"{_mebibytes() - memory:.0f} MiB")
+
+
+def _timed(reader: Reader, content: Any) -> tuple[str, float]:
+    """Read an input; return what came of it, and the CPU seconds."""
+    began = time.process_time()
+    signal.setitimer(signal.ITIMER_VIRTUAL, 2 * SECONDS)
+    try:
+        reader.read(content)
+        end = "read"
+    except reader.errors as error:
+        end = type(error).__name__
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+    return end, time.process_time() - began
 
 
 def _stop(number: int, frame: Any) -> None:
