@@ -15,7 +15,7 @@ help: ## print these targets
 quickstart: $(VENV)/quickstart.done ## train on handwritten digits: minutes on two cores
 	$(BIN)/jaxft train --config=configs/quickstart.py --workdir=runs/quickstart
 
-test: lint types docs ## linter, type checker, docs and all tests: 12 to 26 minutes on two cores
+test: lint types docs ## linter, type checker, docs and all tests: 12 to 30 minutes on two cores
 	$(PYTEST)
 
 quick: $(VENV)/dev.done ## the tests of under two minutes

@@ -51,7 +51,7 @@ def of(path: str | os.PathLike[str]) -> AnyPath:
     """
     text = os.fspath(path)
     if is_remote(text):
-        if not _in_bucket(text)[0]:
+        if not in_bucket(text)[0]:
             raise UserError(f"{text} names no bucket", hint=WHOLE)
         _prepare(text)
         return epath.Path(text)
@@ -76,11 +76,11 @@ def demand_workdir(workdir: str | os.PathLike[str]) -> None:
     text = os.fspath(workdir)
     if not text:
         raise UserError("--workdir is empty", hint="Is it a shell variable that is not set?")
-    if is_remote(text) and not all(_in_bucket(text)):
+    if is_remote(text) and not all(in_bucket(text)):
         raise UserError(f"--workdir={text} names no folder of a bucket", hint=WHOLE)
 
 
-def _in_bucket(text: str) -> tuple[str, str]:
+def in_bucket(text: str) -> tuple[str, str]:
     """Return the bucket of a path in a store, and what stands behind it."""
     bucket, _, inner = text.removeprefix(REMOTE).partition("/")
     return bucket, inner.strip("/")
@@ -260,14 +260,14 @@ def demand(*given: str | os.PathLike[str], workdir: str | os.PathLike[str] = "")
 
 
 def _problem(path: str, check: Callable[[str], Any]) -> str:
-    if not _in_bucket(path)[0]:
+    if not in_bucket(path)[0]:
         return f"{path} names no bucket"
     try:
         check(path)
     except FileNotFoundError:  # missing files are for others to report
         return ""
     except Exception as error:  # of several libraries, with no class in common
-        return f"{path}: {in_a_line(error)}"
+        return f"{path}: {type_and_words(error)}"
     return ""
 
 
@@ -275,7 +275,7 @@ def _bucket_of(workdir: str) -> Any:
     """Return the bucket's description, which Orbax reads, too."""
     from google.cloud import storage
 
-    return storage.Client().get_bucket(_in_bucket(workdir)[0])
+    return storage.Client().get_bucket(in_bucket(workdir)[0])
 
 
 @cache
@@ -302,7 +302,7 @@ def _prepare(path: str) -> None:
     fsspec.config.conf.setdefault("gcs", {})["use_listings_cache"] = False
 
 
-def in_a_line(error: BaseException) -> str:
+def type_and_words(error: BaseException) -> str:
     """Return an error's type and words, as one line."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
@@ -316,4 +316,4 @@ def _as_os_error(path: AnyPath) -> Iterator[None]:
     except FileNotFoundError:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from None
     except Exception as error:
-        raise OSError(errno.EIO, in_a_line(error), str(path)) from error
+        raise OSError(errno.EIO, type_and_words(error), str(path)) from error

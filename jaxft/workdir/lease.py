@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jaxft.errors import UserError
 from jaxft.runtime import paths
@@ -48,7 +48,7 @@ class Lease:
         from google.cloud import storage
 
         self._workdir = str(workdir)
-        bucket, _, folder = self._workdir.removeprefix(paths.REMOTE).partition("/")
+        bucket, folder = paths.in_bucket(self._workdir)
         self._bucket, self._name = storage.Client().bucket(bucket), f"{folder}/{NAME}"
         self._token = uuid.uuid4().hex
         self._generation = 0
@@ -72,7 +72,9 @@ class Lease:
 
     def take(self, generation: int) -> bool:
         """Take the lease if the object has this generation; return True on success."""
-        if self._write(generation):
+        from google.cloud.storage.retry import DEFAULT_RETRY
+
+        if self._write(generation, DEFAULT_RETRY):
             return False
         self._renewing.start()
         return True
@@ -94,10 +96,10 @@ class Lease:
                 if_generation_match=self._generation, timeout=REQUEST_SECONDS
             )
 
-    def _write(self, generation: int, **retry: None) -> str:
+    def _write(self, generation: int, retry: Any) -> str:
         """Write the object over one of this generation; return who has it instead, "" if nobody.
 
-        Without `retry=None` the client asks again for two minutes.
+        `retry` is the client's policy for asking again; None: it does not.
         """
         from google.api_core.exceptions import PreconditionFailed
 
@@ -114,7 +116,7 @@ class Lease:
                 content_type="application/json",
                 if_generation_match=generation,
                 timeout=REQUEST_SECONDS,
-                **retry,
+                retry=retry,
             )
         except PreconditionFailed:
             found = self.look()
@@ -128,7 +130,7 @@ class Lease:
     def _renew(self) -> None:
         while not self._taken_by and not self._ended.wait(SECONDS / RENEWALS):
             with suppress(Exception):  # of the network; the next renewal may come through
-                self._taken_by = self._write(self._generation, retry=None)
+                self._taken_by = self._write(self._generation, None)
 
 
 @contextmanager

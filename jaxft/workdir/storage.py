@@ -57,5 +57,5 @@ def _is_disconnected(error: BaseException) -> bool:
 def _words(number: int, error: BaseException) -> str:
     """Return the words for an error: a bucket's client knows more than the operating system."""
     if _is_disconnected(error):
-        return f"no connection ({paths.in_a_line(error)})"
+        return f"no connection ({paths.type_and_words(error)})"
     return os.strerror(number)

@@ -4,8 +4,8 @@
 
 Prints the number of inputs, the errors by kind, the slowest input and the peak of memory. Ends with
 1 if any input met something else than the reader's own error, took more than two seconds of CPU
-time twice, or more than 512 MiB; prints the smallest such input that Hypothesis finds. SECURITY.md
-says what was run.
+time twice, four once, or more than 512 MiB; prints the smallest such input that Hypothesis finds.
+SECURITY.md says what was run.
 """
 
 import argparse
